@@ -1,0 +1,1 @@
+"""The node in the street cabinet: poll, decide, keep, push. Imports wire and drivers."""

@@ -1,0 +1,190 @@
+"""The link to the cloud: one kept-alive HTTP connection, and what its answers mean for the caller.
+
+    LinkDown      no usable answer: keep the batch, try again later (401, 403, 404, 5xx, a 200 that is not ours)
+    Malformed     400: the cloud cannot read this body, and never will
+    Unsupported   415: it reads other versions, which are named
+    TooLarge      413: send less at a time
+
+Bounds: 10 s to connect, 30 s for an answer, 64 KiB of it. https with the system's or a configured CA; plain http only
+to loopback, or where the configuration says `insecure = true`.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final, Self
+from urllib.parse import quote, urlsplit
+
+import httpx
+import msgspec
+
+from wire import codec
+from wire.batch import Ack, Batch, Lane, Snapshot
+from wire.errors import BadInput, Malformed, TooLarge, Unsupported
+
+CONNECT_S: Final = 10.0
+ANSWER_S: Final = 30.0
+MAX_ANSWER_BYTES: Final = 65_536
+BATCH_TYPE: Final = "application/vnd.lamplighter.batch+cbor"
+SNAPSHOT_TYPE: Final = "application/vnd.lamplighter.snapshot+cbor"
+TCP_USER_TIMEOUT: Final = 18  # <linux/tcp.h>; the socket module has it only from some builds on
+
+
+class LinkDown(Exception):
+    """No usable answer. The text says what was seen; `retry_s` is what the cloud asked for, if it did."""
+
+    def __init__(self, text: str, retry_s: float = 0) -> None:
+        super().__init__(text)
+        self.retry_s = retry_s
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An ack, how long the round trip took and how large the body was."""
+
+    ack: Ack
+    took_s: float
+    sent_bytes: int
+
+
+def plain_http_allowed(url: str) -> bool:
+    """Whether a url is https, or http to this machine itself."""
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        return True
+    host = parts.hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class CloudLink:
+    """Open it with `async with`. Not for two requests at a time: there is one connection."""
+
+    def __init__(
+        self, url: str, *, node: str, token: str, ca_file: Path | None = None, client_cert: Path | None = None
+    ) -> None:
+        self._base = f"{url.rstrip('/')}/v1/nodes/{quote(node, safe='')}"
+        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+        if client_cert:
+            context.load_cert_chain(client_cert)
+        self._client = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(
+                verify=context,
+                limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=120),
+                socket_options=[
+                    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+                    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+                    (socket.IPPROTO_TCP, TCP_USER_TIMEOUT, int(ANSWER_S * 1000)),
+                ],
+            ),
+            timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+            headers={"Authorization": f"Bearer {token}", "User-Agent": "lamplighter-edge"},
+            follow_redirects=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Opens nothing yet: the first request does."""
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Close the connection."""
+        await self._client.aclose()
+
+    async def send(self, batch: Batch) -> Answer:
+        """Send one batch; 200 and 409 are answers alike.
+
+        Raises:
+            LinkDown, Malformed, Unsupported, TooLarge.
+        """
+        body = codec.encode_batch(batch)
+        if len(body) > codec.MAX_BODY_BYTES:
+            raise TooLarge(f"{len(body)} bytes before it was even sent")
+        started = time.monotonic()
+        headers = {"Content-Type": BATCH_TYPE, "Content-Encoding": "zstd"}
+        ack = _ack(*await self._request("POST", "/batches", content=body, headers=headers))
+        return Answer(ack, time.monotonic() - started, len(body))
+
+    async def place(self, epoch: int, lane: Lane) -> Answer:
+        """Ask where the cloud stands in one lane of one epoch.
+
+        Raises:
+            LinkDown.
+        """
+        started = time.monotonic()
+        status, content = await self._request("GET", "/place", params={"epoch": str(epoch), "lane": lane.value})
+        return Answer(_ack(status, content), time.monotonic() - started, 0)
+
+    async def snapshot(self, snapshot: Snapshot) -> None:
+        """Send each device's last sample.
+
+        Raises:
+            LinkDown, Malformed, Unsupported, TooLarge.
+        """
+        headers = {"Content-Type": SNAPSHOT_TYPE, "Content-Encoding": "zstd"}
+        status, _ = await self._request("POST", "/snapshot", content=codec.encode_snapshot(snapshot), headers=headers)
+        if status not in (200, 204):
+            raise LinkDown(f"the snapshot was answered with {status}")
+
+    async def _request(self, method: str, path: str, **what: object) -> tuple[int, bytes]:
+        try:
+            async with self._client.stream(method, self._base + path, **what) as response:  # type: ignore[arg-type]
+                content = bytearray()
+                async for piece in response.aiter_raw():
+                    content += piece
+                    if len(content) > MAX_ANSWER_BYTES:
+                        raise LinkDown(f"an answer of more than {MAX_ANSWER_BYTES} bytes is none of ours")
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ssl.SSLError) as error:
+            raise LinkDown(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+        status = response.status_code
+        if status in (200, 204, 409):
+            return status, bytes(content)
+        detail = _detail(bytes(content)) or response.reason_phrase
+        match status:
+            case 400:
+                raise Malformed(detail)
+            case 413:
+                raise TooLarge(detail)
+            case 415:
+                raise Unsupported(detail, _accepts(bytes(content)))
+            case _:
+                raise LinkDown(f"{status}: {detail}", _retry_after(response.headers.get("Retry-After")))
+
+
+class _Problem(msgspec.Struct):
+    """What we read of RFC 9457 problem details."""
+
+    title: str = ""
+    detail: str = ""
+    accepts: tuple[int, ...] = ()
+
+
+def _problem(content: bytes) -> _Problem:
+    try:
+        return msgspec.json.decode(content, type=_Problem)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _Problem()  # a proxy's page, say: the status code has to do
+
+
+def _detail(content: bytes) -> str:
+    problem = _problem(content)
+    return (problem.detail or problem.title)[:300]
+
+
+def _accepts(content: bytes) -> tuple[int, ...]:
+    return _problem(content).accepts[:16]
+
+
+def _retry_after(text: str | None) -> float:
+    return min(float(text), 3600.0) if text and text.isdecimal() else 0
+
+
+def _ack(status: int, content: bytes) -> Ack:
+    try:
+        return codec.decode_ack(content)
+    except BadInput as error:
+        raise LinkDown(f"a {status} that is no ack of ours (a captive portal?): {error}") from error

@@ -1,0 +1,193 @@
+"""Group commit: many samples, one transaction. What a power cut may cost, against the card's wear.
+
+Bulk samples wait at most `commit_interval_s`, or until `FULL_READINGS` wait; a change that is watched live waits
+`LIVE_WAIT_S`; urgent entries go at once and take what waits along. When the card refuses, samples that came with a
+receipt are left to their sender, who will bring them again; the others are counted and become one Gap as soon as
+the card takes anything.
+
+Bounds: what may wait is the sum of the bounds that drivers state, and at most `MAX_READINGS`; beyond it samples
+without a receipt are counted as lost, and those with one are handed back as not stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from drivers.contract import Receipt
+from drivers.errors import NotStored
+from edge.outbox import Outbox
+from wire.batch import Lane
+from wire.columns import Columns
+from wire.entries import Entry, Gap
+from wire.sample import Clock, Sample
+
+log = logging.getLogger(__name__)
+
+FULL_READINGS: Final = 20_000
+MAX_READINGS: Final = 200_000
+LIVE_WAIT_S: Final = 0.5
+RETRY_S: Final = 5.0
+
+
+class _Pending:
+    """What goes into the next commit."""
+
+    def __init__(self) -> None:
+        self.runs: dict[tuple[str, Clock], list[Sample]] = {}
+        self.owned: list[Sample] = []  # came without a receipt: nobody else has them
+        self.receipts: list[Receipt] = []
+        self.urgent: list[Entry] = []
+        self.bulk: list[Entry] = []
+        self.readings = 0
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # A failure is told to whoever waits; when nobody does, the lost samples are in the Gap all the same.
+        self.done.add_done_callback(lambda f: None if f.cancelled() else f.exception())
+
+    def __bool__(self) -> bool:
+        return bool(self.runs or self.receipts or self.urgent or self.bulk)
+
+
+class _Lost:
+    """Samples that could not be kept, until a Gap tells of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.from_us = self.to_us = 0
+        self.devices: dict[str, None] = {}
+
+    def add(self, samples: Sequence[Sample]) -> None:
+        for sample in samples:
+            self.from_us = min(self.from_us, sample.time_us) if self.count else sample.time_us
+            self.to_us = max(self.to_us, sample.time_us)
+            self.count += 1
+            if len(self.devices) < 1000:
+                self.devices[sample.device] = None
+
+    def gap(self) -> Gap:
+        return Gap(
+            reason="the card took nothing",
+            lost=self.count,
+            from_us=self.from_us,
+            to_us=self.to_us,
+            devices=tuple(self.devices),
+        )
+
+
+class GroupCommit:
+    """Put samples and entries in; `run` writes them down."""
+
+    def __init__(self, outbox: Outbox, *, interval_s: float, committed: Callable[[bool, bool], None]) -> None:
+        """`committed(urgent, live)` is called after each commit, with what was in it."""
+        self._outbox, self._interval_s, self._committed = outbox, interval_s, committed
+        self._pending = _Pending()
+        self._wake = asyncio.Event()
+        self._due: float | None = None
+        self._live = False
+        self._lost = _Lost()
+        self.hurry = False  # somebody is watching: commit every 2 s at the latest
+        self.refused: str | None = None  # why the card took nothing, the last time
+        self.committed_samples = 0
+        self.lost_samples = 0
+
+    def add(self, samples: Sequence[Sample], receipt: Receipt | None, *, live: bool) -> asyncio.Future[None]:
+        """Put samples into the next commit. The future ends when it is durable, or with NotStored."""
+        pending = self._pending
+        readings = sum(len(s.values) for s in samples)
+        if pending.readings + readings > MAX_READINGS:
+            return self._turn_away(samples, receipt)
+        for sample in samples:
+            key = (sample.device, sample.clock)
+            run = pending.runs.get(key)
+            if run is None:
+                pending.runs[key] = [sample]
+            else:
+                run.append(sample)
+        if receipt is None:
+            pending.owned.extend(samples)
+        else:
+            pending.receipts.append(receipt)
+        pending.readings += readings
+        self._live |= live
+        if pending.readings >= FULL_READINGS:
+            self._wait_at_most(0)
+        elif live:
+            self._wait_at_most(LIVE_WAIT_S)
+        else:
+            self._wait_at_most(min(self._interval_s, 2.0) if self.hurry else self._interval_s)
+        return pending.done
+
+    def put(self, entry: Entry, lane: Lane = Lane.URGENT) -> asyncio.Future[None]:
+        """Put an entry that is no sample. Urgent ones are written at once."""
+        (self._pending.urgent if lane is Lane.URGENT else self._pending.bulk).append(entry)
+        self._wait_at_most(0 if lane is Lane.URGENT else self._interval_s)
+        return self._pending.done
+
+    async def run(self) -> None:
+        """Commit until cancelled; then once more, so that a clean stop loses nothing."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                while self._due is None or self._due > loop.time():
+                    self._wake.clear()
+                    wait_s = None if self._due is None else self._due - loop.time()
+                    try:
+                        async with asyncio.timeout(wait_s):
+                            await self._wake.wait()
+                    except TimeoutError:
+                        break
+                await self.flush()
+        finally:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Commit what waits now."""
+        pending, self._pending, self._due = self._pending, _Pending(), None
+        live, self._live = self._live, False
+        if not pending and not self._lost.count:
+            pending.done.set_result(None)
+            return
+        bulk: list[Entry] = [self._lost.gap()] if self._lost.count else []
+        bulk += [Columns.of(run) for run in pending.runs.values()]
+        lanes: Mapping[Lane, Sequence[Entry]] = {Lane.URGENT: pending.urgent, Lane.BULK: bulk + pending.bulk}
+        try:
+            await self._outbox.append(lanes, pending.receipts)
+        except NotStored as error:
+            self._fail(pending, error)
+            return
+        self._lost = _Lost()
+        self.refused = None
+        self.committed_samples += sum(map(len, pending.runs.values()))
+        if not pending.done.cancelled():
+            pending.done.set_result(None)
+        self._committed(bool(pending.urgent), live)
+
+    def _fail(self, pending: _Pending, error: NotStored) -> None:
+        if self.refused is None:
+            log.error("nothing can be kept: %s", error)
+        self.refused = str(error)
+        self._lose(pending.owned)
+        self._pending.urgent[:0] = pending.urgent[-1000:]  # alarms are not dropped: they wait for the card
+        if not pending.done.cancelled():
+            pending.done.set_exception(error)
+        self._wait_at_most(RETRY_S)
+
+    def _turn_away(self, samples: Sequence[Sample], receipt: Receipt | None) -> asyncio.Future[None]:
+        if receipt is None:
+            self._lose(samples)
+        refusal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        refusal.set_exception(NotStored(f"{MAX_READINGS} readings wait for the card already"))
+        refusal.exception()
+        return refusal
+
+    def _lose(self, samples: Sequence[Sample]) -> None:
+        self._lost.add(samples)
+        self.lost_samples += len(samples)
+
+    def _wait_at_most(self, seconds: float) -> None:
+        due = asyncio.get_running_loop().time() + seconds
+        if self._due is None or due < self._due:
+            self._due = due
+            self._wake.set()

@@ -1,0 +1,103 @@
+"""How the node is: one object, for the technician at `GET /health` and for the city every minute."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from edge.clock import NodeClock
+from edge.group_commit import GroupCommit
+from edge.outbox import Outbox
+from edge.street import Street
+from edge.uplink import Uplink
+from wire.entries import Health, Verdict
+
+ACK_LATE_INTERVALS: Final = 3
+DISK_LOW_BYTES: Final = 64 * 1024 * 1024
+OUTBOX_FULL: Final = 0.8
+
+
+class Doctor:
+    """Looks at the parts and says how they are."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        uplink: Uplink,
+        commit: GroupCommit,
+        street: Street,
+        clock: NodeClock,
+        faults: Callable[[], Mapping[str, str]],
+        counters: Callable[[], Mapping[str, int]],
+        roster: str,
+        directory: Path,
+        interval_s: float,
+        push_interval_s: float,
+        insecure: bool,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._outbox, self._uplink, self._commit, self._street, self._clock = outbox, uplink, commit, street, clock
+        self._faults, self._counters, self._roster, self._directory = faults, counters, roster, directory
+        self._interval_s, self._push_interval_s, self._insecure = interval_s, push_interval_s, insecure
+        self._monotonic = monotonic
+        self._started = monotonic()
+        self._version = version("lamplighter")
+
+    async def look(self) -> Health:
+        """The node's health now."""
+        now, (time_us, clock) = self._monotonic(), self._clock()
+        depth = await self._outbox.depth()
+        silent = self._street.silent(now)
+        disk = shutil.disk_usage(self._directory)
+        oldest_s = None if depth.oldest_us is None else max(0.0, (time_us - depth.oldest_us) / 1e6)
+        last_ack_s = None if self._uplink.last_ack is None else now - self._uplink.last_ack
+        failed: list[str] = []
+        degraded: list[str] = []
+        if self._commit.refused is not None:
+            failed.append(f"nothing can be kept: {self._commit.refused}")
+        for name, fault in self._faults().items():
+            degraded.append(f"line {name}: {fault}")
+        for device, known in self._street.devices.items():
+            if known.fault is not None:
+                degraded.append(f"device {device}: {known.fault}")
+        if silent:
+            degraded.append(f"{len(silent)} of {len(self._street.devices)} devices are silent")
+        if self._uplink.down is not None:
+            degraded.append(f"the cloud is out of reach: {self._uplink.down}")
+        elif last_ack_s is not None and last_ack_s > ACK_LATE_INTERVALS * max(self._push_interval_s, self._interval_s):
+            degraded.append(f"the last ack is {last_ack_s:.0f} s old")
+        if depth.used_bytes > OUTBOX_FULL * depth.limit_bytes and sum(depth.pending.values()):
+            degraded.append(f"the outbox is {100 * depth.used_bytes // depth.limit_bytes} % full")
+        if depth.quarantined:
+            degraded.append(f"{depth.quarantined} rows were set aside because the cloud could not read them")
+        if disk.free < DISK_LOW_BYTES:
+            degraded.append(f"only {disk.free // 1_000_000} MB are free on the disk")
+        if not clock.synced:
+            degraded.append("the clock is not synchronised: times are estimated")
+        if self._insecure:
+            degraded.append("insecure = true: what goes to the cloud can be read on the way")
+        verdict: Verdict = "failed" if failed else "degraded" if degraded else "ok"
+        return Health(
+            time_us=time_us,
+            verdict=verdict,
+            reasons=(*failed, *degraded)[:50],
+            version=self._version,
+            uptime_s=round(now - self._started, 1),
+            interval_s=self._interval_s,
+            clock_synced=clock.synced,
+            boot=clock.boot,
+            devices=len(self._street.devices),
+            devices_silent=silent[:100],
+            outbox_entries=sum(depth.pending.values()),
+            outbox_oldest_s=None if oldest_s is None else round(oldest_s, 1),
+            outbox_bytes=depth.used_bytes,
+            outbox_limit_bytes=depth.limit_bytes,
+            last_ack_s=None if last_ack_s is None else round(last_ack_s, 1),
+            disk_free_bytes=disk.free,
+            roster=self._roster,
+            counters=self._counters(),
+        )

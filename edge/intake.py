@@ -1,0 +1,143 @@
+"""Intake: what a driver yields becomes what both ends will hold, exactly.
+
+Floats are taken to the nearest multiple of their point's resolution, times are cut to the profile's resolution,
+values that cannot be kept become null with a bad quality, values outside the point's range become uncertain. Points
+that report by exception are left out until they have moved by their deadband or their heartbeat is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from math import isfinite
+from typing import Final
+
+import msgspec
+
+from wire.device import Point
+from wire.sample import Clock, Sample, Value, bad, uncertain, why_unstorable
+
+MILLISECOND_US: Final = 1_000
+SECOND_US: Final = 1_000_000
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Report by exception: only when the value has moved by `deadband` (in the point's unit; 0: by anything), and
+    at the latest every `heartbeat_s`, so that silence means something."""
+
+    deadband: float = 0
+    heartbeat_s: float = 3600
+
+    def __post_init__(self) -> None:
+        """Refuse what could never report."""
+        if self.deadband < 0 or not 1 <= self.heartbeat_s <= 86_400:
+            raise ValueError("deadband is 0 or more, heartbeat_s between 1 and 86400")
+
+
+def quantiser(resolution: float | None) -> Callable[[float], float] | None:
+    """A function that takes a float to the nearest multiple of a resolution, as the double that a reader of the
+    decimal number would have. None where the point declares no resolution."""
+    if not resolution:
+        return None
+    sign, digits, exponent = Decimal(repr(resolution)).normalize().as_tuple()
+    assert not sign
+    assert isinstance(exponent, int)
+    steps = int("".join(map(str, digits)))
+    if exponent >= 0:
+        whole = steps * 10**exponent
+        return lambda value: float(round(value / whole) * whole)
+    scale = 10**-exponent
+    if steps == 1:
+        return lambda value: round(value * scale) / scale
+    return lambda value: round(value * scale / steps) * steps / scale
+
+
+class _Last(msgspec.Struct):
+    value: Value
+    quality: str | None
+    time_us: int
+
+
+class Gate:
+    """The way in for one device's samples."""
+
+    def __init__(
+        self,
+        points: Mapping[str, Point],
+        *,
+        time_resolution_us: int,
+        reports: Mapping[str, Report] | None = None,
+    ) -> None:
+        self._points = points
+        self._quantisers = {n: q for n, p in points.items() if p.type == "float" and (q := quantiser(p.resolution))}
+        self._ranges = {n: (p.low, p.high) for n, p in points.items() if (p.low, p.high) != (None, None)}
+        self._reports = reports or {}
+        self._last: dict[str, _Last] = {}
+        self._live = {n for n, p in points.items() if p.live}
+        self._live_values: dict[str, Value] = {}
+        self._resolution_us = time_resolution_us
+        self.unknown_points = 0
+
+    def take(self, sample: Sample) -> Sample | None:
+        """The sample as it is kept, or None when nothing of it is to be reported now."""
+        values: dict[str, Value] = {}
+        quality = dict(sample.quality)
+        time_us = sample.time_us - sample.time_us % self._resolution_us
+        for name, given in sample.values.items():
+            value = given
+            if name not in self._points:
+                self.unknown_points += 1
+                continue
+            if type(value) is float:
+                if (quantise := self._quantisers.get(name)) is not None and isfinite(value):
+                    value = quantise(value)
+            elif (why := why_unstorable(value)) is not None:
+                value, quality[name] = None, bad(why)
+            if name in self._ranges and isinstance(value, int | float):
+                low, high = self._ranges[name]
+                if not (low is None or value >= low) or not (high is None or value <= high):
+                    quality.setdefault(name, uncertain("out of range"))
+            if name in self._reports and not self._due(name, value, quality.get(name), time_us):
+                continue
+            values[name] = value
+        if not values:
+            return None
+        return Sample(sample.device, time_us, sample.clock, values, {n: q for n, q in quality.items() if n in values})
+
+    def moved(self, sample: Sample) -> bool:
+        """Whether a point that is watched live has another value than in the sample before."""
+        moved = False
+        for name in self._live:
+            if name in sample.values and self._live_values.get(name, sample) != sample.values[name]:
+                self._live_values[name] = sample.values[name]
+                moved = True
+        return moved
+
+    def _due(self, name: str, value: Value, quality: str | None, time_us: int) -> bool:
+        report, last = self._reports[name], self._last.get(name)
+        if last is not None and quality == last.quality and 0 <= time_us - last.time_us < report.heartbeat_s * 1e6:
+            if type(value) is type(last.value) and isinstance(value, int | float) and not isinstance(value, bool):
+                assert isinstance(last.value, int | float)
+                step = abs(value - last.value)
+                due = step >= report.deadband if report.deadband else step > 0
+            else:
+                due = value != last.value
+            if not due:
+                return False
+        self._last[name] = _Last(value, quality, time_us)
+        return True
+
+
+def failed(device: str, points: Sequence[Point], time_us: int, clock: Clock, reason: str) -> Sample:
+    """What stands for a poll that failed: every point null and bad. Never silence."""
+    quality = bad(reason)
+    return Sample(
+        device, time_us, clock, dict.fromkeys((p.name for p in points), None), {p.name: quality for p in points}
+    )
+
+
+def time_resolution_us(profile_us: int | None, poll_s: float | None) -> int:
+    """What times of a device are cut to: what its profile says, else 1 s when polled slower than 5 s, else 1 ms."""
+    if profile_us is not None:
+        return profile_us
+    return SECOND_US if poll_s is not None and poll_s > 5 else MILLISECOND_US

@@ -1,0 +1,278 @@
+"""The node: where its parts are wired together, once.
+
+One task group holds everything that must go on; each line lives in a task of its own that starts again with back-off
+when its driver fails, without touching the others. A clean stop ends the lines first, then commits what waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, cast
+
+import msgspec
+
+from drivers.contract import Driver, Receipt
+from drivers.errors import Misconfigured
+from edge.clock import NodeClock
+from edge.cloud_link import CloudLink
+from edge.config import Config, Line
+from edge.group_commit import GroupCommit
+from edge.health import Doctor
+from edge.intake import Gate, time_resolution_us
+from edge.notify import notify, watchdog_s
+from edge.outbox_sqlite import SqliteOutbox
+from edge.poller import Poller
+from edge.street import Street
+from edge.uplink import Uplink
+from edge.web import serve
+from wire.device import Point
+from wire.sample import Sample
+
+log = logging.getLogger(__name__)
+
+RESTART_FIRST_S: Final = 1.0
+RESTART_MAX_S: Final = 60.0
+CLOCK_CHECK_S: Final = 10.0
+
+
+class Ready(msgspec.Struct):
+    """What the node tells whoever started it, once it serves."""
+
+    health: str
+
+
+class Node:
+    """Make one with a checked configuration and `run` it."""
+
+    def __init__(self, config: Config, *, on_ready: Callable[[Ready], None] = lambda _: None) -> None:
+        self._config = config
+        self._on_ready = on_ready
+        self._street = Street()
+        self._gates: dict[str, Gate] = {}
+        self._faults: dict[str, str] = {}
+        self._drivers: dict[str, Driver] = {}
+        self._pollers: list[Poller] = []
+        self._restarts = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set.
+
+        Raises:
+            RuntimeError: the data directory is in use. OSError: it, or the health address, cannot be used.
+        """
+        config = self._config
+        directory = Path(config.node.data_dir)
+        async with contextlib.AsyncExitStack() as stack:
+            outbox = await stack.enter_async_context(
+                SqliteOutbox(
+                    directory,
+                    node=config.node.id,
+                    limit_bytes=config.outbox.limit_bytes,
+                    history_us=int(config.outbox.history_days * 86_400e6),
+                    now_us=lambda: self._clock()[0],
+                )
+            )
+            self._clock = NodeClock(last_known_us=outbox.last_known_us, trust_system=config.clock.trust_system)
+            link = await stack.enter_async_context(
+                CloudLink(
+                    config.cloud.url,
+                    node=config.node.id,
+                    token=config.token,
+                    ca_file=Path(config.cloud.ca_file) if config.cloud.ca_file else None,
+                    client_cert=Path(config.cloud.client_cert) if config.cloud.client_cert else None,
+                )
+            )
+            commit = GroupCommit(
+                outbox,
+                interval_s=config.outbox.commit_interval_s,
+                committed=lambda urgent, live: uplink.kick(urgent=urgent, live=live),  # made below
+            )
+            uplink = Uplink(
+                outbox,
+                link,
+                node=config.node.id,
+                push_interval_s=config.cloud.push_interval_s,
+                latest=self._street.latest,
+                put=commit.put,
+                hear=self._clock.hear,
+                watched=lambda live: setattr(commit, "hurry", live),
+                now_us=lambda: self._clock()[0],
+            )
+            doctor = Doctor(
+                outbox=outbox,
+                uplink=uplink,
+                commit=commit,
+                street=self._street,
+                clock=self._clock,
+                faults=lambda: self._faults,
+                counters=lambda: self._counters(commit, uplink, outbox),
+                roster=config.roster.digest().hex(),
+                directory=directory,
+                interval_s=config.health.interval_s,
+                push_interval_s=config.cloud.push_interval_s,
+                insecure=config.cloud.insecure,
+                monotonic=time.monotonic,
+            )
+            for line in config.lines:
+                self._expect(line)
+            commit.put(config.roster)
+            async with asyncio.TaskGroup() as always:
+                tasks = [
+                    always.create_task(commit.run(), name="commit"),
+                    always.create_task(uplink.run(), name="uplink"),
+                    always.create_task(self._report(doctor, commit), name="health"),
+                    always.create_task(self._watch(commit), name="clock"),
+                    always.create_task(serve(doctor.look, config.health.listen, self._ready), name="web"),
+                ]
+                lines = [
+                    always.create_task(self._keep(line, commit, outbox), name=f"line {line.name}")
+                    for line in config.lines
+                ]
+                await stop.wait()
+                notify("STOPPING=1")
+                await _end(lines)
+                await _end(tasks)  # the commit's last act is to write what waits
+
+    def _ready(self, health: str) -> None:
+        notify("READY=1")
+        self._on_ready(Ready(health))
+
+    # ---- lines -------------------------------------------------------------------------------------------------
+
+    def _expect(self, line: Line) -> None:
+        for attachment in line.attachments:
+            device, profile = attachment.device, attachment.profile
+            table = line.tables[device.id]
+            polled = line.kind.polled(profile)
+            self._gates[device.id] = Gate(
+                profile.points,
+                time_resolution_us=time_resolution_us(profile.time_resolution_us, table.poll_s if polled else None),
+                reports=table.report,
+            )
+            self._street.expect(device.id, table.poll_s if polled else table.expect_s, time.monotonic())
+
+    async def _keep(self, line: Line, commit: GroupCommit, outbox: SqliteOutbox) -> None:
+        """Keep one line going for as long as the node lives."""
+        failures = 0
+        while True:
+            started = time.monotonic()
+            try:
+                await self._open(line, commit, outbox)
+            except Exception as error:  # whatever a driver raises ends this line's turn, and no other's
+                reason = _reason(error)
+                failures = 1 if time.monotonic() - started > RESTART_MAX_S else failures + 1
+                log.exception("line %s failed and starts again", line.name, exc_info=error)
+            else:
+                reason, failures = "its driver ended by itself", failures + 1
+            self._faults[line.name] = reason
+            self._restarts += 1
+            await asyncio.sleep(random.uniform(0.5, 1) * min(RESTART_MAX_S, RESTART_FIRST_S * 2 ** min(failures, 10)))
+
+    async def _open(self, line: Line, commit: GroupCommit, outbox: SqliteOutbox) -> None:
+        def deliver(samples: Sequence[Sample], receipt: Receipt | None = None) -> asyncio.Future[None]:
+            return self._take(samples, receipt, commit)
+
+        driver = line.kind.open(line.name, line.settings, line.attachments, self._clock, outbox)
+        try:
+            async with driver, asyncio.TaskGroup() as group:
+                self._drivers[line.name] = driver
+                self._faults.pop(line.name, None)
+                listeners = [a.device for a in line.attachments if line.kind.polled(a.profile) < set(a.profile.points)]
+                if listeners:
+                    group.create_task(driver.listen(listeners, deliver))
+                for attachment in line.attachments:
+                    polled = line.kind.polled(attachment.profile)
+                    if points := [p for n, p in attachment.profile.points.items() if n in polled]:
+                        poll_s = line.tables[attachment.device.id].poll_s
+                        poller = Poller(
+                            attachment.device, points, poll_s, now=self._clock, accept=lambda s: deliver([s])
+                        )
+                        self._pollers.append(poller)
+                        group.create_task(self._poll(poller, driver, attachment.device.id, points))
+                await asyncio.Event().wait()
+        finally:
+            self._drivers.pop(line.name, None)
+            self._pollers.clear()
+
+    async def _poll(self, poller: Poller, driver: Driver, device: str, points: Sequence[Point]) -> None:
+        try:
+            await poller.run(driver)
+        except Misconfigured as error:
+            log.error("%s is not polled any more: %s", device, error)  # noqa: TRY400 - no bug of ours
+            self._street.devices[device].fault = f"misconfigured: {error} ({len(points)} points)"
+
+    def _take(self, samples: Sequence[Sample], receipt: Receipt | None, commit: GroupCommit) -> asyncio.Future[None]:
+        kept: list[Sample] = []
+        live = False
+        now = time.monotonic()
+        for given in samples:
+            gate = self._gates.get(given.device)
+            if gate is None:
+                continue
+            sample = gate.take(given)
+            if sample is not None:
+                kept.append(sample)
+                live |= gate.moved(sample)
+                self._street.note(sample, now)
+        return commit.add(kept, receipt, live=live)
+
+    # ---- what the node says of itself ---------------------------------------------------------------------------
+
+    async def _report(self, doctor: Doctor, commit: GroupCommit) -> None:
+        while True:
+            commit.put(await doctor.look())
+            await asyncio.sleep(self._config.health.interval_s)
+
+    async def _watch(self, commit: GroupCommit) -> None:
+        """Look at the kernel's clock, and pat systemd's watchdog while the loop turns."""
+        pat_s = watchdog_s()
+        next_check = 0.0
+        while True:
+            if pat_s is not None:
+                notify("WATCHDOG=1")
+            if time.monotonic() >= next_check:
+                next_check = time.monotonic() + CLOCK_CHECK_S
+                if (fix := self._clock.check()) is not None:
+                    commit.put(fix)
+            await asyncio.sleep(min(CLOCK_CHECK_S, pat_s or CLOCK_CHECK_S))
+
+    def _counters(self, commit: GroupCommit, uplink: Uplink, outbox: SqliteOutbox) -> Mapping[str, int]:
+        found: Counter[str] = Counter(
+            polls=sum(p.polls for p in self._pollers),
+            polls_failed=sum(p.failed for p in self._pollers),
+            polls_missed=sum(p.missed for p in self._pollers),
+            samples_committed=commit.committed_samples,
+            samples_lost=commit.lost_samples,
+            batches=uplink.batches,
+            batch_bytes=uplink.body_bytes,
+            batches_refused=uplink.refused,
+            link_failures=uplink.failures,
+            forks=uplink.forks,
+            rows_pruned=outbox.pruned_rows,
+            line_restarts=self._restarts,
+            unknown_points=sum(g.unknown_points for g in self._gates.values()),
+        )
+        for name, driver in self._drivers.items():
+            found.update({f"{name}.{what}": count for what, count in driver.counters().items()})
+        return dict(found)
+
+
+def _reason(error: BaseException) -> str:
+    """The first thing that went wrong, in words."""
+    first = error
+    while isinstance(first, BaseExceptionGroup):
+        first = cast("BaseExceptionGroup[BaseException]", first).exceptions[0]
+    return f"{type(first).__name__}: {first}"[:300]
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

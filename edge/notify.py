@@ -1,0 +1,21 @@
+"""Tell systemd how it goes (sd_notify(3)): one datagram to the socket that it names; nothing where it names none."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+
+def notify(state: str) -> None:
+    """Send e.g. `READY=1` or `WATCHDOG=1`."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
+
+
+def watchdog_s() -> float | None:
+    """How often systemd wants to hear, halved; None when it does not."""
+    us = os.environ.get("WATCHDOG_USEC", "")
+    return int(us) / 2e6 if us.isdecimal() and int(us) > 0 else None

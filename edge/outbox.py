@@ -1,0 +1,83 @@
+"""Outbox: the node's durable queue. What `append` has accepted is there until the city has it, or a Gap says not.
+
+Entries lie in rows: one row a lane and commit, sealed, never rewritten. Rows form runs: a run is one lane of one
+epoch, its seqs gapless from 1, each row end with a running digest. A run begins at random (its epoch) and ends when
+the cloud stands at a place that is not its own past (the card was rolled back or cloned): what it holds beyond goes
+on in a new run. This is the node's half of the one rule (ARCHITECTURE.md).
+
+Bounds: `limit_bytes` on the card, the write-ahead log included. When it is reached, acked history goes first, oldest
+first, then the oldest unsent bulk rows become one Gap; urgent rows are never dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from drivers.contract import Receipt
+from wire.batch import Ack, Batch, Lane
+from wire.columns import Columns
+from wire.entries import Entry
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A question to the cloud: where do you stand in this run?"""
+
+    epoch: int
+    lane: Lane
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """A batch ready to go up. `rows` says how many sealed rows it joins (0 for a Gap made on the way)."""
+
+    batch: Batch
+    rows: int
+
+
+class Depth(msgspec.Struct, frozen=True, kw_only=True):
+    """How much waits and how much room it takes. Entries are counted by their seqs; sizes are in bytes."""
+
+    pending: Mapping[Lane, int]
+    oldest_us: int | None
+    used_bytes: int
+    limit_bytes: int
+    quarantined: int
+
+
+class Outbox(Protocol):
+    """The contract; `edge.outbox_sqlite` keeps it on a card, `edge.outbox_memory` in lists for tests."""
+
+    async def append(self, lanes: Mapping[Lane, Sequence[Entry]], receipts: Sequence[Receipt] = ()) -> None:
+        """Keep entries and receipts in one step; durable on return.
+
+        Raises:
+            drivers.errors.NotStored: nothing was kept, not even after making room.
+        """
+        ...
+
+    async def cut(self, lane: Lane, limit_bytes: int) -> Cut | Place | None:
+        """What should go up next in this lane: a batch from what is acked to a row end, at least one row even when
+        that is over the limit; or a place to ask for first; or None when the city has everything."""
+        ...
+
+    async def confirm(self, ack: Ack) -> bool:
+        """Take the cloud's answer; it may also move back. True when it meant that a run had to be forked."""
+        ...
+
+    async def quarantine(self, batch: Batch, reason: str) -> None:
+        """Set aside the row or rows of a batch that the cloud cannot read; a Gap takes their place."""
+        ...
+
+    async def depth(self) -> Depth:
+        """How full it is."""
+        ...
+
+    async def recent(self, source: str) -> Sequence[bytes]:
+        """The keys of the latest receipts of a source, oldest first; at most `drivers.contract.RECENT`."""
+        ...
+
+    def history(self, from_us: int, to_us: int, device: str | None = None) -> AsyncIterator[Columns]:
+        """What was kept between two times, oldest first. Reads in short transactions of its own."""
+        ...

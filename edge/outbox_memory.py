@@ -1,0 +1,178 @@
+"""The outbox in lists, for tests: the rule of `edge.outbox` in the fewest words, one row an entry of append.
+
+It passes the same conformance suite as the one on a card, keeps everything, and forgets it when the process ends.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+import msgspec
+
+from drivers.contract import RECENT, Receipt
+from edge.outbox import Cut, Depth, Place
+from edge.rows import join, place
+from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, advance
+from wire.codec import encode_row
+from wire.columns import Columns
+from wire.entries import Entry, Gap
+
+
+class _Row(msgspec.Struct):
+    first: int
+    last: int
+    digest: bytes
+    placed: list[Placed]
+    size: int
+
+
+class _Run(msgspec.Struct):
+    lane: Lane
+    epoch: int
+    rows: list[_Row] = []
+    acked: int = 0
+    told: bytes = ORIGIN
+    ask: bool = True
+    closed: bool = False
+
+    @property
+    def head(self) -> int:
+        return self.rows[-1].last if self.rows else 0
+
+    @property
+    def digest(self) -> bytes:
+        return self.rows[-1].digest if self.rows else ORIGIN
+
+    def place(self, seq: int) -> bytes | None:
+        return ORIGIN if seq == 0 else next((r.digest for r in self.rows if r.last == seq), None)
+
+    def add(self, placed: list[Placed]) -> None:
+        width = sum(len(p.places) for p in placed)
+        body = encode_row(placed)
+        self.rows.append(_Row(self.head + 1, self.head + width, advance(self.digest, body), placed, len(body)))
+
+
+class MemoryOutbox:
+    """See `edge.outbox.Outbox`."""
+
+    def __init__(self, *, node: str, epoch: Callable[[], int] = lambda: secrets.randbits(63)) -> None:
+        self._node, self._epoch = node, epoch
+        first = epoch()
+        self._runs = [_Run(lane, first) for lane in Lane]
+        self._generation = 0
+        self._receipts: list[Receipt] = []
+        self._quarantined = 0
+
+    async def append(self, lanes: Mapping[Lane, Sequence[Entry]], receipts: Sequence[Receipt] = ()) -> None:
+        """See `Outbox.append`."""
+        for lane, entries in lanes.items():
+            if entries:
+                next(r for r in reversed(self._runs) if r.lane is lane and not r.closed).add(place(entries))
+        self._receipts += receipts
+
+    async def cut(self, lane: Lane, limit_bytes: int) -> Cut | Place | None:
+        """See `Outbox.cut`."""
+        for run in (r for r in self._runs if r.lane is lane):
+            if run.ask:
+                return Place(run.epoch, lane)
+            waiting = [r for r in run.rows if r.last > run.acked]
+            if waiting:
+                taken = [waiting[0]]
+                for row in waiting[1:]:
+                    if sum(r.size for r in taken) + row.size > limit_bytes:
+                        break
+                    taken.append(row)
+                entries = join([(r.first - run.acked - 1, r.placed) for r in taken])
+                return Cut(self._batch(run, taken[-1], entries), len(taken))
+        return None
+
+    def _batch(self, run: _Run, last: _Row, entries: Sequence[Placed]) -> Batch:
+        return Batch(
+            node=self._node,
+            epoch=run.epoch,
+            lane=run.lane,
+            first_seq=run.acked + 1,
+            through_seq=last.last,
+            prev=run.told,
+            digest=last.digest,
+            held_from=1,
+            head_seq=run.head,
+            entries=entries,
+        )
+
+    async def confirm(self, ack: Ack) -> bool:
+        """See `Outbox.confirm`."""
+        if ack.generation < self._generation:
+            return False
+        if ack.generation > self._generation:
+            self._generation = ack.generation
+            for run in self._runs:
+                run.ask = True
+        run = next((r for r in self._runs if (r.epoch, r.lane) == (ack.epoch, ack.lane)), None)
+        if run is None:
+            return False
+        run.ask = False
+        if run.closed and ack.through_seq >= run.head:
+            run.acked = run.head
+            return False
+        if run.place(ack.through_seq) == ack.digest:
+            run.acked, run.told = ack.through_seq, ack.digest
+            return False
+        keep = min(ack.through_seq, run.acked)
+        new = _Run(run.lane, self._epoch(), ask=False)
+        for row in (r for r in run.rows if r.last > keep):
+            new.add(row.placed)
+        run.rows = [r for r in run.rows if r.last <= keep]
+        run.acked, run.closed = run.head, True
+        self._runs.append(new)
+        return True
+
+    async def quarantine(self, batch: Batch, reason: str) -> None:
+        """See `Outbox.quarantine`."""
+        run = next(r for r in self._runs if (r.epoch, r.lane) == (batch.epoch, batch.lane))
+        at = next(i for i, r in enumerate(run.rows) if r.first == batch.first_seq)
+        end = next(i for i, r in enumerate(run.rows) if r.last == batch.through_seq)
+        width = batch.through_seq - batch.first_seq + 1
+        gap = Gap(reason=f"set aside by the node: {reason}", lost=width, seqs=width)
+        row = _Row(batch.first_seq, batch.through_seq, run.rows[end].digest, place([gap]), 0)
+        run.rows[at : end + 1] = [row]
+        self._quarantined += 1
+
+    async def depth(self) -> Depth:
+        """See `Outbox.depth`."""
+        pending = {lane: sum(r.head - r.acked for r in self._runs if r.lane is lane) for lane in Lane}
+        waiting = [
+            min(p.entry.times)
+            for run in self._runs
+            for row in run.rows
+            if row.last > run.acked
+            for p in row.placed
+            if isinstance(p.entry, Columns)
+        ]
+        used = sum(r.size for run in self._runs for r in run.rows)
+        return Depth(
+            pending=pending,
+            oldest_us=min(waiting, default=None),
+            used_bytes=used,
+            limit_bytes=2**63,
+            quarantined=self._quarantined,
+        )
+
+    async def recent(self, source: str) -> Sequence[bytes]:
+        """See `Outbox.recent`."""
+        return [r.key for r in self._receipts if r.source == source][-RECENT:]
+
+    async def history(self, from_us: int, to_us: int, device: str | None = None) -> AsyncIterator[Columns]:
+        """See `Outbox.history`."""
+        for run in self._runs:
+            for row in run.rows:
+                for item in row.placed:
+                    entry = item.entry
+                    if (
+                        isinstance(entry, Columns)
+                        and device in (None, entry.device)
+                        and max(entry.times) >= from_us
+                        and min(entry.times) <= to_us
+                    ):
+                        yield entry

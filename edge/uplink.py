@@ -1,0 +1,261 @@
+"""The uplink: takes what waits in the outbox to the cloud, one batch in flight, and believes only acks.
+
+Bulk goes every `push_interval_s`; urgent entries and live changes at once; every 2 s while the cloud says that
+somebody is watching. After an outage it sends one Snapshot, then urgent, then bulk: fresh before complete. A bulk body
+is sized to take at most 2 s at the rate last seen.
+
+Bounds: bodies of 4 to 512 KiB; between tries of a failing link a random wait of up to 1, 2, 4 … 300 s; `pause_s` and
+Retry-After are obeyed up to an hour; an unreadable row is set aside after halving down to it (at most 13 steps); an
+unsupported version waits 10 minutes between tries and raises an alarm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+
+from edge.cloud_link import Answer, LinkDown
+from edge.outbox import Cut, Outbox, Place
+from wire.batch import Batch, Lane, Snapshot
+from wire.columns import Columns
+from wire.entries import Alarm, ClockFix, Entry
+from wire.errors import Malformed, TooLarge, Unsupported
+
+log = logging.getLogger(__name__)
+
+BODY_S: Final = 2.0
+MIN_BODY_BYTES: Final = 4 * 1024
+MAX_BODY_BYTES: Final = 512 * 1024
+FIRST_BODY_BYTES: Final = 64 * 1024
+LIVE_INTERVAL_S: Final = 2.0
+MAX_WAIT_S: Final = 300.0
+UNSUPPORTED_WAIT_S: Final = 600.0
+MAX_PAUSE_S: Final = 3600.0
+
+
+class Link(Protocol):
+    """What the uplink needs of `edge.cloud_link.CloudLink`."""
+
+    async def send(self, batch: Batch) -> Answer:
+        """Send one batch."""
+        ...
+
+    async def place(self, epoch: int, lane: Lane) -> Answer:
+        """Ask where the cloud stands."""
+        ...
+
+    async def snapshot(self, snapshot: Snapshot) -> None:
+        """Send the last samples."""
+        ...
+
+
+class Uplink:
+    """`run` it; `kick` it when something was committed that should not wait."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        link: Link,
+        *,
+        node: str,
+        push_interval_s: float,
+        latest: Callable[[], Sequence[Columns]],
+        put: Callable[[Entry], object],
+        hear: Callable[[int, int], ClockFix | None],
+        watched: Callable[[bool], None] = lambda _: None,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[float], float] = lambda most_s: random.uniform(0, most_s),
+        max_wait_s: float = MAX_WAIT_S,
+    ) -> None:
+        self._outbox, self._link, self._node = outbox, link, node
+        self._interval_s, self._latest, self._put, self._hear = push_interval_s, latest, put, hear
+        self._watched, self._now_us, self._monotonic, self._sleep = watched, now_us, monotonic, sleep
+        self._jitter, self._max_wait_s = jitter, max_wait_s
+        self._wake = asyncio.Event()
+        self._urgent = self._bulk = True  # what is due; at start, both
+        self._next_push = 0.0
+        self._live_until = 0.0
+        self._not_before = 0.0
+        self._body_bytes = FIRST_BODY_BYTES
+        self._down_since: float | None = None
+        self._fresh = False  # whether a snapshot went up since the link came back
+        self._unsupported = False
+        self.down: str | None = "not yet connected"
+        self.last_ack: float | None = None  # monotonic seconds
+        self.batches = self.body_bytes = self.refused = self.forks = self.failures = 0
+
+    def kick(self, *, urgent: bool, live: bool) -> None:
+        """Something was committed: urgent entries, or a change of a live point."""
+        self._urgent |= urgent
+        self._bulk |= live
+        if urgent or live:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._wait()
+            await self._until_up(self._push)
+
+    async def _wait(self) -> None:
+        """Until something is due. Bulk is due by its interval, which is short while somebody watches."""
+        while not (self._urgent or self._bulk):
+            now = self._monotonic()
+            live = now < self._live_until
+            self._watched(live)
+            due = min(self._next_push, now + LIVE_INTERVAL_S) if live else self._next_push
+            if now >= due:
+                break
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(due - now):
+                    await self._wake.wait()
+            except TimeoutError:
+                break
+        if self._monotonic() >= self._next_push or self._monotonic() < self._live_until:
+            self._bulk = True
+
+    async def _until_up(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Try until the link takes it, with full jitter between tries."""
+
+        def wait_s(state: RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            asked = min(error.retry_s, MAX_PAUSE_S) if isinstance(error, LinkDown) else 0
+            if isinstance(error, Unsupported):
+                asked = UNSUPPORTED_WAIT_S
+            # Full jitter; drawn here and not by tenacity's wait_random_exponential so that tests can set it.
+            bound = min(self._max_wait_s, 2.0 ** min(state.attempt_number - 1, 20))
+            return asked + self._jitter(bound)
+
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type((LinkDown, Unsupported)),
+            wait=wait_s,
+            sleep=self._sleep,
+        ):
+            with attempt:
+                try:
+                    await work()
+                except (LinkDown, Unsupported) as error:
+                    self._went_down(error)
+                    raise
+
+    def _went_down(self, error: Exception) -> None:
+        self.failures += 1
+        if self.down is None or self._down_since is None:
+            log.warning("the cloud is out of reach: %s", error)
+            self._down_since = self._monotonic()
+        self.down = str(error)
+        self._fresh = False
+        if isinstance(error, Unsupported) and not self._unsupported:
+            self._unsupported = True
+            now_us = self._now_us()
+            detail = f"the cloud reads versions {list(error.accepts)} of batches only: update one of the two"
+            self._put(
+                Alarm(
+                    id=f"{self._node}/unsupported-version",
+                    device=self._node,
+                    rule="unsupported-version",
+                    severity="high",
+                    state="raised",
+                    raised_us=now_us,
+                    time_us=now_us,
+                    detail=detail,
+                )
+            )
+
+    async def _push(self) -> None:
+        """Everything that is due, urgent before each bulk body."""
+        await self._pause()
+        await self._lane(Lane.URGENT, bodies=None)
+        if self._bulk and not self._fresh:
+            await self._freshen()
+        while self._bulk:
+            if await self._lane(Lane.BULK, bodies=1):
+                self._bulk = False
+                self._next_push = self._monotonic() + self._interval_s
+            await self._lane(Lane.URGENT, bodies=None)
+
+    async def _freshen(self) -> None:
+        """After a real outage, each device's last sample before the backlog."""
+        depth = await self._outbox.depth()
+        oldest_s = 0 if depth.oldest_us is None else (self._now_us() - depth.oldest_us) / 1e6
+        if oldest_s > 2 * self._interval_s and (columns := self._latest()):
+            try:
+                await self._link.snapshot(Snapshot(node=self._node, columns=columns))
+            except (Malformed, TooLarge, Unsupported) as error:
+                log.warning("the cloud does not take the snapshot: %s", error)  # the batches say the same, later
+        self._fresh = True
+
+    async def _lane(self, lane: Lane, bodies: int | None) -> bool:
+        """Send up to so many bodies of a lane; True when nothing is left."""
+        if lane is Lane.URGENT:
+            if not self._urgent and bodies is None:
+                return True
+            self._urgent = False
+        sent = 0
+        try:
+            while bodies is None or sent < bodies:
+                await self._pause()
+                cut = await self._outbox.cut(lane, self._body_bytes)
+                if cut is None:
+                    return True
+                if isinstance(cut, Place):
+                    await self._heard(await self._link.place(cut.epoch, cut.lane))
+                else:
+                    await self._send(cut)
+                    sent += 1
+        except BaseException:
+            self._urgent |= lane is Lane.URGENT
+            raise
+        return False
+
+    async def _send(self, cut: Cut) -> None:
+        try:
+            answer = await self._link.send(cut.batch)
+        except TooLarge as error:
+            await self._smaller(cut, error)
+        except Malformed as error:
+            self.refused += 1
+            await self._smaller(cut, error)
+        else:
+            self.batches += 1
+            self.body_bytes += answer.sent_bytes
+            rate = answer.sent_bytes / max(answer.took_s, 0.001)
+            # Half of what the last body proves, so that one lucky body does not make the next one take minutes.
+            wanted = (self._body_bytes + rate * BODY_S) / 2
+            self._body_bytes = int(min(MAX_BODY_BYTES, max(MIN_BODY_BYTES, wanted)))
+            await self._heard(answer)
+
+    async def _smaller(self, cut: Cut, error: Malformed | TooLarge) -> None:
+        """Halve until the body is taken or is a single row, which is then set aside."""
+        if cut.rows <= 1:
+            log.error("set aside %s %d–%d: %s", cut.batch.lane, cut.batch.first_seq, cut.batch.through_seq, error)
+            await self._outbox.quarantine(cut.batch, str(error))
+            self._body_bytes = FIRST_BODY_BYTES
+        else:
+            self._body_bytes = max(1, self._body_bytes // 2)
+
+    async def _heard(self, answer: Answer) -> None:
+        ack = answer.ack
+        if await self._outbox.confirm(ack):
+            self.forks += 1
+        now = self._monotonic()
+        if self._down_since is not None:
+            log.info("the cloud is back after %.0f s", now - self._down_since)
+        self.down, self._down_since, self.last_ack, self._unsupported = None, None, now, False
+        self._live_until = now + min(max(ack.live_s, 0), MAX_PAUSE_S)
+        self._not_before = now + min(max(ack.pause_s, 0), MAX_PAUSE_S)
+        if (fix := self._hear(ack.server_us, int(answer.took_s * 1e6))) is not None:
+            self._put(fix)
+
+    async def _pause(self) -> None:
+        while (wait_s := self._not_before - self._monotonic()) > 0:
+            await self._sleep(wait_s)

@@ -1,0 +1,27 @@
+"""What all tests share: what a missing component means."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+IN_CI = os.environ.get("CI") == "true"
+
+
+@pytest.fixture(scope="session")
+def need() -> Callable[[str], str]:
+    """Path of a program that a test cannot do without: missing is a skip here and a failure in CI."""
+
+    def find(program: str) -> str:
+        path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+        if path is None:
+            text = f"{program} is not installed: scripts/test installs it as root, or prints the line to run"
+            if IN_CI:
+                pytest.fail(text)
+            pytest.skip(text)
+        return path
+
+    return find

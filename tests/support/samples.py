@@ -1,0 +1,100 @@
+"""Random samples and entries, as wild as the outbox may hold."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from wire.batch import Batch, Lane, Placed
+from wire.columns import Columns
+from wire.device import Device, Point, Roster
+from wire.entries import Alarm, ClockFix, Entry, Gap, Health
+from wire.sample import INT_MAX, INT_MIN, Clock, Sample, bad, uncertain
+
+clocks = st.builds(Clock, st.integers(0, 2**63 - 1), st.booleans())
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+integers = st.one_of(st.integers(-200, 200), st.integers(INT_MIN, INT_MAX))
+decimals = st.builds(lambda n, d: n / 10**d, st.integers(-(10**6), 10**6), st.integers(0, 6))
+floats = st.one_of(decimals, st.floats(), st.floats(width=32))
+values = st.one_of(st.none(), st.booleans(), integers, floats, texts)
+columns_of_values = st.sampled_from([st.booleans(), integers, floats, decimals, texts, st.none(), values]).flatmap(
+    lambda kind: st.lists(kind, min_size=1, max_size=30)
+)
+qualities = st.sampled_from([bad("no answer"), uncertain("out of range"), bad("exception 2: illegal data address")])
+times = st.one_of(
+    st.integers(0, 2**41),
+    st.integers(1_700_000_000, 1_900_000_000).map(lambda s: s * 1_000_000),
+    st.integers(1_700_000_000_000, 1_900_000_000_000).map(lambda ms: ms * 1_000),
+)
+names = st.sampled_from(["a", "b", "dim_level", "é"])
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> list[Sample]:
+    """One or more samples of one device with one clock."""
+    device, clock = draw(st.sampled_from(["lamp-001", "bin/7", "ü"])), draw(clocks)
+    found: list[Sample] = []
+    for _ in range(draw(st.integers(1, 12))):
+        taken = draw(st.dictionaries(names, values, min_size=1))
+        quality = draw(st.dictionaries(st.sampled_from(sorted(taken)), qualities))
+        found.append(Sample(device, draw(times), clock, taken, quality))
+    return found
+
+
+others = st.one_of(
+    st.builds(Gap, reason=texts, lost=st.integers(0, 1000), seqs=st.integers(1, 10**9), devices=st.just(("lamp-001",))),
+    st.builds(ClockFix, boot=st.integers(0, 2**63 - 1), offset_us=st.integers(-(2**50), 2**50), error_us=st.just(5)),
+    st.builds(Health, time_us=times, verdict=st.sampled_from(["ok", "degraded", "failed"]), reasons=st.just(("x",))),
+    st.builds(
+        Alarm,
+        id=texts,
+        device=texts,
+        rule=texts,
+        severity=st.just("high"),
+        state=st.just("raised"),
+        raised_us=times,
+        time_us=times,
+        values=st.dictionaries(names, values, max_size=2),
+    ),
+    st.builds(
+        lambda unit: Roster(
+            devices=(Device(id="lamp-001", kind="streetlight", profile="lx-1", lon=5.041, lat=47.322),),
+            profiles={"lx-1": (Point(name="dim_level", type="float", unit=unit, low=0.0, high=100.0, writable=True),)},
+        ),
+        st.sampled_from(["%", "W"]),
+    ),
+)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> Batch:
+    """A batch whose entries fill their places, with rows joined as the outbox joins them."""
+    entries: list[Entry] = [Columns.of(draw(runs())) for _ in range(draw(st.integers(0, 4)))]
+    entries += draw(st.lists(others, min_size=0 if entries else 1, max_size=3))
+    placed: list[Placed] = []
+    at = 0
+    for entry in draw(st.permutations(entries)):
+        width = entry.n if isinstance(entry, Columns) else entry.seqs if isinstance(entry, Gap) else 1
+        placed.append(Placed(range(at, at + width), entry))
+        at += width
+    first = draw(st.integers(1, 2**40))
+    return Batch(
+        node=draw(st.sampled_from(["cab-1", "é"])),
+        epoch=draw(st.integers(0, 2**63 - 1)),
+        lane=draw(st.sampled_from(list(Lane))),
+        first_seq=first,
+        through_seq=first + at - 1,
+        prev=draw(st.binary(min_size=16, max_size=16)),
+        digest=draw(st.binary(min_size=16, max_size=16)),
+        held_from=draw(st.integers(1, first)),
+        head_seq=first + at - 1,
+        entries=placed,
+    )
+
+
+def same(one: list[Sample], other: list[Sample]) -> bool:
+    """Equality that knows NaN from NaN by text, and -0.0 from 0.0."""
+    return repr([_sorted(s) for s in one]) == repr([_sorted(s) for s in other])
+
+
+def _sorted(sample: Sample) -> object:
+    return (sample.device, sample.time_us, sample.clock, sorted(sample.values.items()), sorted(sample.quality.items()))

@@ -1,0 +1,86 @@
+"""The entries of the two lanes, besides Columns. Each takes one seq; a Gap takes as many as it says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from wire.columns import Columns
+from wire.device import Roster
+from wire.sample import Value
+
+Severity = Literal["low", "medium", "high", "urgent"]
+AlarmState = Literal["raised", "acknowledged", "returned", "cleared", "shelved"]
+Verdict = Literal["ok", "degraded", "failed"]
+
+
+class Alarm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A condition that someone must look at (ISA-18.2 states). `device` is the node's own id for the node's own."""
+
+    id: str
+    device: str
+    rule: str
+    severity: Severity
+    state: AlarmState
+    raised_us: int
+    time_us: int
+    respond_by_us: int | None = None
+    detail: str = ""
+    values: Mapping[str, Value] = {}
+
+
+class ClockFix(msgspec.Struct, frozen=True, kw_only=True):
+    """Add `offset_us` to every estimated time of `boot` to have UTC, good to ± `error_us`."""
+
+    boot: int
+    offset_us: int
+    error_us: int
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Loss, said aloud. It takes `seqs` places: those of the entries that it stands for, or one of its own
+    where what was lost never had any.
+
+    `lost` counts samples; `from_us` and `to_us` bound their times where they are known.
+    """
+
+    reason: str
+    lost: int
+    seqs: int = 1
+    from_us: int | None = None
+    to_us: int | None = None
+    devices: tuple[str, ...] = ()
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How the node is: the same object that its `GET /health` shows. Sizes in bytes, ages in seconds."""
+
+    time_us: int
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+    version: str = ""
+    uptime_s: float = 0
+    interval_s: float = 60
+    clock_synced: bool = False
+    boot: int = 0
+    devices: int = 0
+    devices_silent: tuple[str, ...] = ()
+    outbox_entries: int = 0
+    outbox_oldest_s: float | None = None
+    outbox_bytes: int = 0
+    outbox_limit_bytes: int = 0
+    last_ack_s: float | None = None
+    disk_free_bytes: int = 0
+    roster: str = ""  # Roster.digest(), in hex
+    counters: Mapping[str, int] = {}
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """An entry of a type that this version does not know: it keeps its place and nothing else."""
+
+    type: str
+
+
+Entry = Columns | Alarm | ClockFix | Gap | Health | Roster | Unknown
