@@ -1,7 +1,8 @@
 """The node's configuration: one TOML file, checked whole before anything starts.
 
 Everything wrong in it and in the profiles is told at once, with file, key and what to write. `${NAME}` in a text
-stands for an environment variable, so that secrets and ports can stay out of the file.
+stands for an environment variable, so that secrets and ports can stay out of the file; one that stands alone and
+holds digits becomes a number.
 """
 
 from __future__ import annotations
@@ -95,8 +96,8 @@ class DeviceTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         float, Meta(ge=0.1, le=604_800), _key("how often a device that speaks by itself should be heard")
     ] = 3600
     name: Annotated[str, _key("what people call it")] = ""
-    lon: Annotated[float | None, Meta(ge=-180, le=180), _key("WGS 84 longitude in degrees")] = None
-    lat: Annotated[float | None, Meta(ge=-90, le=90), _key("WGS 84 latitude in degrees")] = None
+    lon: Annotated[Annotated[float, Meta(ge=-180, le=180)] | None, _key("WGS 84 longitude in degrees")] = None
+    lat: Annotated[Annotated[float, Meta(ge=-90, le=90)] | None, _key("WGS 84 latitude in degrees")] = None
     tags: Annotated[tuple[str, ...], _key("words of your own")] = ()
     report: Annotated[
         dict[str, Report], _key("points that report by exception: deadband and heartbeat_s for each")
@@ -304,7 +305,9 @@ def _expand(raw: Any, environment: Mapping[str, str], file: str, key: str, probl
                     problems.append(Problem(file, key, text))
                 return environment.get(found[1], "")
 
-            return _VARIABLE.sub(value, raw)
+            text = _VARIABLE.sub(value, raw)
+            # A text that is one variable and nothing else may stand where a number is asked for, such as a port.
+            return int(text) if _VARIABLE.fullmatch(raw) and text.isdecimal() else text
         case dict():
             table = cast("dict[str, Any]", raw)
             return {k: _expand(v, environment, file, f"{key}.{k}".lstrip("."), problems) for k, v in table.items()}

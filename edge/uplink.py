@@ -24,7 +24,7 @@ from edge.cloud_link import Answer, LinkDown
 from edge.outbox import Cut, Outbox, Place
 from wire.batch import Batch, Lane, Snapshot
 from wire.columns import Columns
-from wire.entries import Alarm, ClockFix, Entry
+from wire.entries import Alarm, AlarmState, ClockFix, Entry
 from wire.errors import Malformed, TooLarge, Unsupported
 
 log = logging.getLogger(__name__)
@@ -88,6 +88,7 @@ class Uplink:
         self._down_since: float | None = None
         self._fresh = False  # whether a snapshot went up since the link came back
         self._unsupported = False
+        self._unsupported_us = 0
         self.down: str | None = "not yet connected"
         self.last_ack: float | None = None  # monotonic seconds
         self.batches = self.body_bytes = self.refused = self.forks = self.failures = 0
@@ -110,7 +111,7 @@ class Uplink:
         while not (self._urgent or self._bulk):
             now = self._monotonic()
             live = now < self._live_until
-            self._watched(live)
+            self._watched(live)  # so that commits keep pace
             due = min(self._next_push, now + LIVE_INTERVAL_S) if live else self._next_push
             if now >= due:
                 break
@@ -156,24 +157,26 @@ class Uplink:
         self._fresh = False
         if isinstance(error, Unsupported) and not self._unsupported:
             self._unsupported = True
-            now_us = self._now_us()
             detail = f"the cloud reads versions {list(error.accepts)} of batches only: update one of the two"
-            self._put(
-                Alarm(
-                    id=f"{self._node}/unsupported-version",
-                    device=self._node,
-                    rule="unsupported-version",
-                    severity="high",
-                    state="raised",
-                    raised_us=now_us,
-                    time_us=now_us,
-                    detail=detail,
-                )
-            )
+            self._put(self._version_alarm("raised", detail))
+
+    def _version_alarm(self, state: AlarmState, detail: str) -> Alarm:
+        now_us = self._now_us()
+        if state == "raised":
+            self._unsupported_us = now_us
+        return Alarm(
+            id=f"{self._node}/unsupported-version",
+            device=self._node,
+            rule="unsupported-version",
+            severity="high",
+            state=state,
+            raised_us=self._unsupported_us,
+            time_us=now_us,
+            detail=detail,
+        )
 
     async def _push(self) -> None:
         """Everything that is due, urgent before each bulk body."""
-        await self._pause()
         await self._lane(Lane.URGENT, bodies=None)
         if self._bulk and not self._fresh:
             await self._freshen()
@@ -203,10 +206,10 @@ class Uplink:
         sent = 0
         try:
             while bodies is None or sent < bodies:
-                await self._pause()
                 cut = await self._outbox.cut(lane, self._body_bytes)
                 if cut is None:
                     return True
+                await self._pause()
                 if isinstance(cut, Place):
                     await self._heard(await self._link.place(cut.epoch, cut.lane))
                 else:
@@ -250,6 +253,8 @@ class Uplink:
         now = self._monotonic()
         if self._down_since is not None:
             log.info("the cloud is back after %.0f s", now - self._down_since)
+        if self._unsupported:
+            self._put(self._version_alarm("cleared", "the cloud reads what this node writes again"))
         self.down, self._down_since, self.last_ack, self._unsupported = None, None, now, False
         self._live_until = now + min(max(ack.live_s, 0), MAX_PAUSE_S)
         self._not_before = now + min(max(ack.pause_s, 0), MAX_PAUSE_S)

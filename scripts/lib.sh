@@ -1,0 +1,49 @@
+# Sourced by the verbs beside it: brings Debian packages and the locked environment to where the verb needs them.
+# Needs Python 3.11 or later and git; everything else it fetches, or says how.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+export PYTHONDONTWRITEBYTECODE=${PYTHONDONTWRITEBYTECODE-}
+
+# need_debian PACKAGE=PROGRAM …: the Debian packages whose programs are missing, installed when we are root.
+need_debian() {
+    local missing=() pair
+    for pair in "$@"; do
+        PATH="$PATH:/usr/sbin:/sbin" command -v "${pair#*=}" >/dev/null || missing+=("${pair%%=*}")
+    done
+    [ ${#missing[@]} -eq 0 ] && return 0
+    if [ "$(id -u)" -eq 0 ]; then
+        echo "installing ${missing[*]} …" >&2
+        apt-get update -q >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+            "${missing[@]}" >/dev/null && return 0
+    fi
+    echo "Missing programs. Install them with:" >&2
+    echo "  sudo apt-get install -y ${missing[*]}" >&2
+    return 1
+}
+
+# need_python: .venv with exactly what requirements.lock says, and this checkout in it. Quick when nothing changed.
+need_python() {
+    local stamp
+    stamp=$(cat requirements.lock pyproject.toml | sha256sum)
+    [ "$(cat .venv/stamp 2>/dev/null)" = "$stamp" ] && [ -x .venv/bin/python ] && return 0
+    echo "preparing the Python environment …" >&2
+    local python=${PYTHON-} candidate
+    for candidate in $python python3.11 python3.12 python3.13 python3; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            python=$candidate
+            break
+        fi
+        python=
+    done
+    [ -n "$python" ] || { echo "Python 3.11 or later is needed: sudo apt-get install -y python3 python3-venv" >&2; return 1; }
+    rm -rf .venv
+    if ! "$python" -m venv .venv 2>/dev/null; then
+        rm -rf .venv
+        need_debian python3-venv=no-such-program && "$python" -m venv .venv || return 1
+    fi
+    # uv brings the rest: at once, and only what the lock names with its hashes.
+    .venv/bin/python -m pip install -q --require-hashes --no-deps -r <(sed -n '/^uv==/,/[^\\]$/p' requirements.lock) &&
+        VIRTUAL_ENV=.venv .venv/bin/uv pip sync -q --require-hashes requirements.lock &&
+        VIRTUAL_ENV=.venv .venv/bin/uv pip install -q --no-deps --no-build-isolation -e . &&
+        echo "$stamp" >.venv/stamp
+}

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from edge.clock import EARLIEST_US, NodeClock, kernel_boot, kernel_synced, monotonic_us
+
+TRUE = EARLIEST_US + 10**12
+
+
+class World:
+    """A machine whose clocks are set by hand."""
+
+    def __init__(self, wall: int, *, synced: bool = False) -> None:
+        self.wall, self.mono, self.synced = wall, 1_000_000, synced
+
+    def passes(self, us: int) -> None:
+        self.wall += us
+        self.mono += us
+
+    def clock(self, last_known_us: int = 0) -> NodeClock:
+        return NodeClock(
+            last_known_us=last_known_us,
+            wall_us=lambda: self.wall,
+            monotonic_us=lambda: self.mono,
+            synced=lambda: self.synced,
+            boot=lambda: 7,
+        )
+
+
+def test_a_synchronised_clock_is_taken() -> None:
+    clock = World(TRUE, synced=True).clock()
+    assert clock()[0] == TRUE
+    assert clock()[1].synced
+    assert clock.hear(TRUE + 5_000_000, 1000) is None
+
+
+def test_it_is_never_1970_and_never_before_what_it_wrote() -> None:
+    world = World(0)
+    clock = world.clock(last_known_us=TRUE)
+    assert clock() == (TRUE, clock.clock)
+    assert not clock.synced
+    world.passes(5)
+    assert clock()[0] == TRUE + 5
+    assert World(0).clock()()[0] == EARLIEST_US
+
+
+def test_time_set_back_does_not_go_back() -> None:
+    world = World(TRUE, synced=True)
+    clock = world.clock()
+    clock()
+    world.wall -= 3_600_000_000
+    assert clock()[0] == TRUE
+
+
+def test_the_cloud_tells_the_time_and_a_fix_says_by_how_much_it_was_off() -> None:
+    world = World(0)
+    clock = world.clock(last_known_us=TRUE)
+    world.passes(1_000_000)
+    estimated = clock()[0]
+    fix = clock.hear(TRUE + 86_400_000_000, took_us=200_000)
+    assert fix is not None
+    assert (fix.boot, fix.error_us) == (7, 101_000)
+    assert estimated + fix.offset_us == TRUE + 86_400_000_000 + 100_000
+    assert clock() == (TRUE + 86_400_000_000 + 100_000, clock.clock)
+    assert clock.synced
+    assert clock.hear(TRUE, took_us=0) is None, "once is enough"
+
+
+def test_an_answer_that_took_long_tells_no_time() -> None:
+    assert World(0).clock(TRUE).hear(TRUE + 10**10, took_us=3_000_000) is None
+
+
+def test_the_kernel_finds_the_time() -> None:
+    world = World(0)
+    clock = world.clock(last_known_us=TRUE)
+    assert clock.check() is None
+    world.wall, world.synced = TRUE + 777, True
+    fix = clock.check()
+    assert fix is not None
+    assert fix.offset_us == 777
+    assert clock()[0] == TRUE + 777
+    assert clock.check() is None
+
+
+def test_this_machine_has_a_boot_and_a_monotonic_clock() -> None:
+    assert kernel_boot() == kernel_boot() > 0
+    assert monotonic_us() <= monotonic_us()
+    assert kernel_synced() in (True, False)

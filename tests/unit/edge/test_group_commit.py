@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from drivers.contract import Receipt
+from drivers.errors import NotStored
+from edge import group_commit
+from edge.group_commit import GroupCommit
+from edge.outbox_memory import MemoryOutbox
+from wire.batch import Lane
+from wire.columns import Columns
+from wire.entries import ClockFix, Entry, Gap
+from wire.sample import Clock, Sample
+
+CLOCK = Clock(1, synced=True)
+FIX = ClockFix(boot=1, offset_us=2, error_us=3)
+
+
+class Card(MemoryOutbox):
+    """A card that can refuse, and remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__(node="n")
+        self.full = False
+        self.given: list[tuple[list[Entry], list[Entry], list[Receipt]]] = []
+
+    async def append(self, lanes: Mapping[Lane, Sequence[Entry]], receipts: Sequence[Receipt] = ()) -> None:
+        if self.full:
+            raise NotStored("no space left on device")
+        self.given.append((list(lanes.get(Lane.URGENT, [])), list(lanes.get(Lane.BULK, [])), list(receipts)))
+
+
+@pytest.fixture
+def card() -> Card:
+    return Card()
+
+
+@pytest.fixture
+def told() -> list[tuple[bool, bool]]:
+    return []
+
+
+@pytest.fixture
+async def commit(card: Card, told: list[tuple[bool, bool]]) -> GroupCommit:
+    return GroupCommit(card, interval_s=5, committed=lambda urgent, live: told.append((urgent, live)))
+
+
+def samples(n: int, device: str = "d") -> list[Sample]:
+    return [Sample(device, i, CLOCK, {"a": i}) for i in range(n)]
+
+
+async def test_samples_of_a_device_become_one_run_and_one_future(commit: GroupCommit, card: Card) -> None:
+    first = commit.add(samples(2), None, live=False)
+    assert commit.add(samples(1, "e"), Receipt("m", b"1"), live=False) is first
+    commit.add(samples(1), None, live=False)
+    assert not first.done()
+    await commit.flush()
+    assert first.done()
+    (_, bulk, receipts), = card.given  # fmt: skip
+    assert [(c.device, c.n) for c in bulk if isinstance(c, Columns)] == [("d", 3), ("e", 1)]
+    assert receipts == [Receipt("m", b"1")]
+
+
+async def test_urgent_entries_take_what_waits_along(commit: GroupCommit, card: Card, told: list[object]) -> None:
+    commit.add(samples(1), None, live=True)
+    commit.put(FIX)
+    await commit.flush()
+    assert card.given[0][0] == [FIX]
+    assert len(card.given[0][1]) == 1
+    assert told == [(True, True)]
+
+
+async def test_nothing_is_written_when_nothing_waits(commit: GroupCommit, card: Card) -> None:
+    await commit.flush()
+    assert card.given == []
+
+
+async def test_a_refusing_card_leaves_samples_with_their_sender_and_tells_of_the_others(
+    commit: GroupCommit, card: Card
+) -> None:
+    card.full = True
+    brought = commit.add(samples(2, "bin"), Receipt("m", b"1"), live=False)
+    commit.add([Sample("lamp", t, CLOCK, {"a": 1}) for t in (30, 10)], None, live=False)
+    commit.put(FIX)
+    await commit.flush()
+    with pytest.raises(NotStored, match="no space"):
+        await brought
+    assert commit.refused
+    commit.add([Sample("meter", 50, CLOCK, {"a": 1})], None, live=False)
+    await commit.flush()
+    card.full = False
+    await commit.flush()
+    (urgent, bulk, receipts), = card.given  # fmt: skip
+    assert urgent == [FIX], "alarms wait for the card"
+    assert bulk == [
+        Gap(reason="the card took nothing", lost=3, from_us=10, to_us=50, devices=("lamp", "meter"))
+    ], "one gap for all, and nothing of the bin, which will come again"
+    assert receipts == []
+    assert commit.refused is None
+
+
+async def test_more_than_it_may_hold_is_turned_away(
+    commit: GroupCommit, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "MAX_READINGS", 3)
+    commit.add(samples(3), None, live=False)
+    refused = commit.add(samples(1), Receipt("m", b"1"), live=False)
+    with pytest.raises(NotStored):
+        await refused
+    commit.add(samples(1, "lost"), None, live=False)
+    await commit.flush()
+    _, bulk, receipts = card.given[0]
+    assert isinstance(bulk[0], Gap)
+    assert (bulk[0].lost, bulk[0].devices) == (1, ("lost",))
+    assert receipts == []
+
+
+async def test_stopping_writes_what_waits(commit: GroupCommit, card: Card) -> None:
+    running = asyncio.ensure_future(commit.run())
+    await asyncio.sleep(0)
+    waiting = commit.add(samples(1), None, live=False)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert waiting.done()
+    assert len(card.given) == 1
+
+
+async def test_enough_readings_do_not_wait_for_the_interval(
+    commit: GroupCommit, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "FULL_READINGS", 4)
+    running = asyncio.ensure_future(commit.run())
+    commit.add(samples(3), None, live=False)
+    await asyncio.sleep(0)
+    assert card.given == []
+    await commit.add(samples(1), None, live=False)
+    assert len(card.given) == 1
+    await commit.put(FIX)
+    assert len(card.given) == 2
+    running.cancel()

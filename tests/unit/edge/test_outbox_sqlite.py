@@ -1,0 +1,257 @@
+"""The outbox on a card: what only it can get wrong. The contract itself is tested in tests/conformance."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+import sqlite3
+import string
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import uvloop
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.cloud import SmallCloud
+
+from drivers.errors import NotStored
+from edge.outbox import Cut, Place
+from edge.outbox_sqlite import MIN_LIMIT_BYTES, PAGE_BYTES, WAL_PAGES, SqliteOutbox
+from wire.batch import Lane
+from wire.columns import Columns
+from wire.entries import Alarm, Gap
+from wire.sample import Clock, Sample
+
+CLOCK = Clock(1, synced=True)
+T = TypeVar("T")
+DAY_US = 86_400_000_000
+
+
+def columns(numbers: range, *, wide: int = 0, at_us: int = 0) -> Columns:
+    rng = random.Random(numbers[0])
+    text = "".join(rng.choices(string.printable, k=wide))  # what zstd cannot make small
+    return Columns.of([Sample("lamp", at_us + n, CLOCK, {"n": n, "t": f"{n}{text}"}) for n in numbers])
+
+
+async def drain(outbox: SqliteOutbox, cloud: SmallCloud, limit: int = 1 << 20, lane: Lane = Lane.BULK) -> None:
+    while (found := await outbox.cut(lane, limit)) is not None:
+        answer = cloud.ack(found.epoch, lane) if isinstance(found, Place) else cloud.take(found.batch)
+        await outbox.confirm(answer)
+
+
+def box(path: Path, **more: Any) -> SqliteOutbox:
+    return SqliteOutbox(path, **{"node": "cab", "limit_bytes": 64 << 20, "now_us": lambda: 0, **more})
+
+
+async def test_two_processes_cannot_share_it(tmp_path: Path) -> None:
+    async with box(tmp_path):
+        with pytest.raises(RuntimeError, match="another node"):
+            await box(tmp_path).__aenter__()
+    async with box(tmp_path):
+        pass
+
+
+async def test_what_was_accepted_is_there_after_opening_again(tmp_path: Path) -> None:
+    cloud = SmallCloud()
+    async with box(tmp_path) as outbox:
+        await outbox.append({Lane.BULK: [columns(range(3))]})
+        await drain(outbox, cloud)
+        await outbox.append({Lane.BULK: [columns(range(3, 5))]})
+    async with box(tmp_path) as outbox:
+        assert (await outbox.depth()).pending[Lane.BULK] == 2, "the ack was written down on closing"
+        assert outbox.last_known_us == 4
+        await drain(outbox, cloud)
+    assert [n for _, n in cloud.numbers()] == [0, 1, 2, 3, 4]
+    assert len({epoch for epoch, _ in cloud.numbers()}) == 1
+
+
+async def test_history_is_dropped_by_age_and_only_what_the_city_has(tmp_path: Path) -> None:
+    now, cloud = [0], SmallCloud()
+    async with box(tmp_path, now_us=lambda: now[0], history_us=7 * DAY_US) as outbox:
+        for day in range(20):
+            now[0] = day * DAY_US
+            await outbox.append({Lane.BULK: [columns(range(1), at_us=now[0])]})
+            if day < 15:
+                await drain(outbox, cloud)
+        held = [t async for c in outbox.history(0, 100 * DAY_US) for t in c.times]
+        assert held == [d * DAY_US for d in range(12, 20)]
+        now[0] = 60 * DAY_US
+        await outbox.append({Lane.BULK: [columns(range(1), at_us=now[0])]})
+        held = [t async for c in outbox.history(0, 100 * DAY_US) for t in c.times]
+        assert held == [*(d * DAY_US for d in range(15, 20)), now[0]], "what is not acked does not age"
+        await drain(outbox, cloud)
+    assert len(cloud.numbers()) == 21
+
+
+async def test_at_its_cap_the_oldest_unsent_bulk_becomes_one_gap_and_alarms_stay(tmp_path: Path) -> None:
+    cloud, total = SmallCloud(), 900
+    async with box(tmp_path, limit_bytes=MIN_LIMIT_BYTES + (1 << 20)) as outbox:
+        for n in range(total):
+            await outbox.append({Lane.BULK: [columns(range(n, n + 1), wide=3000)]})
+            if n % 50 == 0:
+                alarm = Alarm(id=f"a{n}", device="d", rule="r", severity="high", state="raised", raised_us=n, time_us=n)
+                await outbox.append({Lane.URGENT: [alarm]})
+                files = sum(f.stat().st_size for f in tmp_path.iterdir() if f.name.startswith("outbox.db"))
+                assert files <= MIN_LIMIT_BYTES + (1 << 20), "the cap counts the write-ahead log"
+        assert outbox.pruned_rows > 0
+        await drain(outbox, cloud)
+        await drain(outbox, cloud, lane=Lane.URGENT)
+    numbers = [n for _, n in cloud.numbers()]
+    gaps = [p.entry for _, p in cloud.entries() if isinstance(p.entry, Gap)]
+    assert numbers == list(range(numbers[0], total)), "the newest, without a hole"
+    assert sum(g.lost for g in gaps) == numbers[0] > 0
+    assert all(g.devices == ("lamp",) for g in gaps)
+    assert len(gaps) < 10
+    assert len(cloud.entries(Lane.URGENT)) == total // 50
+
+
+async def test_a_row_that_was_sent_keeps_its_end(tmp_path: Path) -> None:
+    """The cloud may have taken a batch whose ack never came: its place must still be found."""
+    cloud = SmallCloud()
+    async with box(tmp_path, limit_bytes=MIN_LIMIT_BYTES + (1 << 20)) as outbox:
+        place = await outbox.cut(Lane.BULK, 1)
+        assert isinstance(place, Place)
+        await outbox.confirm(cloud.ack(place.epoch, Lane.BULK))
+        await outbox.append({Lane.BULK: [columns(range(1), wide=3000)]})
+        sent = await outbox.cut(Lane.BULK, 1)
+        assert isinstance(sent, Cut)
+        lost_ack = cloud.take(sent.batch)
+        for n in range(1, 900):
+            await outbox.append({Lane.BULK: [columns(range(n, n + 1), wide=3000)]})
+        assert outbox.pruned_rows > 0
+        assert not await outbox.confirm(lost_ack), "no fork"
+        await drain(outbox, cloud)
+    numbers = [n for _, n in cloud.numbers()]
+    assert numbers[0] == 0
+    assert len(numbers) == len(set(numbers))
+
+
+async def test_a_card_that_refuses_everything_says_so_and_recovers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with box(tmp_path) as outbox:
+        await outbox.append({Lane.BULK: [columns(range(2))]})
+
+        async def refuse(*_: object) -> None:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(outbox, "_save_runs", refuse)
+            with pytest.raises(NotStored, match="disk I/O error"):
+                await outbox.append({Lane.BULK: [columns(range(2, 4))]})
+        assert (await outbox.depth()).pending[Lane.BULK] == 2, "nothing of it is believed"
+        await outbox.append({Lane.BULK: [columns(range(2, 4))]})
+        cloud = SmallCloud()
+        await drain(outbox, cloud)
+    assert [n for _, n in cloud.numbers()] == [0, 1, 2, 3]
+
+
+async def test_room_for_pruning_is_held_back(tmp_path: Path) -> None:
+    async with box(tmp_path):
+        assert (tmp_path / "reserve.bin").stat().st_blocks > 0
+
+
+def test_a_cap_that_is_too_small_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=str(MIN_LIMIT_BYTES)):
+        box(tmp_path, limit_bytes=MIN_LIMIT_BYTES - 1)
+    assert 2 * WAL_PAGES * PAGE_BYTES <= MIN_LIMIT_BYTES
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    """The outbox against a plain list: whatever happens, the cloud ends with the list, in order, once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = uvloop.new_event_loop()
+        self.accepted: list[int] = []
+        self.cloud = SmallCloud()
+        self.epochs = itertools.count(1)
+        self.late: list[Any] = []
+
+    def do(self, what: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(what)
+
+    @initialize(data=st.data())
+    def start(self, data: st.DataObject) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="outbox"))
+        self.open()
+
+    def open(self) -> None:
+        self.outbox = box(self.path, epoch=lambda: next(self.epochs))
+        self.do(self.outbox.__aenter__())
+
+    @rule(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=3))
+    def append(self, sizes: list[int]) -> None:
+        entries = []
+        for size in sizes:
+            first = len(self.accepted)
+            self.accepted.extend(range(first, first + size))
+            entries.append(columns(range(first, first + size)))
+        self.do(self.outbox.append({Lane.BULK: entries}))
+
+    @rule(limit=st.sampled_from([1, 200, 1 << 20]), heard=st.booleans(), later=st.booleans())
+    def push(self, limit: int, heard: bool, later: bool) -> None:
+        """A batch goes up; its answer may be lost, or be heard late."""
+        found = self.do(self.outbox.cut(Lane.BULK, limit))
+        if found is None:
+            return
+        ack = self.cloud.ack(found.epoch, Lane.BULK) if isinstance(found, Place) else self.cloud.take(found.batch)
+        if later:
+            self.late.append(ack)
+        elif heard:
+            assert not self.do(self.outbox.confirm(ack)), "no fork without a disaster"
+
+    @precondition(lambda self: self.late)
+    @rule(which=st.integers(0, 100))
+    def hear_late(self, which: int) -> None:
+        """An old answer: it may move the outbox back, never lose or double anything."""
+        assert not self.do(self.outbox.confirm(self.late.pop(which % len(self.late))))
+
+    @rule()
+    def close_and_open(self) -> None:
+        self.do(self.outbox.__aexit__())
+        self.open()
+
+    @rule()
+    def crash(self) -> None:
+        """The process dies: what counts is what lies on the card now."""
+        for name in ("outbox.db", "outbox.db-wal"):
+            if (self.path / name).exists():
+                shutil.copy(self.path / name, self.path / f"{name}.copy")
+        self.do(self.outbox.__aexit__())
+        for name in ("outbox.db", "outbox.db-wal", "outbox.db-shm"):
+            (self.path / name).unlink(missing_ok=True)
+        for name in ("outbox.db", "outbox.db-wal"):
+            if (self.path / f"{name}.copy").exists():
+                (self.path / f"{name}.copy").rename(self.path / name)
+        self.open()
+
+    @rule()
+    def restore_nothing(self) -> None:
+        """The cloud's store is restored from a backup that is as new as itself: only the generation changes."""
+        self.cloud.generation += 1
+        self.late.clear()
+
+    @invariant()
+    def nothing_is_ever_doubled(self) -> None:
+        numbers = [n for _, n in self.cloud.numbers()]
+        assert numbers == self.accepted[: len(numbers)]
+
+    def teardown(self) -> None:
+        if not hasattr(self, "outbox"):
+            return
+        self.do(drain(self.outbox, self.cloud))
+        assert [n for _, n in self.cloud.numbers()] == self.accepted
+        assert len({epoch for epoch, _ in self.cloud.numbers()}) <= 1
+        self.do(self.outbox.__aexit__())
+        self.loop.close()
+        shutil.rmtree(self.path)
+
+
+OutboxMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestOutboxMachine = OutboxMachine.TestCase

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from drivers.errors import Misconfigured, Unreachable
+from edge.poller import Poller, phase
+from wire.device import Device, Point
+from wire.sample import Clock, Sample
+
+CLOCK = Clock(1, synced=True)
+LAMP = Device(id="lamp-001", kind="streetlight", profile="x")
+POINTS = [Point(name="a", type="int"), Point(name="b", type="int")]
+
+
+class Done(Exception):
+    pass
+
+
+class Scene:
+    """A clock that moves when someone sleeps, and a driver whose polls take as long as told."""
+
+    def __init__(self, takes: Sequence[float | Exception]) -> None:
+        self.time, self.takes, self.samples = 100.0, list(takes), list[Sample]()
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+    async def poll(self, device: Device, points: Sequence[Point]) -> Sample:
+        if not self.takes:
+            raise Done
+        takes = self.takes.pop(0)
+        if isinstance(takes, Exception):
+            raise takes
+        self.time += takes
+        return Sample(device.id, -1, Clock(0, synced=False), {p.name: 1 for p in points})
+
+    def poller(self, period: float) -> Poller:
+        return Poller(
+            LAMP,
+            POINTS,
+            period,
+            now=lambda: (round(self.time * 1e6), CLOCK),
+            accept=self.samples.append,
+            monotonic=lambda: self.time,
+            sleep=self.sleep,
+        )
+
+    async def run(self, period: float = 10) -> Poller:
+        poller = self.poller(period)
+        with pytest.raises(Done):
+            await poller.run(self)  # type: ignore[arg-type]
+        return poller
+
+    def times(self) -> list[float]:
+        first = 100 + phase(LAMP.id) * 10
+        return [round(s.time_us / 1e6 - first, 3) for s in self.samples]
+
+
+async def test_samples_are_stamped_by_the_schedule() -> None:
+    scene = Scene([0.3, 2.0, 0.1])
+    await scene.run()
+    assert scene.times() == [0, 10, 20]
+    assert scene.samples[0].clock is CLOCK
+
+
+async def test_a_late_poll_does_not_shift_the_others_and_missed_ones_are_counted() -> None:
+    scene = Scene([0.1, 35.0, 0.1, 0.1])
+    poller = await scene.run()
+    assert scene.times() == [0, 10, 40, 50], "the turn at 40 runs late, at 45, under its own time"
+    assert poller.missed == 2
+
+
+async def test_a_failed_poll_is_bad_readings_and_never_silence() -> None:
+    scene = Scene([Unreachable("no answer within 1 s"), 0.1])
+    poller = await scene.run()
+    assert scene.samples[0].values == {"a": None, "b": None}
+    assert scene.samples[0].quality == dict.fromkeys("ab", "bad:no answer within 1 s")
+    assert (poller.polls, poller.failed) == (3, 1)
+
+
+async def test_a_misconfigured_device_is_told_and_left() -> None:
+    scene = Scene([Misconfigured("no such register")])
+    with pytest.raises(Misconfigured):
+        await scene.poller(10).run(scene)  # type: ignore[arg-type]
+    assert scene.samples[0].quality["a"] == "bad:no such register"
+
+
+def test_polls_are_spread_over_the_period() -> None:
+    phases = sorted(phase(f"lamp-{n:03}") for n in range(1000))
+    assert phases[0] >= 0
+    assert phases[-1] < 1
+    assert max(b - a for a, b in zip(phases, phases[1:], strict=False)) < 0.02, "no gap, so no crowd either"

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from support.cloud import SmallCloud
+
+from edge.cloud_link import LinkDown
+from edge import uplink
+from edge.outbox_memory import MemoryOutbox
+from edge.uplink import MIN_BODY_BYTES, UNSUPPORTED_WAIT_S, Uplink
+from wire.batch import Lane
+from wire.columns import Columns
+from wire.entries import Alarm, ClockFix, Entry, Gap
+from wire.errors import Malformed, TooLarge, Unsupported
+from wire.sample import Clock, Sample
+
+CLOCK = Clock(1, synced=True)
+START_US = 10**15
+
+
+def columns(*numbers: int, at_us: int = START_US) -> Columns:
+    return Columns.of([Sample("lamp", at_us + n, CLOCK, {"n": n}) for n in numbers])
+
+
+class Scene:
+    """An uplink on a clock that only moves when the uplink waits."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+        self.slept: list[float] = []
+        self.cloud, self.outbox = SmallCloud(), MemoryOutbox(node="cab")
+        self.put: list[Entry] = []
+        self.heard: list[tuple[int, int]] = []
+        self.uplink = Uplink(
+            self.outbox,
+            self.cloud,
+            node="cab",
+            push_interval_s=60,
+            latest=lambda: [columns(99)],
+            put=self.put.append,
+            hear=self.hear,
+            now_us=lambda: START_US + round((self.time - 1000) * 1e6),
+            monotonic=lambda: self.time,
+            sleep=self.sleep,
+            jitter=lambda most: most,
+        )
+
+    def hear(self, server_us: int, took_us: int) -> ClockFix | None:
+        self.heard.append((server_us, took_us))
+        return None
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+
+    async def push(self) -> None:
+        """One round, as `run` makes them."""
+        self.uplink._bulk = True  # what _wait sets when it is time
+        await self.uplink._until_up(self.uplink._push)
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    yield Scene()
+
+
+async def test_urgent_goes_ahead_of_each_bulk_body(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uplink, "MIN_BODY_BYTES", 1)
+    monkeypatch.setattr(uplink, "MAX_BODY_BYTES", 1)
+    for n in range(3):
+        await scene.outbox.append({Lane.BULK: [columns(n)]})
+    await scene.outbox.append({Lane.URGENT: [ClockFix(boot=1, offset_us=1, error_us=1)]})
+    scene.uplink._body_bytes = 1
+    await scene.push()
+    assert scene.cloud.requests == ["place", "urgent", "place", "bulk", "bulk", "bulk"]
+    assert [n for _, n in scene.cloud.numbers()] == [0, 1, 2]
+    assert scene.uplink.down is None
+
+
+async def test_nothing_to_send_is_no_request(scene: Scene) -> None:
+    await scene.push()
+    scene.cloud.requests.clear()
+    await scene.push()
+    assert scene.cloud.requests == []
+
+
+async def test_a_failing_link_is_left_alone_for_doubling_times_and_nothing_is_lost(scene: Scene) -> None:
+    await scene.outbox.append({Lane.BULK: [columns(1)]})
+    scene.cloud.fail = [LinkDown("no route")] * 12
+    await scene.push()
+    assert scene.slept == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
+    assert [n for _, n in scene.cloud.numbers()] == [1]
+
+
+async def test_what_the_cloud_asks_for_is_waited(scene: Scene) -> None:
+    await scene.outbox.append({Lane.BULK: [columns(1)]})
+    scene.cloud.fail = [LinkDown("503", retry_s=120)]
+    scene.cloud.pause_s = 40
+    await scene.push()
+    assert scene.slept[0] == 121
+    scene.cloud.pause_s = 0
+    await scene.outbox.append({Lane.BULK: [columns(2)]})
+    scene.slept.clear()
+    await scene.push()
+    assert sum(scene.slept) == pytest.approx(40)
+
+
+async def test_after_an_outage_it_is_fresh_before_it_is_complete(scene: Scene) -> None:
+    await scene.push()
+    scene.cloud.fail = [LinkDown("gone")] * 9
+    await scene.outbox.append({Lane.BULK: [columns(1, at_us=START_US)]})
+    scene.cloud.requests.clear()
+    await scene.push()
+    assert scene.cloud.requests[9:] == ["snapshot", "bulk"]
+    assert scene.cloud.snapshots[0].columns[0].samples()[0].values == {"n": 99}
+    scene.cloud.requests.clear()
+    await scene.outbox.append({Lane.BULK: [columns(2)]})
+    await scene.push()
+    assert scene.cloud.requests == ["bulk"], "once"
+
+
+async def test_an_unreadable_row_is_halved_down_to_and_set_aside(scene: Scene) -> None:
+    for n in range(8):
+        await scene.outbox.append({Lane.BULK: [columns(n)]})
+    take = scene.cloud.take
+
+    def picky(batch):  # type: ignore[no-untyped-def]
+        for placed in batch.entries:
+            if isinstance(placed.entry, Columns) and 5 in [s.values["n"] for s in placed.entry.samples()]:
+                raise Malformed("no fives")
+        return take(batch)
+
+    scene.cloud.take = picky  # type: ignore[method-assign]
+    await scene.push()
+    assert sorted(n for _, n in scene.cloud.numbers()) == [0, 1, 2, 3, 4, 6, 7]
+    gaps = [p.entry for _, p in scene.cloud.entries() if isinstance(p.entry, Gap)]
+    assert [g.lost for g in gaps] == [1]
+    assert "no fives" in gaps[0].reason
+    assert (await scene.outbox.depth()).quarantined == 1
+
+
+async def test_too_large_is_sent_in_halves(scene: Scene) -> None:
+    for n in range(4):
+        await scene.outbox.append({Lane.BULK: [columns(n)]})
+    await scene.push()
+    for n in range(4, 8):
+        await scene.outbox.append({Lane.BULK: [columns(n)]})
+    scene.cloud.fail = [TooLarge("over")]
+    await scene.push()
+    assert [n for _, n in scene.cloud.numbers()] == list(range(8))
+    assert scene.cloud.requests.count("bulk") >= 3
+
+
+async def test_an_unsupported_version_is_held_with_one_alarm(scene: Scene) -> None:
+    await scene.outbox.append({Lane.BULK: [columns(1)]})
+    scene.cloud.fail = [Unsupported("v1", (2, 3))] * 3
+    await scene.push()
+    raised, cleared = scene.put
+    assert isinstance(raised, Alarm)
+    assert isinstance(cleared, Alarm)
+    assert (raised.state, "[2, 3]" in raised.detail, cleared.state) == ("raised", True, "cleared")
+    assert raised.id == cleared.id
+    assert all(s >= UNSUPPORTED_WAIT_S for s in scene.slept)
+    assert [n for _, n in scene.cloud.numbers()] == [1]
+
+
+async def test_bodies_follow_the_rate_last_seen(scene: Scene) -> None:
+    await scene.push()
+    scene.cloud.took_s = 100.0
+    for n in range(20):
+        await scene.outbox.append({Lane.BULK: [columns(n)]})
+        await scene.push()
+    assert scene.uplink._body_bytes == MIN_BODY_BYTES
+    scene.cloud.took_s = 0.001
+    for n in range(20):
+        await scene.outbox.append({Lane.BULK: [columns(n)]})
+        await scene.push()
+    assert scene.uplink._body_bytes > 10 * MIN_BODY_BYTES
+
+
+async def test_a_watched_node_pushes_every_two_seconds(scene: Scene) -> None:
+    scene.cloud.live_s = 30
+    await scene.push()
+    await scene.outbox.append({Lane.BULK: [columns(1)]})
+    await scene.push()
+    watched: list[bool] = []
+    scene.uplink._watched = watched.append
+    scene.uplink._urgent = scene.uplink._bulk = False
+    waiting = asyncio.ensure_future(scene.uplink._wait())
+    await asyncio.sleep(0)
+    assert watched == [True]
+    scene.uplink.kick(urgent=False, live=True)
+    await waiting
+    assert scene.uplink._bulk
+
+
+async def test_the_cloud_tells_the_time(scene: Scene) -> None:
+    scene.cloud.server_us = 123
+    await scene.push()
+    assert scene.heard[0] == (123, 10_000)
