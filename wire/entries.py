@@ -54,7 +54,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     devices: tuple[str, ...] = ()
 
 
-class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Health(msgspec.Struct, frozen=True, kw_only=True):
     """How the node is: the same object that its `GET /health` shows. Sizes in bytes, ages in seconds."""
 
     time_us: int

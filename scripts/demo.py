@@ -1,0 +1,260 @@
+"""The main job, live: a simulated street, one node, the aggregator. Started by scripts/demo."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from support.stage import Stage, StageError  # noqa: E402 - found by the line above
+
+PLAIN_EVERY_S = 2.0
+SHOWN = {  # which points of a kind say most, and how they are written
+    "streetlight": (("dim_reached", "%"), ("active_power", "W")),
+    "meter": (("active_power", "W"), ("frequency", "Hz")),
+    "bin": (("fill_level", "%"), ("battery_voltage", "V")),
+    "air-sensor": (("pm2_5", "µg/m³"), ("noise", "dB")),
+    "beacon": (("temperature", "°C"), ("relative_humidity", "%")),
+    "soil-probe": (("soil_moisture", "%"), ("soil_temperature", "°C")),
+}
+
+
+class Feed(threading.Thread):
+    """Reads the feed as a control room would, and remembers each device's last event and where it is."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(daemon=True)
+        self._stage, self._cursor = stage, ""
+        self.latest: dict[str, dict[str, Any]] = {}
+        self.events = 0
+        self.connected = False
+
+    def run(self) -> None:
+        while True:
+            with contextlib.suppress(httpx.HTTPError, OSError):
+                self._read()
+            self.connected = False
+            time.sleep(0.5)
+
+    def _read(self) -> None:
+        headers = {"Authorization": f"Bearer {self._stage.tokens['reader']}"}
+        params = {"live": "1", "after": self._cursor or "0"}
+        with httpx.stream(
+            "GET", f"{self._stage.cloud_url}/v1/feed", params=params, headers=headers, timeout=30
+        ) as stream:
+            stream.raise_for_status()
+            self.connected = True
+            for line in stream.iter_lines():
+                if line.startswith("id:"):
+                    self._cursor = line[3:].strip()
+                elif line.startswith("data:"):
+                    with contextlib.suppress(ValueError):
+                        self._take(json.loads(line[5:]))
+
+    def _take(self, event: dict[str, Any]) -> None:
+        self.events += 1
+        data = event.get("data", {})
+        if event.get("type", "").endswith(".reading"):
+            self.latest[data["device"]] = data
+
+
+class View:
+    """What is shown, drawn anew each time."""
+
+    def __init__(self, stage: Stage, feed: Feed) -> None:
+        self._stage, self._feed = stage, feed
+        self.phase = "starting"
+        self.offered = 0
+        self._ledger_at = 0
+        self.health: dict[str, Any] = {}
+        self.node: dict[str, Any] | None = None
+
+    def look(self) -> None:
+        """Ask everyone how they are."""
+        if self._stage.ledger.exists():
+            with self._stage.ledger.open() as ledger:
+                ledger.seek(self._ledger_at)
+                self.offered += sum(len(json.loads(line)["points"]) for line in ledger)
+                self._ledger_at = ledger.tell()
+        with contextlib.suppress(httpx.HTTPError, ValueError):
+            self.health = self._stage.health()
+        self.node = None
+        with contextlib.suppress(httpx.HTTPError):
+            self.node = next(iter(self._stage.get("/v1/nodes")["nodes"]), None)
+
+    def line(self) -> str:
+        """For a log: everything in one line."""
+        ledger = (self.node or {}).get("ledger")
+        return (
+            f"{self.phase}: {self.offered} readings offered; outbox {self.health.get('outbox_entries', '–')} entries; "
+            f"cloud {ledger['readings'] if ledger else 'out of reach'}; feed {self._feed.events} events"
+        )
+
+    def __rich__(self) -> Group:
+        return Group(self._head(), self._devices(), self._foot())
+
+    def _head(self) -> Panel:
+        health, node = self.health, self.node
+        numbers = Table.grid(padding=(0, 3))
+        numbers.add_row(
+            "[b]street[/]",
+            f"{self.offered:,} readings offered",
+            f"[b]node[/] [{_colour(health.get('verdict'))}]{health.get('verdict', '–')}[/]",
+            f"outbox {health.get('outbox_entries', 0):,} entries, oldest {health.get('outbox_oldest_s') or 0:.0f} s,"
+            f" {health.get('outbox_bytes', 0) / 1024:,.0f} KiB",
+        )
+        held = f"{node['ledger']['readings']:,} readings held" if node else "[red]out of reach[/]"
+        missing = f"{node['ledger']['missing']['samples']} missing, {node['ledger']['pending']} pending" if node else ""
+        numbers.add_row(
+            "[b]cloud[/]", held, "[b]feed[/]", f"{self._feed.events:,} events   {missing}"
+        )  # fmt: skip
+        reasons = Text("; ".join(health.get("reasons", ()))[:150], style="yellow")
+        return Panel(Group(numbers, reasons), title=f"Lamplighter – {self.phase}", title_align="left")
+
+    def _devices(self) -> Table:
+        grid = Table.grid(padding=(0, 2), expand=True)
+        cells = [self._device(device, data) for device, data in sorted(self._feed.latest.items())]
+        columns = 3
+        for _ in range(columns):
+            grid.add_column(ratio=1)
+        rows = -(-len(cells) // columns)
+        for row in range(rows):
+            grid.add_row(*(cells[i] if (i := row + rows * c) < len(cells) else "" for c in range(columns)))
+        return grid
+
+    def _device(self, device: str, data: dict[str, Any]) -> Text:
+        text = Text.assemble((f"{device:<11}", "bold"))
+        shown = SHOWN.get(data.get("kind") or "", ())
+        for point, unit in shown or [(p, "") for p in list(data["values"])[:2]]:
+            value = data["values"].get(point)
+            bad = data["quality"].get(point)
+            text.append(f" {value:g} {unit}" if isinstance(value, int | float) else " –", style="red" if bad else "")
+        return text
+
+    def _foot(self) -> Text:
+        stage = self._stage
+        key = f"-H 'Authorization: Bearer {stage.tokens['reader']}'"
+        return Text(
+            f"curl {stage.health_url}\n"
+            f"curl {key} {stage.cloud_url}/v1/nodes\n"
+            f"curl {key} {stage.cloud_url}/v1/devices/lamp-001\n"
+            f"curl -N {key} '{stage.cloud_url}/v1/feed?after=0'",
+            style="cyan",
+            no_wrap=True,
+            overflow="ignore",
+        )
+
+
+def _colour(verdict: str | None) -> str:
+    return {"ok": "green", "degraded": "yellow", "failed": "red"}.get(verdict or "", "white")
+
+
+@contextlib.contextmanager
+def showing(view: View, console: Console) -> Iterator[None]:
+    """Draw on a terminal; elsewhere write a line now and then."""
+    if console.is_terminal:
+        with Live(get_renderable=view.__rich__, console=console, refresh_per_second=2, screen=False):
+            yield
+    else:
+        console.print(view._foot().plain, soft_wrap=True)  # noqa: SLF001 - its own module
+        yield
+
+
+def play(stage: Stage, args: argparse.Namespace, console: Console, stop: threading.Event) -> int:
+    """The three acts: the street speaks, perhaps the cloud goes away, the street falls silent and all must be there."""
+    stage.directory.mkdir(parents=True, exist_ok=True)
+    stage.make_tokens()
+    stage.start_cloud()
+    stage.start_street()
+    stage.start_node()
+    feed = Feed(stage)
+    feed.start()
+    view = View(stage, feed)
+    view.phase = "the street speaks (Ctrl-C ends it)"
+    with showing(view, console):
+        started = last_line = time.monotonic()
+        outage = None
+        if args.outage:
+            span = args.seconds or 60
+            outage = (started + span / 3, started + span * 2 / 3)
+        away = False
+        while not stop.is_set() and (args.seconds is None or time.monotonic() - started < args.seconds):
+            now = time.monotonic()
+            if outage and not away and outage[0] <= now < outage[1]:
+                assert stage.cloud is not None
+                stage.cloud.kill()
+                away, view.phase = True, "outage: the aggregator was killed; the node keeps everything"
+            if away and outage and now >= outage[1]:
+                stage.start_cloud()
+                away, view.phase = False, "the aggregator is back: the backlog drains"
+            view.look()
+            if not console.is_terminal and now - last_line >= PLAIN_EVERY_S:
+                last_line = now
+                console.print(view.line(), soft_wrap=True)
+            stop.wait(0.5)
+        if away:
+            stage.start_cloud()
+        view.phase = "the street is silent; the node drains"
+        stage.hush()
+        view.look()
+        if not console.is_terminal:
+            console.print(view.line(), soft_wrap=True)
+        found = stage.settle(lambda c: not c.missing)
+        view.look()
+    for example in found.examples:
+        console.print(example, soft_wrap=True, highlight=False)
+    if found.wrong or found.unknown:
+        console.print(f"{found.wrong} readings differ from what was offered, {found.unknown} samples were never offered")
+    stage.close()
+    console.print(str(found), highlight=False)
+    return 0 if found.faultless else 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
+    parser.add_argument("--seconds", type=float, help="end by itself after so long")
+    parser.add_argument("--outage", action="store_true", help="kill the aggregator for the middle third")
+    parser.add_argument("--keep", type=Path, help="keep all files in this directory instead of a temporary one")
+    args = parser.parse_args()
+    if args.seconds is not None and args.seconds < 1:
+        parser.error("--seconds is at least 1")
+    console = Console()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    directory = args.keep or Path(tempfile.mkdtemp(prefix="lamplighter-demo-"))
+    if args.keep and directory.exists() and any(directory.iterdir()):
+        parser.error(f"{directory} is not empty")
+    stage = Stage(directory, ROOT / "examples/demo/scene.toml", ROOT / "examples/demo/node.toml", "cab-demo")
+    try:
+        return play(stage, args, console, stop)
+    except StageError as error:
+        console.print(f"[red]{error}[/]", soft_wrap=True)
+        return 1
+    finally:
+        stage.close()
+        if not args.keep:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

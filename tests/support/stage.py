@@ -1,0 +1,250 @@
+"""A street, a node and an aggregator as real processes: what the demonstration, the fault tests and the soak play on.
+
+Everything lives in one directory and ends with the stage. Ports are drawn by the processes themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+from firmware_sim.compare import Comparison, compare
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+READY_S = 30.0
+PR_SET_PDEATHSIG = 1
+
+
+class StageError(Exception):
+    """Something on the stage did not do its part; the text holds what it said last."""
+
+
+def die_with_parent() -> None:
+    """Run in a child before exec: nothing outlives the stage, even when the stage is killed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Actor:
+    """One process, its output in a file."""
+
+    def __init__(self, name: str, command: Sequence[str | Path], log: Path, environment: Mapping[str, str]) -> None:
+        self.name, self._log = name, log
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [str(c) for c in command],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **environment},
+                preexec_fn=die_with_parent,
+                start_new_session=True,  # Ctrl-C reaches the stage alone, which then ends each in its turn
+            )
+
+    def said(self) -> str:
+        """The last of its output."""
+        return self._log.read_text(errors="replace")[-3000:]
+
+    def wait_for(self, file: Path) -> dict[str, Any]:
+        """What it writes into a file once it is ready."""
+        deadline = time.monotonic() + READY_S
+        while not file.exists():
+            if self.process.poll() is not None:
+                raise StageError(f"{self.name} ended with {self.process.returncode}:\n{self.said()}")
+            if time.monotonic() > deadline:
+                raise StageError(f"{self.name} was not ready within {READY_S:.0f} s:\n{self.said()}")
+            time.sleep(0.02)
+        return json.loads(file.read_text())
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait()
+
+    def end(self, timeout_s: float = 10) -> int:
+        """Ask it to end; its exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout_s)
+            except subprocess.TimeoutExpired as error:
+                self.kill()
+                raise StageError(f"{self.name} did not end within {timeout_s} s:\n{self.said()}") from error
+        return self.process.returncode
+
+
+class Stage:
+    """Start what is needed, in any order; `close` ends all of it."""
+
+    def __init__(self, directory: Path, scene: Path, node_config: Path, node: str) -> None:
+        self.directory, self._scene, self._node_config, self.node_name = directory, scene, node_config, node
+        self.street: Actor | None = None
+        self.cloud: Actor | None = None
+        self.node: Actor | None = None
+        self.cloud_url = ""
+        self.health_url = ""
+        self.environment: dict[str, str] = {"DEMO_DIR": str(directory)}
+        self.tokens: dict[str, str] = {}
+        self._starts = 0
+        self.http = httpx.Client(timeout=20)
+
+    # ---- actors ------------------------------------------------------------------------------------------------
+
+    def start_street(self) -> Actor:
+        """The simulated street, with a ledger."""
+        ready = self._fresh("street.json")
+        command = [BIN / "firmware-sim", "run", self._scene, "--ledger", self.ledger, "--endpoints", ready]
+        self.street = Actor("the street", command, self.directory / "street.log", {})
+        found = self.street.wait_for(ready)
+
+        def port(address: str) -> str:
+            return address.rpartition(":")[2]
+
+        self.environment |= {
+            f"DEMO_MODBUS_{name.upper()}": port(a) for name, a in (found.get("modbus_tcp") or {}).items()
+        }
+        for path in (found.get("modbus_rtu") or {}).values():
+            self.environment["DEMO_MODBUS_SERIAL"] = path
+        if found.get("mqtt"):
+            self.environment["DEMO_MQTT"] = port(found["mqtt"])
+        if found.get("dbus"):
+            self.environment["DBUS_SYSTEM_BUS_ADDRESS"] = found["dbus"]
+        return self.street
+
+    def make_tokens(self) -> None:
+        """One for the node, one for a reader."""
+        for role, more in (("node", ["--node", self.node_name]), ("reader", [])):
+            done = subprocess.run(
+                [BIN / "lamplighter-cloud", "token", "create", "--data", self.data, "--role", role, *more],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                raise StageError(f"no token: {done.stderr}")
+            self.tokens[role] = done.stdout.strip().splitlines()[-1]
+        token = self.directory / "node.token"
+        token.touch(mode=0o600)
+        token.write_text(self.tokens["node"])
+
+    def start_cloud(self, environment: Mapping[str, str] | None = None, command: Sequence[str | Path] = ()) -> Actor:
+        """The aggregator; on the port that it had before, if it ran before."""
+        ready = self._fresh("cloud.json")
+        port = self.cloud_url.rpartition(":")[2].rstrip("/") or "0"
+        run = [*(command or [BIN / "lamplighter-cloud"]), "run", "--data", self.data, "--port", port]
+        self.cloud = Actor("the aggregator", [*run, "--endpoints", ready], self.directory / "cloud.log", environment or {})
+        self.cloud_url = self.cloud.wait_for(ready)["url"].rstrip("/")
+        self.environment.setdefault("DEMO_CLOUD_URL", self.cloud_url)
+        return self.cloud
+
+    def start_node(self, environment: Mapping[str, str] | None = None, command: Sequence[str | Path] = ()) -> Actor:
+        """The node."""
+        ready = self._fresh("node.json")
+        run = [*(command or [BIN / "lamplighter-edge"]), "run", "--config", self._node_config, "--endpoints", ready]
+        self.node = Actor("the node", run, self.directory / "node.log", {**self.environment, **(environment or {})})
+        self.health_url = self.node.wait_for(ready)["health"]
+        return self.node
+
+    def hush(self) -> None:
+        """The street falls silent; on return its ledger does not grow any more."""
+        assert self.street is not None
+        self.street.process.send_signal(signal.SIGUSR1)
+        deadline = time.monotonic() + 15
+        while "silent" not in self.street.said().splitlines()[-3:]:
+            if time.monotonic() > deadline:
+                raise StageError(f"the street does not fall silent:\n{self.street.said()}")
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        """End all, the node first."""
+        self.http.close()
+        for actor in (self.node, self.cloud, self.street):
+            if actor is not None:
+                actor.end()
+
+    def _fresh(self, name: str) -> Path:
+        self._starts += 1
+        return self.directory / f"{self._starts}-{name}"
+
+    # ---- what can be seen --------------------------------------------------------------------------------------
+
+    @property
+    def ledger(self) -> Path:
+        """The street's own ledger."""
+        return self.directory / "ledger.jsonl"
+
+    @property
+    def data(self) -> Path:
+        """The aggregator's store."""
+        return self.directory / "cloud"
+
+    def get(self, path: str, **params: Any) -> Any:
+        """What the aggregator answers to a reader."""
+        answer = self.http.get(
+            self.cloud_url + path, params=params, headers={"Authorization": f"Bearer {self.tokens['reader']}"}
+        )
+        answer.raise_for_status()
+        return answer.json()
+
+    def health(self) -> dict[str, Any]:
+        """The node's own."""
+        return self.http.get(self.health_url).json()
+
+    def offered(self) -> list[dict[str, Any]]:
+        """The ledger's lines."""
+        if not self.ledger.exists():
+            return []
+        return [json.loads(line) for line in self.ledger.read_text().splitlines()]
+
+    def devices(self) -> Iterator[dict[str, Any]]:
+        """All devices that the aggregator knows."""
+        cursor: dict[str, str] = {}
+        while True:
+            page = self.get("/v1/devices", **cursor)
+            yield from page["devices"]
+            if page["next"] is None:
+                return
+            cursor = {"cursor": page["next"]}
+
+    def readings(self, device: str) -> Iterator[dict[str, Any]]:
+        """All rows of a device."""
+        more: dict[str, Any] = {"limit": 1000}
+        while True:
+            page = self.get(f"/v1/devices/{device}/readings", **{"from": "2020-01-01T00:00:00Z"}, **more)
+            yield from page["rows"]
+            if page["next"] is None:
+                return
+            more["cursor"] = page["next"]
+
+    def compare(self) -> Comparison:
+        """The store against the street's ledger."""
+        stored: list[tuple[str, int, dict[str, Any]]] = []
+        half: dict[tuple[str, str], float] = {}
+        for device in self.devices():
+            detail = self.get(f"/v1/devices/{device['id']}")
+            for point in detail["points"]:
+                half[device["id"], point["name"]] = (point.get("resolution") or 0) / 2
+            stored += [(device["id"], r["time_us"], r["values"]) for r in self.readings(device["id"])]
+        return compare(self.offered(), stored, lambda d, p: half.get((d, p), 0))
+
+    def settle(self, good: Callable[[Comparison], bool], timeout_s: float = 40) -> Comparison:
+        """Compare again and again until it is good, or for as long as that takes."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                found = self.compare()
+                if good(found) or time.monotonic() > deadline:
+                    return found
+            if time.monotonic() > deadline + 20:
+                raise StageError("the aggregator does not answer")
+            time.sleep(0.5)
