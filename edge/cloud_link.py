@@ -5,7 +5,7 @@
     Unsupported   415: it reads other versions, which are named
     TooLarge      413: send less at a time
 
-Bounds: 10 s to connect, 30 s for an answer, 64 KiB of it. https with the system's or a configured CA; plain http only
+Bounds: 10 s to connect, `timeout_s` for an answer, 64 KiB of it. https with the system's or a configured CA; plain http only
 to loopback, or where the configuration says `insecure = true`.
 """
 
@@ -27,7 +27,6 @@ from wire.batch import Ack, Batch, Lane, Snapshot
 from wire.errors import BadInput, Malformed, TooLarge, Unsupported
 
 CONNECT_S: Final = 10.0
-ANSWER_S: Final = 30.0
 MAX_ANSWER_BYTES: Final = 65_536
 BATCH_TYPE: Final = "application/vnd.lamplighter.batch+cbor"
 SNAPSHOT_TYPE: Final = "application/vnd.lamplighter.snapshot+cbor"
@@ -62,27 +61,44 @@ def plain_http_allowed(url: str) -> bool:
         return host == "localhost"
 
 
+def trust(ca_file: Path | None = None, client_cert: Path | None = None) -> ssl.SSLContext:
+    """Whom to trust, and who we are.
+
+    Raises:
+        OSError: a file cannot be read, or is not what it should be.
+    """
+    context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    if client_cert:
+        # A key with a password is refused: without this, OpenSSL would ask for it on the terminal and wait.
+        context.load_cert_chain(client_cert, password="")
+    return context
+
+
 class CloudLink:
     """Open it with `async with`. Not for two requests at a time: there is one connection."""
 
     def __init__(
-        self, url: str, *, node: str, token: str, ca_file: Path | None = None, client_cert: Path | None = None
+        self,
+        url: str,
+        *,
+        node: str,
+        token: str,
+        timeout_s: float,
+        ca_file: Path | None = None,
+        client_cert: Path | None = None,
     ) -> None:
         self._base = f"{url.rstrip('/')}/v1/nodes/{quote(node, safe='')}"
-        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
-        if client_cert:
-            context.load_cert_chain(client_cert)
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(
-                verify=context,
+                verify=trust(ca_file, client_cert),
                 limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=120),
                 socket_options=[
                     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
                     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-                    (socket.IPPROTO_TCP, TCP_USER_TIMEOUT, int(ANSWER_S * 1000)),
+                    (socket.IPPROTO_TCP, TCP_USER_TIMEOUT, int(timeout_s * 1000)),
                 ],
             ),
-            timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S)),
             headers={"Authorization": f"Bearer {token}", "User-Agent": "lamplighter-edge"},
             follow_redirects=False,
         )

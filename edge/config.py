@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -20,15 +21,15 @@ from drivers import registry
 from drivers.contract import Attachment, ProtocolKind
 from drivers.profile import SHIPPED, Profile, load_profiles
 from drivers.tables import Problem, parse, read, suggest
-from edge.cloud_link import plain_http_allowed
+from edge.cloud_link import plain_http_allowed, trust
 from edge.intake import Report
 from edge.outbox_sqlite import MIN_LIMIT_BYTES
 from wire.device import Device, Roster
 
 MAX_DEVICES: Final = 2_000
 MAX_LINES: Final = 64
+MAX_PORT: Final = 65_535
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
-Positive = Annotated[float, Meta(gt=0)]
 
 
 def _key(text: str) -> Any:
@@ -52,7 +53,8 @@ class CloudTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ca_file: Annotated[str, _key("a PEM file with the authority to trust instead of the system's")] = ""
     client_cert: Annotated[str, _key("a PEM file with the node's certificate and key")] = ""
     insecure: Annotated[bool, _key("allow plain http beyond this machine; health then says so")] = False
-    push_interval_s: Annotated[Positive, Meta(ge=1, le=3600), _key("how often bulk readings go up")] = 60
+    timeout_s: Annotated[float, Meta(ge=1, le=300), _key("how long an answer may take")] = 30
+    push_interval_s: Annotated[float, Meta(ge=1, le=3600), _key("how often bulk readings go up")] = 60
 
 
 class OutboxTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -169,9 +171,9 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     if file is None:
         raise ConfigError(problems)
     token = _token(file.cloud, path, problems)
-    if not file.cloud.insecure and not plain_http_allowed(file.cloud.url):
-        text = "plain http leaves the token readable on the way; write https://, or insecure = true if you must"
-        problems.append(Problem(name, "cloud.url", text))
+    _check_cloud(file.cloud, path, problems)
+    if int(file.health.listen.rpartition(":")[2]) > MAX_PORT:
+        problems.append(Problem(name, "health.listen", f"a port is at most {MAX_PORT}"))
     lines = _lines(file, profiles, name, problems)
     if problems:
         raise ConfigError(problems)
@@ -205,7 +207,12 @@ def _lines(file: _File, profiles: Mapping[str, Profile], name: str, problems: li
                        file=name, key=key, problems=problems)  # fmt: skip
         if common is None:
             continue
-        kind = registry.find(common.protocol)
+        try:
+            kind = registry.find(common.protocol)
+        except ImportError as error:
+            text = f"is known, but a library that it needs is not installed: {error}"
+            problems.append(Problem(name, f"{key}.protocol", text))
+            continue
         if kind is None:
             text = f'no protocol "{common.protocol}"{suggest(common.protocol, registry.names())}'
             problems.append(Problem(name, f"{key}.protocol", text))
@@ -264,6 +271,7 @@ def _attachments(
                 text = f'profile "{profile.name}" has no such point{suggest(point, profile.points)}'
                 problems.append(Problem(name, f"{key}.report.{point}", text))
         if address is not None:
+            problems += [Problem(name, f"{key}.address.{k}", text) for k, text in kind.fits(profile, address)]
             device = Device(
                 id=table.id, kind=profile.kind, profile=profile.name, lon=table.lon, lat=table.lat, name=table.name,
                 tags=table.tags,
@@ -277,20 +285,49 @@ def _token(cloud: CloudTable, path: Path, problems: list[Problem]) -> str:
         text = 'write token_file = "…" (or token = "${NAME}"), one of the two; `lamplighter-cloud token` makes one'
         problems.append(Problem(str(path), "cloud.token_file", text))
         return ""
-    if cloud.token:
-        return cloud.token.strip()
-    file = path.parent / cloud.token_file
+    token, key, where = cloud.token.strip(), "cloud.token", "it"
+    if cloud.token_file:
+        file = path.parent / cloud.token_file
+        key, where = "cloud.token_file", str(file)
+        try:
+            token = file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(Problem(str(path), key, f"{file} cannot be read: {error}"))
+            return ""
+    if not _TOKEN.fullmatch(token):
+        text = f"{where} must hold the token and nothing else: one word, as `lamplighter-cloud token create` printed it"
+        problems.append(Problem(str(path), key, text))
+    return token
+
+
+def _check_cloud(cloud: CloudTable, path: Path, problems: list[Problem]) -> None:
+    name = str(path)
     try:
-        return file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(Problem(str(path), "cloud.token_file", f"{file} cannot be read: {error}"))
-        return ""
+        parts = urlsplit(cloud.url)
+        _ = parts.port  # raises where it is no port
+        if not parts.hostname or parts.query or parts.fragment or parts.username is not None:
+            raise ValueError("it needs a host, and has no user, ? or #")
+    except ValueError as error:
+        text = f"is no address of an aggregator ({error}); write for example https://lamplighter.example.org"
+        problems.append(Problem(name, "cloud.url", text))
+        return
+    if not cloud.insecure and not plain_http_allowed(cloud.url):
+        text = "plain http leaves the token readable on the way; write https://, or insecure = true if you must"
+        problems.append(Problem(name, "cloud.url", text))
+    for key, what in (("ca_file", "certificates"), ("client_cert", "a certificate and its key, without a password")):
+        if file := _beside(path, getattr(cloud, key)):
+            try:
+                trust(**{key: Path(file)})
+            except OSError as error:  # ssl.SSLError is one
+                text = f"{file} cannot be used: {error.strerror or error}; it must be a PEM file with {what}"
+                problems.append(Problem(name, f"cloud.{key}", text))
 
 
 def _beside(path: Path, name: str) -> str:
     return str(path.parent / name) if name else ""
 
 
+_TOKEN: Final = re.compile(r"[!-~]{1,4096}")
 _VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
 
 

@@ -85,6 +85,7 @@ class Node:
                     config.cloud.url,
                     node=config.node.id,
                     token=config.token,
+                    timeout_s=config.cloud.timeout_s,
                     ca_file=Path(config.cloud.ca_file) if config.cloud.ca_file else None,
                     client_cert=Path(config.cloud.client_cert) if config.cloud.client_cert else None,
                 )

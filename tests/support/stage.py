@@ -147,12 +147,15 @@ class Stage:
         self.environment.setdefault("DEMO_CLOUD_URL", self.cloud_url)
         return self.cloud
 
-    def start_node(self, environment: Mapping[str, str] | None = None, command: Sequence[str | Path] = ()) -> Actor:
-        """The node."""
+    def start_node(
+        self, environment: Mapping[str, str] | None = None, command: Sequence[str | Path] = (), *, wait: bool = True
+    ) -> Actor:
+        """The node. One that is to die before it is ready is not waited for."""
         ready = self._fresh("node.json")
         run = [*(command or [BIN / "lamplighter-edge"]), "run", "--config", self._node_config, "--endpoints", ready]
         self.node = Actor("the node", run, self.directory / "node.log", {**self.environment, **(environment or {})})
-        self.health_url = self.node.wait_for(ready)["health"]
+        if wait:
+            self.health_url = self.node.wait_for(ready)["health"]
         return self.node
 
     def hush(self) -> None:

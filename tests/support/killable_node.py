@@ -1,0 +1,69 @@
+"""The node, with points at which it kills itself: `KILL_AT=point:count`. Started in place of `lamplighter-edge`.
+
+    commit.before     entries are written but not committed
+    commit.after      durable, and nobody has been told
+    ack.before        MQTT: durable, the broker has no acknowledgement yet
+    ack.after         MQTT: the broker has it
+    answer.before     the cloud has answered, the outbox has not heard it
+    answer.after      the outbox has heard it
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+import aiosqlite
+
+from drivers.mqtt_session import MqttSession
+from edge.cli import main
+from edge.outbox_sqlite import SqliteOutbox
+
+POINT, _, COUNT = os.environ.get("KILL_AT", "").partition(":")
+_left = int(COUNT or 1)
+
+
+def reached(point: str) -> None:
+    global _left  # noqa: PLW0603 - a process has one life
+    if point == POINT:
+        _left -= 1
+        if _left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+_execute = aiosqlite.Connection.execute
+_confirm = SqliteOutbox.confirm
+_acknowledge = MqttSession.acknowledge
+
+
+def execute(self: aiosqlite.Connection, sql: str, parameters: Any = None) -> Any:
+    async def committing() -> Any:
+        reached("commit.before")
+        done = await _execute(self, sql, parameters)
+        reached("commit.after")
+        return done
+
+    return committing() if sql == "COMMIT" else _execute(self, sql, parameters)
+
+
+async def confirm(self: SqliteOutbox, ack: Any) -> bool:
+    reached("answer.before")
+    forked = await _confirm(self, ack)
+    reached("answer.after")
+    return forked
+
+
+def acknowledge(self: MqttSession, mid: int, qos: int) -> None:
+    reached("ack.before")
+    _acknowledge(self, mid, qos)
+    reached("ack.after")
+
+
+aiosqlite.Connection.execute = execute  # type: ignore[method-assign,assignment]
+SqliteOutbox.confirm = confirm  # type: ignore[method-assign,assignment]
+MqttSession.acknowledge = acknowledge  # type: ignore[method-assign]
+
+if __name__ == "__main__":
+    sys.exit(main())
