@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
+import re
 import shutil
 import signal
 import sys
@@ -152,12 +154,14 @@ class View:
 
     def _foot(self) -> Text:
         stage = self._stage
-        key = f"-H 'Authorization: Bearer {stage.tokens['reader']}'"
+        key = '-H "Authorization: Bearer $T"'
         return Text(
+            f"export T={stage.tokens['reader']} U={stage.cloud_url}\n"
             f"curl {stage.health_url}\n"
-            f"curl {key} {stage.cloud_url}/v1/nodes\n"
-            f"curl {key} {stage.cloud_url}/v1/devices/lamp-001\n"
-            f"curl -N {key} '{stage.cloud_url}/v1/feed?after=0'",
+            f"curl {key} $U/v1/nodes\n"
+            f"curl {key} $U/v1/devices/lamp-001\n"
+            f'curl {key} "$U/v1/devices/bin-001/readings?point=fill_level&limit=5"\n'
+            f'curl -N {key} "$U/v1/feed?after=0"',
             style="cyan",
             no_wrap=True,
             overflow="ignore",
@@ -211,6 +215,8 @@ def play(stage: Stage, args: argparse.Namespace, console: Console, stop: threadi
                 last_line = now
                 console.print(view.line(), soft_wrap=True)
             stop.wait(0.5)
+        if args.picture:
+            draw(view, args.picture)
         if away:
             stage.start_cloud()
         view.phase = "the street is silent; the node drains"
@@ -223,10 +229,21 @@ def play(stage: Stage, args: argparse.Namespace, console: Console, stop: threadi
     for example in found.examples:
         console.print(example, soft_wrap=True, highlight=False)
     if found.wrong or found.unknown:
-        console.print(f"{found.wrong} readings differ from what was offered, {found.unknown} samples were never offered")
+        console.print(
+            f"{found.wrong} readings differ from what was offered, {found.unknown} samples were never offered"
+        )
     stage.close()
     console.print(str(found), highlight=False)
     return 0 if found.faultless else 1
+
+
+def draw(view: View, file: Path) -> None:
+    """The view as a picture. Its fonts are the reader's own: a picture should not fetch any."""
+    paper = Console(record=True, width=132, file=io.StringIO(), force_terminal=True)
+    paper.print(view)
+    svg = paper.export_svg(title="scripts/demo")
+    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL).replace("Fira Code", "monospace")
+    file.write_text("\n".join(line.rstrip() for line in svg.splitlines() if line.strip()) + "\n")
 
 
 def main() -> int:
@@ -234,6 +251,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="end by itself after so long")
     parser.add_argument("--outage", action="store_true", help="kill the aggregator for the middle third")
     parser.add_argument("--keep", type=Path, help="keep all files in this directory instead of a temporary one")
+    parser.add_argument("--picture", type=Path, help="draw the last view into this SVG file")
     args = parser.parse_args()
     if args.seconds is not None and args.seconds < 1:
         parser.error("--seconds is at least 1")

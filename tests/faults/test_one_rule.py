@@ -73,11 +73,7 @@ class Card:
         await self._stack.aclose()
 
     async def contents(self) -> set[int]:
-        return {
-            n
-            async for columns in self.outbox.history(-1, 2**60)
-            for n in columns.cells["n"].values(columns.n)
-        }
+        return {n async for columns in self.outbox.history(-1, 2**60) for n in columns.cells["n"].values(columns.n)}
 
 
 class World:

@@ -1,0 +1,168 @@
+"""Bytes of every version, frozen: what a node of that version once wrote must be read for ever.
+
+The files hold what `nouns` describes, as the version's own writer wrote it. They are never written again; a new
+version adds a folder (`python tests/unit/wire/test_golden.py tests/golden/v2`).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from wire import codec
+from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, Snapshot
+from wire.columns import Columns
+from wire.device import Device, Point, Roster
+from wire.entries import Alarm, ClockFix, Gap, Health
+from wire.sample import Clock, Sample, bad, uncertain
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+NOW = 1_795_000_000_000_000
+SYNCED, ESTIMATED = Clock(42, synced=True), Clock(43, synced=False)
+
+
+def lamp() -> Columns:
+    return Columns.of(
+        [
+            Sample(
+                "lamp-001",
+                NOW + 5_000_000 * i,
+                SYNCED,
+                {
+                    "lamp_on": i > 1,
+                    "dim_level": (0.0, 0.0, 40.5, 100.0)[i],
+                    "active_power": (0.1 + 0.2, 1e-9, 56.73, float(2**60))[i],
+                    "energy": (2**40, 2**40 + 3, 2**40 + 5, 2**40 + 9)[i],
+                    "mode": ("automatic", "automatic", "manual", "automatic")[i],
+                    "answers": 100 + i,
+                },
+            )
+            for i in range(4)
+        ]
+    )
+
+
+def ragged() -> Columns:
+    return Columns.of(
+        [
+            Sample("bin-7", NOW + 1_000, ESTIMATED, {"fill": 43.5, "lid": "closed"}),
+            Sample("bin-7", NOW + 61_000, ESTIMATED, {"fill": None}, {"fill": bad("no answer within 1 s")}),
+            Sample("bin-7", NOW + 121_500, ESTIMATED, {"lid": "open", "x": 1}, {"x": uncertain("retained")}),
+        ]
+    )
+
+
+def batch() -> Batch:
+    entries = [
+        Placed([0, 2, 4, 6], lamp()),
+        Placed([1, 3, 5], ragged()),
+        Placed(
+            range(7, 12), Gap(reason="the card was full", lost=5, seqs=5, from_us=NOW, to_us=NOW + 9, devices=("a",))
+        ),
+        Placed((12,), ClockFix(boot=43, offset_us=-1_500_000, error_us=2_000)),
+        Placed((13,), alarm()),
+        Placed(
+            (14,), Health(time_us=NOW, verdict="degraded", reasons=("1 of 2 devices are silent",), counters={"p": 1})
+        ),
+        Placed((15,), roster()),
+    ]
+    return Batch(
+        node="cab-0042",
+        epoch=2**62 + 1,
+        lane=Lane.BULK,
+        first_seq=1001,
+        through_seq=1016,
+        prev=ORIGIN,
+        digest=bytes(range(16)),
+        held_from=17,
+        head_seq=2000,
+        entries=entries,
+    )
+
+
+def alarm() -> Alarm:
+    return Alarm(
+        id="a1",
+        device="lamp-001",
+        rule="lamp-fault",
+        severity="high",
+        state="raised",
+        raised_us=NOW,
+        time_us=NOW,
+        respond_by_us=NOW + 3_600_000_000,
+        values={"lamp_fault": True, "active_power": 0.0, "n": 7, "text": "x", "none": None},
+    )
+
+
+def roster() -> Roster:
+    return Roster(
+        devices=(Device(id="lamp-001", kind="streetlight", profile="lx-1", lon=5.041, lat=47.322, tags=("rue",)),),
+        profiles={
+            "lx-1": (
+                Point(name="dim_level", type="float", unit="%", low=0.0, high=100.0, resolution=0.1, writable=True),
+            )
+        },
+    )
+
+
+def ack() -> Ack:
+    return Ack(
+        generation=3, epoch=2**62 + 1, lane=Lane.BULK, through_seq=1016, digest=bytes(range(16)), accepts=(1,),
+        server_us=NOW, pause_s=1.5, live_s=30.0,
+    )  # fmt: skip
+
+
+def snapshot() -> Snapshot:
+    return Snapshot(node="cab-0042", columns=[lamp(), ragged()])
+
+
+def written() -> dict[str, bytes]:
+    return {
+        "batch.cbor.zst": codec.encode_batch(batch()),
+        "row.cbor.zst": codec.encode_row(batch().entries[:2]),
+        "snapshot.cbor.zst": codec.encode_snapshot(snapshot()),
+        "ack.cbor": codec.encode_ack(ack()),
+    }
+
+
+def shown(placed: list[Placed]) -> list[object]:
+    return [
+        (list(p.places), [(s.time_us, dict(sorted(s.values.items())), s.quality, s.clock) for s in p.entry.samples()])
+        if isinstance(p.entry, Columns)
+        else (list(p.places), p.entry)
+        for p in placed
+    ]
+
+
+@pytest.mark.parametrize("version", sorted(p.name for p in GOLDEN.iterdir()))
+def test_what_that_version_wrote_is_read(version: str) -> None:
+    files = {p.name: p.read_bytes() for p in (GOLDEN / version).iterdir()}
+    back = codec.decode_batch(files["batch.cbor.zst"])
+    assert shown(list(back.entries)) == shown(list(batch().entries))
+    assert (back.node, back.epoch, back.through_seq, back.digest) == ("cab-0042", 2**62 + 1, 1016, bytes(range(16)))
+    assert shown(codec.decode_row(files["row.cbor.zst"])) == shown(list(batch().entries[:2]))
+    assert [c.samples() for c in codec.decode_snapshot(files["snapshot.cbor.zst"]).columns] == [
+        c.samples() for c in snapshot().columns
+    ]
+    assert codec.decode_ack(files["ack.cbor"]) == ack()
+
+
+def test_this_version_writes_what_is_frozen() -> None:
+    """A change of what is written is a new version, or a mistake. zstd's own bytes may differ between its releases."""
+
+    def plain(name: str, data: bytes) -> bytes:
+        return zstandard.ZstdDecompressor().decompress(data) if name.endswith(".zst") else data
+
+    for name, data in written().items():
+        frozen = (GOLDEN / f"v{codec.VERSION}" / name).read_bytes()
+        assert plain(name, data) == plain(name, frozen), name
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    target.mkdir(parents=True)
+    for file, content in written().items():
+        (target / file).write_bytes(content)
