@@ -19,6 +19,7 @@ from wire.entries import ClockFix
 from wire.sample import Clock
 
 STA_UNSYNC: Final = 0x0040  # adjtimex(2), <linux/timex.h>
+DRIFT_US: Final = 500_000  # how far a clock set by the cloud may drift before it is set again
 EARLIEST_US: Final = 1_767_225_600_000_000  # 2026-01-01: this software is not older
 SERVER_ERROR_MAX_US: Final = 2_000_000  # an answer that took longer than this says too little about the time
 
@@ -81,18 +82,24 @@ class NodeClock:
 
     def check(self) -> ClockFix | None:
         """Look whether the kernel has found the time since; call now and then."""
-        if self.synced or not self._synced() or self._wall_us() < EARLIEST_US:
+        if self._base_us is None or not self._synced() or self._wall_us() < EARLIEST_US:
             return None
-        fix = self._fix(self._wall_us(), error_us=100_000)
+        fix = None if self.synced else self._fix(self._wall_us(), error_us=100_000)
         self._base_us = None
         return fix
 
     def hear(self, server_us: int, took_us: int) -> ClockFix | None:
-        """The cloud's time, from an answer that took so long: only while nothing better is known."""
-        if self.synced or took_us > SERVER_ERROR_MAX_US or server_us < EARLIEST_US:
+        """The cloud's time, from an answer that took so long: only while nothing better is known.
+
+        Afterwards it is listened to again and again, for a crystal drifts by seconds a day.
+        """
+        if self._base_us is None or took_us > SERVER_ERROR_MAX_US or server_us < EARLIEST_US:
             return None
-        fix = self._fix(server_us + took_us // 2, error_us=took_us // 2 + 1000)
-        self._base_us = server_us + took_us // 2 - self._monotonic_us()
+        true_us = server_us + took_us // 2
+        if self.synced and abs(true_us - self()[0]) < DRIFT_US + took_us // 2:
+            return None
+        fix = None if self.synced else self._fix(true_us, error_us=took_us // 2 + 1000)
+        self._base_us = true_us - self._monotonic_us()
         return fix
 
     def _fix(self, true_us: int, error_us: int) -> ClockFix:

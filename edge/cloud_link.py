@@ -5,8 +5,8 @@
     Unsupported   415: it reads other versions, which are named
     TooLarge      413: send less at a time
 
-Bounds: 10 s to connect, `timeout_s` for an answer, 64 KiB of it. https with the system's or a configured CA; plain http only
-to loopback, or where the configuration says `insecure = true`.
+Bounds: 10 s to connect, `timeout_s` for an answer, 64 KiB of it. https with the system's or a configured CA; plain
+http only to loopback, or where the configuration says `insecure = true`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from drivers.errors import NotStored
 from edge.outbox import Outbox
 from wire.batch import Lane
 from wire.columns import Columns
-from wire.entries import Entry, Gap
+from wire.entries import Entry, Gap, Health
 from wire.sample import Clock, Sample
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 FULL_READINGS: Final = 20_000
 MAX_READINGS: Final = 200_000
 LIVE_WAIT_S: Final = 0.5
+MAX_GAP_DEVICES: Final = 1000
+MAX_URGENT: Final = 1000  # entries that wait for a card that refuses; beyond, the oldest go
 RETRY_S: Final = 5.0
 
 
@@ -63,8 +65,15 @@ class _Lost:
             self.from_us = min(self.from_us, sample.time_us) if self.count else sample.time_us
             self.to_us = max(self.to_us, sample.time_us)
             self.count += 1
-            if len(self.devices) < 1000:
+            if len(self.devices) < MAX_GAP_DEVICES:
                 self.devices[sample.device] = None
+
+    def join(self, other: _Lost) -> None:
+        if other.count:
+            self.from_us = min(self.from_us, other.from_us) if self.count else other.from_us
+            self.to_us = max(self.to_us, other.to_us)
+            self.count += other.count
+            self.devices = dict.fromkeys([*other.devices, *self.devices][:MAX_GAP_DEVICES])
 
     def gap(self) -> Gap:
         return Gap(
@@ -149,15 +158,16 @@ class GroupCommit:
         if not pending and not self._lost.count:
             pending.done.set_result(None)
             return
-        bulk: list[Entry] = [self._lost.gap()] if self._lost.count else []
+        told, self._lost = self._lost, _Lost()  # more may be lost while this is written
+        bulk: list[Entry] = [told.gap()] if told.count else []
         bulk += [Columns.of(run) for run in pending.runs.values()]
         lanes: Mapping[Lane, Sequence[Entry]] = {Lane.URGENT: pending.urgent, Lane.BULK: bulk + pending.bulk}
         try:
             await self._outbox.append(lanes, pending.receipts)
         except NotStored as error:
+            self._lost.join(told)
             self._fail(pending, error)
             return
-        self._lost = _Lost()
         self.refused = None
         self.committed_samples += sum(map(len, pending.runs.values()))
         if not pending.done.cancelled():
@@ -169,7 +179,9 @@ class GroupCommit:
             log.error("nothing can be kept: %s", error)
         self.refused = str(error)
         self._lose(pending.owned)
-        self._pending.urgent[:0] = pending.urgent[-1000:]  # alarms are not dropped: they wait for the card
+        # Alarms are not dropped: they wait for the card. A Health waits in vain: a newer one is on its way.
+        keep = [e for e in pending.urgent if not isinstance(e, Health)]
+        self._pending.urgent[:0] = keep[-MAX_URGENT:]
         if not pending.done.cancelled():
             pending.done.set_exception(error)
         self._wait_at_most(RETRY_S)

@@ -8,9 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from drivers.errors import NotStored
 from edge.clock import NodeClock
 from edge.group_commit import GroupCommit
-from edge.outbox import Outbox
+from edge.outbox import Depth, Outbox
 from edge.street import Street
 from edge.uplink import Uplink
 from wire.entries import Health, Verdict
@@ -50,13 +51,17 @@ class Doctor:
     async def look(self) -> Health:
         """The node's health now."""
         now, (time_us, clock) = self._monotonic(), self._clock()
-        depth = await self._outbox.depth()
+        failed: list[str] = []
+        degraded: list[str] = []
+        try:
+            depth = await self._outbox.depth()
+        except NotStored as error:
+            failed.append(f"the outbox cannot be read: {error}")
+            depth = Depth(pending={}, oldest_us=None, used_bytes=0, limit_bytes=0, quarantined=0)
         silent = self._street.silent(now)
         disk = shutil.disk_usage(self._directory)
         oldest_s = None if depth.oldest_us is None else max(0.0, (time_us - depth.oldest_us) / 1e6)
         last_ack_s = None if self._uplink.last_ack is None else now - self._uplink.last_ack
-        failed: list[str] = []
-        degraded: list[str] = []
         if self._commit.refused is not None:
             failed.append(f"nothing can be kept: {self._commit.refused}")
         for name, fault in self._faults().items():

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from wire.device import Point
-from wire.sample import Clock, Sample, Value, bad, uncertain, why_unstorable
+from wire.sample import QUALITY_MAX_CHARS, Clock, Sample, Value, bad, uncertain, why_unstorable
 
 MILLISECOND_US: Final = 1_000
 SECOND_US: Final = 1_000_000
@@ -102,7 +102,13 @@ class Gate:
             values[name] = value
         if not values:
             return None
-        return Sample(sample.device, time_us, sample.clock, values, {n: q for n, q in quality.items() if n in values})
+        return Sample(
+            sample.device,
+            time_us,
+            sample.clock,
+            values,
+            {n: q[:QUALITY_MAX_CHARS] for n, q in quality.items() if n in values},
+        )
 
     def moved(self, sample: Sample) -> bool:
         """Whether a point that is watched live has another value than in the sample before."""

@@ -59,6 +59,7 @@ class Node:
         self._faults: dict[str, str] = {}
         self._drivers: dict[str, Driver] = {}
         self._pollers: list[Poller] = []
+        self._counted: Counter[str] = Counter()  # by pollers of lines that have started again since
         self._restarts = 0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -178,9 +179,11 @@ class Node:
 
     async def _open(self, line: Line, commit: GroupCommit, outbox: SqliteOutbox) -> None:
         def deliver(samples: Sequence[Sample], receipt: Receipt | None = None) -> asyncio.Future[None]:
-            return self._take(samples, receipt, commit)
+            # Many calls share a commit: whoever is cancelled while waiting must not cancel it for the others.
+            return asyncio.shield(self._take(samples, receipt, commit))
 
         driver = line.kind.open(line.name, line.settings, line.attachments, self._clock, outbox)
+        pollers: list[Poller] = []
         try:
             async with driver, asyncio.TaskGroup() as group:
                 self._drivers[line.name] = driver
@@ -193,14 +196,21 @@ class Node:
                     if points := [p for n, p in attachment.profile.points.items() if n in polled]:
                         poll_s = line.tables[attachment.device.id].poll_s
                         poller = Poller(
-                            attachment.device, points, poll_s, now=self._clock, accept=lambda s: deliver([s])
+                            attachment.device,
+                            points,
+                            poll_s,
+                            now=self._clock,
+                            accept=lambda s: self._take([s], None, commit),
                         )
+                        pollers.append(poller)
                         self._pollers.append(poller)
                         group.create_task(self._poll(poller, driver, attachment.device.id, points))
                 await asyncio.Event().wait()
         finally:
             self._drivers.pop(line.name, None)
-            self._pollers.clear()
+            for poller in pollers:  # what they counted stays counted
+                self._pollers.remove(poller)
+                self._counted.update(polls=poller.polls, polls_failed=poller.failed, polls_missed=poller.missed)
 
     async def _poll(self, poller: Poller, driver: Driver, device: str, points: Sequence[Point]) -> None:
         try:
@@ -260,6 +270,7 @@ class Node:
             line_restarts=self._restarts,
             unknown_points=sum(g.unknown_points for g in self._gates.values()),
         )
+        found.update(self._counted)
         for name, driver in self._drivers.items():
             found.update({f"{name}.{what}": count for what, count in driver.counters().items()})
         return dict(found)

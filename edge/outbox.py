@@ -47,7 +47,10 @@ class Depth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outbox(Protocol):
-    """The contract; `edge.outbox_sqlite` keeps it on a card, `edge.outbox_memory` in lists for tests."""
+    """The contract; `edge.outbox_sqlite` keeps it on a card, `edge.outbox_memory` in lists for tests.
+
+    Every verb raises `drivers.errors.NotStored` when the card refuses, and then nothing has changed.
+    """
 
     async def append(self, lanes: Mapping[Lane, Sequence[Entry]], receipts: Sequence[Receipt] = ()) -> None:
         """Keep entries and receipts in one step; durable on return.

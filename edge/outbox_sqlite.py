@@ -2,7 +2,10 @@
 
 One writer connection and its thread; history is read on a connection of its own, `PAGE_ROWS` rows a transaction, so
 that no reader keeps the write-ahead log from being folded back. `reserve.bin` beside the database holds
-`RESERVE_BYTES` that are given back to the disk when it is full, so that pruning has room to work in.
+`RESERVE_BYTES` that are given back to the disk when it is full, so that the log can be folded back and pruning has
+room to work in; from then on the file grows no more until the disk has `EASE_BYTES` free.
+
+Whatever SQLite or the disk refuses is NotStored, and leaves everything as it was.
 
 What the cloud has acked is written down with the next commit and not by itself (the card wears); after a power cut
 the node asks the cloud for its place anyway.
@@ -11,6 +14,7 @@ the node asks the cloud for its place anyway.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -40,9 +44,13 @@ log = logging.getLogger(__name__)
 
 PAGE_BYTES: Final = 4096
 WAL_PAGES: Final = 256  # folded back at 1 MiB: what a small disk can spare
-RESERVE_BYTES: Final = 256 * 1024
-MIN_LIMIT_BYTES: Final = 2 * 1024 * 1024
+RESERVE_BYTES: Final = (WAL_PAGES + 64) * PAGE_BYTES  # a whole log may have to be folded into new pages of the file
+SPARE_BYTES: Final = 256 * 1024  # kept free inside the file, for pruning
+EASE_BYTES: Final = 16 * 1024 * 1024
+MIN_LIMIT_BYTES: Final = 4 * 1024 * 1024
 PRUNE_ROWS: Final = 256
+GENTLE_ROWS: Final = 16  # so many at a time while the disk is full: no more than has to go
+GENTLE_BYTES: Final = 8 * PAGE_BYTES
 PAGE_ROWS: Final = 64
 MAX_CUT_ROWS: Final = 5_000
 PRUNE_TRIES: Final = 64
@@ -112,9 +120,15 @@ def _whole(
 ) -> Callable[Concatenate[SqliteOutbox, _P], CoroutineType[Any, Any, _T]]:
     """A verb that goes on to its end when its caller is cancelled: a commit under way cannot be half believed."""
 
+    async def told(self: SqliteOutbox, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return await verb(self, *args, **kwargs)
+        except (sqlite3.Error, OSError) as error:
+            raise NotStored(f"the card refuses: {error}") from error
+
     @wraps(verb)
     async def shielded(self: SqliteOutbox, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        task = asyncio.ensure_future(verb(self, *args, **kwargs))
+        task = asyncio.ensure_future(told(self, *args, **kwargs))
         self.under_way.add(task)
         task.add_done_callback(self.under_way.discard)
         return await asyncio.shield(task)
@@ -149,6 +163,8 @@ class SqliteOutbox:
         self._busy = asyncio.Lock()  # one write transaction at a time
         self._lock_fd = -1
         self.under_way: set[asyncio.Future[Any]] = set()
+        self._disk_pages: int | None = None  # what the file may have while the disk is full
+        self._reserve_told = False
         self.pruned_rows = 0
         self.last_known_us = 0  # the greatest time that it holds: no clock may start before
 
@@ -208,7 +224,7 @@ class SqliteOutbox:
 
     def _page_limit(self) -> int:
         # The log may grow to twice its checkpoint mark while one commit is under way; the rest is for the file.
-        return (self._limit_bytes - 2 * WAL_PAGES * PAGE_BYTES) // PAGE_BYTES
+        return (self._limit_bytes - 2 * WAL_PAGES * PAGE_BYTES - RESERVE_BYTES) // PAGE_BYTES
 
     async def _load(self) -> None:
         self._runs = []
@@ -218,6 +234,7 @@ class SqliteOutbox:
         ):
             run = Run(id_, Lane(lane), epoch, held, base, acked, told, bool(closed), held - 1, base)
             await self._find_head(run)
+            # Kept even when nothing of it is held any more: a restored cloud must still be told of the gap.
             self._runs.append(run)
         if not self._runs:
             epoch = self._draw_epoch()
@@ -260,17 +277,14 @@ class SqliteOutbox:
         if not sealed and not receipts:
             return
         async with self._busy:
-            await self._make_room(sum(len(body) for _, body, *_ in sealed))
-            for attempt in range(2):
-                try:
-                    await self._write(lambda: self._insert(sealed, receipts))
-                except sqlite3.Error as error:
-                    if attempt:
-                        raise NotStored(f"the card refuses: {error}") from error
-                    log.warning("the card refuses (%s): making room and trying once more", error)
-                    await self._emergency()
-                else:
-                    break
+            coming = sum(len(body) for _, body, *_ in sealed)
+            try:
+                await self._make_room(coming)
+                await self._write(lambda: self._insert(sealed, receipts))
+            except sqlite3.Error as error:
+                log.warning("the card refuses (%s): making room and trying once more", error)
+                await self._emergency(coming)
+                await self._write(lambda: self._insert(sealed, receipts))
             self._hold_reserve()
 
     async def _insert(self, sealed: Sequence[tuple[Any, ...]], receipts: Sequence[Receipt]) -> None:
@@ -305,6 +319,8 @@ class SqliteOutbox:
         """One transaction. When it fails, nothing of it is left, in the file or in memory."""
         before = [msgspec.structs.replace(r) for r in self._runs]
         try:
+            if self._db.in_transaction:  # the last one could not even be rolled back
+                await self._db.execute("ROLLBACK")
             await self._db.execute("BEGIN IMMEDIATE")
             await work()
             await self._db.execute("COMMIT")
@@ -475,12 +491,26 @@ class SqliteOutbox:
     async def _make_room(self, coming_bytes: int) -> None:
         """Prune before the cap is met: history by age, then whatever is oldest, in bounded steps."""
         horizon_us = self._now_us() - self._history_us
-        room = self._page_limit() * PAGE_BYTES - RESERVE_BYTES
+        room = self._room_bytes()
         for _ in range(PRUNE_TRIES):
             pages = (await self._all("PRAGMA page_count"))[0][0] - (await self._all("PRAGMA freelist_count"))[0][0]
             full = pages * PAGE_BYTES + 2 * coming_bytes > room
             if not await (self._prune() if full else self._drop_aged(horizon_us)):
                 return
+
+    def _room_bytes(self) -> int:
+        """What rows may take of the file."""
+        room = self._page_limit() * PAGE_BYTES - SPARE_BYTES
+        if self._disk_pages is not None:
+            disk = os.statvfs(self._directory)
+            if disk.f_bavail * disk.f_frsize > EASE_BYTES:
+                self._disk_pages = None
+            else:
+                room = min(room, self._disk_pages * PAGE_BYTES - GENTLE_BYTES)
+        return room
+
+    def _prune_rows(self) -> int:
+        return PRUNE_ROWS if self._disk_pages is None else GENTLE_ROWS
 
     async def _prune(self) -> bool:
         """Drop some acked history, or else turn some of the oldest unsent bulk into a Gap. False: nothing left."""
@@ -506,7 +536,7 @@ class SqliteOutbox:
         """Some of the oldest acked rows, all of them or only those that end before the horizon."""
         rows = await self._all(
             "SELECT id, digest, to_us FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
-            row_id(run, 0), row_id(run, run.acked), PRUNE_ROWS,
+            row_id(run, 0), row_id(run, run.acked), self._prune_rows(),
         )  # fmt: skip
         if horizon_us is not None:
             rows = list(takewhile(lambda r: (r[2] or 0) < horizon_us, rows))
@@ -527,7 +557,7 @@ class SqliteOutbox:
         """The oldest bulk rows that were never sent become one Gap: the cloud cannot stand inside it."""
         rows = await self._all(
             "SELECT first_seq, id FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
-            row_id(run, max(run.acked, run.sent)), row_id(run, run.head), PRUNE_ROWS,
+            row_id(run, max(run.acked, run.sent)), row_id(run, run.head), self._prune_rows(),
         )  # fmt: skip
         if len(rows) < 2:
             return False
@@ -535,13 +565,15 @@ class SqliteOutbox:
         self.pruned_rows += len(rows) - 1
         return True
 
-    async def _emergency(self) -> None:
-        """The disk said no. Give it the reserve, prune, fold the log back; each step may fail in its turn."""
-        self._reserve.unlink(missing_ok=True)
+    async def _emergency(self, coming_bytes: int) -> None:
+        """The disk said no. Give it the reserve, fold the log back, prune; each step may fail in its turn."""
         try:
-            await self._prune()
+            self._reserve.unlink(missing_ok=True)
+            await self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # gives the room of the log back to the disk
+            self._disk_pages = (await self._all("PRAGMA page_count"))[0][0]
+            await self._make_room(coming_bytes)
             await self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             log.warning("making room failed too: %s", error)
 
     @property
@@ -551,6 +583,7 @@ class SqliteOutbox:
     def _hold_reserve(self) -> None:
         if self._reserve.exists():
             return
+        told, self._reserve_told = self._reserve_told, False
         try:
             fd = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
             try:
@@ -558,11 +591,15 @@ class SqliteOutbox:
             finally:
                 os.close(fd)
         except OSError as error:
-            self._reserve.unlink(missing_ok=True)
-            log.warning("no room for the reserve of %d bytes: %s", RESERVE_BYTES, error)
+            self._reserve_told = True
+            if not told:
+                log.warning("no room for the reserve of %d bytes: %s", RESERVE_BYTES, error)
+            with contextlib.suppress(OSError):  # on a disk that has become read-only there is nothing to take away
+                self._reserve.unlink(missing_ok=True)
 
     # ---- ask ---------------------------------------------------------------------------------------------------
 
+    @_whole
     async def depth(self) -> Depth:
         """See `Outbox.depth`."""
         pending = {lane: sum(max(0, r.pending) for r in self._runs if r.lane is lane) for lane in Lane}
@@ -585,6 +622,7 @@ class SqliteOutbox:
             quarantined=self._quarantined,
         )
 
+    @_whole
     async def recent(self, source: str) -> Sequence[bytes]:
         """See `Outbox.recent`."""
         rows = await self._all("SELECT key FROM receipts WHERE source = ? ORDER BY id DESC LIMIT ?", source, RECENT)

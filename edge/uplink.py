@@ -20,6 +20,7 @@ from typing import Final, Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
+from drivers.errors import NotStored
 from edge.cloud_link import Answer, LinkDown
 from edge.outbox import Cut, Outbox, Place
 from wire.batch import Batch, Lane, Snapshot
@@ -137,7 +138,7 @@ class Uplink:
             return asked + self._jitter(bound)
 
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type((LinkDown, Unsupported)),
+            retry=retry_if_exception_type((LinkDown, Unsupported, NotStored)),
             wait=wait_s,
             sleep=self._sleep,
         ):
@@ -146,6 +147,9 @@ class Uplink:
                     await work()
                 except (LinkDown, Unsupported) as error:
                     self._went_down(error)
+                    raise
+                except NotStored as error:
+                    log.warning("an answer of the cloud could not be taken: %s", error)  # it will be asked again
                     raise
 
     def _went_down(self, error: Exception) -> None:
@@ -178,13 +182,19 @@ class Uplink:
     async def _push(self) -> None:
         """Everything that is due, urgent before each bulk body."""
         await self._lane(Lane.URGENT, bodies=None)
-        if self._bulk and not self._fresh:
+        due = self._bulk
+        if due and not self._fresh:
             await self._freshen()
         while self._bulk:
-            if await self._lane(Lane.BULK, bodies=1):
-                self._bulk = False
-                self._next_push = self._monotonic() + self._interval_s
+            self._bulk = False  # before looking, so that what is committed meanwhile is looked for again
+            try:
+                self._bulk |= not await self._lane(Lane.BULK, bodies=1)
+            except BaseException:
+                self._bulk = True
+                raise
             await self._lane(Lane.URGENT, bodies=None)
+        if due:
+            self._next_push = self._monotonic() + self._interval_s
 
     async def _freshen(self) -> None:
         """After a real outage, each device's last sample before the backlog."""

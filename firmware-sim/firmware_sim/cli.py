@@ -106,7 +106,7 @@ def _say(line: str) -> None:
         print(line, flush=True)
     except BrokenPipeError:
         # Whoever read us is gone; the street goes on. Without this the interpreter would complain at exit.
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
 
 
 def _leaves(error: BaseException | None) -> list[BaseException]:

@@ -91,7 +91,7 @@ def compare(
             found.doubled += len(offer.points)
             found.say(f"{device} {counter}: held {offer.held} times")
             continue
-        _check(found, device, counter, offer, values, tolerance)
+        _check(found, (device, counter), offer, values, tolerance)
     for (device, counter), of in offers.items():
         for offer in of:
             if offer.held or not offer.optional:
@@ -103,7 +103,8 @@ def compare(
     return found
 
 
-def _check(found: Comparison, device: str, counter: int, offer: _Offer, values: Values, tolerance: Tolerance) -> None:
+def _check(found: Comparison, key: tuple[str, int], offer: _Offer, values: Values, tolerance: Tolerance) -> None:
+    device, counter = key
     for point, offered in offer.points.items():
         if point not in values or values[point] is None:
             found.missing += 1

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from edge.cloud_link import BATCH_TYPE
 from firmware_sim.compare import Comparison
 from support import killable_node
 from support.relay import Relay
 from support.stage import Stage
-
-from edge.cloud_link import BATCH_TYPE
 from wire import codec
 from wire.batch import ORIGIN, Batch, Lane, Placed
 from wire.columns import Columns

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cloud_batches import opened as with_facts
 
 from cloud import backup
 from cloud.store import Store
 from cloud.store import opened as opened_store
 from edge.outbox import Place
 from edge.outbox_sqlite import SqliteOutbox
+from support.cloud_batches import opened as with_facts
 from wire import codec
 from wire.batch import Ack, Batch, Lane
 from wire.columns import Columns

@@ -1,11 +1,11 @@
 """The node, with points at which it kills itself: `KILL_AT=point:count`. Started in place of `lamplighter-edge`.
 
-    commit.before     entries are written but not committed
-    commit.after      durable, and nobody has been told
-    ack.before        MQTT: durable, the broker has no acknowledgement yet
-    ack.after         MQTT: the broker has it
-    answer.before     the cloud has answered, the outbox has not heard it
-    answer.after      the outbox has heard it
+commit.before     entries are written but not committed
+commit.after      durable, and nobody has been told
+ack.before        MQTT: durable, the broker has no acknowledgement yet
+ack.after         MQTT: the broker has it
+answer.before     the cloud has answered, the outbox has not heard it
+answer.after      the outbox has heard it
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ Everything lives in one directory and ends with the stage. Ports are drawn by th
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -18,21 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from firmware_sim.compare import Comparison, compare
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 READY_S = 30.0
-PR_SET_PDEATHSIG = 1
+DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")  # nothing outlives the stage, even when it is killed
 
 
 class StageError(Exception):
     """Something on the stage did not do its part; the text holds what it said last."""
-
-
-def die_with_parent() -> None:
-    """Run in a child before exec: nothing outlives the stage, even when the stage is killed."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Actor:
@@ -42,12 +37,11 @@ class Actor:
         self.name, self._log = name, log
         with log.open("ab") as out:
             self.process = subprocess.Popen(
-                [str(c) for c in command],
+                [*DIE_WITH_PARENT, *map(str, command)],
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **environment},
-                preexec_fn=die_with_parent,
                 start_new_session=True,  # Ctrl-C reaches the stage alone, which then ends each in its turn
             )
 
@@ -142,7 +136,8 @@ class Stage:
         ready = self._fresh("cloud.json")
         port = self.cloud_url.rpartition(":")[2].rstrip("/") or "0"
         run = [*(command or [BIN / "lamplighter-cloud"]), "run", "--data", self.data, "--port", port]
-        self.cloud = Actor("the aggregator", [*run, "--endpoints", ready], self.directory / "cloud.log", environment or {})
+        run += ["--endpoints", ready]
+        self.cloud = Actor("the aggregator", run, self.directory / "cloud.log", environment or {})
         self.cloud_url = self.cloud.wait_for(ready)["url"].rstrip("/")
         self.environment.setdefault("DEMO_CLOUD_URL", self.cloud_url)
         return self.cloud

@@ -61,7 +61,20 @@ def test_the_cloud_tells_the_time_and_a_fix_says_by_how_much_it_was_off() -> Non
     assert estimated + fix.offset_us == TRUE + 86_400_000_000 + 100_000
     assert clock() == (TRUE + 86_400_000_000 + 100_000, clock.clock)
     assert clock.synced
-    assert clock.hear(TRUE, took_us=0) is None, "once is enough"
+
+
+def test_a_clock_set_by_the_cloud_is_kept_right() -> None:
+    world = World(0)
+    clock = world.clock(last_known_us=TRUE)
+    clock.hear(TRUE + 10**9, took_us=0)
+    world.passes(86_400_000_000)
+    assert clock.hear(TRUE + 10**9 + 86_400_000_000 + 400_000, took_us=0) is None
+    assert clock()[0] == TRUE + 10**9 + 86_400_000_000, "small differences are the network's"
+    assert clock.hear(TRUE + 10**9 + 86_400_000_000 + 4_000_000, took_us=0) is None
+    assert clock()[0] == TRUE + 10**9 + 86_400_000_000 + 4_000_000
+    world.wall, world.synced = TRUE + 10**12, True
+    assert clock.check() is None
+    assert clock()[0] == TRUE + 10**12, "the kernel knows better"
 
 
 def test_an_answer_that_took_long_tells_no_time() -> None:

@@ -12,7 +12,7 @@ from edge.group_commit import GroupCommit
 from edge.outbox_memory import MemoryOutbox
 from wire.batch import Lane
 from wire.columns import Columns
-from wire.entries import ClockFix, Entry, Gap
+from wire.entries import ClockFix, Entry, Gap, Health
 from wire.sample import Clock, Sample
 
 CLOCK = Clock(1, synced=True)
@@ -95,9 +95,9 @@ async def test_a_refusing_card_leaves_samples_with_their_sender_and_tells_of_the
     await commit.flush()
     (urgent, bulk, receipts), = card.given  # fmt: skip
     assert urgent == [FIX], "alarms wait for the card"
-    assert bulk == [
-        Gap(reason="the card took nothing", lost=3, from_us=10, to_us=50, devices=("lamp", "meter"))
-    ], "one gap for all, and nothing of the bin, which will come again"
+    assert bulk == [Gap(reason="the card took nothing", lost=3, from_us=10, to_us=50, devices=("lamp", "meter"))], (
+        "one gap for all, and nothing of the bin, which will come again"
+    )
     assert receipts == []
     assert commit.refused is None
 
@@ -142,3 +142,36 @@ async def test_enough_readings_do_not_wait_for_the_interval(
     await commit.put(FIX)
     assert len(card.given) == 2
     running.cancel()
+
+
+async def test_what_is_turned_away_while_a_gap_is_written_is_told_by_the_next(
+    commit: GroupCommit, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "MAX_READINGS", 1)
+    card.full = True
+    commit.add(samples(1, "first"), None, live=False)
+    await commit.flush()
+    card.full = False
+    append = card.append
+
+    async def slow(lanes: Mapping[Lane, Sequence[Entry]], receipts: Sequence[Receipt] = ()) -> None:
+        commit.add(samples(2, "second"), None, live=False)
+        await append(lanes, receipts)
+
+    monkeypatch.setattr(card, "append", slow)
+    await commit.flush()
+    monkeypatch.setattr(card, "append", append)
+    await commit.flush()
+    gaps = [e for _, bulk, _ in card.given for e in bulk if isinstance(e, Gap)]
+    assert [(g.lost, g.devices) for g in gaps] == [(1, ("first",)), (2, ("second",))]
+
+
+async def test_health_does_not_push_alarms_out_while_the_card_refuses(commit: GroupCommit, card: Card) -> None:
+    card.full = True
+    commit.put(FIX)
+    for n in range(group_commit.MAX_URGENT + 1):
+        commit.put(Health(time_us=n, verdict="failed"))
+        await commit.flush()
+    card.full = False
+    await commit.flush()
+    assert card.given[0][0] == [FIX]

@@ -45,7 +45,9 @@ def test_what_cannot_be_kept_is_null_and_bad_and_unknown_points_are_counted() ->
     assert found.unknown_points == 1
 
 
-@pytest.mark.parametrize(("value", "quality"), [(5.0, None), (-1.0, "uncertain:out of range"), (float("nan"), "uncertain")])
+@pytest.mark.parametrize(
+    ("value", "quality"), [(5.0, None), (-1.0, "uncertain:out of range"), (float("nan"), "uncertain")]
+)
 def test_a_value_out_of_range_is_kept_and_uncertain(value: float, quality: str | None) -> None:
     kept = gate(Point(name="p", type="float", low=0, high=10)).take(sample(p=value))
     assert kept is not None

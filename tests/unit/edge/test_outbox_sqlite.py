@@ -17,11 +17,11 @@ import uvloop
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from support.cloud import SmallCloud
 
 from drivers.errors import NotStored
 from edge.outbox import Cut, Place
 from edge.outbox_sqlite import MIN_LIMIT_BYTES, PAGE_BYTES, WAL_PAGES, SqliteOutbox
+from support.cloud import SmallCloud
 from wire.batch import Lane
 from wire.columns import Columns
 from wire.entries import Alarm, Gap

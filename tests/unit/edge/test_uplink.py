@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
-from support.cloud import SmallCloud
 
-from edge.cloud_link import LinkDown
 from edge import uplink
+from edge.cloud_link import LinkDown
 from edge.outbox_memory import MemoryOutbox
 from edge.uplink import MIN_BODY_BYTES, UNSUPPORTED_WAIT_S, Uplink
+from support.cloud import SmallCloud
 from wire.batch import Lane
 from wire.columns import Columns
 from wire.entries import Alarm, ClockFix, Entry, Gap
@@ -62,8 +61,8 @@ class Scene:
 
 
 @pytest.fixture
-async def scene() -> AsyncIterator[Scene]:
-    yield Scene()
+async def scene() -> Scene:
+    return Scene()
 
 
 async def test_urgent_goes_ahead_of_each_bulk_body(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

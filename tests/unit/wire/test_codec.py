@@ -9,9 +9,9 @@ import zstandard
 from cddl_verifier import Validator
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.samples import batches, same
 
 import wire.codec
+from support.samples import batches, same
 from wire import codec
 from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, Snapshot
 from wire.columns import Columns

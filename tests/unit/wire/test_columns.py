@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.samples import runs, same
 
+from support.samples import runs, same
 from wire.columns import ABSENT, Columns, merge
 from wire.sample import Clock, Sample
 

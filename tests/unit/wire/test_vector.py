@@ -6,9 +6,9 @@ from array import array
 
 import pytest
 from hypothesis import given
-from support.samples import columns_of_values, integers
 from hypothesis import strategies as st
 
+from support.samples import columns_of_values, integers
 from wire import vector
 from wire.errors import Malformed
 from wire.sample import Value

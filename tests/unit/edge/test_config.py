@@ -1,0 +1,300 @@
+"""The configuration: everything that is wrong is told at once, with file, key and what to write."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from drivers import registry
+from edge.config import MAX_DEVICES, Config, ConfigError, load
+
+HEAD = """
+[node]
+id = "cab-1"
+data_dir = "data"
+
+[cloud]
+url = "https://city.example"
+token = "secret"
+"""
+LINES = """
+[[line]]
+name = "north"
+protocol = "modbus"
+host = "gateway"
+
+[[line]]
+name = "broker"
+protocol = "mqtt"
+host = "localhost"
+client_id = "cab-1"
+"""
+LAMP = """
+[[device]]
+id = "lamp-1"
+profile = "lx-1"
+line = "north"
+address = { unit = 1 }
+"""
+GOOD = HEAD + LINES + LAMP
+
+Told = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "node.toml"
+
+
+@pytest.fixture
+def told(file: Path) -> Told:
+    """The problems of a text, by key."""
+
+    def find(text: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+        file.write_text(text)
+        with pytest.raises(ConfigError) as caught:
+            load(file, environment or {})
+        assert {p.file for p in caught.value.problems} == {str(file)}
+        found: dict[str, str] = {}
+        for problem in caught.value.problems:
+            found[problem.key] = f"{found.get(problem.key, '')} {problem.text}".strip()
+            assert str(problem) in str(caught.value).splitlines()
+        return found
+
+    return find
+
+
+def good(file: Path, text: str = GOOD, environment: Mapping[str, str] | None = None) -> Config:
+    file.write_text(text)
+    return load(file, environment or {})
+
+
+def test_a_sound_file_gives_lines_devices_and_the_roster(file: Path) -> None:
+    config = good(file)
+    assert [(line.name, line.kind.name, len(line.attachments)) for line in config.lines] == [
+        ("north", "modbus", 1),
+        ("broker", "mqtt", 0),
+    ]
+    assert [d.id for d in config.roster.devices] == ["lamp-1"]
+    assert list(config.roster.profiles) == ["lx-1"]
+    assert config.token == "secret"
+    assert config.node.data_dir == str(file.parent / "data"), "paths are beside the file, wherever it is started"
+    assert config.lines[0].tables["lamp-1"].poll_s == 10
+
+
+def test_everything_wrong_is_told_at_once(told: Told) -> None:
+    found = told(
+        """
+        [node]
+        id = "cab 1"
+        data_dir = "data"
+        colour = "red"
+
+        [cloud]
+        url = "http://city.example"
+        push_interval_s = 0
+
+        [health]
+        listen = "8470"
+
+        [[device]]
+        id = "lamp-1"
+        profile = "lx-1"
+        adress = { unit = 1 }
+        """
+    )
+    assert {
+        "node.id",
+        "node.colour",
+        "cloud.push_interval_s",
+        "health.listen",
+        "device[0].adress",
+        "device[0].line",
+        "device[0].address",
+    } <= found.keys()
+    assert "from 1 to 3600" in found["cloud.push_interval_s"]
+    assert 'did you mean "address"' in found["device[0].adress"]
+
+
+def test_everything_wrong_between_tables_is_told_at_once(told: Told) -> None:
+    found = told(
+        HEAD.replace("https", "http").replace('token = "secret"', 'token_file = "none.token"')
+        + LINES
+        + '[[line]]\nname = "south"\nprotocol = "modbsu"\n'
+        + '[[line]]\nname = "broker"\nprotocol = "ble"\n'
+        + '[health]\nlisten = "127.0.0.1:70000"\n'
+        + LAMP
+        + LAMP.replace("lx-1", "lx-2")
+        + LAMP.replace("lamp-1", "lamp-3").replace("north", "noth")
+        + LAMP.replace("lamp-1", "bin-1").replace("lx-1", "bn-1")
+        + LAMP.replace("lamp-1", "cab-1")
+        + LAMP.replace("lamp-1", "lamp-5").replace("unit = 1", "unit = 999, port = 3")
+        + LAMP.replace("lamp-1", "lamp-6")
+        + "report = { dim_levl = { deadband = 1 } }\n"
+    )
+    assert "insecure = true" in found["cloud.url"]
+    assert "none.token" in found["cloud.token_file"]
+    assert "65535" in found["health.listen"]
+    assert 'did you mean "modbus"' in found["line[2].protocol"]
+    assert 'two lines "broker"' in found["line[3].name"]
+    assert "taken already" in found["device[1].id"]
+    assert 'did you mean "lx-1"' in found["device[1].profile"]
+    assert 'did you mean "north"' in found["device[2].line"]
+    assert 'profile "bn-1" speaks mqtt; line "north" is modbus' in found["device[3].line"]
+    assert "taken already" in found["device[4].id"], "the node has its name from the same city"
+    assert "from 0 to 255" in found["device[5].address.unit"]
+    assert "no such key" in found["device[5].address.port"]
+    assert 'did you mean "dim_level"' in found["device[6].report.dim_levl"]
+    assert len(found) == 13
+
+
+@pytest.mark.parametrize("address", ["https://[::1", "https://", "https://city:99999", "https://u:p@city", "http://?x"])
+def test_an_address_that_is_none(told: Told, address: str) -> None:
+    assert "write for example https://" in told(GOOD.replace("https://city.example", address))["cloud.url"]
+
+
+@pytest.mark.parametrize(
+    ("url", "insecure", "allowed"),
+    [
+        ("https://city.example", False, True),
+        ("http://city.example", False, False),
+        ("http://10.0.0.7:8080", False, False),
+        ("http://localhost.example", False, False),
+        ("http://127.0.0.1:8080", False, True),
+        ("http://[::1]:8080", False, True),
+        ("http://localhost:8080", False, True),
+        ("http://city.example", True, True),
+    ],
+)
+def test_plain_http_only_to_this_machine_unless_asked_for(
+    file: Path, told: Told, url: str, insecure: bool, allowed: bool
+) -> None:
+    text = GOOD.replace('"https://city.example"', f'"{url}"\ninsecure = {str(insecure).lower()}')
+    if allowed:
+        assert good(file, text).cloud.insecure is insecure
+    else:
+        assert "insecure = true" in told(text)["cloud.url"]
+
+
+def test_the_token_comes_from_one_place(file: Path, told: Told) -> None:
+    (file.parent / "node.token").write_text("from-file\n")
+    from_file = GOOD.replace('token = "secret"', 'token_file = "node.token"')
+    assert good(file, from_file).token == "from-file"
+    both = GOOD.replace('token = "secret"', 'token = "secret"\ntoken_file = "node.token"')
+    assert "one of the two" in told(both)["cloud.token_file"]
+    assert "one of the two" in told(GOOD.replace('token = "secret"', ""))["cloud.token_file"]
+
+
+@pytest.mark.parametrize("content", ["", " \n", "two words", "line\nline", "schlüssel"])
+def test_a_token_that_cannot_be_one(file: Path, told: Told, content: str) -> None:
+    (file.parent / "node.token").write_text(content)
+    found = told(GOOD.replace('token = "secret"', 'token_file = "node.token"'))
+    assert "nothing else" in found["cloud.token_file"]
+    assert str(file.parent / "node.token") in found["cloud.token_file"]
+
+
+def test_certificates_are_looked_at_before_the_start(file: Path, told: Told, need: Callable[[str], str]) -> None:
+    (file.parent / "not.pem").write_text("hello")
+    found = told(GOOD.replace("[[line]]", 'ca_file = "none.pem"\nclient_cert = "not.pem"\n[[line]]', 1))
+    assert "none.pem cannot be used: No such file" in found["cloud.ca_file"]
+    assert "not.pem cannot be used" in found["cloud.client_cert"]
+    assert "PEM file with a certificate and its key" in found["cloud.client_cert"]
+    pem = file.parent / "own.pem"
+    make = [
+        need("openssl"),
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-subj",
+        "/CN=cab-1",
+    ]
+    done = subprocess.run([*make, "-nodes", "-keyout", "-"], check=True, capture_output=True)
+    pem.write_bytes(done.stdout)
+    config = good(file, GOOD.replace("[[line]]", 'ca_file = "own.pem"\nclient_cert = "own.pem"\n[[line]]', 1))
+    assert config.cloud.ca_file == config.cloud.client_cert == str(pem)
+    locked = subprocess.run([*make, "-passout", "pass:word", "-keyout", "-"], check=True, capture_output=True)
+    pem.write_bytes(locked.stdout)
+    found = told(GOOD.replace("[[line]]", 'client_cert = "own.pem"\n[[line]]', 1))
+    assert "without a password" in found["cloud.client_cert"], "told, and nobody is asked on a terminal"
+
+
+def test_the_environment_stands_in(file: Path, told: Told) -> None:
+    text = (
+        GOOD.replace('"secret"', '"${TOKEN}"')
+        .replace('"cab-1"', '"cab-${NUMBER}"', 1)
+        .replace('host = "gateway"', 'host = "gateway"\nport = "${PORT}"')
+    )
+    config = good(file, text, {"TOKEN": "t0p", "NUMBER": "12", "PORT": "1502"})
+    assert (config.token, config.node.id) == ("t0p", "cab-12")
+    assert config.lines[0].settings.port == 1502, "digits alone become a number"
+    found = told(text, {"PORT": "many"})
+    assert "the environment has no TOKEN" in found["cloud.token"]
+    assert "the environment has no NUMBER" in found["node.id"]
+    assert "line[0].port" in found, "one missing variable hides nothing else"
+
+
+def test_a_variable_in_a_port_must_be_a_number(told: Told) -> None:
+    text = GOOD.replace('host = "gateway"', 'host = "gateway"\nport = "${PORT}"')
+    assert "must be a whole number" in told(text, {"PORT": "many"})["line[0].port"]
+
+
+def test_an_address_must_fill_the_topic_of_its_profile(told: Told) -> None:
+    found = told(HEAD + LINES + '[[device]]\nid = "b"\nprofile = "bn-1"\nline = "broker"\naddress = {}\n')
+    assert "is missing" in found["device[0].address.serial"]
+
+
+def test_devices_without_any_line(told: Told) -> None:
+    assert "no [[line]] at all" in told(HEAD + LAMP)["device[0].line"]
+
+
+def test_a_library_that_is_missing_is_named(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = registry.find
+
+    def find(name: str) -> object:
+        if name == "knx":
+            raise ImportError("No module named 'xknx'")
+        return real(name)
+
+    monkeypatch.setattr(registry, "find", find)
+    found = told(GOOD + '[[line]]\nname = "k"\nprotocol = "knx"\n')
+    assert "not installed: No module named 'xknx'" in found["line[2].protocol"]
+
+
+def test_profiles_of_ones_own_lie_beside_the_file(file: Path) -> None:
+    (file.parent / "models").mkdir()
+    text = GOOD.replace('data_dir = "data"', 'data_dir = "data"\nprofile_dirs = ["models", "nowhere"]')
+    (file.parent / "models" / "odd.toml").write_text('kind = "lamp"\n')
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(file, {})
+    by_file = {p.file for p in caught.value.problems}
+    assert by_file == {str(file.parent / "nowhere"), str(file.parent / "models" / "odd.toml")}
+
+
+def test_too_many_devices(told: Told) -> None:
+    many = "".join(LAMP.replace("lamp-1", f"lamp-{i}") for i in range(MAX_DEVICES + 1))
+    assert f"at most {MAX_DEVICES}" in told(HEAD + LINES + many)["device"]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [(b"[node", "is not TOML"), (b"\xff", "is not UTF-8"), (b"#" * (1 << 20) + b"\n", "larger than")],
+)
+def test_a_file_that_is_no_toml(file: Path, content: bytes, text: str) -> None:
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=text):
+        load(file, {})
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(file.parent / "none.toml", {})
+
+
+@pytest.mark.parametrize("wrong", ['line = "x"', 'device = { id = "a" }', "cloud = 3", 'node = "cab"'])
+def test_tables_that_are_none(told: Told, wrong: str) -> None:
+    name = wrong.partition(" ")[0]
+    assert any(key.startswith(name) for key in told(wrong))
