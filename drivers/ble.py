@@ -1,0 +1,192 @@
+"""Bluetooth Low Energy: the words that files use for it, and its registry entry. The driver is in `ble_radio.py`.
+
+A profile describes adverts (manufacturer or service data, decoded by a table of bytes or by a named decoder), or GATT
+characteristics that are read on a connection, or both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from drivers.contract import Attachment, Driver, Now, ProtocolKind, Receipts
+from drivers.profile import Profile
+from drivers.scaling import IDENTITY, Scaling
+
+Format = Literal["u8", "i8", "u16", "i16", "u24", "i24", "u32", "i32", "u64", "i64", "f32", "f64", "text"]
+WIDTHS: Final = {
+    "u8": 1, "i8": 1, "u16": 2, "i16": 2, "u24": 3, "i24": 3, "u32": 4, "i32": 4, "u64": 8, "i64": 8,
+    "f32": 4, "f64": 8,
+}  # fmt: skip
+BASE_UUID: Final = "0000{}-0000-1000-8000-00805f9b34fb"
+_UUID: Final = r"^([0-9a-fA-F]{4}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$"
+Small = Annotated[int, Meta(ge=0, le=511)]
+
+
+class Line(msgspec.Struct, kw_only=True, frozen=True):
+    """The keys of a line: one Bluetooth adapter."""
+
+    adapter: Annotated[str, Meta(pattern=r"^(hci\d+)?$", description="such as hci0; left out: the first")] = ""
+    scanning: Annotated[
+        Literal["active", "passive"],
+        Meta(description="passive spares the beacons' batteries; needs BlueZ with its experimental features on"),
+    ] = "active"
+    silence_s: Annotated[
+        float, Meta(ge=1, le=86_400, description="without any advert for so long, the scanner is started again")
+    ] = 60.0
+    max_connections: Annotated[int, Meta(ge=1, le=10, description="devices connected to at the same time")] = 2
+    connect_timeout_s: Annotated[
+        float, Meta(gt=0, le=120, description="how long connecting to and reading a device may take")
+    ] = 20.0
+    max_pending: Annotated[
+        int, Meta(ge=1, le=65_536, description="readings that may wait to be durable; further ones are dropped")
+    ] = 1024
+    backoff_first_s: Annotated[
+        float, Meta(gt=0, le=300, description="how long a silent device is left alone first; doubles up to 5 min")
+    ] = 5.0
+
+
+class Address(msgspec.Struct, kw_only=True, frozen=True):
+    """The address of one device."""
+
+    mac: Annotated[str, Meta(pattern=r"^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$", description="such as C4:64:E3:12:34:56")]
+
+
+class Whole(msgspec.Struct, kw_only=True, frozen=True):
+    """The keys of `[ble]` in a profile: which adverts are this model's."""
+
+    manufacturer: Annotated[
+        Annotated[int, Meta(ge=0, le=65535)] | None, Meta(description="company identifier of its manufacturer data")
+    ] = None
+    service: Annotated[
+        Annotated[str, Meta(pattern=_UUID)] | None, Meta(description="UUID of its service data, 4 or 32 hex digits")
+    ] = None
+    prefix: Annotated[
+        str, Meta(pattern=r"^([0-9a-fA-F]{2})*$", description="bytes that its data begins with, in hexadecimal")
+    ] = ""
+    length: Annotated[int, Meta(ge=0, le=255, description="bytes that its data has at least")] = 0
+    decoder: Annotated[
+        Literal["table", "bthome-v2"], Meta(description="how its data is read: by byte, or by a decoder of this name")
+    ] = "table"
+    packet_id: Annotated[str, Meta(description="the point by which a repeat is known")] = ""
+    repeat_s: Annotated[
+        float, Meta(ge=0, le=86_400, description="without packet_id: unchanged data is the same reading for so long")
+    ] = 60.0
+
+    def __post_init__(self) -> None:
+        if self.manufacturer is not None and self.service is not None:
+            raise ValueError("write manufacturer or service, not both")
+        if self.decoder == "bthome-v2" and self.service is None:
+            raise ValueError('the decoder bthome-v2 reads service data: write service = "fcd2"')
+
+
+class Access(msgspec.Struct, kw_only=True, frozen=True):
+    """The keys of `at` for a point: byte (in adverts), object (BTHome), or characteristic and byte (GATT)."""
+
+    byte: Annotated[Small | None, Meta(description="place of its first byte, from 0")] = None
+    object: Annotated[Annotated[int, Meta(ge=0, le=255)] | None, Meta(description="BTHome object id, such as 0x02")] = (
+        None
+    )
+    characteristic: Annotated[
+        Annotated[str, Meta(pattern=_UUID)] | None, Meta(description="UUID of the GATT characteristic that holds it")
+    ] = None
+    as_: Annotated[Format, Meta(description="what stands there")] = msgspec.field(default="u8", name="as")
+    order: Annotated[Literal["big", "little"], Meta(description="byte order")] = "big"
+    length: Annotated[int, Meta(ge=0, le=512, description="bytes of a text")] = 0
+    bit: Annotated[
+        Annotated[int, Meta(ge=0, le=63)] | None, Meta(description="the one bit that is meant; 0 is the lowest")
+    ] = None
+    bits: Annotated[
+        tuple[int, int] | None, Meta(description="lowest and highest bit of the field that is meant, such as [4, 7]")
+    ] = None
+    scale: Annotated[float, Meta(description="what one step of the raw number is worth, such as 0.01")] = 1
+    offset: Annotated[float, Meta(description="added after scaling")] = 0
+    choices: Annotated[
+        dict[str, str] | None, Meta(description='what each number means, such as {0 = "off", 1 = "on"}')
+    ] = None
+    invalid: Annotated[
+        tuple[int, ...], Meta(description="raw numbers by which the device says that it has no value")
+    ] = ()
+
+    def __post_init__(self) -> None:
+        if (self.byte is None) == (self.object is None):
+            raise ValueError("write either byte, for its place, or object, for a BTHome object id")
+        if self.object is not None and self.characteristic is not None:
+            raise ValueError("object goes with adverts, characteristic with connections: write one of them")
+        if (self.as_ == "text") != bool(self.length):
+            raise ValueError('length goes with as = "text" (in bytes), and with nothing else')
+        if self.bit is not None and self.bits is not None:
+            raise ValueError("write bit for one bit or bits for a field of several, not both")
+        if self.field is not None:
+            low, high = self.field
+            if self.as_[0] != "u" or not 0 <= low <= high < 8 * WIDTHS[self.as_]:
+                raise ValueError("bit and bits go with u8 to u64, lowest bit first, and must lie inside it")
+        if self.choices is not None and (self.as_ in ("f32", "f64", "text") or self.scaling != IDENTITY):
+            raise ValueError("choices go with whole numbers that are not scaled")
+
+    @property
+    def width(self) -> int:
+        """Bytes that it takes."""
+        return self.length or WIDTHS[self.as_]
+
+    @property
+    def field(self) -> tuple[int, int] | None:
+        """Lowest and highest bit, where it is a bit field."""
+        return (self.bit, self.bit) if self.bit is not None else self.bits
+
+    @property
+    def scaling(self) -> Scaling:
+        """Scale and offset as exact whole numbers."""
+        return Scaling.of(self.scale, self.offset)
+
+
+def full_uuid(uuid: str) -> str:
+    """The long form of a UUID, in lower case."""
+    return BASE_UUID.format(uuid.lower()) if re.fullmatch("[0-9a-fA-F]{4}", uuid) else uuid.lower()
+
+
+def polled(profile: Profile) -> frozenset[str]:
+    """The points that are read on a connection."""
+    return frozenset(n for n, a in profile.access.items() if a.characteristic is not None)
+
+
+def _open(name: str, line: Any, attachments: Sequence[Attachment], now: Now, receipts: Receipts) -> Driver:
+    from drivers.ble_radio import BleDriver
+
+    return BleDriver(name, line, attachments, now, receipts)
+
+
+def _check(profile: Profile) -> list[tuple[str, str]]:
+    whole: Whole = profile.whole
+    wrong: list[tuple[str, str]] = []
+    on_connection = polled(profile)
+    adverts = profile.points.keys() - on_connection
+    if adverts and whole.manufacturer is None and whole.service is None:
+        wrong.append(("ble", "write manufacturer or service, by which its adverts are known"))
+    if whole.packet_id and whole.packet_id not in adverts:
+        wrong.append(("ble.packet_id", f'"{whole.packet_id}" is no point of its adverts'))
+    for name in profile.points:
+        access: Access = profile.access[name]
+        by_object = whole.decoder == "bthome-v2" and name in adverts
+        if by_object != (access.object is not None):
+            wrong.append((f"point.{name}.at", f"the decoder {whole.decoder} wants {'object' if by_object else 'byte'}"))
+        if profile.points[name].writable and (access.characteristic is None or access.byte or access.field):
+            wrong.append((f"point.{name}", "writable, but not a whole characteristic from byte 0"))
+    return wrong
+
+
+PROTOCOL = ProtocolKind(
+    name="ble",
+    Line=Line,
+    Address=Address,
+    Access=Access,
+    Whole=Whole,
+    open=_open,
+    polled=polled,
+    check=_check,
+    fits=lambda _profile, _address: (),
+)

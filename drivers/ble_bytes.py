@@ -1,0 +1,174 @@
+"""What the bytes of adverts and characteristics say about the points of a profile. Pure; no radio is touched here."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from drivers.ble import Access, Whole, full_uuid, polled
+from drivers.errors import Refused
+from drivers.profile import Profile
+from drivers.readings import Finish, meaning
+from drivers.scaling import Scaling
+from wire.device import Point
+from wire.sample import Value, bad
+
+# BTHome v2 objects: bytes, whether signed, factor (bthome.io, Format, tables of sensor, binary and event data).
+_OBJECTS: Final[dict[int, tuple[int, bool, float]]] = {
+    0x00: (1, False, 1), 0x01: (1, False, 1), 0x02: (2, True, 0.01), 0x03: (2, False, 0.01), 0x04: (3, False, 0.01),
+    0x05: (3, False, 0.01), 0x06: (2, False, 0.01), 0x07: (2, False, 0.01), 0x08: (2, True, 0.01), 0x09: (1, False, 1),
+    0x0A: (3, False, 0.001), 0x0B: (3, False, 0.01), 0x0C: (2, False, 0.001), 0x0D: (2, False, 1), 0x0E: (2, False, 1),
+    0x12: (2, False, 1), 0x13: (2, False, 1), 0x14: (2, False, 0.01), 0x2E: (1, False, 1), 0x2F: (1, False, 1),
+    0x3A: (1, False, 1), 0x3C: (2, False, 1), 0x3D: (2, False, 1), 0x3E: (4, False, 1), 0x3F: (2, True, 0.1),
+    0x40: (2, False, 1), 0x41: (2, False, 0.1), 0x42: (3, False, 0.001), 0x43: (2, False, 0.001),
+    0x44: (2, False, 0.01), 0x45: (2, True, 0.1), 0x46: (1, False, 0.1), 0x47: (2, False, 0.1), 0x48: (2, False, 1),
+    0x49: (2, False, 0.001), 0x4A: (2, False, 0.1), 0x4B: (3, False, 0.001), 0x4C: (4, False, 0.001),
+    0x4D: (4, False, 0.001), 0x4E: (4, False, 0.001), 0x4F: (4, False, 0.001), 0x50: (4, False, 1),
+    0x51: (2, False, 0.001), 0x52: (2, False, 0.001), 0x55: (4, False, 0.001), 0x56: (2, False, 1), 0x57: (1, True, 1),
+    0x58: (1, True, 0.35), 0x59: (1, True, 1), 0x5A: (2, True, 1), 0x5B: (4, True, 1), 0x5C: (4, True, 0.01),
+    0x5D: (2, True, 0.001), 0x5E: (2, False, 0.01), 0x5F: (2, False, 0.1), 0xF0: (2, False, 1), 0xF1: (4, False, 1),
+    0xF2: (3, False, 1),
+    **dict.fromkeys((0x0F, 0x10, 0x11, *range(0x15, 0x2E)), (1, False, 1)),
+}  # fmt: skip
+_WITH_LENGTH: Final = (0x53, 0x54)  # text and raw: one byte of length before them
+_SCALES: Final = {n: Scaling.of(factor) for n, (_, _, factor) in _OBJECTS.items()}
+_FLOATS: Final = {"f32": "f", "f64": "d"}
+
+Raw = Callable[[bytes], Value]
+
+
+class Unreadable(Exception):
+    """An advert of a known device that does not say what its profile promises, and why."""
+
+
+class Bytes:
+    """Reads the adverts and characteristics of one profile."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._whole: Whole = profile.whole
+        self._service = full_uuid(self._whole.service) if self._whole.service is not None else None
+        self._prefix = bytes.fromhex(self._whole.prefix)
+        on_connection = polled(profile)
+        self._access: Mapping[str, Access] = profile.access
+        self._adverts = [n for n in profile.points if n not in on_connection]
+        self._meant: dict[str, Finish] = {}
+        self._raw: dict[str, Raw] = {}
+        for name, point in profile.points.items():
+            access = self._access[name]
+            self._meant[name] = meaning(
+                point, field=access.field, invalid=access.invalid, choices=access.choices, scaling=access.scaling
+            )
+            if access.object is None:
+                self._raw[name] = _reader(access)
+
+    def mine(self, manufacturer_data: Mapping[int, bytes], service_data: Mapping[str, bytes]) -> bytes | None:
+        """The bytes of an advert that this profile reads, or None where it is another kind of advert."""
+        if self._whole.manufacturer is not None:
+            data = manufacturer_data.get(self._whole.manufacturer)
+        else:
+            data = service_data.get(self._service) if self._service is not None else None
+        return data if data is not None and data.startswith(self._prefix) else None
+
+    def advert(self, data: bytes) -> tuple[dict[str, Value], dict[str, str]]:
+        """Values and qualities of an advert.
+
+        Raises:
+            Unreadable.
+        """
+        if len(data) < self._whole.length:
+            raise Unreadable(f"the advert has {len(data)} bytes of at least {self._whole.length}")
+        values: dict[str, Value] = {}
+        quality: dict[str, str] = {}
+        if self._whole.decoder == "bthome-v2":
+            found = _bthome(data)
+            for name in self._adverts:
+                number = self._access[name].object
+                if number in found:
+                    self._keep(name, found[number], values, quality)
+            if not values:
+                raise Unreadable("the advert has none of the points")
+            return values, quality
+        for name in self._adverts:
+            self._read(name, data, values, quality)
+        return values, quality
+
+    def characteristic(
+        self, names: Sequence[str], data: bytes, values: dict[str, Value], quality: dict[str, str]
+    ) -> None:
+        """Add what one characteristic says about these points."""
+        for name in names:
+            self._read(name, data, values, quality)
+
+    def _read(self, name: str, data: bytes, values: dict[str, Value], quality: dict[str, str]) -> None:
+        access = self._access[name]
+        if (access.byte or 0) + access.width > len(data):
+            values[name], quality[name] = None, bad(f"the device gave only {len(data)} bytes")
+        else:
+            self._keep(name, self._raw[name](data), values, quality)
+
+    def _keep(self, name: str, raw: Value, values: dict[str, Value], quality: dict[str, str]) -> None:
+        values[name], reason = self._meant[name](raw)
+        if reason is not None:
+            quality[name] = reason
+
+
+def encode(access: Access, point: Point, value: Value) -> bytes:
+    """The bytes that say `value`, which is already allowed by its point.
+
+    Raises:
+        Refused: it does not fit.
+    """
+    order = access.order
+    if access.as_ == "text":
+        data = str(value).encode()
+        if len(data) > access.length:
+            raise Refused(f"{point.name} takes at most {access.length} bytes of text")
+        return data
+    if access.choices is not None:
+        value = int(next(code for code, text in access.choices.items() if text == value))
+    assert isinstance(value, int | float)
+    number = access.scaling.raw(int(value) if isinstance(value, bool) else value)
+    try:
+        if access.as_ in _FLOATS:
+            return struct.pack((">" if order == "big" else "<") + _FLOATS[access.as_], float(number))
+        steps = (2 * number.numerator + number.denominator) // (2 * number.denominator)
+        return steps.to_bytes(access.width, order, signed=access.as_[0] == "i")
+    except OverflowError as error:
+        raise Refused(f"{value!r} does not fit {access.as_}") from error
+
+
+def _reader(access: Access) -> Raw:
+    first, end, order = access.byte or 0, (access.byte or 0) + access.width, access.order
+    if access.as_ == "text":
+        return lambda data: data[first:end].split(b"\0")[0].decode("utf-8", "replace")
+    if access.as_ in _FLOATS:
+        code = struct.Struct((">" if order == "big" else "<") + _FLOATS[access.as_])
+        return lambda data: code.unpack_from(data, first)[0]
+    signed = access.as_[0] == "i"
+    return lambda data: int.from_bytes(data[first:end], order, signed=signed)
+
+
+def _bthome(data: bytes) -> dict[int, Value]:
+    """The objects of a BTHome v2 advert by their ids; of several with one id, the first."""
+    if not data or data[0] >> 5 != 2:
+        raise Unreadable("the advert is not BTHome version 2")
+    if data[0] & 1:
+        raise Unreadable("the advert is encrypted")
+    found: dict[int, Value] = {}
+    at = 1
+    while at < len(data):
+        number = data[at]
+        at += 1
+        if number in _WITH_LENGTH and at < len(data):
+            at += 1 + data[at]
+            continue
+        if number not in _OBJECTS:
+            break  # objects stand in order of their ids: what follows one that is newer than this table cannot be read
+        width, signed, _ = _OBJECTS[number]
+        if at + width > len(data):
+            raise Unreadable("the advert ends inside an object")
+        raw = int.from_bytes(data[at : at + width], "little", signed=signed)
+        found.setdefault(number, _SCALES[number].value(raw))
+        at += width
+    return found

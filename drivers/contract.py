@@ -1,0 +1,131 @@
+"""The driver contract: what a protocol must offer so that the node can read, listen and write through it.
+
+A driver owns one line, connection or radio. It is an async context manager: entering opens what it needs without
+waiting for any device, leaving closes everything. All three verbs may be used at the same time.
+"""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, Self
+
+import msgspec
+
+from drivers.profile import Profile
+from wire.device import Device, Point
+from wire.sample import Clock, Sample, Value
+
+Now = Callable[[], tuple[int, Clock]]
+"""The node's clock: UTC microseconds, and whose they are."""
+
+RECENT = 4096  # receipts kept for each source; older ones are forgotten
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """What must be known again after a restart so that a repeat of this delivery is recognised.
+
+    `source` names the sender's session or air (one for each line), `key` (at most 64 bytes) is opaque to the node.
+    """
+
+    source: str
+    key: bytes
+
+
+class Receipts(Protocol):
+    """The receipts that were committed together with samples."""
+
+    async def recent(self, source: str) -> Sequence[bytes]:
+        """The keys of this source's last RECENT receipts, oldest first."""
+        ...
+
+
+class Deliver(Protocol):
+    """Hand samples to the node. The call never blocks; the future ends when they are durable, or with NotStored.
+
+    `receipt` is recorded in the same commit as the samples; `samples` may be empty to record it alone, and commits
+    keep the order of calls. Many futures may be waited for at once, and one future may stand for many calls; a
+    driver states its bound and stops reading from its source when it is reached.
+    """
+
+    def __call__(self, samples: Sequence[Sample], receipt: Receipt | None = None) -> Future[None]:
+        """Never blocks."""
+        ...
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """A device on this line: its profile and its address, already checked against the protocol's `Address`."""
+
+    device: Device
+    profile: Profile
+    address: Any
+
+
+class Driver(Protocol):
+    """One line, connection or radio."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def poll(self, device: Device, points: Sequence[Point]) -> Sample:
+        """Read points of one device now.
+
+        A point that the device refuses is null with a bad quality; the others stand.
+
+        Raises:
+            Unreachable: no answer in time, or the device is being left alone after failing (see promise 3).
+            Refused: the device refused everything that was asked.
+            Misconfigured: a point cannot be polled by this protocol.
+        """
+        ...
+
+    async def listen(self, devices: Sequence[Device], deliver: Deliver) -> None:
+        """Deliver what devices send by themselves, until cancelled. Returns at once where devices never do.
+
+        A source that goes away is waited for and opened again inside.
+
+        Raises:
+            Misconfigured: no retry will help (credentials refused, a missing certificate file).
+        """
+        ...
+
+    async def write(self, device: Device, point: Point, value: Value) -> None:
+        """Set one writable point; ahead of polls that wait on the same line.
+
+        Raises:
+            Unreachable, Refused, Misconfigured.
+        """
+        ...
+
+    def counters(self) -> Mapping[str, int]:
+        """What was counted since it was opened: requests, failures, unreadable payloads …; `connected` is 0 or 1."""
+        ...
+
+
+class Open(Protocol):
+    """Make a driver, not yet entered, for the line `name`; `line` is the protocol's `Line`, already checked."""
+
+    def __call__(self, name: str, line: Any, attachments: Sequence[Attachment], now: Now, receipts: Receipts) -> Driver:
+        """Opens nothing yet."""
+        ...
+
+
+class ProtocolKind(msgspec.Struct, frozen=True, kw_only=True):
+    """One registry line: what a protocol asks of files, and how it is opened.
+
+    `Line` are the keys of a `[[line]]` table, `Address` those of a device's address, `Access` those that a profile
+    gives for a point and `Whole` those that it gives for the whole model; all are msgspec structs. `polled` names
+    the points of a profile that `poll` reads; the others come by `listen`. `check` finds what no type can tell in a
+    profile, `fits` what a device's address lacks for its profile: each as (key, what is wrong and what to write).
+    """
+
+    name: str
+    Line: type[msgspec.Struct]
+    Address: type[msgspec.Struct]
+    Access: type[msgspec.Struct]
+    Whole: type[msgspec.Struct]
+    open: Open
+    polled: Callable[[Profile], frozenset[str]]
+    check: Callable[[Profile], Sequence[tuple[str, str]]]
+    fits: Callable[[Profile, Any], Sequence[tuple[str, str]]]

@@ -1,0 +1,181 @@
+"""MQTT: the words that files use for it, and its registry entry. The driver itself is in `mqtt_listener.py`.
+
+A profile gives the topic with placeholders (`bins/{serial}/up`), a site file fills them in; `+` and `#` mean what they
+mean in MQTT. Each point is a JMESPath expression into the JSON of a publish.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from drivers.contract import Attachment, Driver, Now, ProtocolKind, Receipts
+from drivers.profile import Profile
+from drivers.scaling import IDENTITY, Scaling
+
+PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
+VALUE: Final = "$value"
+Word = Annotated[str, Meta(max_length=200, description="what stands for the placeholder of this name in the topic")]
+
+
+class Line(msgspec.Struct, kw_only=True, frozen=True):
+    """The keys of a line: one broker, and the node's session there."""
+
+    host: Annotated[str, Meta(min_length=1, description="name or address of the broker")]
+    client_id: Annotated[
+        str, Meta(min_length=1, max_length=64, description="name of the node's session; must be its own at that broker")
+    ]
+    port: Annotated[
+        Annotated[int, Meta(ge=1, le=65535)] | None, Meta(description="TCP port; 1883, or 8883 with TLS")
+    ] = None
+    username: Annotated[str, Meta(description="user name, where the broker wants one")] = ""
+    password: Annotated[str, Meta(description="password; better kept in a file of its own")] = ""
+    password_file: Annotated[str, Meta(description="file that holds the password")] = ""
+    tls: Annotated[bool, Meta(description="whether to speak TLS; also on when ca or cert is given")] = False
+    ca: Annotated[str, Meta(description="file with the CA that signed the broker's certificate (PEM)")] = ""
+    cert: Annotated[str, Meta(description="file with the node's own certificate (PEM)")] = ""
+    key: Annotated[str, Meta(description="file with the key of that certificate (PEM)")] = ""
+    keepalive_s: Annotated[int, Meta(ge=5, le=3600, description="silence after which the broker is asked")] = 30
+    timeout_s: Annotated[float, Meta(gt=0, le=60, description="how long the broker may take to answer")] = 10.0
+    session_expiry_s: Annotated[
+        int, Meta(ge=0, le=4_294_967_295, description="how long the broker keeps the session while the node is away")
+    ] = 7 * 86_400
+    receive_maximum: Annotated[
+        int,
+        Meta(
+            ge=1, le=65535, description="publishes that may wait unacknowledged: as many as come in a commit interval"
+        ),
+    ] = 1024
+    max_payload_bytes: Annotated[int, Meta(ge=64, le=1 << 20, description="a larger publish is a bad reading")] = 65536
+
+    def __post_init__(self) -> None:
+        if bool(self.cert) != bool(self.key):
+            raise ValueError("cert and key go together: write both or neither")
+        if self.password and self.password_file:
+            raise ValueError("write password or password_file, not both")
+
+    @property
+    def secure(self) -> bool:
+        """Whether TLS is spoken."""
+        return self.tls or bool(self.ca or self.cert)
+
+
+class Address(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """The address of one device: a word for each placeholder that its profile's topic has."""
+
+    serial: Word = ""
+    name: Word = ""
+    dev_eui: Word = ""
+    id: Word = ""
+    channel: Word = ""
+
+    def __post_init__(self) -> None:
+        for field in self.__struct_fields__:
+            if set(getattr(self, field)) & set("+#\0") or getattr(self, field).startswith("/"):
+                raise ValueError(f"{field} must not contain + or #, nor begin with /")
+
+    def filled(self, template: str) -> str:
+        """A topic with its placeholders filled in."""
+        return PLACEHOLDER.sub(lambda m: getattr(self, m[1]), template)
+
+
+class Whole(msgspec.Struct, kw_only=True, frozen=True):
+    """The keys of `[mqtt]` in a profile."""
+
+    topic: Annotated[str, Meta(min_length=1, description="where the device publishes, such as bins/{serial}/up")]
+    packet_id: Annotated[
+        str, Meta(description="JMESPath of a number that grows with each publish; a repeat of it is dropped")
+    ] = ""
+    time: Annotated[
+        str, Meta(description="JMESPath of the time of measuring: RFC 3339 text, or seconds or milliseconds since 1970")
+    ] = ""
+    command_topic: Annotated[str, Meta(description="where the device takes commands, such as lamps/{serial}/set")] = ""
+
+
+class Access(msgspec.Struct, kw_only=True, frozen=True):
+    """The keys of `at` for a point."""
+
+    value: Annotated[str, Meta(min_length=1, description="JMESPath of the value, such as climate.temp")]
+    scale: Annotated[float, Meta(description="what one step of the number is worth")] = 1
+    offset: Annotated[float, Meta(description="added after scaling")] = 0
+    choices: Annotated[
+        dict[str, str] | None, Meta(description='what each value means, such as {0 = "low", 1 = "ok"}')
+    ] = None
+    command: Annotated[
+        str, Meta(description="JSON that sets the point, with $value where the value goes; for writable points")
+    ] = ""
+    command_topic: Annotated[str, Meta(description="where to, if not to the model's command_topic")] = ""
+
+    def __post_init__(self) -> None:
+        if self.choices is not None and self.scaling != IDENTITY:
+            raise ValueError("choices and scale do not go together")
+
+    @property
+    def scaling(self) -> Scaling:
+        """Scale and offset as exact whole numbers."""
+        return Scaling.of(self.scale, self.offset)
+
+
+def _open(name: str, line: Any, attachments: Sequence[Attachment], now: Now, receipts: Receipts) -> Driver:
+    from drivers.mqtt_listener import MqttDriver
+
+    return MqttDriver(name, line, attachments, now, receipts)
+
+
+def _check(profile: Profile) -> list[tuple[str, str]]:
+    from drivers.mqtt_payload import why_no_expression
+
+    whole: Whole = profile.whole
+    wrong = _topic("mqtt.topic", whole.topic, wildcards=True) + _topic("mqtt.command_topic", whole.command_topic)
+    expressions = {"mqtt.packet_id": whole.packet_id, "mqtt.time": whole.time}
+    for name, point in profile.points.items():
+        access: Access = profile.access[name]
+        key = f"point.{name}.at"
+        expressions[f"{key}.value"] = access.value
+        if not point.writable:
+            continue
+        if access.command.count(VALUE) != 1:
+            wrong.append((key, f"is writable: write command = '{{\"KEY\": {VALUE}}}', the JSON that sets it"))
+        if not (access.command_topic or whole.command_topic):
+            wrong.append((key, "is writable: write command_topic here or in [mqtt]"))
+        wrong += _topic(f"{key}.command_topic", access.command_topic)
+    for key, expression in expressions.items():
+        if expression and (why := why_no_expression(expression)) is not None:
+            wrong.append((key, f"is no JMESPath expression: {why}"))
+    return wrong
+
+
+def _topic(key: str, topic: str, *, wildcards: bool = False) -> list[tuple[str, str]]:
+    unknown = [p for p in PLACEHOLDER.findall(topic) if p not in Address.__struct_fields__]
+    if unknown:
+        names = ", ".join(f"{{{f}}}" for f in Address.__struct_fields__)
+        return [(key, f"has the placeholder {{{unknown[0]}}}; there are {names}")]
+    levels = topic.split("/")
+    misplaced = any(("+" in x or "#" in x) and x not in ("+", "#") for x in levels) or "#" in levels[:-1]
+    if misplaced or (not wildcards and set(topic) & set("+#")):
+        return [(key, "+ and # stand for whole levels, # only for the last, and neither in a topic to publish to")]
+    return []
+
+
+def _fits(profile: Profile, address: Any) -> list[tuple[str, str]]:
+    whole: Whole = profile.whole
+    topics = [whole.topic, whole.command_topic, *(a.command_topic for a in profile.access.values())]
+    wanted = dict.fromkeys(p for t in topics for p in PLACEHOLDER.findall(t))
+    return [(p, f"is missing; the topic of {profile.name} is {whole.topic}") for p in wanted if not getattr(address, p)]
+
+
+PROTOCOL = ProtocolKind(
+    name="mqtt",
+    Line=Line,
+    Address=Address,
+    Access=Access,
+    Whole=Whole,
+    open=_open,
+    polled=lambda _profile: frozenset(),
+    check=_check,
+    fits=_fits,
+)

@@ -1,0 +1,171 @@
+"""One MQTT 5 connection of a persistent session: the only place that knows aiomqtt and the paho client inside it.
+
+aiomqtt acknowledges a publish when it merely queues it, drops the DUP flag, and starts a task for each message. What
+must be taken from paho instead is taken here and nowhere else: manual acknowledgement, the message callback, and
+whether the broker had kept the session. `tests/unit/drivers/test_mqtt_session.py` guards these private names.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Protocol, Self
+
+import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from drivers.errors import Misconfigured, Unreachable
+from drivers.mqtt import Line
+
+SUBSCRIBE_AT_ONCE: Final = 100
+RETAINED_ONLY_WHEN_NEW: Final = 1
+
+
+_quiet = logging.getLogger("lamplighter.drivers.mqtt.paho")
+_quiet.setLevel(logging.CRITICAL)  # what it would log is raised to us, and logged once
+
+
+class Publish(Protocol):
+    """What came: paho's own message, as far as it is used."""
+
+    mid: int
+    qos: int
+    dup: bool
+    retain: bool
+    payload: bytes
+
+    @property
+    def topic(self) -> str:
+        """Decoded anew each time it is asked for."""
+        ...
+
+
+class MqttSession:
+    """An async context manager: connected inside, disconnected (the session staying at the broker) outside."""
+
+    def __init__(self, line: Line, on_publish: Callable[[Publish], None]) -> None:
+        properties = Properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = line.session_expiry_s
+        properties.ReceiveMaximum = line.receive_maximum
+        self._line = line
+        self._client = aiomqtt.Client(
+            line.host,
+            line.port or (8883 if line.secure else 1883),
+            identifier=line.client_id,
+            username=line.username or None,
+            password=_password(line),
+            protocol=aiomqtt.ProtocolVersion.V5,
+            clean_start=False,
+            properties=properties,
+            keepalive=line.keepalive_s,
+            timeout=line.timeout_s,
+            tls_context=_tls(line) if line.secure else None,
+            logger=_quiet,
+        )
+        self.resumed = False
+        paho: Any = self._client._client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- see the docstring
+        self._paho = paho
+        paho.manual_ack_set(True)
+
+        def on_message(_client: Any, _userdata: Any, message: Any) -> None:
+            on_publish(message)
+
+        paho.on_message = on_message
+        connected = paho.on_connect
+
+        def on_connect(client: Any, userdata: Any, flags: Any, reason: Any, properties: Any = None) -> None:
+            self.resumed = bool(flags.session_present)
+            connected(client, userdata, flags, reason, properties)
+
+        paho.on_connect = on_connect
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._client.__aenter__()
+        except aiomqtt.MqttError as error:
+            raise Unreachable(self._explained(error)) from error
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        with suppress(aiomqtt.MqttError):  # the connection is gone already, which is what leaving wants
+            await self._client.__aexit__(None, None, None)
+
+    async def subscribe(self, topics: Sequence[str]) -> list[str]:
+        """Ask for topics at QoS 1, for their retained publishes only where the subscription is new.
+
+        Returns the topics that the broker refused.
+
+        Raises:
+            Unreachable.
+        """
+        options = SubscribeOptions(qos=1, retainAsPublished=False, retainHandling=RETAINED_ONLY_WHEN_NEW)
+        refused: list[str] = []
+        for first in range(0, len(topics), SUBSCRIBE_AT_ONCE):
+            some = topics[first : first + SUBSCRIBE_AT_ONCE]
+            try:
+                codes: Any = await self._client.subscribe([(t, options) for t in some])
+            except aiomqtt.MqttError as error:
+                raise Unreachable(self._explained(error)) from error
+            refused += [t for t, code in zip(some, codes, strict=True) if code.value >= 0x80]
+        return refused
+
+    async def gone(self) -> None:
+        """Wait until the connection is lost.
+
+        Raises:
+            Unreachable: it is, with the reason.
+        """
+        try:
+            async for _ in self._client.messages:
+                raise AssertionError("aiomqtt queued a message that on_publish should have had")
+        except aiomqtt.MqttError as error:
+            raise Unreachable(self._explained(error.__cause__ or error)) from error
+
+    def acknowledge(self, mid: int, qos: int) -> None:
+        """Tell the broker that a publish is kept. Without effect when the connection is gone."""
+        self._paho.ack(mid, qos)
+
+    async def publish(self, topic: str, payload: bytes) -> None:
+        """Publish at QoS 1; returns when the broker has it.
+
+        Raises:
+            Unreachable.
+        """
+        try:
+            await self._client.publish(topic, payload, qos=1)
+        except aiomqtt.MqttError as error:
+            raise Unreachable(f"the broker did not take the command: {error}") from error
+
+    def _explained(self, error: BaseException) -> str:
+        line = self._line
+        text = f"broker {line.host}: {error}"
+        if line.secure and not line.cert and "timed out" in str(error):
+            text += " (a broker that wants a client certificate looks like this too: set cert and key)"
+        return text
+
+
+def _password(line: Line) -> str | None:
+    if not line.password_file:
+        return line.password or None
+    try:
+        return Path(line.password_file).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"password_file {line.password_file} cannot be read: {error}") from error
+
+
+def _tls(line: Line) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=line.ca or None)
+    except (OSError, ssl.SSLError) as error:
+        raise Misconfigured(f"ca {line.ca} cannot be read: {error}") from error
+    if line.cert:
+        try:
+            context.load_cert_chain(line.cert, line.key)
+        except (OSError, ssl.SSLError) as error:
+            raise Misconfigured(f"cert {line.cert} and key {line.key} cannot be used: {error}") from error
+    return context

@@ -1,0 +1,332 @@
+"""Tables from TOML files, checked against msgspec structs: everything wrong is told at once, with what to write.
+
+`parse` never stops at the first mistake: unknown keys (with the nearest known one), missing keys, wrong types and
+values, at any depth, each as a Problem that names file and key. A struct's own `__post_init__` may raise ValueError
+for what types cannot tell. A file is read up to MAX_FILE_BYTES.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+import msgspec
+from msgspec import inspect
+
+MAX_FILE_BYTES: Final = 1 << 20
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One thing that is wrong in a file, told to the person who wrote it. `key` is dotted; "" is the whole file."""
+
+    file: str
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.key}: {self.text}" if self.key else f"{self.file}: {self.text}"
+
+
+class Key(msgspec.Struct, frozen=True):
+    """One key that a table may have: for documentation and its tests."""
+
+    name: str
+    words: str
+    required: bool
+    default: Any
+    description: str
+
+
+def read(path: Path, problems: list[Problem]) -> dict[str, Any] | None:
+    """The tables of one TOML file, or None when it cannot be read at all; the problem says on which line."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            problems.append(Problem(str(path), "", f"larger than {MAX_FILE_BYTES} bytes; split the file"))
+            return None
+        return tomllib.loads(data.decode())
+    except OSError as error:
+        problems.append(Problem(str(path), "", f"cannot be read: {error.strerror}"))
+    except UnicodeDecodeError as error:
+        problems.append(Problem(str(path), "", f"is not UTF-8 (byte {error.start}); save it as UTF-8"))
+    except tomllib.TOMLDecodeError as error:
+        problems.append(Problem(str(path), "", f"is not TOML: {error}"))
+    return None
+
+
+def parse(kind: type[T], table: object, *, file: str, key: str, problems: list[Problem]) -> T | None:
+    """An instance of `kind` made from `table`; None when anything in it was wrong, and then `problems` grew.
+
+    `key` is where the table stands in the file ("" for the whole file).
+    """
+    reader = _Reader(file, problems)
+    value = reader.read(inspect.type_info(kind), table, key)
+    return None if value is WRONG else cast("T", value)
+
+
+def describe(kind: type[msgspec.Struct]) -> list[Key]:
+    """The keys of a table, with words for their types and the descriptions given by `msgspec.Meta`."""
+    info = inspect.type_info(kind)
+    assert isinstance(info, inspect.StructType)
+    keys: list[Key] = []
+    for field in info.fields:
+        default = None if field.default is msgspec.NODEFAULT else field.default
+        keys.append(Key(field.encode_name, _words(field.type), field.required, default, _description(field.type)))
+    return keys
+
+
+def _description(kind: inspect.Type) -> str:
+    extra = cast("dict[str, Any] | None", getattr(kind, "extra_json_schema", None))
+    return str(extra.get("description", "")) if extra else ""
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """' (did you mean "x"?)', or the known words where none is near."""
+    known = sorted(known)
+    near = get_close_matches(word, known, n=1, cutoff=0.6)
+    return f' (did you mean "{near[0]}"?)' if near else f"; there are: {', '.join(known)}"
+
+
+class _Wrong:
+    """The type of WRONG: what stands where no value could be made."""
+
+
+WRONG: Final = _Wrong()
+
+
+class _Reader:
+    """One walk through one table."""
+
+    def __init__(self, file: str, problems: list[Problem]) -> None:
+        self._file = file
+        self._problems = problems
+
+    def read(self, kind: inspect.Type, value: Any, key: str) -> Any:
+        match kind:
+            case inspect.Metadata():
+                return self.read(kind.type, value, key)
+            case inspect.StructType():
+                return self._struct(kind, value, key)
+            case inspect.UnionType():
+                return self._union(kind, value, key)
+            case inspect.ListType() | inspect.VarTupleType() | inspect.SetType() | inspect.FrozenSetType():
+                return self._many(kind, value, key)
+            case inspect.TupleType():
+                return self._tuple(kind, value, key)
+            case inspect.DictType():
+                return self._dict(kind, value, key)
+            case _:
+                return self._leaf(kind, value, key)
+
+    def _wrong(self, key: str, text: str) -> _Wrong:
+        self._problems.append(Problem(self._file, key, text))
+        return WRONG
+
+    def _struct(self, kind: inspect.StructType, value: Any, key: str) -> Any:
+        if not isinstance(value, Mapping):
+            return self._wrong(key, f"must be a table, not {_told(value)}")
+        table = cast("Mapping[str, object]", value)
+        known = {f.encode_name: f for f in kind.fields}
+        if kind.tag_field is not None:
+            known.pop(kind.tag_field, None)
+        right = True
+        for name in table:
+            if name not in known and name != kind.tag_field:
+                self._wrong(_dotted(key, name), f"no such key{suggest(name, known)}")
+                right = False
+        made: dict[str, Any] = {}
+        for name, field in known.items():
+            if name in table:
+                made[field.name] = self.read(field.type, table[name], _dotted(key, name))
+                right = right and made[field.name] is not WRONG
+            elif field.required:
+                self._wrong(_dotted(key, name), f"is missing; write {_words(field.type)}")
+                right = False
+        if not right:
+            return WRONG
+        try:
+            return kind.cls(**made)
+        except (ValueError, TypeError) as error:
+            return self._wrong(key, str(error))
+
+    def _union(self, kind: inspect.UnionType, value: Any, key: str) -> Any:
+        structs = [t for t in kind.types if isinstance(t, inspect.StructType)]
+        if isinstance(value, Mapping) and structs:
+            table = cast("Mapping[str, object]", value)
+            if len(structs) == 1:
+                return self._struct(structs[0], table, key)
+            field = structs[0].tag_field or "type"
+            tags = {str(t.tag): t for t in structs}
+            tag = table.get(field)
+            if tag is None:
+                return self._wrong(_dotted(key, field), f"is missing; write one of {_listed(tags)}")
+            if str(tag) not in tags:
+                return self._wrong(_dotted(key, field), f"is {_told(tag)}{suggest(str(tag), tags)}")
+            return self._struct(tags[str(tag)], table, key)
+        for each in kind.types:
+            quiet = _Reader(self._file, [])
+            made = quiet.read(each, value, key)
+            if made is not WRONG:
+                return made
+        candidates = [t for t in kind.types if not isinstance(t, inspect.NoneType)]
+        if len(candidates) == 1:
+            return self.read(candidates[0], value, key)
+        return self._wrong(key, f"must be {_words(kind)}, not {_told(value)}")
+
+    def _many(self, kind: Any, value: Any, key: str) -> Any:
+        if not isinstance(value, list):
+            return self._wrong(key, f"must be {_words(kind)}, not {_told(value)}")
+        items = [self.read(kind.item_type, v, f"{key}[{i}]") for i, v in enumerate(cast("list[object]", value))]
+        if any(item is WRONG for item in items):
+            return WRONG
+        if (why := _length(kind, len(items))) is not None:
+            return self._wrong(key, why)
+        match kind:
+            case inspect.VarTupleType():
+                return tuple(items)
+            case inspect.SetType():
+                return set(items)
+            case inspect.FrozenSetType():
+                return frozenset(items)
+            case _:
+                return items
+
+    def _tuple(self, kind: inspect.TupleType, value: Any, key: str) -> Any:
+        if not isinstance(value, list) or len(cast("list[object]", value)) != len(kind.item_types):
+            return self._wrong(key, f"must be {_words(kind)}, not {_told(value)}")
+        pairs = zip(kind.item_types, cast("list[object]", value), strict=True)
+        items = [self.read(t, v, f"{key}[{i}]") for i, (t, v) in enumerate(pairs)]
+        return WRONG if any(item is WRONG for item in items) else tuple(items)
+
+    def _dict(self, kind: inspect.DictType, value: Any, key: str) -> Any:
+        if not isinstance(value, Mapping):
+            return self._wrong(key, f"must be a table, not {_told(value)}")
+        table = cast("Mapping[str, object]", value)
+        made = {name: self.read(kind.value_type, v, _dotted(key, name)) for name, v in table.items()}
+        named = [self.read(kind.key_type, name, _dotted(key, name)) for name in table]
+        return WRONG if any(v is WRONG for v in (*made.values(), *named)) else made
+
+    def _leaf(self, kind: inspect.Type, value: Any, key: str) -> Any:
+        if isinstance(kind, inspect.AnyType):
+            return value
+        if isinstance(kind, inspect.LiteralType):
+            if isinstance(value, str | int) and not isinstance(value, bool) and value in kind.values:
+                return value
+            near = suggest(value, map(str, kind.values)) if isinstance(value, str) else f"; write {_words(kind)}"
+            return self._wrong(key, f"is {_told(value)}{near}")
+        if isinstance(kind, inspect.EnumType):
+            names = {str(e.value): e for e in kind.cls}
+            if isinstance(value, str | int) and str(value) in names:
+                return names[str(value)]
+            return self._wrong(key, f"is {_told(value)}; write one of {_listed(names)}")
+        if (why := _unfit(kind, value)) is not None:
+            return self._wrong(key, why)
+        return float(cast("float", value)) if isinstance(kind, inspect.FloatType) else value
+
+
+def _unfit(kind: inspect.Type, value: object) -> str | None:
+    wrong = f"must be {_words(kind)}, not {_told(value)}"
+    match kind:
+        case inspect.BoolType():
+            return None if isinstance(value, bool) else wrong
+        case inspect.IntType() | inspect.FloatType():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                return wrong
+            if isinstance(kind, inspect.IntType) and isinstance(value, float):
+                return wrong
+            below = (kind.ge is not None and value < kind.ge) or (kind.gt is not None and value <= kind.gt)
+            above = (kind.le is not None and value > kind.le) or (kind.lt is not None and value >= kind.lt)
+            nan = value != value  # noqa: PLR0124 -- only NaN differs from itself
+            return wrong if below or above or nan else None
+        case inspect.StrType():
+            if not isinstance(value, str):
+                return wrong
+            if kind.pattern is not None and re.search(kind.pattern, value) is None:
+                return f"is {_told(value)}, which does not look like {kind.pattern}"
+            return _length(kind, len(value))
+        case inspect.NoneType():
+            return None if value is None else wrong
+        case _:
+            raise TypeError(f"a table cannot hold {kind!r}")
+
+
+def _length(kind: Any, n: int) -> str | None:
+    if kind.min_length is not None and n < kind.min_length:
+        return "must not be empty" if kind.min_length == 1 else f"must have at least {kind.min_length}, not {n}"
+    if kind.max_length is not None and n > kind.max_length:
+        return f"must have at most {kind.max_length}, not {n}"
+    return None
+
+
+def _dotted(key: str, name: str) -> str:
+    name = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"'
+    return f"{key}.{name}" if key else name
+
+
+def _told(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return f'"{value[:60]}"'
+        case list():
+            items = cast("list[object]", value)
+            return f"a list of {len(items)}"
+        case Mapping():
+            return "a table"
+        case _:
+            return str(value)
+
+
+def _listed(words: Iterable[object]) -> str:
+    return ", ".join(f'"{w}"' if isinstance(w, str) else str(w) for w in words)
+
+
+def _words(kind: inspect.Type) -> str:
+    match kind:
+        case inspect.Metadata():
+            return _words(kind.type)
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.IntType():
+            return "a whole number" + _bounds(kind)
+        case inspect.FloatType():
+            return "a number" + _bounds(kind)
+        case inspect.StrType():
+            return "a text in quotes"
+        case inspect.LiteralType():
+            return f"one of {_listed(kind.values)}"
+        case inspect.EnumType():
+            return f"one of {_listed(str(e.value) for e in kind.cls)}"
+        case inspect.UnionType():
+            options = [_words(t) for t in kind.types if not isinstance(t, inspect.NoneType)]
+            return " or ".join(dict.fromkeys(options))
+        case inspect.TupleType():
+            return f"a list of {len(kind.item_types)}: [{', '.join(_words(t) for t in kind.item_types)}]"
+        case inspect.ListType() | inspect.VarTupleType() | inspect.SetType() | inspect.FrozenSetType():
+            return f"a list, each item {_words(kind.item_type)}"
+        case inspect.StructType() | inspect.DictType():
+            return "a table"
+        case _:
+            return "anything"
+
+
+def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:
+    low = kind.ge if kind.ge is not None else kind.gt
+    high = kind.le if kind.le is not None else kind.lt
+    match low, high:
+        case None, None:
+            return ""
+        case _, None:
+            return f" of at least {low:g}" if kind.ge is not None else f" above {low:g}"
+        case None, _:
+            return f" of at most {high:g}"
+        case _:
+            return f" from {low} to {high}"

@@ -1,0 +1,281 @@
+"""MQTT promise by promise, against a real mosquitto: nothing acknowledged before it is kept, nothing kept twice."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import pytest
+
+from conformance.driver_rigs import BIN, Broker, Ledger, attach, broker, listening, open_driver, profile_of, until
+from drivers.errors import Misconfigured, NotStored, Unreachable
+
+BINS = profile_of("test-bin", BIN)
+LAMP = attach("lamp", BINS, {"serial": "A1"})
+
+
+def node(server: Broker, ledger: Ledger, **keys: Any) -> Any:
+    line = {"host": "127.0.0.1", "port": server.port, "client_id": "node", "session_expiry_s": 600, **keys}
+    return open_driver("mqtt", line, [LAMP], ledger)
+
+
+@asynccontextmanager
+async def running(server: Broker, ledger: Ledger, **keys: Any) -> AsyncIterator[Any]:
+    async with node(server, ledger, **keys) as driver, listening(driver, [LAMP.device], ledger):
+        await until(lambda: driver.counters()["connected"])
+        yield driver
+
+
+async def publish(server: Broker, *payloads: str, retain: bool = False, qos: int = 1) -> None:
+    async with aiomqtt.Client("127.0.0.1", server.port) as client:
+        for payload in payloads:
+            await client.publish("bins/A1/up", payload, qos=qos, retain=retain)
+
+
+def numbers(ledger: Ledger) -> list[Any]:
+    return [s.values["n"] for s in ledger.samples]
+
+
+async def test_what_is_not_kept_is_not_acknowledged_and_comes_again() -> None:
+    async with broker() as server:
+        first = Ledger()
+        first.hold = []
+        async with running(server, first) as driver:
+            await publish(server, *(f'{{"n": {n}}}' for n in range(3)))
+            await first.count(3)
+            assert driver.counters().get("acknowledged", 0) == 0
+        second = Ledger()
+        async with running(server, second) as driver:
+            await second.count(3)
+            await until(lambda: driver.counters()["acknowledged"] == 3)
+        assert numbers(second) == [0, 1, 2]
+        third = Ledger()
+        async with running(server, third):
+            await asyncio.sleep(0.1)
+        assert numbers(third) == []
+
+
+async def test_killed_between_receipt_and_commit() -> None:
+    async with broker() as server:
+        script = Path(__file__).with_name("driver_kill_child.py")
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, str(script), str(server.port), stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )  # fmt: skip
+        assert child.stdout is not None
+        assert await asyncio.wait_for(child.stdout.readline(), 10) == b"ready\n"
+        await publish(server, *(f'{{"n": {n}}}' for n in range(5)))
+        assert await asyncio.wait_for(child.stdout.readline(), 10) == b"received\n"
+        child.send_signal(signal.SIGKILL)
+        await child.wait()
+        ledger = Ledger()
+        async with running(server, ledger):
+            await ledger.count(5)
+        assert numbers(ledger) == [0, 1, 2, 3, 4]
+
+
+async def test_kept_but_not_acknowledged_before_a_restart_is_a_repeat_after_it() -> None:
+    async with broker() as server:
+        ledger = Ledger()
+        ledger.hold = []
+        async with running(server, ledger):
+            await publish(server, '{"n": 1}', '{"n": 2}')
+            await ledger.count(2)
+            kept, ledger.hold = ledger.hold, []
+        for _, samples, receipt in kept:  # the commit is on the disk; the process died before it could say so
+            ledger._commit(asyncio.get_running_loop().create_future(), samples, receipt)
+        ledger.hold = None
+        async with running(server, ledger) as driver:
+            await until(lambda: driver.counters().get("acknowledged") == 2)
+            assert driver.counters()["repeats"] == 2
+            await publish(server, '{"n": 3}')
+            await ledger.count(3)
+        assert numbers(ledger) == [1, 2, 3]
+
+
+async def test_without_packet_ids_the_redelivery_alone_tells_and_equal_publishes_are_not_repeats() -> None:
+    plain = profile_of("plain", {**BIN, "mqtt": {"topic": "bins/{serial}/up", "command_topic": "x"}})
+    lamp = attach("lamp", plain, {"serial": "A1"})
+    async with broker() as server:
+        ledger = Ledger()
+        line = {"host": "127.0.0.1", "port": server.port, "client_id": "node"}
+        for round_ in range(2):
+            ledger.hold = [] if round_ == 0 else None
+            async with open_driver("mqtt", line, [lamp], ledger) as driver, listening(driver, [lamp.device], ledger):
+                await until(lambda d=driver: d.counters()["connected"])
+                await publish(server, '{"n": 7}', '{"n": 7}')
+                await ledger.count(2 if round_ == 0 else 4)
+                if round_ == 1:
+                    await until(lambda d=driver: d.counters().get("acknowledged") == 4)
+                    assert driver.counters()["repeats"] == 2
+                kept, ledger.hold = ledger.hold or [], []
+            for _, samples, receipt in kept:
+                ledger._commit(asyncio.get_running_loop().create_future(), samples, receipt)
+        assert numbers(ledger) == [7, 7, 7, 7]
+
+
+async def test_a_device_that_publishes_again_is_one_reading_also_across_sessions() -> None:
+    async with broker() as server:
+        ledger = Ledger()
+        async with running(server, ledger, session_expiry_s=0) as driver:
+            await publish(server, '{"n": 1, "fill": 3}', '{"n": 1, "fill": 3}', '{"n": 2, "fill": 3}')
+            await until(lambda: driver.counters().get("acknowledged") == 3)
+        async with running(server, ledger, session_expiry_s=0) as driver:
+            await publish(server, '{"n": 2, "fill": 3}', '{"n": 1, "fill": 50}')  # the second: it has begun anew
+            await until(lambda: driver.counters().get("acknowledged") == 2)
+        assert [(s.values["n"], s.values["fill"]) for s in ledger.samples] == [(1, 3.0), (2, 3.0), (1, 50.0)]
+
+
+async def test_retained_comes_once_with_a_new_subscription_and_is_uncertain() -> None:
+    async with broker() as server:
+        await publish(server, '{"n": 1}', retain=True)
+        ledger = Ledger()
+        async with running(server, ledger):
+            (sample,) = await ledger.count(1)
+            assert sample.quality == {"n": "uncertain:retained"}
+            await publish(server, '{"n": 2}', retain=True)
+            assert (await ledger.count(2))[1].quality == {}  # live, whatever the broker keeps of it
+        async with running(server, ledger):
+            await asyncio.sleep(0.1)
+        assert numbers(ledger) == [1, 2]
+
+
+async def test_what_cannot_be_read_is_a_bad_reading_and_no_stop() -> None:
+    async with broker() as server:
+        ledger = Ledger()
+        async with running(server, ledger, max_payload_bytes=64) as driver:
+            await publish(server, "{", "[]", "\xff", "{}", " " * 65, "[" * 60, '{"n": 1e999}', '{"n": "x"}', '{"n": 5}')
+            samples = await ledger.count(9)
+            await until(lambda: driver.counters()["acknowledged"] == 9)
+            assert driver.counters()["unreadable"] == 7
+        assert samples[0].quality == dict.fromkeys(BINS.points, "bad:the payload is not JSON")
+        assert samples[3].quality["n"] == "bad:the payload has none of the points"
+        assert samples[4].quality["n"] == "bad:the payload has 65 bytes"
+        assert samples[7].quality == {"n": "bad:'x' is not a whole number"}
+        assert samples[8].values == {"n": 5}
+
+
+async def test_when_the_node_cannot_keep_it_the_broker_does() -> None:
+    async with broker() as server:
+        ledger = Ledger()
+        async with running(server, ledger) as driver:
+            ledger.fail = NotStored("disk full")
+            await publish(server, '{"n": 1}', '{"n": 2}')
+            await until(lambda: driver.counters().get("disconnects"))
+            assert driver.counters().get("acknowledged", 0) == 0
+            ledger.fail = None
+            await ledger.count(2)
+            await until(lambda: driver.counters().get("acknowledged") == 2)
+        assert numbers(ledger) == [1, 2]
+
+
+async def test_the_receive_window_bounds_what_waits() -> None:
+    async with broker() as server:
+        ledger = Ledger()
+        ledger.hold = []
+        async with running(server, ledger, receive_maximum=10):
+            await publish(server, *(f'{{"n": {n}}}' for n in range(30)))
+            await ledger.count(10)
+            await asyncio.sleep(0.1)
+            assert len(ledger.hold) == 11  # ten, and the mark of the new session
+            ledger.release()
+            await ledger.count(30)
+        assert numbers(ledger) == list(range(30))
+
+
+async def test_a_broker_that_dies_is_found_again() -> None:
+    async with broker() as server:
+        ledger = Ledger()
+        async with running(server, ledger) as driver:
+            server.stop(signal.SIGKILL)
+            await until(lambda: not driver.counters()["connected"])
+            with pytest.raises(Unreachable):
+                await driver.write(LAMP.device, BINS.points["level"], 10)
+            await server.start()
+            await until(lambda: driver.counters()["connected"])
+            await publish(server, '{"n": 1}', qos=0)
+            await ledger.count(1)
+
+
+async def test_wildcards_and_topics_that_nobody_knows() -> None:
+    profile = profile_of("any", {**BIN, "mqtt": {"topic": "app/+/dev/{dev_eui}/#", "command_topic": "x"}})
+    lamp = attach("lamp", profile, {"dev_eui": "AB"})
+    async with broker() as server:
+        ledger = Ledger()
+        line = {"host": "127.0.0.1", "port": server.port, "client_id": "node"}
+        async with (
+            aiomqtt.Client("127.0.0.1", server.port) as client,
+            open_driver("mqtt", line, [lamp], ledger) as driver,
+            listening(driver, [lamp.device], ledger),
+        ):
+            await until(lambda: driver.counters()["connected"])
+            await client.publish("app/7/dev/AB/event/up", '{"n": 1}', qos=1)
+            await client.publish("app/8/dev/AB", '{"n": 2}', qos=1)
+            await client.publish("app/8/dev/CD/x", '{"n": 3}', qos=1)
+            await ledger.count(2)
+        other = attach("lamp", BINS, {"serial": "A1"})  # the site file has changed; the broker still has the old filter
+        async with (
+            aiomqtt.Client("127.0.0.1", server.port) as client,
+            open_driver("mqtt", line, [other], ledger) as driver,
+            listening(driver, [other.device], ledger),
+        ):
+            await until(lambda: driver.counters()["connected"])
+            await client.publish("app/7/dev/AB/event/up", '{"n": 4}', qos=1)
+            await until(lambda: driver.counters().get("unknown_topics") == 1)
+            await until(lambda: driver.counters().get("acknowledged") == 1)
+        assert numbers(ledger) == [1, 2]
+
+
+def certificates(folder: Path) -> None:
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], check=True, capture_output=True, cwd=folder)
+
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "ca.key",
+            "-out", "ca.pem", "-days", "2", "-subj", "/CN=test ca")  # fmt: skip
+    for name in ("server", "client"):
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key",
+                "-out", f"{name}.csr", "-subj", f"/CN={name}")  # fmt: skip
+        (folder / "san").write_text("subjectAltName=IP:127.0.0.1\n")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out",
+                f"{name}.pem", "-days", "2", "-extfile", "san")  # fmt: skip
+    for path in (folder, *folder.iterdir()):
+        path.chmod(0o755)
+
+
+async def test_tls_with_a_client_certificate_and_what_is_said_without(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with tempfile.TemporaryDirectory() as name:  # not tmp_path: mosquitto reads it after dropping its rights
+        await _tls(Path(name), caplog)
+
+
+async def _tls(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    certificates(folder)
+    extra = (
+        f"cafile {folder}/ca.pem\ncertfile {folder}/server.pem\nkeyfile {folder}/server.key\nrequire_certificate true\n"
+    )
+    async with broker(extra) as server:
+        ledger = Ledger()
+        keys = {"ca": f"{folder}/ca.pem", "cert": f"{folder}/client.pem", "key": f"{folder}/client.key"}
+        async with running(server, ledger, **keys) as driver:
+            assert driver.counters()["connects"] == 1
+        with caplog.at_level(logging.WARNING, "lamplighter"):
+            async with node(server, ledger, ca=keys["ca"], timeout_s=0.5) as driver:
+                task = asyncio.create_task(driver.listen([LAMP.device], ledger))
+                await until(lambda: caplog.messages)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        assert "set cert and key" in caplog.messages[0]
+        async with node(server, ledger, ca=f"{folder}/nothing.pem") as driver:
+            with pytest.raises(Misconfigured, match=r"nothing\.pem cannot be read"):
+                await driver.listen([LAMP.device], ledger)

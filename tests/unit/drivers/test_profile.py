@@ -1,0 +1,136 @@
+"""Profiles: everything wrong in all files is told at once; what is right comes out as points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from drivers import registry
+from drivers.profile import load_profiles
+from drivers.tables import Problem
+
+DOTS = (
+    "Expecting: ['quoted_identifier', 'unquoted_identifier', 'lbracket', 'lbrace'], "
+    'got: dot: Parse error at column 2, token "." (DOT)'
+)
+HEAD = 'kind = "x"\nmodel = "m"\nsource = ["s"]\n'
+
+
+def problems_of(folder: Path, *bodies: str) -> list[str]:
+    for i, body in enumerate(bodies):
+        (folder / f"p{i}.toml").write_text(body)
+    found: list[Problem] = []
+    loaded = load_profiles([folder], found)
+    assert not found or len(loaded) < len(bodies)
+    return [f"{Path(p.file).name}: {p.key}: {p.text}" for p in found]
+
+
+def test_everything_wrong_in_all_files(tmp_path: Path) -> None:
+    modbus = (
+        HEAD
+        + """driver = "modbus"
+[modbus]
+max_gapp = 3
+[point.a]
+type = "float"
+range = [9, 1]
+at = { holding = 70000, scale = 0 }
+[point.b]
+type = "bool"
+at = { holding = 1, coil = 2 }
+[point.C-x]
+type = "flaot"
+at = { holding = 1, as = "u61" }
+"""
+    )
+    mqtt = (
+        HEAD
+        + """driver = "mqtt"
+[mqtt]
+topic = "a/{seriol}/b"
+[point.a]
+type = "int"
+writable = true
+at = { value = "a..b" }
+"""
+    )
+    nothing = HEAD + 'driver = "modbuss"\n[point]\n'
+    assert problems_of(tmp_path, modbus, mqtt, nothing) == [
+        "p0.toml: point.a: range: write the smaller number first",
+        'p0.toml: point.C-x.type: is "flaot" (did you mean "float"?)',
+        'p0.toml: modbus.max_gapp: no such key (did you mean "max_gap"?)',
+        "p0.toml: point.a.at.holding: must be a whole number from 0 to 65535, not 70000",
+        "p0.toml: point.b.at: write exactly one of holding, input, coil, discrete, with the address",
+        'p0.toml: point.C-x.at.as: is "u61" (did you mean "u64"?)',
+        "p1.toml: mqtt.topic: has the placeholder {seriol}; there are {serial}, {name}, {dev_eui}, {id}, {channel}",
+        "p1.toml: point.a.at: is writable: write command = '{\"KEY\": $value}', the JSON that sets it",
+        "p1.toml: point.a.at: is writable: write command_topic here or in [mqtt]",
+        f"p1.toml: point.a.at.value: is no JMESPath expression: {DOTS}",
+        'p2.toml: driver: no driver is called "modbuss" (did you mean "modbus"?)',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("point", "told"),
+    [
+        ('type = "int"\nat = { holding = 1, scale = 0.1 }', "does not give a int"),
+        ('type = "text"\nat = { holding = 1 }', 'as = "text", or choices'),
+        ('type = "float"\nwritable = true\nat = { input = 1 }', "input cannot be written"),
+        ('type = "bool"\nwritable = true\nat = { holding = 1, bit = 3 }', "would overwrite its neighbours"),
+        ('type = "int"\nat = { holding = 1, bits = [4, 40] }', "must lie inside it"),
+        ('type = "int"\nat = { holding = 65535, as = "u32" }', "beyond address 65535"),
+        ('type = "bool"\nat = { coil = 1, bit = 1 }', "is one bit"),
+        ('type = "text"\nat = { holding = 1, choices = { off = "0" } }', "write the numbers as keys"),
+        ('type = "int"\nresolution = 1\nat = { holding = 1 }', "only a point of type float has one"),
+        ('type = "int"\nchoices = ["a"]\nat = { holding = 1 }', "only a point of type text has them"),
+        ('type = "int"', "at: is missing"),
+    ],
+)
+def test_what_does_not_go_together(tmp_path: Path, point: str, told: str) -> None:
+    (problem,) = problems_of(tmp_path, f'{HEAD}driver = "modbus"\n[point.a]\n{point}\n')
+    assert told in problem
+
+
+def test_a_later_folder_replaces_and_names_choose(tmp_path: Path) -> None:
+    good = HEAD + 'driver = "fake"\ntime_resolution_s = 0.5\n[point.a]\ntype = "int"\nat = {}\n'
+    for name, kind in (("one", "first"), ("two", "second")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "p.toml").write_text(good.replace('"x"', f'"{kind}"'))
+    (tmp_path / "one" / "broken.toml").write_text("nonsense")
+    found: list[Problem] = []
+    profiles = load_profiles([tmp_path / "one", tmp_path / "two"], found, ["p", "unknown"])
+    assert not found
+    assert profiles.keys() == {"p"}
+    assert profiles["p"].kind == "second"
+    assert profiles["p"].time_resolution_us == 500_000
+    load_profiles([tmp_path / "none"], found)
+    assert "no such folder" in found[0].text
+
+
+def test_installed_packages_bring_protocols(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    package = tmp_path / "lamplighter_knx-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: lamplighter-knx\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[lamplighter.drivers]\nknx = drivers.fake:PROTOCOL\nmqtt = nowhere:X\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry.find.cache_clear()
+    assert set(registry.names()) == {"modbus", "mqtt", "ble", "fake", "knx"}
+    knx, mqtt = registry.find("knx"), registry.find("mqtt")
+    assert knx is not None
+    assert mqtt is not None
+    assert mqtt.name == "mqtt"  # ours cannot be replaced
+    assert registry.find("opcua") is None
+    registry.find.cache_clear()
+
+
+def test_asking_for_words_imports_no_library() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from drivers.profile import *; p = []; load_profiles([SHIPPED], p, ['lx-1', 'sp-1']); "
+        "print([m for m in ('pymodbus', 'bleak', 'aiomqtt', 'jmespath') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,108 @@
+"""Who may use a line, and when something that failed is tried again; on a clock of our own."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from drivers.backoff import Backoff
+from drivers.errors import Unreachable
+from drivers.lane import COMMAND, MAX_WAITING, POLL, Lane
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_commands_first_then_in_the_order_of_asking() -> None:
+    lane, order, gate = Lane(), [], asyncio.Event()
+
+    async def use(name: str, urgency: int) -> None:
+        async with lane.turn(urgency):
+            if not order:
+                order.append(name)
+                await gate.wait()
+            else:
+                order.append(name)
+
+    tasks = [asyncio.create_task(use(n, u)) for n, u in (("a", POLL), ("b", POLL), ("c", POLL), ("X", COMMAND))]
+    await settle()
+    gate.set()
+    await asyncio.gather(*tasks)
+    assert order == ["a", "X", "b", "c"]
+
+
+async def test_places_and_cancelling() -> None:
+    lane, inside, most = Lane(2), 0, 0
+    gate = asyncio.Event()
+
+    async def use() -> None:
+        nonlocal inside, most
+        async with lane.turn(POLL):
+            inside += 1
+            most = max(most, inside)
+            try:
+                await gate.wait()
+            finally:
+                inside -= 1
+
+    tasks = [asyncio.create_task(use()) for _ in range(6)]
+    await settle()
+    assert inside == 2
+    tasks[2].cancel()  # waiting
+    tasks[0].cancel()  # inside
+    await settle()
+    gate.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    async with asyncio.timeout(1), lane.turn(POLL), lane.turn(POLL):
+        pass
+    assert most == 2
+
+
+async def test_a_turn_given_to_someone_who_just_left_is_passed_on() -> None:
+    lane = Lane()
+    async with lane.turn(POLL):
+        waiting = asyncio.create_task(lane._take(POLL))
+        await settle()
+    waiting.cancel()  # its future has its result already
+    await asyncio.gather(waiting, return_exceptions=True)
+    async with asyncio.timeout(1), lane.turn(POLL):
+        pass
+
+
+async def test_too_many_are_turned_away() -> None:
+    lane = Lane()
+    async with lane.turn(POLL):
+        tasks = [asyncio.create_task(lane._take(POLL)) for _ in range(MAX_WAITING)]
+        await settle()
+        with pytest.raises(Unreachable):
+            async with lane.turn(COMMAND):
+                pass
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def test_back_off_doubles_to_five_minutes() -> None:
+    at = 0.0
+    backoff = Backoff.of_device(lambda: at)
+    waits = [backoff.failed() for _ in range(12)]
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
+    assert backoff.left_s() == 300
+    at = 299.0
+    assert backoff.left_s() == 1
+    at = 301.0
+    assert backoff.left_s() == 0
+    assert backoff.failures == 12
+    backoff.succeeded()
+    assert backoff.failed() == 1
+
+
+def test_a_line_is_tried_at_random_moments_up_to_half_a_minute() -> None:
+    backoff = Backoff.of_line(lambda: 0.0)
+    waits = [backoff.failed() for _ in range(300)]
+    assert all(0.5 <= w <= 30 for w in waits)
+    assert max(waits[10:]) > 20
+    assert len(set(waits)) > 100
