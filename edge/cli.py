@@ -1,4 +1,8 @@
-"""`lamplighter-edge`: run the node, or check what it would run with."""
+"""`lamplighter-edge`: run the node, or check what it would run with.
+
+Exit codes: 0 it was asked to end, or the configuration is sound; 1 it could not go on (the reason is on standard
+error); 2 the command line is wrong; 78 the configuration is wrong, and starting again cannot help.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +11,24 @@ import asyncio
 import logging
 import os
 import signal
+import sqlite3
 import sys
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import uvloop
 
+from drivers.errors import NotStored
 from edge.config import Config, ConfigError, load
 from edge.node import Node, Ready
 
+EXIT_FAILED = 1
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd is told not to try again
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command line."""
+def parser() -> argparse.ArgumentParser:
+    """What the command line may say."""
     parser = argparse.ArgumentParser(prog="lamplighter-edge", description="The node in the street cabinet.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     run = verbs.add_parser("run", help="run the node until it is told to stop")
@@ -29,7 +37,12 @@ def main(argv: list[str] | None = None) -> int:
     for verb in (run, check):
         verb.add_argument("--config", type=Path, required=True, help="node.toml")
     run.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line."""
+    args = parser().parse_args(argv)
     try:
         config = load(args.config)
     except ConfigError as error:
@@ -69,11 +82,22 @@ def _run(config: Config, args: argparse.Namespace) -> int:
             loop.add_signal_handler(number, stop.set)
         await Node(config, on_ready=ready).run(stop)
 
-    failed = False
     try:
         uvloop.run(until_stopped())
-    except* (RuntimeError, OSError) as group:
-        for error in group.exceptions:
-            print(f"lamplighter-edge: {error}", file=sys.stderr)
-        failed = True
-    return int(failed)
+    except (RuntimeError, OSError, sqlite3.Error) as error:
+        return _failed(error, config)
+    except BaseExceptionGroup as group:
+        told, bugs = group.split((OSError, NotStored))
+        if bugs is not None:
+            raise
+        assert told is not None
+        return _failed(told, config)
+    return 0
+
+
+def _failed(error: BaseException, config: Config) -> int:
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    where = f"{config.node.data_dir}: " if isinstance(error, sqlite3.Error | NotStored) else ""
+    print(f"lamplighter-edge: {where}{error}", file=sys.stderr)
+    return EXIT_FAILED

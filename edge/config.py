@@ -19,7 +19,8 @@ from msgspec import Meta
 
 from drivers import registry
 from drivers.contract import Attachment, ProtocolKind
-from drivers.profile import SHIPPED, Profile, load_profiles
+from drivers.profile import Profile
+from drivers.profile_files import SHIPPED, load_profiles
 from drivers.tables import Problem, parse, read, suggest
 from edge.cloud_link import plain_http_allowed, trust
 from edge.intake import Report

@@ -207,6 +207,13 @@ class SqliteOutbox:
 
     async def _open(self) -> None:
         self._db = await aiosqlite.connect(self.path, isolation_level=None)
+        try:
+            await self._prepare()
+        except BaseException:
+            await self._db.close()  # its thread would keep the process alive
+            raise
+
+    async def _prepare(self) -> None:
         for pragma in (
             f"page_size={PAGE_BYTES}",
             "auto_vacuum=NONE",

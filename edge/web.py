@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import Awaitable, Callable, Generator
 from typing import Final
@@ -56,6 +57,11 @@ async def serve(look: Callable[[], Awaitable[Health]], listen: str, ready: Calla
     server = _Server(config)
     # Bound here and not by uvicorn, which would end the process without a word to the caller.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host.strip("[]"), int(port)), family=family) as listener:
+    try:
+        listener = socket.create_server((host.strip("[]"), int(port)), family=family)
+    except OSError as error:
+        why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror  # resolvers count below zero
+        raise OSError(f'health.listen = "{listen}": {why}') from error
+    with listener:
         ready(f"{host}:{listener.getsockname()[1]}")
         await server.serve(sockets=[listener])

@@ -20,7 +20,8 @@ from typing import Any
 
 from drivers import registry
 from drivers.contract import RECENT, Attachment, Driver, Receipt
-from drivers.profile import Profile, parse_profile
+from drivers.profile import Profile
+from drivers.profile_files import parse_profile
 from drivers.tables import Problem, parse
 from wire.device import Device, Point
 from wire.sample import Clock, Sample, Value

@@ -19,7 +19,7 @@ import pytest
 
 from conformance.driver_rigs import Ledger, attach, listening, open_driver, until
 from drivers import registry
-from drivers.profile import SHIPPED, load_profiles
+from drivers.profile_files import SHIPPED, load_profiles
 from wire.sample import Sample
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from typing import Any
 
 import aiosqlite
 
-from drivers.mqtt_session import MqttSession
+from drivers.mqtt.session import MqttSession
 from edge.cli import main
 from edge.outbox_sqlite import SqliteOutbox
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.ble import full_uuid
-from drivers.ble_bytes import Bytes, Unreadable, encode
+from drivers.ble.payload import Bytes, Unreadable, encode
+from drivers.ble.words import full_uuid
 from drivers.errors import Refused
-from drivers.profile import SHIPPED, load_profiles
+from drivers.profile_files import SHIPPED, load_profiles
 
 PROFILES = load_profiles([SHIPPED], [])
 RUUVI, BTHOME, PROBE = (Bytes(PROFILES[n]) for n in ("ruuvitag-df5", "bthome-v2", "sp-1"))

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from drivers.ble import full_uuid
-from drivers.ble_bytes import Bytes
-from drivers.modbus_registers import Decoder, plan
-from drivers.mqtt_payload import Payload
-from drivers.profile import SHIPPED, Profile, load_profiles
+from drivers.ble.payload import Bytes
+from drivers.ble.words import full_uuid
+from drivers.modbus.registers import Decoder, plan
+from drivers.mqtt.payload import Payload
+from drivers.profile import Profile
+from drivers.profile_files import SHIPPED, load_profiles
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*/*.toml"))
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from drivers import registry
-from drivers.profile import PointTable, ProfileTable
+from drivers.profile_files import PointTable, ProfileTable
 from drivers.tables import describe
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from conformance.driver_rigs import profile_of
 from drivers.errors import Refused
-from drivers.modbus_registers import Decoder, encode, plan
+from drivers.modbus.registers import Decoder, encode, plan
 
 ORDERS = {"ABCD": "01020304", "CDAB": "03040102", "BADC": "02010403", "DCBA": "04030201"}
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from paho.mqtt.client import Client, MQTTMessage
 
 from drivers.contract import RECENT
-from drivers.mqtt_payload import MISSING, Payload, Unreadable, picker
-from drivers.mqtt_repeats import Repeats, content_of, delivery_of
-from drivers.profile import SHIPPED, load_profiles
+from drivers.mqtt.payload import MISSING, Payload, Unreadable, picker
+from drivers.mqtt.repeats import Repeats, content_of, delivery_of
+from drivers.profile_files import SHIPPED, load_profiles
 
 
 async def test_the_private_names_are_still_there() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from drivers import registry
-from drivers.profile import load_profiles
+from drivers.profile_files import load_profiles
 from drivers.tables import Problem
 
 DOTS = (
@@ -129,7 +129,7 @@ def test_asking_for_words_imports_no_library() -> None:
     import sys
 
     code = (
-        "import sys; from drivers.profile import *; p = []; load_profiles([SHIPPED], p, ['lx-1', 'sp-1']); "
+        "import sys; from drivers.profile_files import *; p = []; load_profiles([SHIPPED], p, ['lx-1', 'sp-1']); "
         "print([m for m in ('pymodbus', 'bleak', 'aiomqtt', 'jmespath') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from drivers.ble import Access, Whole, full_uuid, polled
+from drivers.ble.words import Access, Whole, full_uuid, polled
 from drivers.errors import Refused
 from drivers.profile import Profile
 from drivers.readings import Finish, meaning

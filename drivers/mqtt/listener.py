@@ -1,7 +1,7 @@
 """The MQTT driver: what devices publish, kept before it is acknowledged, and commands to them.
 
 Promises: a publish at QoS 1 is acknowledged only after `deliver` says that it is durable, in the order of arrival; a
-repeat (see `mqtt_repeats.py`) is acknowledged and not delivered again; a retained publish is asked for only with a new
+repeat (see `repeats.py`) is acknowledged and not delivered again; a retained publish is asked for only with a new
 subscription, and is uncertain; a payload that cannot be read is a bad reading of its device, never a stop. When the
 node cannot keep something, the connection is dropped, so that the broker sends it again later.
 
@@ -25,10 +25,10 @@ import msgspec
 from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment, Deliver, Now, Receipt, Receipts
 from drivers.errors import Misconfigured, NotStored, Unreachable
-from drivers.mqtt import VALUE, Access, Address, Line, Whole
-from drivers.mqtt_payload import Payload, Reading, Unreadable
-from drivers.mqtt_repeats import Pending, Repeats, content_of, delivery_of
-from drivers.mqtt_session import MqttSession, Publish
+from drivers.mqtt.payload import Payload, Reading, Unreadable
+from drivers.mqtt.repeats import Pending, Repeats, content_of, delivery_of
+from drivers.mqtt.session import MqttSession, Publish
+from drivers.mqtt.words import VALUE, Access, Address, Line, Whole
 from drivers.readings import allowed, failed, tainted
 from wire.device import Device, Point
 from wire.sample import Clock, Sample, Value
@@ -36,7 +36,7 @@ from wire.sample import Clock, Sample, Value
 MAX_TOPICS: Final = 16_384
 FUTURE_US: Final = 300_000_000  # a payload's time further ahead of a synchronised clock than this is not believed
 
-_log = logging.getLogger("lamplighter.drivers.mqtt")
+_log = logging.getLogger("lamplighter.drivers.mqtt.words")
 
 
 class _Target(msgspec.Struct):

@@ -20,13 +20,13 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from drivers.errors import Misconfigured, Unreachable
-from drivers.mqtt import Line
+from drivers.mqtt.words import Line
 
 SUBSCRIBE_AT_ONCE: Final = 100
 RETAINED_ONLY_WHEN_NEW: Final = 1
 
 
-_quiet = logging.getLogger("lamplighter.drivers.mqtt.paho")
+_quiet = logging.getLogger("lamplighter.drivers.mqtt.words.paho")
 _quiet.setLevel(logging.CRITICAL)  # what it would log is raised to us, and logged once
 
 

@@ -15,7 +15,7 @@ import jmespath
 import msgspec
 from jmespath.exceptions import JMESPathError
 
-from drivers.mqtt import Access, Whole
+from drivers.mqtt.words import Access, Whole
 from drivers.profile import Profile
 from drivers.readings import Finish, meaning
 from wire.sample import Value

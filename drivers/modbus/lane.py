@@ -18,9 +18,9 @@ from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment, Deliver, Now
 from drivers.errors import Misconfigured, Refused, Unreachable
 from drivers.lane import COMMAND, POLL, Lane
-from drivers.modbus import Access, Address, Line, Space
-from drivers.modbus_link import ModbusLink, NoAnswer, NoLine, Said
-from drivers.modbus_registers import Block, Decoder, encode, plan
+from drivers.modbus.link import ModbusLink, NoAnswer, NoLine, Said
+from drivers.modbus.registers import Block, Decoder, encode, plan
+from drivers.modbus.words import Access, Address, Line, Space
 from drivers.profile import Profile
 from drivers.readings import allowed
 from wire.device import Device, Point

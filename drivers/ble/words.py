@@ -1,4 +1,4 @@
-"""Bluetooth Low Energy: the words that files use for it, and its registry entry. The driver is in `ble_radio.py`.
+"""Bluetooth Low Energy: the words that files use for it. The driver is in `radio.py`.
 
 A profile describes adverts (manufacturer or service data, decoded by a table of bytes or by a named decoder), or GATT
 characteristics that are read on a connection, or both.
@@ -7,13 +7,11 @@ characteristics that are read on a connection, or both.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from drivers.contract import Attachment, Driver, Now, ProtocolKind, Receipts
 from drivers.profile import Profile
 from drivers.scaling import IDENTITY, Scaling
 
@@ -152,41 +150,3 @@ def full_uuid(uuid: str) -> str:
 def polled(profile: Profile) -> frozenset[str]:
     """The points that are read on a connection."""
     return frozenset(n for n, a in profile.access.items() if a.characteristic is not None)
-
-
-def _open(name: str, line: Any, attachments: Sequence[Attachment], now: Now, receipts: Receipts) -> Driver:
-    from drivers.ble_radio import BleDriver
-
-    return BleDriver(name, line, attachments, now, receipts)
-
-
-def _check(profile: Profile) -> list[tuple[str, str]]:
-    whole: Whole = profile.whole
-    wrong: list[tuple[str, str]] = []
-    on_connection = polled(profile)
-    adverts = profile.points.keys() - on_connection
-    if adverts and whole.manufacturer is None and whole.service is None:
-        wrong.append(("ble", "write manufacturer or service, by which its adverts are known"))
-    if whole.packet_id and whole.packet_id not in adverts:
-        wrong.append(("ble.packet_id", f'"{whole.packet_id}" is no point of its adverts'))
-    for name in profile.points:
-        access: Access = profile.access[name]
-        by_object = whole.decoder == "bthome-v2" and name in adverts
-        if by_object != (access.object is not None):
-            wrong.append((f"point.{name}.at", f"the decoder {whole.decoder} wants {'object' if by_object else 'byte'}"))
-        if profile.points[name].writable and (access.characteristic is None or access.byte or access.field):
-            wrong.append((f"point.{name}", "writable, but not a whole characteristic from byte 0"))
-    return wrong
-
-
-PROTOCOL = ProtocolKind(
-    name="ble",
-    Line=Line,
-    Address=Address,
-    Access=Access,
-    Whole=Whole,
-    open=_open,
-    polled=polled,
-    check=_check,
-    fits=lambda _profile, _address: (),
-)

@@ -26,8 +26,8 @@ from bleak.backends.scanner import AdvertisementData
 from bleak.exc import BleakCharacteristicNotFoundError, BleakDBusError, BleakError, BleakGATTProtocolError
 
 from drivers.backoff import Backoff, Monotonic
-from drivers.ble import Access, Address, Line, Whole, full_uuid
-from drivers.ble_bytes import Bytes, Unreadable, encode
+from drivers.ble.payload import Bytes, Unreadable, encode
+from drivers.ble.words import Access, Address, Line, Whole, full_uuid
 from drivers.contract import Attachment, Deliver, Now, Receipt, Receipts
 from drivers.errors import Misconfigured, Refused, Unreachable
 from drivers.lane import COMMAND, POLL, Lane
@@ -38,7 +38,7 @@ from wire.sample import Sample, Value, bad
 CHECK_S: Final = 1.0  # how often the watchdog looks
 _GONE: Final = (BleakError, TimeoutError, OSError, EOFError)  # EOFError: the D-Bus daemon went away
 
-_log = logging.getLogger("lamplighter.drivers.ble")
+_log = logging.getLogger("lamplighter.drivers.ble.words")
 _T = TypeVar("_T")
 
 

@@ -1,4 +1,4 @@
-"""MQTT: the words that files use for it, and its registry entry. The driver itself is in `mqtt_listener.py`.
+"""MQTT: the words that files use for it. The driver itself is in `listener.py`.
 
 A profile gives the topic with placeholders (`bins/{serial}/up`), a site file fills them in; `+` and `#` mean what they
 mean in MQTT. Each point is a JMESPath expression into the JSON of a publish.
@@ -7,14 +7,11 @@ mean in MQTT. Each point is a JMESPath expression into the JSON of a publish.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
-from drivers.contract import Attachment, Driver, Now, ProtocolKind, Receipts
-from drivers.profile import Profile
 from drivers.scaling import IDENTITY, Scaling
 
 PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
@@ -118,64 +115,3 @@ class Access(msgspec.Struct, kw_only=True, frozen=True):
     def scaling(self) -> Scaling:
         """Scale and offset as exact whole numbers."""
         return Scaling.of(self.scale, self.offset)
-
-
-def _open(name: str, line: Any, attachments: Sequence[Attachment], now: Now, receipts: Receipts) -> Driver:
-    from drivers.mqtt_listener import MqttDriver
-
-    return MqttDriver(name, line, attachments, now, receipts)
-
-
-def _check(profile: Profile) -> list[tuple[str, str]]:
-    from drivers.mqtt_payload import why_no_expression
-
-    whole: Whole = profile.whole
-    wrong = _topic("mqtt.topic", whole.topic, wildcards=True) + _topic("mqtt.command_topic", whole.command_topic)
-    expressions = {"mqtt.packet_id": whole.packet_id, "mqtt.time": whole.time}
-    for name, point in profile.points.items():
-        access: Access = profile.access[name]
-        key = f"point.{name}.at"
-        expressions[f"{key}.value"] = access.value
-        if not point.writable:
-            continue
-        if access.command.count(VALUE) != 1:
-            wrong.append((key, f"is writable: write command = '{{\"KEY\": {VALUE}}}', the JSON that sets it"))
-        if not (access.command_topic or whole.command_topic):
-            wrong.append((key, "is writable: write command_topic here or in [mqtt]"))
-        wrong += _topic(f"{key}.command_topic", access.command_topic)
-    for key, expression in expressions.items():
-        if expression and (why := why_no_expression(expression)) is not None:
-            wrong.append((key, f"is no JMESPath expression: {why}"))
-    return wrong
-
-
-def _topic(key: str, topic: str, *, wildcards: bool = False) -> list[tuple[str, str]]:
-    unknown = [p for p in PLACEHOLDER.findall(topic) if p not in Address.__struct_fields__]
-    if unknown:
-        names = ", ".join(f"{{{f}}}" for f in Address.__struct_fields__)
-        return [(key, f"has the placeholder {{{unknown[0]}}}; there are {names}")]
-    levels = topic.split("/")
-    misplaced = any(("+" in x or "#" in x) and x not in ("+", "#") for x in levels) or "#" in levels[:-1]
-    if misplaced or (not wildcards and set(topic) & set("+#")):
-        return [(key, "+ and # stand for whole levels, # only for the last, and neither in a topic to publish to")]
-    return []
-
-
-def _fits(profile: Profile, address: Any) -> list[tuple[str, str]]:
-    whole: Whole = profile.whole
-    topics = [whole.topic, whole.command_topic, *(a.command_topic for a in profile.access.values())]
-    wanted = dict.fromkeys(p for t in topics for p in PLACEHOLDER.findall(t))
-    return [(p, f"is missing; the topic of {profile.name} is {whole.topic}") for p in wanted if not getattr(address, p)]
-
-
-PROTOCOL = ProtocolKind(
-    name="mqtt",
-    Line=Line,
-    Address=Address,
-    Access=Access,
-    Whole=Whole,
-    open=_open,
-    polled=lambda _profile: frozenset(),
-    check=_check,
-    fits=_fits,
-)

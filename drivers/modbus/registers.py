@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from drivers.errors import Refused
-from drivers.modbus import Access, Order, Space, Whole
+from drivers.modbus.words import Access, Order, Space, Whole
 from drivers.profile import Profile
 from drivers.readings import Finish, meaning
 from wire.device import Point

@@ -19,7 +19,7 @@ from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ModbusPDU
 
-from drivers.modbus import Line, Space
+from drivers.modbus.words import Line, Space
 
 EXCEPTIONS: Final = {
     1: "the device does not know this function",

@@ -1,0 +1,201 @@
+"""What the views answer, and what the API therefore says: one struct a JSON object, the schemas come from here.
+
+Times are RFC 3339 in UTC; where an exact integer is useful its `_us` stands beside it. Lists are bounded where
+they are built, and say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from wire.device import Point
+from wire.entries import Alarm, Health
+from wire.sample import Value
+
+ClockWord = Literal["synced", "estimated", "corrected"]
+LaneState = Literal["current", "open", "ended", "unfinished"]
+AtLeast = Literal["exact", "at_least"]
+
+
+class LanePlace(msgspec.Struct, frozen=True, kw_only=True):
+    """One lane of one epoch: what is held, and what the node has said that it still holds.
+
+    `state`: `current` is the epoch that the node writes now; `open` an older one that is still being sent; `ended`
+    held to its last told row; `unfinished` ended before it was.
+    """
+
+    epoch: int
+    lane: str
+    state: LaneState
+    through_seq: int
+    digest: str
+    head_seq: int
+    held_from: int
+    pending: int
+    samples: int
+    readings: int
+    first_heard: str
+    last_heard: str
+
+
+class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
+    """An epoch that ended before all that it told of was here. More may be missing than is known: no end is."""
+
+    epoch: int
+    lane: str
+    from_seq: int
+    to_seq_at_least: int
+
+
+class Fork(msgspec.Struct, frozen=True, kw_only=True):
+    """An epoch went on under another, and both hold measurements from `from` to `to`: these may be held twice."""
+
+    lane: str
+    epoch: int
+    into_epoch: int
+    from_: str = msgspec.field(name="from")
+    to: str
+
+
+class GapSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """Loss that the node has told."""
+
+    epoch: int
+    lane: str
+    first_seq: int
+    last_seq: int
+    lost: int
+    reason: str
+    devices: tuple[str, ...]
+    from_: str | None = msgspec.field(name="from")
+    to: str | None
+
+
+class Conflict(msgspec.Struct, frozen=True, kw_only=True):
+    """Another node claims the same device. Each one's readings are kept under itself."""
+
+    device: str
+    nodes: tuple[str, ...]
+
+
+class Missing(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known to be lost: samples named by gaps, and seqs of epochs that ended unfinished."""
+
+    samples: int
+    gaps: int
+    unfinished_seqs: int
+    certainty: AtLeast
+
+
+class Ledger(msgspec.Struct, frozen=True, kw_only=True):
+    """What the cloud holds of one node, what is pending, what is missing, how old.
+
+    `gaps` are the last 100, `conflicts` the first 100; `missing` counts all.
+    """
+
+    pending: int
+    samples: int
+    readings: int
+    missing: Missing
+    lanes: tuple[LanePlace, ...]
+    unfinished: tuple[Unfinished, ...]
+    forks: tuple[Fork, ...]
+    gaps: tuple[GapSeen, ...]
+    conflicts: tuple[Conflict, ...]
+
+
+class NodeSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One node at a glance. `silent_since` is null while it is heard at least every three Health intervals."""
+
+    node: str
+    verdict: str | None
+    last_heard: str | None
+    silent_since: str | None
+    devices: int
+    ledger: Ledger
+
+
+class DeviceSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """A device as its node describes it; kind and profile are null while no roster has named it."""
+
+    id: str
+    node: str
+    kind: str | None
+    profile: str | None
+    name: str
+    lon: float | None
+    lat: float | None
+    tags: tuple[str, ...]
+    conflict: tuple[str, ...]
+
+
+class NodeDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """One node: its ledger, its last health, its roster (with digest) and its alarms that are not cleared."""
+
+    node: str
+    verdict: str | None
+    last_heard: str | None
+    silent_since: str | None
+    ledger: Ledger
+    health: Health | None
+    roster_digest: str | None
+    devices: tuple[DeviceSeen, ...]
+    alarms: tuple[Alarm, ...]
+
+
+class PointLatest(msgspec.Struct, frozen=True, kw_only=True):
+    """One point's value with the greatest measured time. `stale` is null where the profile does not say when."""
+
+    value: Value
+    quality: str
+    unit: str
+    time: str
+    time_us: int
+    clock: ClockWord
+    age_s: float
+    stale: bool | None
+
+
+class DeviceDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """One device and its latest points."""
+
+    device: DeviceSeen
+    points: tuple[Point, ...]
+    latest: Mapping[str, PointLatest]
+
+
+class NodesPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Nodes by name; `next` goes into `cursor` for the page after it."""
+
+    nodes: tuple[NodeSummary, ...]
+    next: str | None
+
+
+class DevicesPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Devices by id; `next` goes into `cursor` for the page after it."""
+
+    devices: tuple[DeviceSeen, ...]
+    next: str | None
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One sample. `id` is node/epoch/lane/seq and never changes; `quality` names only points that are not good."""
+
+    id: str
+    time: str
+    time_us: int
+    clock: ClockWord
+    values: Mapping[str, Value]
+    quality: Mapping[str, str]
+
+
+class ReadingsPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Samples by time. A page may be shorter than its limit; only `next` = null says that there is no more."""
+
+    device: str
+    node: str
+    rows: tuple[Row, ...]
+    next: str | None

@@ -1,0 +1,97 @@
+"""The composition root: the one place where the aggregator's parts meet.
+
+`application` makes the ASGI application over an open store, `tend` is what goes on beside the requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from cloud import openapi
+from cloud.feed import CUT_S, Feed
+from cloud.guard import Guard, http_problem
+from cloud.ingest import Ingest
+from cloud.log import Unavailable
+from cloud.metrics import Metrics
+from cloud.queries import Queries
+from cloud.routes import LOG, Route, serve
+from cloud.store import Store
+from cloud.times import Now
+from cloud.tokens import Tokens
+from cloud.upkeep import Upkeep
+from cloud.watching import Watching
+
+SAVE_S: Final = 30.0
+SILENCE_S: Final = 5.0
+COMPACT_S: Final = 10.0
+
+
+class Application(msgspec.Struct, frozen=True):
+    """What is served, the table that it is made from, and the feed, which must be ended before the server is."""
+
+    asgi: ASGIApp
+    routes: tuple[Route, ...]
+    feed: Feed
+
+
+def application(store: Store, tokens: Tokens, metrics: Metrics, now: Now, feed_cut_s: float = CUT_S) -> Application:
+    """Put the parts together over an open store."""
+    watching = Watching()
+    feed = Feed(
+        log=store.log,
+        views=store.views,
+        tokens=tokens,
+        watching=watching,
+        metrics=metrics,
+        origins=store.origins,
+        cut_s=feed_cut_s,
+    )
+    table: list[Route] = []
+
+    async def ready() -> None:
+        await store.views.nodes("", 1)
+
+    upkeep = Upkeep(metrics, ready, lambda: openapi.document(table))
+    table.extend(Ingest(store.log, store.views, watching, metrics, now).routes())
+    table.extend(Queries(store.views, watching).routes())
+    table.extend(feed.routes())
+    table.extend(upkeep.routes())
+    metrics.gauge("log_head", "The position of the newest record", lambda: store.log.reach().head)
+    metrics.gauge("log_floor", "The position up to which batches were compacted", lambda: store.log.reach().floor)
+    metrics.gauge("writer_waiting", "Transactions that wait or are being done", lambda: store.writer.waiting)
+    metrics.gauge("feeds", "Feed readers", lambda: feed.readers)
+    asgi = Starlette(routes=[serve(route, tokens) for route in table], exception_handlers={HTTPException: http_problem})
+    asgi.router.redirect_slashes = False  # a wrong path is told, not guessed at
+    return Application(Guard(asgi, metrics, feed.path), tuple(table), feed)
+
+
+async def tend(store: Store, now: Now, compact: Callable[[], Awaitable[bool]]) -> None:
+    """Save, watch for silence and compact, until cancelled. Trouble with the store is logged and tried again."""
+    began_us = now()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_every(SAVE_S, store.save))
+        tasks.create_task(_every(SILENCE_S, lambda: store.note_silence(now(), began_us)))
+        tasks.create_task(_every(COMPACT_S, lambda: _while_true(compact), at_once=True))
+
+
+async def _while_true(step: Callable[[], Awaitable[bool]]) -> None:
+    while await step():
+        pass
+
+
+async def _every(period_s: float, act: Callable[[], Awaitable[None]], *, at_once: bool = False) -> None:
+    while True:
+        if not at_once:
+            await asyncio.sleep(period_s)
+        at_once = False
+        try:
+            await act()
+        except Unavailable as error:
+            LOG.warning("the store could not be tended: %s", error)

@@ -1,0 +1,133 @@
+"""lamplighter-cloud: run the aggregator, make tokens, back up, restore, build the views again.
+
+Exit codes: 0 done, 1 it could not be done (the reason is on standard error), 2 the command line is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+
+from cloud import backup, crash
+from cloud.database import Misplaced
+from cloud.server import Options, refusal, run
+from cloud.store import rebuild
+from cloud.times import text, utc_us
+from cloud.tokens import ROLES, tokens_of
+
+_NODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line says."""
+    given = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return given.act(given)
+    except (Misplaced, backup.CannotRestore, OSError, ValueError) as error:
+        print(f"lamplighter-cloud: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(given: argparse.Namespace) -> int:
+    names = Options.__struct_fields__
+    options = Options(**{name: getattr(given, name) for name in names})
+    if (why := refusal(options)) is not None:
+        print(f"lamplighter-cloud: {why}", file=sys.stderr)
+        return 2
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(options, crash.from_environment(dict(os.environ))))
+    return 0
+
+
+def _create(given: argparse.Namespace) -> int:
+    if given.node is not None and not _NODE.fullmatch(given.node):
+        raise ValueError("a node's name has 1 to 64 letters, digits, dots, dashes or underscores, no dash first")
+    with tokens_of(given.data) as tokens:
+        print(tokens.create(given.role, given.node, given.name, utc_us()))
+    return 0
+
+
+def _list(given: argparse.Namespace) -> int:
+    with tokens_of(given.data) as tokens:
+        for grant in tokens.all():
+            state = "valid" if grant.revoked_us is None else f"revoked {text(grant.revoked_us)}"
+            print(
+                f"{grant.id}  {grant.role:8}  {grant.node or '-':20}  {text(grant.created_us)}  {state}  {grant.name}"
+            )
+    return 0
+
+
+def _revoke(given: argparse.Namespace) -> int:
+    with tokens_of(given.data) as tokens:
+        if tokens.revoke(given.id, utc_us()):
+            return 0
+    raise ValueError(f"no valid token has the id {given.id}; `token list` shows all")
+
+
+def _backup(given: argparse.Namespace) -> int:
+    backup.back_up(given.data, given.to)
+    print(f"backed up to {given.to}")
+    return 0
+
+
+def _restore(given: argparse.Namespace) -> int:
+    generation = backup.restore(given.data, given.source, utc_us)
+    print(f"restored; the generation is now {generation}")
+    return 0
+
+
+def _rebuild(given: argparse.Namespace) -> int:
+    def progress(done: int, of: int) -> None:
+        print(f"\r{done} of {of} records", end="", file=sys.stderr, flush=True)
+
+    asyncio.run(rebuild(given.data, progress))
+    print("\nbuilt again", file=sys.stderr)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lamplighter-cloud", description="The aggregator of a city's nodes.")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def verb(name: str, what: str, act: Callable[[argparse.Namespace], int], of: Any = verbs) -> Any:
+        added = of.add_parser(name, help=what, description=what)
+        added.add_argument("--data", type=Path, required=True, metavar="DIR", help="the store's directory")
+        added.set_defaults(act=act)
+        return added
+
+    added = verb("run", "serve until SIGTERM", _run)
+    added.add_argument("--host", default="127.0.0.1")
+    added.add_argument("--port", type=int, default=8080, help="0 takes any that is free")
+    added.add_argument("--endpoints", type=Path, metavar="FILE", help="where to write the real URL once ready")
+    added.add_argument("--tls-cert", type=Path, metavar="FILE")
+    added.add_argument("--tls-key", type=Path, metavar="FILE")
+    added.add_argument("--insecure-http", action="store_true", help="plain http on other than loopback")
+    added.add_argument("--feed-days", type=float, default=7.0, help="how long batches stay whole (default 7)")
+    added.add_argument("--feed-cut-s", type=float, default=10.0, help="how long a feed reader may stall (default 10)")
+
+    token = verbs.add_parser("token", help="make, list and revoke tokens").add_subparsers(required=True, metavar="VERB")
+    added = verb("create", "make a token and print it, once", _create, token)
+    added.add_argument("--role", choices=ROLES, required=True)
+    added.add_argument("--node", help="the node that it is for, with --role node")
+    added.add_argument("--name", default="", help="a note on who has it")
+    verb("list", "list all tokens", _list, token)
+    verb("revoke", "let a token be valid no more", _revoke, token).add_argument("id")
+
+    verb("backup", "copy the store while it is used", _backup).add_argument("to", type=Path, metavar="DIR")
+    verb("restore", "put a copy back", _restore).add_argument("source", type=Path, metavar="DIR")
+    verb("rebuild", "drop all views and build them from the log", _rebuild)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,276 @@
+"""The store's directory: one SQLite database in WAL mode, and the generation that a restored backup must change.
+
+    store.db     log and views; synchronous=FULL, one writer, readers on connections of their own
+    generation   the generation once more and a serial number, outside every backup
+    tokens.db    see `cloud.tokens`
+    lock         held by the one process that writes
+
+Store and file raise the serial number together every half minute. A backup that is put back says that it is one,
+or brings an older `store.db` beside a newer file, or beside none: then a new and greater generation is drawn. Only
+putting back the whole directory, file and all, cannot be seen from inside; after that delete `generation`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from cloud.cursor import Origins
+from cloud.log import Unavailable
+from cloud.times import Now
+
+STORE: Final = "store.db"
+GENERATION: Final = "generation"
+SCHEMA_VERSION: Final = 1
+WAL_LIMIT_BYTES: Final = 64 << 20
+WAL_PAGES: Final = 4_000  # checkpoint after about 16 MB: fewer, larger writes
+BUSY_MS: Final = 10_000
+
+# What only the log knows. Nothing of this can be built from anything else.
+_LOG: Final = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE nodes (node_no INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE streams (
+    stream_no INTEGER PRIMARY KEY, node_no INTEGER NOT NULL, epoch INTEGER NOT NULL, lane TEXT NOT NULL,
+    first_heard_us INTEGER NOT NULL, last_heard_us INTEGER NOT NULL, through_seq INTEGER NOT NULL,
+    digest BLOB NOT NULL, held_from INTEGER NOT NULL, head_seq INTEGER NOT NULL, samples INTEGER NOT NULL,
+    readings INTEGER NOT NULL, from_us INTEGER, to_us INTEGER, UNIQUE (node_no, epoch, lane));
+CREATE TABLE log (
+    position INTEGER PRIMARY KEY, stream_no INTEGER, received_us INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE INDEX log_stream ON log (stream_no);
+CREATE TABLE devices (
+    node_no INTEGER NOT NULL, device_no INTEGER NOT NULL, id TEXT NOT NULL, position INTEGER NOT NULL,
+    PRIMARY KEY (node_no, device_no)) WITHOUT ROWID;
+CREATE UNIQUE INDEX devices_id ON devices (id, node_no);
+CREATE TABLE chunks (
+    chunk_no INTEGER PRIMARY KEY, stream_no INTEGER NOT NULL, node_no INTEGER NOT NULL, device_no INTEGER NOT NULL,
+    base INTEGER NOT NULL, span INTEGER NOT NULL, from_us INTEGER NOT NULL, to_us INTEGER NOT NULL,
+    n INTEGER NOT NULL, last_position INTEGER NOT NULL, first_seq INTEGER NOT NULL, small INTEGER NOT NULL,
+    body BLOB NOT NULL);
+CREATE INDEX chunks_at ON chunks (node_no, device_no, base, span, from_us);
+CREATE INDEX chunks_small ON chunks (stream_no, device_no, base) WHERE small = 1;
+CREATE TABLE residue (
+    position INTEGER PRIMARY KEY, stream_no INTEGER NOT NULL, first_seq INTEGER NOT NULL,
+    received_us INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE TABLE fresh (
+    node_no INTEGER NOT NULL, device_no INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (node_no, device_no)) WITHOUT ROWID;
+CREATE TABLE silence (node_no INTEGER PRIMARY KEY, told_us INTEGER NOT NULL);
+"""
+
+# What is built from the log and can be dropped at any time.
+_VIEWS: Final = """
+CREATE TABLE spans (
+    node_no INTEGER NOT NULL, base INTEGER NOT NULL, span INTEGER NOT NULL, from_us INTEGER NOT NULL,
+    position INTEGER NOT NULL, to_us INTEGER NOT NULL, devices BLOB NOT NULL,
+    PRIMARY KEY (node_no, base, span, from_us, position)) WITHOUT ROWID;
+CREATE TABLE rosters (
+    node_no INTEGER PRIMARY KEY, position INTEGER NOT NULL, digest TEXT NOT NULL, profiles BLOB NOT NULL);
+CREATE TABLE rostered (
+    node_no INTEGER NOT NULL, device_no INTEGER NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (node_no, device_no)) WITHOUT ROWID;
+CREATE TABLE gaps (
+    stream_no INTEGER NOT NULL, first_seq INTEGER NOT NULL, node_no INTEGER NOT NULL, position INTEGER NOT NULL,
+    lost INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (stream_no, first_seq)) WITHOUT ROWID;
+CREATE INDEX gaps_node ON gaps (node_no, position);
+CREATE TABLE alarms (
+    node_no INTEGER NOT NULL, id TEXT NOT NULL, position INTEGER NOT NULL, state TEXT NOT NULL,
+    body BLOB NOT NULL, PRIMARY KEY (node_no, id)) WITHOUT ROWID;
+CREATE TABLE health (
+    node_no INTEGER PRIMARY KEY, position INTEGER NOT NULL, interval_s REAL NOT NULL, body BLOB NOT NULL);
+CREATE TABLE fixes (
+    node_no INTEGER NOT NULL, boot INTEGER NOT NULL, position INTEGER NOT NULL, offset_us INTEGER NOT NULL,
+    error_us INTEGER NOT NULL, PRIMARY KEY (node_no, boot)) WITHOUT ROWID;
+CREATE TABLE latest (
+    node_no INTEGER NOT NULL, device_no INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (node_no, device_no)) WITHOUT ROWID;
+"""
+_VIEW_NAMES: Final = ("spans", "rosters", "rostered", "gaps", "alarms", "health", "fixes", "latest")
+
+
+class Misplaced(Exception):
+    """The directory cannot be used as it is; the text says why."""
+
+
+def connect(directory: Path) -> sqlite3.Connection:
+    """The one connection that writes. Transactions are begun and ended by hand.
+
+    Raises:
+        Misplaced: the directory is of another schema.
+    """
+    connection = sqlite3.connect(directory / STORE, isolation_level=None, check_same_thread=False)
+    _tune(connection)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        with transaction(connection):
+            for statement in (*_split(_LOG), *_split(_VIEWS)):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    elif version != SCHEMA_VERSION:
+        raise Misplaced(f"{directory / STORE} has schema {version}; this version reads {SCHEMA_VERSION}")
+    return connection
+
+
+def connect_reader(directory: Path) -> sqlite3.Connection:
+    """A connection that only reads."""
+    uri = f"{(directory / STORE).absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    _tune(connection)
+    return connection
+
+
+def _tune(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+    connection.execute("PRAGMA cache_size = -16384")  # 16 MiB
+    connection.execute("PRAGMA temp_store = MEMORY")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Generator[None]:
+    """Commit at the end, or change nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # SQLite has already rolled back by itself after some errors (a full disk is one).
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def drop_views(connection: sqlite3.Connection) -> None:
+    """Leave only what the log knows. Call within a transaction."""
+    for name in _VIEW_NAMES:
+        connection.execute(f"DROP TABLE {name}")
+    for statement in _split(_VIEWS):
+        connection.execute(statement)
+    put_meta(connection, "latest_mark", 0)
+
+
+def _split(script: str) -> list[str]:
+    return [s for s in script.split(";") if s.strip()]
+
+
+def meta(connection: sqlite3.Connection, key: str, default: int = 0) -> int:
+    """A number that the store keeps about itself."""
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return default if row is None else int(row[0])
+
+
+def put_meta(connection: sqlite3.Connection, key: str, value: int) -> None:
+    """Keep such a number."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+class Beside(msgspec.Struct, frozen=True):
+    """What stands beside the store: its generation, and a serial number that both raise now and then."""
+
+    generation: int = 0
+    serial: int = 0
+
+
+def settle_generation(connection: sqlite3.Connection, directory: Path, now: Now) -> Origins:
+    """The store's generation and where it comes from; a new one when the store is new, or was put back."""
+    inside = Beside(meta(connection, "generation"), meta(connection, "serial"))
+    beside = _beside(directory)
+    # One ahead is a crash between the two writes of `raise_serial`; one behind is an older copy.
+    whole = inside.generation == beside.generation and inside.serial - beside.serial in {0, 1}
+    if not inside.generation or not whole or meta(connection, "copy"):
+        drawn = max(now(), inside.generation + 1, beside.generation + 1)
+        # The file first: a crash between the two leaves a mismatch, and the next start draws again.
+        _write_beside(directory, Beside(drawn, inside.serial))
+        (head,) = connection.execute("SELECT ifnull(max(position), 0) FROM log").fetchone()
+        with transaction(connection):
+            put_meta(connection, "generation", drawn)
+            put_meta(connection, "previous", inside.generation)
+            put_meta(connection, "shared_through", head)
+            put_meta(connection, "copy", 0)
+    return Origins(meta(connection, "generation"), meta(connection, "previous"), meta(connection, "shared_through"))
+
+
+def raise_serial(connection: sqlite3.Connection) -> Beside:
+    """Make all older copies of the store distinguishable from it. Within a transaction; `follow` comes after it."""
+    serial = meta(connection, "serial") + 1
+    put_meta(connection, "serial", serial)
+    return Beside(meta(connection, "generation"), serial)
+
+
+def follow(directory: Path, beside: Beside) -> None:
+    """Write beside the store what `raise_serial` has written in it."""
+    _write_beside(directory, beside)
+
+
+def _write_beside(directory: Path, beside: Beside) -> None:
+    write_atomically(directory / GENERATION, f"{beside.generation} {beside.serial}\n".encode())
+
+
+def _beside(directory: Path) -> Beside:
+    try:
+        numbers = (directory / GENERATION).read_text().split()
+    except FileNotFoundError:
+        return Beside()
+    if len(numbers) != 2 or not all(n.isdecimal() and len(n) < 19 for n in numbers):
+        return Beside()
+    return Beside(int(numbers[0]), int(numbers[1]))
+
+
+def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Write a file that is either there whole and durable, or as it was before."""
+    beside = path.with_name(f".{path.name}.new")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def locked(directory: Path) -> Generator[None]:
+    """Hold the directory for this process.
+
+    Raises:
+        Misplaced: another process holds it.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Misplaced(f"{directory} is in use by another lamplighter-cloud") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def sqlite_errors() -> Generator[None]:
+    """Name SQLite's errors by what the caller does next."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise Unavailable(f"the store did not answer: {error}") from error
+
+
+def close(connection: sqlite3.Connection) -> None:
+    """Close; what is already broken may stay broken."""
+    with suppress(sqlite3.Error):
+        connection.close()

@@ -1,0 +1,166 @@
+"""Events: what is in the log, as CloudEvents 1.0 in JSON, one for each sample and each other entry.
+
+`source` and `id` (node/epoch/lane/seq) never change, whenever and however often an entry is sent: a reader that has
+seen an id has seen the entry. The rest says what is known when it is sent: the kind from the roster, the time
+corrected by the boot's clock fix where there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal, get_args
+
+import msgspec
+
+from cloud.answers import ClockWord
+from cloud.facts import base
+from cloud.findings import Notice
+from cloud.log import Record
+from cloud.readings import clock_word, corrected, plain
+from cloud.times import text
+from cloud.views import Fix
+from wire.batch import Batch, Placed
+from wire.columns import ABSENT, Columns
+from wire.device import Roster
+from wire.entries import Alarm, ClockFix, Entry, Gap, Health
+from wire.sample import Value
+
+PREFIX: Final = "city.lamplighter."
+
+EventType = Literal["reading", "alarm", "clock_fix", "gap", "health", "roster", "ledger"]
+TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """`data` of a reading: one sample. `boot` is set where the time was estimated, for a later clock fix."""
+
+    node: str
+    device: str
+    kind: str | None
+    time_us: int
+    clock: ClockWord
+    boot: int | None
+    values: Mapping[str, Value]
+    quality: Mapping[str, str]
+
+
+class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """The envelope. `specversion` has no default here, for it is always written."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    time: str
+    datacontenttype: str
+    data: Any
+    subject: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class Encoded(msgspec.Struct, frozen=True, gc=False):
+    """One event in JSON, and what it is filtered by."""
+
+    type: EventType
+    node: str
+    kind: str | None
+    json: bytes
+
+
+class _Parts(msgspec.Struct, frozen=True):
+    type: EventType
+    device: str | None
+    time_us: int
+    data: Any
+
+
+def events_of_batch(record: Record, batch: Batch, kinds: Mapping[str, str], fixes: Mapping[int, Fix]) -> list[Encoded]:
+    """The events of a batch, always in the same order."""
+    stem = f"{batch.node}/{batch.epoch}/{batch.lane.value}/"
+    encoder = msgspec.json.Encoder()
+    found: list[Encoded] = []
+    for item in batch.entries:
+        for place, parts in _parts(record, batch.node, item, kinds, fixes):
+            kind = None if parts.device is None else kinds.get(parts.device)
+            event = CloudEvent(
+                specversion="1.0",
+                id=f"{stem}{batch.first_seq + place}",
+                source=f"/nodes/{batch.node}",
+                type=PREFIX + parts.type,
+                time=text(parts.time_us),
+                datacontenttype="application/json",
+                data=parts.data,
+                subject=msgspec.UNSET if parts.device is None else parts.device,
+            )
+            found.append(Encoded(parts.type, batch.node, kind, encoder.encode(event)))
+    return found
+
+
+def events_of_notice(notice: Notice) -> list[Encoded]:
+    """The event of what the aggregator itself has noticed."""
+    finding = notice.finding
+    event = CloudEvent(
+        specversion="1.0",
+        id=notice.id,
+        source=f"/nodes/{finding.node}",
+        type=f"{PREFIX}ledger",
+        time=text(finding.time_us),
+        datacontenttype="application/json",
+        data={"node": finding.node, "finding": finding.kind, **finding.detail},
+    )
+    return [Encoded("ledger", finding.node, None, msgspec.json.encode(event))]
+
+
+def _parts(
+    record: Record, node: str, item: Placed, kinds: Mapping[str, str], fixes: Mapping[int, Fix]
+) -> Iterator[tuple[int, _Parts]]:
+    entry = item.entry
+    if isinstance(entry, Columns):
+        yield from zip(item.places, _readings(node, entry, kinds, fixes), strict=True)
+    elif (parts := _other(record, node, entry)) is not None:
+        yield item.places[0], parts
+
+
+def _readings(node: str, columns: Columns, kinds: Mapping[str, str], fixes: Mapping[int, Fix]) -> Iterator[_Parts]:
+    n = columns.n
+    base_ = base(columns.clock)
+    word = clock_word(base_, fixes)
+    boot = None if columns.clock.synced else columns.clock.boot
+    kind = kinds.get(columns.device)
+    points = list(columns.cells)
+    rows = zip(*(c.values(n) for c in columns.cells.values()), strict=True) if points else [()] * n
+    qualities = [(p, c.qualities(n)) for p, c in columns.cells.items() if c.quality]
+    for i, (time_us, row) in enumerate(zip(columns.times, rows, strict=True)):
+        moment = corrected(time_us, base_, fixes)
+        data = Reading(
+            node=node,
+            device=columns.device,
+            kind=kind,
+            time_us=moment,
+            clock=word,
+            boot=boot,
+            values={p: plain(v) for p, v in zip(points, row, strict=True) if v is not ABSENT},
+            quality={p: text_ for p, run in qualities if (text_ := run[i]) is not None},
+        )
+        yield _Parts("reading", columns.device, moment, data)
+
+
+def _other(record: Record, node: str, entry: Entry) -> _Parts | None:
+    data: dict[str, Any] = {"node": node}
+    match entry:
+        case Alarm():
+            data |= msgspec.to_builtins(entry)
+            data["values"] = {p: plain(v) for p, v in entry.values.items()}
+            return _Parts("alarm", entry.device, entry.time_us, data)
+        case Health():
+            return _Parts("health", None, entry.time_us, data | msgspec.to_builtins(entry))
+        case Gap():
+            moment = record.received_us if entry.to_us is None else entry.to_us
+            return _Parts("gap", None, moment, data | msgspec.to_builtins(entry))
+        case ClockFix():
+            return _Parts("clock_fix", None, record.received_us, data | msgspec.to_builtins(entry))
+        case Roster():
+            data["digest"] = entry.digest().hex()
+            data["devices"] = msgspec.to_builtins(entry.devices)
+            return _Parts("roster", None, record.received_us, data)
+        case _:
+            return None

@@ -1,0 +1,114 @@
+"""Facts: what the log and the views need to know of a batch, found once and without expanding a column.
+
+Raises Malformed for what the codec lets through and the store cannot keep: integers beyond 64 bits, a gap that
+counts backwards. Bound: a batch names at most MAX_BATCH_DEVICES devices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from cloud.times import TIME_BOUND_US
+from wire.batch import Batch, Placed
+from wire.columns import Columns
+from wire.entries import Alarm, ClockFix, Gap, Health
+from wire.errors import Malformed
+from wire.sample import Clock
+
+MAX_BATCH_DEVICES: Final = 20_000
+SYNCED: Final = -1  # where a boot would stand: times that need no correction
+COUNT_BOUND: Final = 2**53
+
+
+def base(clock: Clock) -> int:
+    """What the times of a clock count from: SYNCED, or the boot whose clock fix corrects them."""
+    return SYNCED if clock.synced else clock.boot
+
+
+class Extent(msgspec.Struct, gc=False):
+    """The devices of a batch whose times count from one base, and between which times they were measured."""
+
+    from_us: int
+    to_us: int
+    devices: set[str]
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What a batch holds. `others` are all the entries that are not columns, in their order."""
+
+    samples: int
+    readings: int
+    extents: dict[int, Extent]
+    others: tuple[Placed, ...]
+
+    @property
+    def reach_us(self) -> tuple[int, int] | None:
+        """The least and the greatest time measured, or None when nothing was."""
+        if not self.extents:
+            return None
+        extents = self.extents.values()
+        return min(e.from_us for e in extents), max(e.to_us for e in extents)
+
+
+def columns_of(placed: Sequence[Placed]) -> Iterator[tuple[Sequence[int], Columns]]:
+    """The columns of a batch with their places."""
+    for item in placed:
+        if isinstance(item.entry, Columns):
+            yield item.places, item.entry
+
+
+def facts_of(batch: Batch) -> Facts:
+    """Look at every entry once.
+
+    Raises:
+        Malformed: the store cannot keep it.
+    """
+    samples = readings = 0
+    extents: dict[int, Extent] = {}
+    others: list[Placed] = []
+    for item in batch.entries:
+        entry = item.entry
+        if not isinstance(entry, Columns):
+            _check(entry)
+            others.append(item)
+            continue
+        samples += entry.n
+        readings += entry.readings
+        low, high = min(entry.times), max(entry.times)
+        known = extents.get(base(entry.clock))
+        if known is None:
+            extents[base(entry.clock)] = Extent(low, high, {entry.device})
+        else:
+            known.from_us, known.to_us = min(low, known.from_us), max(high, known.to_us)
+            known.devices.add(entry.device)
+    if sum(len(e.devices) for e in extents.values()) > MAX_BATCH_DEVICES:
+        raise Malformed(f"a batch names at most {MAX_BATCH_DEVICES} devices")
+    return Facts(samples, readings, extents, tuple(others))
+
+
+def _check(entry: object) -> None:
+    if isinstance(entry, Gap):
+        within = (entry.from_us or 0, entry.to_us or 0)
+        if not 0 <= entry.lost <= COUNT_BOUND:
+            raise Malformed(f"a gap of {entry.lost} lost samples")
+    elif isinstance(entry, ClockFix):
+        within = (entry.offset_us, entry.error_us)
+        if not 0 <= entry.boot < 2**63:
+            raise Malformed(f"a clock fix for boot {entry.boot}")
+    elif isinstance(entry, Alarm):
+        within = (entry.raised_us, entry.time_us, entry.respond_by_us or 0)
+    elif isinstance(entry, Health):
+        within = (entry.time_us,)
+        if not 0 < entry.interval_s <= 86_400:
+            raise Malformed(f"a health interval of {entry.interval_s} s; it lies between 0 and one day")
+        ages = (entry.uptime_s, entry.outbox_oldest_s or 0, entry.last_ack_s or 0)
+        if not all(map(math.isfinite, ages)):
+            raise Malformed("an age in health is no number")
+    else:
+        return
+    if any(abs(t) > TIME_BOUND_US for t in within):
+        raise Malformed(f"a time in {type(entry).__name__.lower()} lies beyond 2^62 microseconds")

@@ -1,0 +1,213 @@
+"""Ingest: what nodes send, checked and put into the log, and the answer to it.
+
+A batch is answered 200 when it was taken and 409 when the one rule did not take it; both carry the same ack and
+nothing else may be read as one. A token is of one node: path, batch and token must agree.
+
+Bounds: a body has MAX_BODY_BYTES and BODY_S to arrive; IN_HAND bodies are held at a time, the others wait unread;
+from PAUSE_FROM waiting on, the ack asks for a pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cloud.facts import Facts, facts_of
+from cloud.log import Log
+from cloud.metrics import Metrics
+from cloud.problem import Problem, bad_request
+from cloud.routes import NODES, Answer, Asked, Param, Route, problem_answers
+from cloud.streams import Place
+from cloud.times import Now
+from cloud.views import Views
+from cloud.watching import Watching
+from wire.batch import Ack, Batch, Lane
+from wire.codec import ACCEPTS, MAX_BODY_BYTES, decode_batch, decode_snapshot, encode_ack
+from wire.errors import BadInput, Malformed, TooLarge, Unsupported
+
+BATCH_TYPE: Final = "application/vnd.lamplighter.batch+cbor"
+ACK_TYPE: Final = "application/vnd.lamplighter.ack+cbor"
+SNAPSHOT_TYPE: Final = "application/vnd.lamplighter.snapshot+cbor"
+
+BODY_S: Final = 60.0
+IN_HAND: Final = 64
+PAUSE_FROM: Final = 128
+PAUSE_MOST_S: Final = 30.0
+T = TypeVar("T")
+
+THREAD_FROM_BYTES: Final = 32 << 10  # a larger body takes long enough to be opened beside the event loop
+
+_NODE: Final = Param(name="node", at="path", what="The node whose token is used.")
+_REFUSED: Final = problem_answers(
+    s400="Malformed: these bytes will never be taken.",
+    s408="The body did not arrive in time.",
+    s413=f"Too large: a body has at most {MAX_BODY_BYTES} bytes, and bounds once expanded.",
+    s415="Unsupported: `accepts` names the versions that are spoken here.",
+)
+
+
+class Ingest:
+    """The routes of the nodes."""
+
+    def __init__(self, log: Log, views: Views, watching: Watching, metrics: Metrics, now: Now) -> None:
+        self._log = log
+        self._views = views
+        self._watching = watching
+        self._metrics = metrics
+        self._now = now
+        self._in_hand = asyncio.Semaphore(IN_HAND)
+        self._waiting = 0
+
+    def routes(self) -> list[Route]:
+        """The rows of the table."""
+        ack = {200: Answer(what="Where the log stands; the batch was taken.", media_type=ACK_TYPE)}
+        stands = {409: Answer(what="Where the log stands; nothing was changed.", media_type=ACK_TYPE)}
+        return [
+            Route(
+                method="POST",
+                path="/v1/nodes/{node}/batches",
+                name="append",
+                summary="Append a batch to the log, durable before the answer.",
+                roles=NODES,
+                handler=self._append,
+                params=(_NODE,),
+                body=BATCH_TYPE,
+                answers={**ack, **stands, **_REFUSED},
+            ),
+            Route(
+                method="GET",
+                path="/v1/nodes/{node}/place",
+                name="place",
+                summary="Where the log stands for one lane of one epoch.",
+                roles=NODES,
+                handler=self._place,
+                params=(
+                    _NODE,
+                    Param(name="epoch", what="The epoch.", schema={"type": "integer", "minimum": 0}),
+                    Param(name="lane", what="The lane.", schema={"enum": [lane.value for lane in Lane]}),
+                ),
+                answers={200: Answer(what="Where the log stands.", media_type=ACK_TYPE)},
+            ),
+            Route(
+                method="POST",
+                path="/v1/nodes/{node}/snapshot",
+                name="snapshot",
+                summary="Each device's last sample after an outage; touches only what is latest.",
+                roles=NODES,
+                handler=self._snapshot,
+                params=(_NODE,),
+                body=SNAPSHOT_TYPE,
+                answers={204: Answer(what="Taken.", media_type=""), **_REFUSED},
+            ),
+        ]
+
+    async def _append(self, asked: Asked) -> Response:
+        node = _own_node(asked)
+        self._waiting += 1
+        try:
+            async with self._in_hand:
+                body = await _body(asked.request, BATCH_TYPE)
+                batch, facts = await _opened(body, _batch_and_facts)
+                _same_node(node, batch.node)
+                taken = await self._log.append(batch, facts, body)
+        except BadInput as error:
+            self._metrics.refused(type(error).__name__)
+            raise
+        finally:
+            self._waiting -= 1
+        if taken.position is None:
+            self._metrics.not_taken()
+        else:
+            self._metrics.taken(batch.lane.value, facts.samples, facts.readings, len(body))
+        return self._answer(200 if taken.position is not None else 409, node, taken.place)
+
+    async def _place(self, asked: Asked) -> Response:
+        node = _own_node(asked)
+        if asked.one("epoch") is None:
+            raise bad_request("epoch is missing")
+        epoch = asked.number("epoch", 0, 0, 2**63 - 1)
+        lane = asked.one("lane")
+        if lane not in set(Lane):
+            raise bad_request(f"lane is {lane!r}; there are {', '.join(Lane)}")
+        return self._answer(200, node, await self._log.place(node, epoch, Lane(lane)))
+
+    async def _snapshot(self, asked: Asked) -> Response:
+        node = _own_node(asked)
+        async with self._in_hand:
+            snapshot = await _opened(await _body(asked.request, SNAPSHOT_TYPE), decode_snapshot)
+            _same_node(node, snapshot.node)
+            await self._views.fresh(snapshot)
+        return Response(status_code=204)
+
+    def _answer(self, status: int, node: str, place: Place) -> Response:
+        over = self._waiting - PAUSE_FROM
+        ack = Ack(
+            generation=self._log.generation,
+            epoch=place.epoch,
+            lane=place.lane,
+            through_seq=place.through_seq,
+            digest=place.digest,
+            accepts=ACCEPTS,
+            server_us=self._now(),
+            pause_s=min(PAUSE_MOST_S, 1.0 + over / PAUSE_FROM) if over > 0 else 0,
+            live_s=self._watching.live_s(node),
+        )
+        return Response(encode_ack(ack), status, media_type=ACK_TYPE)
+
+
+def _own_node(asked: Asked) -> str:
+    node = asked.path("node")
+    if asked.grant is None or asked.grant.node != node:
+        raise Problem(403, "forbidden", f"the token is not one of node {node}")
+    return node
+
+
+def _same_node(path: str, body: str) -> None:
+    if path != body:
+        raise Problem(403, "forbidden", f"the body is of node {body}, the path of node {path}")
+
+
+def _batch_and_facts(body: bytes) -> tuple[Batch, Facts]:
+    batch = decode_batch(body)
+    return batch, facts_of(batch)
+
+
+async def _opened(body: bytes, decode: Callable[[bytes], T]) -> T:
+    if len(body) < THREAD_FROM_BYTES:
+        return decode(body)
+    return await asyncio.to_thread(decode, body)
+
+
+async def _body(request: Request, media_type: str) -> bytes:
+    headers = request.headers
+    given = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given != media_type:
+        raise Unsupported(f"the content type is {given or 'missing'}; send {media_type}", ACCEPTS)
+    encoding = headers.get("content-encoding", "zstd").strip().lower()
+    if encoding != "zstd":
+        raise Unsupported(f"the content encoding is {encoding}; send zstd", ACCEPTS)
+    length = headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > MAX_BODY_BYTES:
+        raise _too_large()
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    raise _too_large()
+                chunks.append(chunk)
+    except TimeoutError:
+        raise Problem(408, "request-timeout", f"the body did not arrive within {BODY_S:.0f} s") from None
+    if not size:
+        raise Malformed("the body is empty")
+    return b"".join(chunks)
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"a body has at most {MAX_BODY_BYTES} bytes")

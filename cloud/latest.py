@@ -1,0 +1,153 @@
+"""Latest: of each point the value with the greatest measured time. Held in memory, saved by position.
+
+Per point and time base (synchronised, or the boot whose estimate it is) one candidate is kept, so that a clock fix
+that comes later can still change which of them is the latest. Taking in columns costs a comparison with those
+before, which they mostly replace; they are folded when somebody asks, when MAX_PENDING wait, or when the table is
+saved. Folding again what was folded before changes nothing, so a restart loads what was saved and goes over the log
+from there.
+
+Bounds: MAX_BASES time bases a device (the oldest are forgotten first), MAX_PENDING runs waiting a device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from operator import le
+from typing import Final
+
+import msgspec
+
+from cloud.answers import PointLatest
+from cloud.facts import SYNCED, base
+from cloud.readings import clock_word, corrected, plain
+from cloud.times import SECOND_US, text
+from cloud.views import Fix
+from wire import vector
+from wire.columns import Cell, Columns
+from wire.device import Point
+from wire.sample import Value
+
+MAX_BASES: Final = 8
+MAX_PENDING: Final = 16
+BEFORE_THE_LOG: Final = -1  # the position of what a snapshot brought
+
+Candidate = tuple[int, int, Value, str | None]  # time, position, value, quality where not good
+Cells = dict[tuple[str, int], Candidate]  # by point and time base
+
+
+class DeviceLatest:
+    """The candidates of one device."""
+
+    __slots__ = ("_cells", "_pending")
+
+    def __init__(self, saved: bytes | None = None) -> None:
+        self._cells: Cells = {} if saved is None else _load(saved)
+        self._pending: list[tuple[int, Columns]] = []
+
+    def take(self, position: int, columns: Columns) -> None:
+        """Take in columns."""
+        pending = self._pending
+        while pending and _covered(pending[-1][1], columns):
+            pending.pop()
+        pending.append((position, columns))
+        if len(pending) >= MAX_PENDING:
+            self.cells()
+
+    def cells(self) -> Cells:
+        """The candidates, folded."""
+        pending, self._pending = self._pending, []
+        for position, columns in pending:
+            _fold(self._cells, position, columns)
+        if pending:
+            _forget(self._cells)
+        return self._cells
+
+    def saved(self) -> bytes:
+        """What the constructor takes back."""
+        return msgspec.msgpack.encode([[*key, *candidate] for key, candidate in self.cells().items()])
+
+
+def _load(saved: bytes) -> Cells:
+    rows = msgspec.msgpack.decode(saved, type=list[tuple[str, int, int, int, Value, str | None]])
+    return {(point, base_): (time, position, value, quality) for point, base_, time, position, value, quality in rows}
+
+
+def latest_of(
+    sources: Iterable[Cells], fixes: Mapping[int, Fix], points: Sequence[Point], now_us: int
+) -> dict[str, PointLatest]:
+    """The greatest corrected time of each point, over all sources."""
+    best: dict[str, tuple[int, int, int, Candidate]] = {}
+    for cells in sources:
+        for (point, base_), candidate in cells.items():
+            moment = corrected(candidate[0], base_, fixes)
+            known = best.get(point)
+            if known is None or (moment, candidate[1]) > known[:2]:
+                best[point] = (moment, candidate[1], base_, candidate)
+    described = {p.name: p for p in points}
+    answer: dict[str, PointLatest] = {}
+    for point in sorted(best):
+        moment, _, base_, (_, _, value, quality) = best[point]
+        stale_after_s = described[point].stale_after_s if point in described else None
+        age_s = (now_us - moment) / SECOND_US
+        answer[point] = PointLatest(
+            value=plain(value),
+            quality=quality or "good",
+            unit=described[point].unit if point in described else "",
+            time=text(moment),
+            time_us=moment,
+            clock=clock_word(base_, fixes),
+            age_s=round(age_s, 3),
+            stale=None if stale_after_s is None else age_s > stale_after_s,
+        )
+    return answer
+
+
+def _fold(cells: Cells, position: int, columns: Columns) -> None:
+    times = columns.times
+    n = len(times)
+    ordered = n == 1 or (times.step > 0 if isinstance(times, range) else all(map(le, times, islice(times, 1, None))))
+    last = n - 1 if ordered else max(range(n), key=lambda i: (times[i], i))
+    base_ = base(columns.clock)
+    for point, cell in columns.cells.items():
+        at = last if cell.present is None or cell.present[last] else _last_present(cell.present, times, ordered)
+        known = cells.get((point, base_))
+        if known is None or (times[at], position) >= known[:2]:
+            cells[point, base_] = (times[at], position, _value(cell, n, at), _quality(cell, at))
+
+
+def _last_present(present: bytes, times: Sequence[int], ordered: bool) -> int:
+    if ordered:
+        return present.rfind(1)
+    return max((i for i, there in enumerate(present) if there), key=lambda i: (times[i], i))
+
+
+def _value(cell: Cell, n: int, at: int) -> Value:
+    if cell.present is None:
+        return vector.unpack(cell.vector, n)[at]
+    return vector.unpack(cell.vector, cell.present.count(1))[cell.present.count(1, 0, at)]
+
+
+def _quality(cell: Cell, at: int) -> str | None:
+    return next((q for first, count, q in cell.quality if first <= at < first + count), None)
+
+
+def _covered(older: Columns, newer: Columns) -> bool:
+    """Say whether nothing of `older` can be the latest beside `newer`."""
+    if base(older.clock) != base(newer.clock):
+        return False
+    for cell in newer.cells.values():
+        if cell.present is not None:
+            return False
+    return newer.cells.keys() >= older.cells.keys() and max(older.times) <= min(newer.times)
+
+
+def _forget(cells: Cells) -> None:
+    newest: dict[int, int] = {}
+    for (_, base_), (_, position, *_) in cells.items():
+        if base_ != SYNCED:
+            newest[base_] = max(position, newest.get(base_, position))
+    if len(newest) > MAX_BASES:
+        gone = set(sorted(newest, key=newest.__getitem__)[: len(newest) - MAX_BASES])
+        for key in [k for k in cells if k[1] in gone]:
+            del cells[key]

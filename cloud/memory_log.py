@@ -1,0 +1,86 @@
+"""Log in memory: a fake for tests. Unbounded, and gone with the process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from cloud.facts import Facts
+from cloud.findings import Finding, Notice
+from cloud.ledger import findings_of
+from cloud.log import READ_BYTES, Reach, Record, Taken
+from cloud.memory_views import MemoryViews, begun
+from cloud.streams import Place, Stream, fits_nowhere_yet, origin
+from cloud.times import Now
+from wire.batch import Batch, Lane
+
+
+class MemoryLog:
+    """Keeps the records, and tells the views."""
+
+    def __init__(self, views: MemoryViews, now: Now, generation: int = 1) -> None:
+        self._views = views
+        self._now = now
+        self._generation = generation
+        self._records: list[Record] = []
+        self._streams: dict[tuple[str, int, Lane], Stream] = {}
+        self._growth = asyncio.Event()
+
+    @property
+    def generation(self) -> int:
+        """As it was given."""
+        return self._generation
+
+    async def append(self, batch: Batch, facts: Facts, body: bytes) -> Taken:
+        """Compare and append."""
+        key = (batch.node, batch.epoch, batch.lane)
+        stream = self._streams.get(key)
+        if not (fits_nowhere_yet(batch) if stream is None else stream.fits(batch)):
+            return Taken(origin(batch.epoch, batch.lane) if stream is None else stream.place, None)
+        now_us = self._now()
+        position = len(self._records) + 1
+        before = None
+        if stream is None:
+            own = [s for s in self._streams.values() if (s.node, s.lane) == (batch.node, batch.lane)]
+            before = own[-1] if own else None
+            stream = self._streams[key] = begun(batch, position, now_us)
+        stream.advance(batch, facts, now_us)
+        self._records.append(Record(position, now_us, False, body))
+        findings = list(await self._views.apply(position, now_us, batch, facts))
+        await self.note(findings + (findings_of(before, stream) if before is not None else []))
+        return Taken(stream.place, position)
+
+    async def note(self, findings: Sequence[Finding]) -> None:
+        """Keep findings."""
+        for finding in findings:
+            position = len(self._records) + 1
+            notice = Notice(id=f"{finding.node}/cloud/{self._generation}/{position}", finding=finding)
+            self._records.append(Record(position, finding.time_us, True, msgspec.json.encode(notice)))
+        growth, self._growth = self._growth, asyncio.Event()
+        growth.set()
+
+    async def place(self, node: str, epoch: int, lane: Lane) -> Place:
+        """Where it stands."""
+        stream = self._streams.get((node, epoch, lane))
+        return origin(epoch, lane) if stream is None else stream.place
+
+    async def read(self, after: int, limit: int, limit_bytes: int = READ_BYTES) -> Sequence[Record]:
+        """The records after a position."""
+        records: list[Record] = []
+        for record in self._records[after : after + limit]:
+            limit_bytes -= len(record.body)
+            if records and limit_bytes < 0:
+                break
+            records.append(record)
+        return records
+
+    def reach(self) -> Reach:
+        """All of them."""
+        return Reach(0, len(self._records))
+
+    async def grown(self, beyond: int) -> None:
+        """Wait."""
+        while len(self._records) <= beyond:
+            await self._growth.wait()

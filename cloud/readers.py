@@ -1,0 +1,56 @@
+"""Readers: a few threads, each with a read-only connection of its own, so that a query never waits for a commit.
+
+Bounds: THREADS queries at a time; the others wait their turn. A query sees one state of the store throughout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+from cloud import database
+
+THREADS: Final = 4
+
+T = TypeVar("T")
+
+
+class Readers:
+    """Owns its threads and connections from start to close."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._local = threading.local()
+        self._open: list[sqlite3.Connection] = []
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="lamplighter-reader")
+
+    async def ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """The query's answer.
+
+        Raises:
+            Unavailable: SQLite gave none.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._ask, query)
+
+    async def close(self) -> None:
+        """Finish what runs."""
+        await asyncio.to_thread(self._pool.shutdown)
+        for connection in self._open:
+            database.close(connection)
+
+    def _ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        with database.sqlite_errors():
+            connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+            if connection is None:
+                connection = self._local.connection = database.connect_reader(self._directory)
+                self._open.append(connection)
+            connection.execute("BEGIN")
+            try:
+                return query(connection)
+            finally:
+                connection.execute("COMMIT")

@@ -1,0 +1,70 @@
+"""Silence: when each node was last heard, and which have been silent for three of their Health intervals.
+
+Heard means a batch or a snapshot that was taken. Held in memory, bounded by the nodes
+that have tokens; at start it is loaded from the streams. A silence is told once, and so is its end: what has been
+told is kept in the store, so that a restart neither repeats nor forgets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from cloud.facts import Facts
+from cloud.findings import Finding
+from cloud.times import SECOND_US, text
+from cloud.views import DEFAULT_INTERVAL_S, SILENT_INTERVALS
+from wire.entries import Health
+
+
+class Hearing(msgspec.Struct):
+    """One node: when it was heard, its Health interval, and whether its silence has been told."""
+
+    heard_us: int
+    interval_s: float = DEFAULT_INTERVAL_S
+    told: bool = False
+
+    def silent_at(self, now_us: int, since_us: int = 0) -> bool:
+        """Say whether it is silent, counting from no earlier than `since_us`."""
+        return now_us - max(self.heard_us, since_us) > SILENT_INTERVALS * self.interval_s * SECOND_US
+
+
+class Heard:
+    """All nodes. On the event loop."""
+
+    def __init__(self, nodes: Mapping[str, Hearing] | None = None) -> None:
+        self._nodes = dict(nodes or {})
+
+    def hear(self, node: str, now_us: int, facts: Facts | None = None) -> None:
+        """The node was heard; its batch may say a new interval."""
+        hearing = self._nodes.get(node)
+        if hearing is None:
+            hearing = self._nodes[node] = Hearing(now_us)
+        hearing.heard_us = max(hearing.heard_us, now_us)
+        for item in facts.others if facts is not None else ():
+            if isinstance(item.entry, Health):
+                hearing.interval_s = item.entry.interval_s
+
+    def of(self, node: str) -> Hearing | None:
+        """When a node was heard, if ever."""
+        return self._nodes.get(node)
+
+    def changes(self, now_us: int, since_us: int) -> list[Finding]:
+        """What is to be told now. Nobody is called silent for the time before `since_us`, when we were not here."""
+        found: list[Finding] = []
+        for node, hearing in self._nodes.items():
+            silent = hearing.silent_at(now_us, since_us)
+            if silent is not hearing.told and (silent or not hearing.silent_at(now_us)):
+                hearing.told = silent
+                detail = {"last_heard": text(hearing.heard_us), "interval_s": hearing.interval_s}
+                kind = "silent" if silent else "heard_again"
+                found.append(Finding(node=node, kind=kind, time_us=now_us, detail=detail))
+        return found
+
+    def untell(self, findings: Iterable[Finding]) -> None:
+        """They could not be kept: tell them again later."""
+        for finding in findings:
+            hearing = self._nodes.get(finding.node)
+            if hearing is not None:
+                hearing.told = finding.kind != "silent"

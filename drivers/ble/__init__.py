@@ -1,0 +1,48 @@
+"""Bluetooth LE: what a profile must say, and the registry entry. The library comes when a line is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from drivers.ble.words import Access, Address, Line, Whole, polled
+from drivers.contract import Attachment, Driver, Now, ProtocolKind, Receipts
+from drivers.profile import Profile
+
+
+def _open(name: str, line: Any, attachments: Sequence[Attachment], now: Now, receipts: Receipts) -> Driver:
+    from drivers.ble.radio import BleDriver
+
+    return BleDriver(name, line, attachments, now, receipts)
+
+
+def _check(profile: Profile) -> list[tuple[str, str]]:
+    whole: Whole = profile.whole
+    wrong: list[tuple[str, str]] = []
+    on_connection = polled(profile)
+    adverts = profile.points.keys() - on_connection
+    if adverts and whole.manufacturer is None and whole.service is None:
+        wrong.append(("ble", "write manufacturer or service, by which its adverts are known"))
+    if whole.packet_id and whole.packet_id not in adverts:
+        wrong.append(("ble.packet_id", f'"{whole.packet_id}" is no point of its adverts'))
+    for name in profile.points:
+        access: Access = profile.access[name]
+        by_object = whole.decoder == "bthome-v2" and name in adverts
+        if by_object != (access.object is not None):
+            wrong.append((f"point.{name}.at", f"the decoder {whole.decoder} wants {'object' if by_object else 'byte'}"))
+        if profile.points[name].writable and (access.characteristic is None or access.byte or access.field):
+            wrong.append((f"point.{name}", "writable, but not a whole characteristic from byte 0"))
+    return wrong
+
+
+PROTOCOL = ProtocolKind(
+    name="ble",
+    Line=Line,
+    Address=Address,
+    Access=Access,
+    Whole=Whole,
+    open=_open,
+    polled=polled,
+    check=_check,
+    fits=lambda _profile, _address: (),
+)

@@ -1,0 +1,175 @@
+"""Profile files: one TOML file a model of device, named after it.
+
+A profile is written once, by someone with the data sheet; `docs/profiles.md` tells every key. `load_profiles` reads
+whole folders and tells everything that is wrong in all of them at once. A file in a later folder replaces one of the
+same name in an earlier one, so that a site can correct what was shipped. At most MAX_POINTS points a profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, cast
+
+import msgspec
+from msgspec import Meta
+
+from drivers import registry, tables
+from drivers.profile import Profile
+from drivers.tables import Problem
+from wire.device import Point, PointType
+
+MAX_POINTS: Final = 256
+Positive = Annotated[float, Meta(gt=0)]
+SHIPPED: Final = Path(__file__).parent / "profiles"
+
+
+class Label(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What a point is called on a screen."""
+
+    en: Annotated[str, Meta(description="in English")] = ""
+    fr: Annotated[str, Meta(description="in French")] = ""
+
+
+class PointTable(msgspec.Struct, kw_only=True, frozen=True):
+    """The keys of `[point.NAME]`."""
+
+    type: Annotated[PointType, Meta(description="what its values are")]
+    at: Annotated[dict[str, Any], Meta(description="how the protocol reaches it; the keys depend on the driver")]
+    unit: Annotated[str, Meta(description="UCUM code, such as V, kW.h, Cel or %; left out where there is none")] = ""
+    range: Annotated[
+        tuple[float, float] | None,
+        Meta(description="least and greatest value that can be; beyond it a reading is uncertain, a write refused"),
+    ] = None
+    resolution: Annotated[
+        Positive | None, Meta(description="smallest step that means something; floats are kept to a multiple of it")
+    ] = None
+    choices: Annotated[
+        tuple[str, ...],
+        Meta(description="the texts that it can be; taken from the choices in `at` where those are given"),
+    ] = ()
+    writable: Annotated[bool, Meta(description="whether it may be set")] = False
+    live: Annotated[bool, Meta(description="whether a change should reach the city within 2 s")] = False
+    stale_after_s: Annotated[
+        Positive | None, Meta(description="age from which the last value says nothing about now")
+    ] = None
+    label: Annotated[Label | None, Meta(description="what it is called on a screen")] = None
+    talq: Annotated[str, Meta(description="TALQ function and attribute, where the standard has one")] = ""
+    smart_data_model: Annotated[str, Meta(description="Smart Data Models type and property, where there is one")] = ""
+
+    def __post_init__(self) -> None:
+        if self.range is not None and self.range[0] > self.range[1]:
+            raise ValueError("range: write the smaller number first")
+        if self.resolution is not None and self.type != "float":
+            raise ValueError("resolution: only a point of type float has one; leave it out")
+        if self.range is not None and self.type not in ("float", "int"):
+            raise ValueError(f"range: a point of type {self.type} has none; leave it out")
+        if self.choices and self.type != "text":
+            raise ValueError('choices: only a point of type text has them; write type = "text"')
+
+
+class ProfileTable(msgspec.Struct, kw_only=True, frozen=True):
+    """The keys of a profile file, apart from the table named like its driver."""
+
+    kind: Annotated[str, Meta(min_length=1, description="what sort of device: streetlight, bin, sensor, meter …")]
+    driver: Annotated[str, Meta(min_length=1, description="the protocol that reaches it")]
+    model: Annotated[str, Meta(min_length=1, description="maker and model, as printed on the device")]
+    source: Annotated[
+        tuple[str, ...], Meta(min_length=1, description="the documents this was written from, best with page or table")
+    ]
+    point: Annotated[dict[str, PointTable], Meta(description="its points, each a table [point.NAME]")]
+    time_resolution_s: Annotated[
+        Annotated[float, Meta(ge=0.001, le=3600)] | None,
+        Meta(description="what times are cut to; left out: the node decides"),
+    ] = None
+
+
+def load_profiles(
+    folders: Iterable[Path], problems: list[Problem], names: Iterable[str] | None = None
+) -> dict[str, Profile]:
+    """All profiles of these folders, by name, or only those in `names`; what is wrong is added to `problems`."""
+    files: dict[str, Path] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            problems.append(Problem(str(folder), "", "no such folder; write the path of one with profile files"))
+            continue
+        files |= {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    wanted = files.keys() if names is None else [n for n in dict.fromkeys(names) if n in files]
+    profiles: dict[str, Profile] = {}
+    for name in wanted:
+        table = tables.read(files[name], problems)
+        profile = None if table is None else parse_profile(name, table, str(files[name]), problems)
+        if profile is not None:
+            profiles[name] = profile
+    return profiles
+
+
+def parse_profile(name: str, table: Mapping[str, Any], file: str, problems: list[Problem]) -> Profile | None:
+    """One profile from the tables of its file, or None when anything was wrong."""
+    before = len(problems)
+    driver = table.get("driver")
+    kind = registry.find(driver) if isinstance(driver, str) else None
+    own = {k: v for k, v in table.items() if k != driver}
+    head = tables.parse(ProfileTable, own, file=file, key="", problems=problems)
+    if kind is None:
+        if isinstance(driver, str):
+            text = f'no driver is called "{driver}"{tables.suggest(driver, registry.names())}'
+            problems.append(Problem(file, "driver", text))
+        return None
+    whole = tables.parse(kind.Whole, table.get(kind.name, {}), file=file, key=kind.name, problems=problems)
+    access: dict[str, Any] = {}
+    for point, keys in _table(table.get("point")).items():
+        at = _table(keys).get("at")
+        if isinstance(at, Mapping):
+            key = f"point.{point}.at"
+            access[point] = tables.parse(kind.Access, cast("object", at), file=file, key=key, problems=problems)
+    if head is None or whole is None or len(problems) > before:
+        return None
+    if not 0 < len(head.point) <= MAX_POINTS:
+        problems.append(Problem(file, "point", f"has {len(head.point)} points; a profile has 1 to {MAX_POINTS}"))
+        return None
+    points = {n: _point(n, t, _choices(access[n])) for n, t in head.point.items()}
+    resolution = head.time_resolution_s
+    profile = Profile(
+        name=name,
+        kind=head.kind,
+        driver=head.driver,
+        points=points,
+        access=access,
+        whole=whole,
+        time_resolution_us=None if resolution is None else round(resolution * 1_000_000),
+    )
+    problems += [Problem(file, key, text) for key, text in (*_names(profile), *kind.check(profile))]
+    return profile if len(problems) == before else None
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+
+
+def _choices(access: Any) -> tuple[str, ...]:
+    return tuple(str(v) for v in _table(getattr(access, "choices", None)).values())
+
+
+def _point(name: str, table: PointTable, choices: Sequence[str]) -> Point:
+    low, high = table.range or (None, None)
+    return Point(
+        name=name,
+        type=table.type,
+        unit=table.unit,
+        low=low,
+        high=high,
+        resolution=table.resolution,
+        choices=table.choices or (tuple(dict.fromkeys(choices)) if table.type == "text" else ()),
+        writable=table.writable,
+        live=table.live,
+        stale_after_s=table.stale_after_s,
+        label={} if table.label is None else {k: v for k, v in msgspec.to_builtins(table.label).items() if v},
+        talq=table.talq,
+        smart_data_model=table.smart_data_model,
+    )
+
+
+def _names(profile: Profile) -> list[tuple[str, str]]:
+    wrong = [n for n in profile.points if not (n.isascii() and n.replace("_", "a").isalnum() and n == n.lower())]
+    return [(f"point.{n}", "a point's name has only a-z, 0-9 and _; write it so") for n in wrong]

@@ -1,0 +1,314 @@
+"""One suite for every views: random weather, and the same answers from all of them, however they came about.
+
+MemoryViews goes over all batches for every question; it is the oracle for the real ones, which index, fold,
+compact, save, and are dropped and built again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from cloud.compact import Compaction
+from cloud.crash import never
+from cloud.log import Log
+from cloud.memory_log import MemoryLog
+from cloud.memory_views import MemoryViews
+from cloud.store import opened as opened_store
+from cloud.store import rebuild
+from cloud.times import TIME_BOUND_US
+from cloud.views import ReadingsAsked, Views
+from support.cloud_batches import SECOND, START_US, Sender, Ticking, Weather, columns, opened, roster, send
+from wire.batch import Lane, Snapshot
+from wire.columns import Columns
+from wire.entries import Alarm, ClockFix, Gap, Health
+from wire.sample import Clock, Sample
+
+
+class Both:
+    """A log and its views."""
+
+    def __init__(self, log: Log, views: Views) -> None:
+        self.log, self.views = log, views
+
+
+@pytest.fixture
+def now() -> Ticking:
+    return Ticking()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def cloud(request: pytest.FixtureRequest, tmp_path: Path, now: Ticking) -> AsyncIterator[Both]:
+    if request.param == "memory":
+        views = MemoryViews(now)
+        yield Both(MemoryLog(views, now), views)
+    else:
+        async with opened_store(tmp_path, now) as store:
+            yield Both(store.log, store.views)
+
+
+async def readings(views: Views, device: str, limit: int = 5_000, **asked: Any) -> list[Any]:
+    question = {"from_us": -TIME_BOUND_US, "to_us": TIME_BOUND_US, "limit": limit, **asked}
+    rows: list[Any] = []
+    cursor: str | None = None
+    while True:
+        page = await views.readings(ReadingsAsked(device=device, cursor=cursor, **question))
+        if page is None:
+            return ["nothing"]
+        assert len(page.rows) <= limit
+        rows += page.rows
+        cursor = page.next
+        if cursor is None:
+            return rows
+
+
+async def everything(views: Views, seed: int = 0) -> dict[str, Any]:
+    """What views answer to all there is to ask."""
+    rng = random.Random(seed)
+    answers: dict[str, Any] = {}
+    for node in (await views.nodes("", 1_000)).nodes:
+        answers[node.node] = node
+        answers[f"{node.node} detail"] = await views.node(node.node)
+        answers[f"{node.node} kinds"] = await views.kinds(node.node)
+        answers[f"{node.node} fixes"] = await views.fixes(node.node)
+    for kind in (None, "bin"):
+        for node in (None, "cab-1", "cab-2"):
+            answers[f"devices {kind} {node}"] = (await views.devices("", 1_000, kind, node)).devices
+    for device in ("a", "b", "d", "x/1", "nobody"):
+        for node in (None, "cab-2"):
+            answers[f"{device} {node}"] = await views.device(device, node)
+            answers[f"{device} {node} rows"] = await readings(views, device, node=node)
+            points = rng.choice([("n",), ("t",), ("n", "t"), ("other",)])
+            from_us = START_US - rng.randint(0, 100_000) * SECOND
+            some = {"node": node, "points": points, "from_us": from_us, "to_us": from_us + 90_000 * SECOND}
+            answers[f"{device} {node} some"] = await readings(views, device, limit=rng.choice([1, 7, 100]), **some)
+    return answers
+
+
+def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    for question, answer in expected.items():
+        assert msgspec.to_builtins(found[question]) == msgspec.to_builtins(answer), question
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_the_store_answers_as_memory_does(tmp_path: Path, seed: int) -> None:
+    now = Ticking()
+    weather = Weather(seed, now)
+    oracle = MemoryViews(now)
+    memory = MemoryLog(oracle, now)
+    compacted = 0
+
+    def count(batches: int) -> None:
+        nonlocal compacted
+        compacted += batches
+
+    for life in range(3):
+        async with opened_store(tmp_path, now) as store:
+            for _ in range(45):
+                now.tick(weather.rng.choice([1, 60, 3_600]))
+                if weather.rng.random() < 0.05:
+                    snapshot = weather.snapshot()
+                    await oracle.fresh(snapshot)
+                    await store.views.fresh(snapshot)
+                batch = opened(weather.batch())
+                one, two = await memory.append(*batch), await store.log.append(*batch)
+                assert one == two
+            assert_same(await everything(store.views, life), await everything(oracle, life))
+            if life:
+                compaction = Compaction(store, 6 * 3_600 * SECOND, now, never, count)
+                while await compaction.step():
+                    pass
+                assert_same(await everything(store.views, life), await everything(oracle, life))
+        await rebuild(tmp_path, lambda _done, _of: None)
+    async with opened_store(tmp_path, now) as store:
+        # Silence alone is not known to a process that was not there: the heard times of snapshots are gone.
+        assert_same(_without_hearing(await everything(store.views)), _without_hearing(await everything(oracle)))
+    assert compacted > 20
+
+
+def _without_hearing(answers: dict[str, Any]) -> dict[str, Any]:
+    return {
+        q: msgspec.structs.replace(a, last_heard=None, silent_since=None) if hasattr(a, "last_heard") else a
+        for q, a in answers.items()
+    }
+
+
+async def test_applying_again_changes_nothing(cloud: Both, now: Ticking) -> None:
+    weather = Weather(11, now)
+    taken: list[Any] = []
+    for _ in range(40):
+        now.tick(60)
+        batch, facts, body = opened(weather.batch())
+        place = await cloud.log.append(batch, facts, body)
+        taken.append((place.position, now(), batch, facts))
+    before = await everything(cloud.views)
+    for position, received_us, batch, facts in random.Random(1).sample(taken, len(taken)):
+        await cloud.views.apply(position, received_us, batch, facts)
+    assert_same(await everything(cloud.views), before)
+
+
+async def test_latest_is_the_greatest_time_and_not_the_last_arrival(cloud: Both, now: Ticking) -> None:
+    sender = Sender()
+    await send(cloud.log, sender.batch(columns(at_us=START_US, n=1, t="new")))
+    await send(cloud.log, sender.batch(columns(at_us=START_US - 60 * SECOND, n=1, t="old", u="only here")))
+    now.tick(90)
+    detail = await cloud.views.device("lamp-001", None)
+    assert detail is not None
+    assert {p: v.value for p, v in detail.latest.items()} == {"n": 0, "t": "new", "u": "only here"}
+    assert detail.latest["t"].age_s == 90
+    assert detail.latest["u"].age_s == 150
+    assert detail.latest["t"].stale is None
+
+
+async def test_stale_is_what_the_profile_says(cloud: Both, now: Ticking) -> None:
+    sender = Sender()
+    await send(cloud.log, sender.batch(roster("lamp-001", stale_after_s=60), lane=Lane.URGENT))
+    await send(cloud.log, sender.batch(columns(n=1)))
+    for seconds, stale in ((59, False), (2, True)):
+        now.tick(seconds)
+        detail = await cloud.views.device("lamp-001", None)
+        assert detail is not None
+        assert (detail.latest["n"].stale, detail.latest["n"].unit) == (stale, "W")
+
+
+async def test_a_clock_fix_corrects_and_reorders_what_was_estimated(cloud: Both) -> None:
+    sender = Sender()
+    estimated = Clock(9, synced=False)
+    await send(cloud.log, sender.batch(columns(at_us=START_US - 3_600 * SECOND, n=1, clock=estimated, t="late")))
+    await send(cloud.log, sender.batch(columns(at_us=START_US, n=1, t="synced")))
+    detail = await cloud.views.device("lamp-001", None)
+    assert detail is not None
+    assert detail.latest["t"].value == "synced"
+    rows = await readings(cloud.views, "lamp-001")
+    assert [r.clock for r in rows] == ["estimated", "synced"]
+    fix = ClockFix(boot=9, offset_us=7_200 * SECOND, error_us=1)
+    await send(cloud.log, sender.batch(fix, lane=Lane.URGENT))
+    detail = await cloud.views.device("lamp-001", None)
+    assert detail is not None
+    assert (detail.latest["t"].value, detail.latest["t"].clock) == ("late", "corrected")
+    rows = await readings(cloud.views, "lamp-001", from_us=START_US)
+    assert [(r.clock, r.time_us - START_US) for r in rows] == [("synced", 0), ("corrected", 3_600 * SECOND)]
+    assert await readings(cloud.views, "lamp-001", to_us=START_US) == []
+
+
+async def test_a_snapshot_touches_only_latest(cloud: Both, now: Ticking) -> None:
+    sender = Sender()
+    await send(cloud.log, sender.batch(columns(n=1, t="logged")))
+    fresh = columns(at_us=START_US + 60 * SECOND, n=1, t="fresh")
+    await cloud.views.fresh(Snapshot(node="cab-1", columns=[fresh]))
+    detail = await cloud.views.device("lamp-001", None)
+    assert detail is not None
+    assert detail.latest["t"].value == "fresh"
+    assert len(await readings(cloud.views, "lamp-001")) == 1
+    await send(cloud.log, sender.batch(columns(at_us=START_US + 61 * SECOND, n=1, t="caught up")))
+    detail = await cloud.views.device("lamp-001", None)
+    assert detail is not None
+    assert detail.latest["t"].value == "caught up"
+
+
+async def test_a_device_moves_to_the_node_whose_roster_names_it(cloud: Both) -> None:
+    one, two = Sender("cab-1"), Sender("cab-2")
+    await send(cloud.log, one.batch(roster("lamp-001", "lamp-002"), lane=Lane.URGENT))
+    await send(cloud.log, two.batch(roster("lamp-001"), lane=Lane.URGENT))
+    seen = (await cloud.views.devices("", 10, None, None)).devices
+    assert [(d.id, d.node, d.conflict) for d in seen] == [
+        ("lamp-001", "cab-1", ("cab-1", "cab-2")),
+        ("lamp-002", "cab-1", ()),
+    ]
+    for node in (await cloud.views.nodes("", 10)).nodes:
+        assert [c.device for c in node.ledger.conflicts] == ["lamp-001"]
+    await send(cloud.log, one.batch(roster("lamp-002"), lane=Lane.URGENT))
+    seen = (await cloud.views.devices("", 10, None, None)).devices
+    assert [(d.id, d.node, d.conflict) for d in seen] == [("lamp-001", "cab-2", ()), ("lamp-002", "cab-1", ())]
+
+
+async def test_both_claims_are_kept_under_their_nodes(cloud: Both) -> None:
+    await send(cloud.log, Sender("cab-1").batch(columns(n=2, t="mine")))
+    await send(cloud.log, Sender("cab-2").batch(columns(n=3, t="also mine")))
+    for node, n in (("cab-1", 2), ("cab-2", 3), (None, 2)):
+        rows = await readings(cloud.views, "lamp-001", node=node)
+        assert len(rows) == n
+        assert all(r.id.startswith(f"{node or 'cab-1'}/") for r in rows)
+
+
+async def test_the_ledger_says_what_is_missing_and_pending(cloud: Both, now: Ticking) -> None:
+    old = Sender(epoch=1)
+    await send(cloud.log, old.batch(columns(n=3), Gap(reason="disk full", lost=17, seqs=5), ahead=4))
+    now.tick(60)
+    await send(cloud.log, Sender(epoch=2).batch(columns(n=2, at_us=START_US + SECOND), ahead=6))
+    (node,) = (await cloud.views.nodes("", 10)).nodes
+    ledger = node.ledger
+    assert [(p.epoch, p.state, p.pending) for p in ledger.lanes] == [(1, "unfinished", 4), (2, "current", 6)]
+    assert (ledger.pending, ledger.samples, ledger.readings) == (6, 5, 5)
+    assert (ledger.missing.samples, ledger.missing.gaps, ledger.missing.unfinished_seqs) == (17, 1, 4)
+    assert ledger.missing.certainty == "at_least"
+    (gap,) = ledger.gaps
+    assert (gap.first_seq, gap.last_seq, gap.reason) == (4, 8, "disk full")
+    (unfinished,) = ledger.unfinished
+    assert (unfinished.epoch, unfinished.from_seq, unfinished.to_seq_at_least) == (1, 9, 12)
+    (fork,) = ledger.forks
+    assert (fork.epoch, fork.into_epoch) == (1, 2)
+
+
+async def test_a_node_is_silent_after_three_intervals(cloud: Both, now: Ticking) -> None:
+    await send(cloud.log, Sender().batch(Health(time_us=now(), verdict="ok", interval_s=20), lane=Lane.URGENT))
+    for seconds, silent in ((60, False), (1, True)):
+        now.tick(seconds)
+        (node,) = (await cloud.views.nodes("", 10)).nodes
+        assert (node.silent_since is not None) is silent
+
+
+async def test_alarms_stand_until_they_are_cleared(cloud: Both, now: Ticking) -> None:
+    sender = Sender()
+    for state, shown in (("raised", 1), ("acknowledged", 1), ("cleared", 0)):
+        alarm = Alarm(id="a", device="lamp-001", rule="r", severity="high", state=state, raised_us=now(), time_us=now())
+        await send(cloud.log, sender.batch(alarm, lane=Lane.URGENT))
+        detail = await cloud.views.node("cab-1")
+        assert detail is not None
+        assert len(detail.alarms) == shown
+
+
+async def test_pages_join_to_the_whole(cloud: Both) -> None:
+    sender = Sender()
+    for i in range(6):  # overlapping, out of order, two samples at the same time
+        await send(cloud.log, sender.batch(columns(at_us=START_US + (i % 3) * 5 * SECOND, n=10)))
+    whole = await readings(cloud.views, "lamp-001")
+    assert len({r.id for r in whole}) == 60
+    assert [r.time_us for r in whole] == sorted(r.time_us for r in whole)
+    for limit in (1, 7, 59, 60):
+        assert await readings(cloud.views, "lamp-001", limit=limit) == whole
+    with pytest.raises(ValueError, match="cursor"):
+        await cloud.views.readings(ReadingsAsked(device="lamp-001", cursor="12", from_us=0, to_us=1, limit=1))
+
+
+async def test_devices_and_nodes_come_in_pages(cloud: Both) -> None:
+    for i in range(7):
+        await send(cloud.log, Sender(f"cab-{i}").batch(roster(f"lamp-{i}"), lane=Lane.URGENT))
+    names: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        page = await cloud.views.nodes(after, 3)
+        names += [n.node for n in page.nodes]
+        after = page.next
+    assert names == [f"cab-{i}" for i in range(7)]
+    page = await cloud.views.devices("lamp-2", 2, "streetlight", None)
+    assert ([d.id for d in page.devices], page.next) == (["lamp-3", "lamp-4"], "lamp-4")
+    assert (await cloud.views.devices("", 9, "bin", None)).devices == ()
+
+
+async def test_what_json_cannot_say_is_said_in_words(cloud: Both) -> None:
+    sample = Sample("lamp-001", START_US, Clock(1, synced=True), {"x": float("nan"), "y": float("-inf"), "z": None})
+    await send(cloud.log, Sender().batch(Columns.of([sample])))
+    (row,) = await readings(cloud.views, "lamp-001")
+    assert row.values == {"x": "NaN", "y": "-Infinity", "z": None}
+
+
+async def test_what_was_never_heard_is_nobody(cloud: Both) -> None:
+    assert await cloud.views.node("cab-9") is None
+    assert await cloud.views.device("lamp-9", None) is None
+    assert await readings(cloud.views, "lamp-9") == ["nothing"]

@@ -1,0 +1,231 @@
+"""The API as it describes itself: every route is in the description, every answer is as described, every error is a
+problem; and the verbs of the command line beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import sqlite3
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from cloud import cli, openapi
+from cloud.app import application
+from cloud.metrics import Metrics
+from cloud.store import opened
+from cloud.tokens import tokens_of
+from support.cloud_batches import SECOND, Sender, Ticking, Weather, columns, roster
+from support.cloud_process import Process
+from wire.batch import Lane
+from wire.entries import Alarm, Gap, Health
+
+NOW_US = time.time_ns() // 1000
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[Process]:
+    process = Process(tmp_path)
+    yield process
+    process.close()
+
+
+def fill(cloud: Process) -> None:
+    sender = Sender()
+    alarm = Alarm(
+        id="a", device="lamp-001", rule="r", severity="high", state="raised", raised_us=NOW_US, time_us=NOW_US
+    )
+    health = Health(time_us=NOW_US, verdict="ok")
+    gap = Gap(reason="full", lost=3, seqs=3, from_us=NOW_US, to_us=NOW_US)
+    cloud.push(sender.batch(roster("lamp-001", "a/b"), alarm, health, gap, lane=Lane.URGENT))
+    cloud.push(sender.batch(columns(n=9, at_us=NOW_US, t=None), columns("a/b", n=1, at_us=NOW_US), ahead=4))
+    cloud.push(Sender(epoch=8).batch(columns(n=1, at_us=NOW_US + SECOND)))
+    cloud.push(Sender("cab-2").batch(columns(n=1, at_us=NOW_US)))
+
+
+def test_every_answer_is_as_described(cloud: Process) -> None:
+    cloud.start()
+    fill(cloud)
+    described = cloud.get("/openapi.json")
+    OpenAPIV31SpecValidator(described).validate()
+
+    def check(path: str, status: int, template: str, **query: Any) -> Any:
+        answer = cloud.client.get(cloud.url + path, params=query, headers=cloud.bearer())
+        assert answer.status_code == status, answer.text
+        content = described["paths"][template]["get"]["responses"][str(status)]["content"]
+        media = answer.headers["content-type"].partition(";")[0]
+        schema = {**content[media]["schema"], "components": described["components"]}
+        Draft202012Validator(schema).validate(answer.json())
+        return answer.json()
+
+    check("/healthz", 200, "/healthz")
+    check("/readyz", 200, "/readyz")
+    check("/openapi.json", 200, "/openapi.json")
+    page = check("/v1/nodes", 200, "/v1/nodes", limit=1)
+    assert page["next"] == "cab-1"
+    ledger = page["nodes"][0]["ledger"]
+    assert ledger["unfinished"]
+    assert ledger["forks"]
+    assert ledger["conflicts"] == [{"device": "lamp-001", "nodes": ["cab-1", "cab-2"]}]
+    check("/v1/nodes/cab-1", 200, "/v1/nodes/{node}")
+    check("/v1/nodes/cab-9", 404, "/v1/nodes/{node}")
+    check("/v1/nodes", 400, "/v1/nodes", limit=0)
+    check("/v1/devices", 200, "/v1/devices", kind="streetlight", node="cab-1")
+    check("/v1/devices", 400, "/v1/devices", limit="many")
+    assert check("/v1/devices/a/b", 200, "/v1/devices/{device}")["device"]["id"] == "a/b"
+    assert check("/v1/devices/a%2Fb", 200, "/v1/devices/{device}")["device"]["id"] == "a/b"
+    check("/v1/devices/nobody", 404, "/v1/devices/{device}")
+    readings = "/v1/devices/{device}/readings"
+    page = check("/v1/devices/lamp-001/readings", 200, readings, limit=4, point=["n", "t"])
+    assert (len(page["rows"]), page["rows"][0]["values"]) == (4, {"n": 0, "t": None})
+    assert check("/v1/devices/a%2Fb/readings", 200, readings)["rows"][0]["values"] == {"n": 0}
+    check("/v1/devices/lamp-001/readings", 400, readings, **{"from": "yesterday"})
+    check("/v1/devices/lamp-001/readings", 400, readings, to="2026-01-01T00:00:00")
+    check("/v1/devices/lamp-001/readings", 400, readings, cursor="x")
+    check("/v1/devices/lamp-001/readings", 400, readings, limit=5_001)
+    moment = page["rows"][2]["time"]
+    rows = check("/v1/devices/lamp-001/readings", 200, readings, **{"from": moment, "to": NOW_US + 3 * SECOND})["rows"]
+    assert {r["time_us"] for r in rows} == {NOW_US + 1 * SECOND, NOW_US + 2 * SECOND}
+
+
+async def test_every_route_is_described_and_every_described_one_is_served(tmp_path: Path) -> None:
+    now = Ticking()
+    async with opened(tmp_path, now) as store:
+        with tokens_of(tmp_path) as tokens:
+            app = application(store, tokens, Metrics(), now)
+            served = {(r.template, r.method.lower()) for r in app.routes}
+            described = json.loads(openapi.document(app.routes))
+    assert served == {(path, method) for path, item in described["paths"].items() for method in item}
+    assert len(served) == 13
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nowhere", 404),
+        ("GET", "/v1/nodes/", 404),
+        ("DELETE", "/v1/nodes", 405),
+        ("POST", "/v1/feed", 405),
+        ("GET", "/v1/nodes/cab-1/batches", 405),
+        ("GET", "/v1/nodes/a/b/c/place", 404),
+    ],
+)
+def test_every_error_is_a_problem(served: Process, method: str, path: str, status: int) -> None:
+    answer = served.client.request(method, served.url + path, headers=served.bearer())
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert answer.json()["status"] == status
+    assert answer.json()["title"]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    process = Process(tmp_path_factory.mktemp("cloud")).start()
+    yield process
+    process.close()
+
+
+def test_views_dropped_and_built_again_answer_the_same(cloud: Process) -> None:
+    now = Ticking(NOW_US)
+    weather = Weather(5, now)
+    cloud.start()
+    for _ in range(50):
+        now.tick(60)
+        assert cloud.push(weather.batch())[0] == 200
+
+    def answers() -> dict[str, Any]:
+        pages = ["/v1/nodes", "/v1/nodes/cab-1", "/v1/nodes/cab-2", "/v1/devices"]
+        found: dict[str, Any] = {p: cloud.get(p) for p in pages}
+        for device in ("a", "b", "c", "d", "x/1"):
+            found[device] = cloud.readings(device)
+            found[f"{device} latest"] = cloud.get(f"/v1/devices/{device}")
+            for point in found[f"{device} latest"]["latest"].values():
+                del point["age_s"]
+        return found
+
+    before = answers()
+    cloud.stop()
+    cloud.verb("rebuild", "--data", str(cloud.data))
+    cloud.start()
+    assert answers() == before
+    cloud.stop()
+    cloud.start("--feed-days", "0")
+    assert answers() == before
+
+
+def test_one_process_a_store(cloud: Process) -> None:
+    cloud.start()
+    for verb in (["run", "--port", "0"], ["rebuild"]):
+        assert "in use" in cloud.verb(verb[0], "--data", str(cloud.data), *verb[1:], ok=False)
+    assert "in use" in cloud.verb("restore", "--data", str(cloud.data), str(cloud.data), ok=False)
+
+
+def test_plain_http_is_for_loopback_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "--data", str(tmp_path), "--host", "0.0.0.0"]) == 2
+    assert "--insecure-http" in capsys.readouterr().err
+    assert cli.main(["run", "--data", str(tmp_path), "--tls-cert", "x"]) == 2
+
+
+def test_https(cloud: Process, need: Any) -> None:
+    key, cert = cloud.directory / "key.pem", cloud.directory / "cert.pem"
+    request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", cert]
+    subprocess.run([need("openssl"), *request, *names], check=True, capture_output=True)
+    cloud.start("--host", "127.0.0.1", "--tls-cert", str(cert), "--tls-key", str(key))
+    assert cloud.url.startswith("https://127.0.0.1:")
+    url = cloud.url.replace("127.0.0.1", "localhost")
+    with httpx.Client(verify=ssl.create_default_context(cafile=str(cert))) as client:
+        assert client.get(f"{url}/healthz").json() == {"status": "ok"}
+
+
+def test_systemd_is_told_when_it_is_ready_and_that_it_lives(cloud: Process) -> None:
+    path = cloud.directory / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(str(path))
+        channel.settimeout(10)
+        cloud.start(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="200000")
+        told = {channel.recv(100).decode() for _ in range(6)}
+        assert told >= {"READY=1", "WATCHDOG=1"}
+        cloud.stop()
+        channel.setblocking(False)
+        rest: list[str] = []
+        while True:
+            try:
+                rest.append(channel.recv(100).decode())
+            except BlockingIOError:
+                break
+        assert "STOPPING=1" in rest
+
+
+def test_the_unit_is_sound_and_hardened(need: Any, tmp_path: Path) -> None:
+    analyze = need("systemd-analyze")
+    unit = tmp_path / "lamplighter-cloud.service"
+    text = (ROOT / "systemd" / "lamplighter-cloud.service").read_text()
+    program = shutil.which("true")
+    unit.write_text(text.replace("/opt/lamplighter/bin/lamplighter-cloud", str(program)))
+    done = subprocess.run([analyze, "verify", unit], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not [line for line in done.stderr.splitlines() if "lamplighter" in line], done.stderr
+    done = subprocess.run(
+        [analyze, "security", "--offline=true", "--threshold=20", unit], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_a_store_of_another_schema_is_refused(cloud: Process) -> None:
+    cloud.start()
+    cloud.stop()
+    with sqlite3.connect(cloud.data / "store.db") as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    assert "schema 99" in cloud.verb("rebuild", "--data", str(cloud.data), ok=False)

@@ -1,0 +1,114 @@
+"""The store: what it tells by itself, and what it knows again after a restart."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cloud import backup, database
+from cloud.findings import Notice
+from cloud.store import Store, opened
+from support.cloud_batches import SECOND, Sender, Ticking, columns, send
+from wire.batch import Lane
+from wire.entries import Health
+from wire.errors import Malformed
+
+
+async def findings(store: Store) -> list[str]:
+    records = await store.log.read(0, 100)
+    return [msgspec.json.decode(r.body, type=Notice).finding.kind for r in records if r.notice]
+
+
+async def test_silence_goes_into_the_log_once_over_restarts(tmp_path: Path) -> None:
+    now = Ticking()
+    sender = Sender()
+    async with opened(tmp_path, now) as store:
+        await send(store.log, sender.batch(Health(time_us=now(), verdict="ok", interval_s=10), lane=Lane.URGENT))
+        began = now()
+        now.tick(31)
+        await store.note_silence(now(), began)
+        await store.note_silence(now(), began)
+        assert await findings(store) == ["silent"]
+    now.tick(1_000)
+    async with opened(tmp_path, now) as store:
+        began = now()
+        now.tick(31)
+        await store.note_silence(now(), began)
+        assert await findings(store) == ["silent"]
+        await send(store.log, sender.batch(columns()))
+        await store.note_silence(now(), began)
+        assert await findings(store) == ["silent", "heard_again"]
+    async with opened(tmp_path, now) as store:
+        now.tick(31)
+        await store.note_silence(now(), 0)
+        assert await findings(store) == ["silent", "heard_again", "silent"]
+
+
+async def test_an_older_copy_draws_a_new_generation_and_the_store_itself_does_not(tmp_path: Path) -> None:
+    now = Ticking()
+    data = tmp_path / "data"
+    async with opened(data, now) as store:
+        first = store.log.generation
+        await send(store.log, Sender().batch(columns()))
+        await store.save()
+        with closing(sqlite3.connect(data / "store.db")) as source, closing(sqlite3.connect(":memory:")) as taken:
+            source.backup(taken)
+            taken.execute("PRAGMA journal_mode = DELETE")
+            copy = taken.serialize()  # by another hand than ours: it does not say that it is a copy
+        backup.back_up(data, tmp_path / "kept")
+        await store.save()
+    for _ in range(2):
+        async with opened(data, now) as store:
+            assert store.log.generation == first
+    kept = (tmp_path / "kept" / "store.db").read_bytes()
+    for older in (copy, kept):
+        (data / "store.db").write_bytes(older)
+        now.tick(1)
+        async with opened(data, now) as store:
+            assert store.log.generation > first
+            first = store.log.generation
+            assert store.origins.previous > 0
+
+
+async def test_a_crash_between_the_two_serial_numbers_is_no_restore(tmp_path: Path) -> None:
+    now = Ticking()
+    async with opened(tmp_path, now) as store:
+        generation = store.log.generation
+    beside = (tmp_path / "generation").read_bytes()
+    async with opened(tmp_path, now) as store:
+        await store.save()
+        serial = await store.readers.ask(lambda c: database.meta(c, "serial"))
+    (tmp_path / "generation").write_text(f"{generation} {serial}\n")  # closing has raised the store's once more
+    async with opened(tmp_path, now) as store:
+        assert store.log.generation == generation
+    (tmp_path / "generation").write_bytes(beside)
+    async with opened(tmp_path, now) as store:
+        assert store.log.generation > generation  # two behind: the file is not this store's
+
+
+async def test_a_node_cannot_fill_the_tables_without_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloud.interned.MAX_EPOCHS", 2)
+    monkeypatch.setattr("cloud.interned.MAX_NODE_DEVICES", 3)
+    async with opened(tmp_path, Ticking()) as store:
+        for epoch in (1, 2):
+            assert (await send(store.log, Sender(epoch=epoch).batch(columns(f"d-{epoch}")))).position
+        with pytest.raises(Malformed, match="epochs"):
+            await send(store.log, Sender(epoch=3).batch(columns()))
+        sender = Sender("cab-2")
+        with pytest.raises(Malformed, match="devices"):
+            await send(store.log, sender.batch(*(columns(f"d-{i}") for i in range(4))))
+        assert (await store.log.place("cab-2", 7, Lane.BULK)).through_seq == 0
+        assert (await send(store.log, Sender("cab-2").batch(columns()))).position
+
+
+async def test_time_that_goes_backwards_does_not_stop_the_log(tmp_path: Path) -> None:
+    now = Ticking()
+    async with opened(tmp_path, now) as store:
+        sender = Sender()
+        await send(store.log, sender.batch(columns()))
+        now.now_us -= 9_999 * SECOND
+        assert (await send(store.log, sender.batch(columns()))).position == 2
