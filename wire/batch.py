@@ -75,8 +75,8 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     digest: bytes
     accepts: tuple[int, ...]
     server_us: int
-    pause_s: float = 0
-    live_s: float = 0
+    pause_s: float = 0.0
+    live_s: float = 0.0
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -61,8 +61,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     reasons: tuple[str, ...] = ()
     version: str = ""
-    uptime_s: float = 0
-    interval_s: float = 60
+    uptime_s: float = 0.0
+    interval_s: float = 60.0
     clock_synced: bool = False
     boot: int = 0
     devices: int = 0
