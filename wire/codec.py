@@ -310,9 +310,9 @@ def _columns(parts: list[Any], shapes: list[list[str]], clocks: list[Clock]) -> 
 
 
 def _cell(raw: object, n: int) -> Cell:
+    if type(raw) is list and len(raw) == 1:  # nearly all: nothing is missing, all is good
+        return Cell(vector.check(raw[0], n))
     match raw:
-        case [packed]:
-            return Cell(vector.check(packed, n))
         case [packed, None | bytes() as present, *rest]:
             count = n
             if present is not None:

@@ -48,7 +48,8 @@ def uncertain(reason: str) -> str:
 
 def why_unstorable(value: object) -> str | None:
     """Say why a value cannot be kept and sent exactly, or None when it can."""
-    if value is None or isinstance(value, bool | float):
+    kind = type(value)
+    if kind is float or kind is bool or value is None:
         return None
     if isinstance(value, int):
         return None if INT_MIN <= value <= INT_MAX else "integer beyond 64 bits"

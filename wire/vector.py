@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, chain, repeat
 from operator import sub
 from typing import Any, Final, cast
@@ -32,7 +32,7 @@ from typing import Any, Final, cast
 from cbor2 import CBORTag
 
 from wire.errors import Malformed
-from wire.sample import INT_MAX, Value, why_unstorable
+from wire.sample import INT_MAX, INT_MIN, Value, why_unstorable
 
 if sys.byteorder != "little":  # pragma: no cover
     raise ImportError("wire packs arrays in the machine's own order, which must be little-endian")
@@ -40,6 +40,7 @@ if sys.byteorder != "little":  # pragma: no cover
 SAME, INTS, STEPS, EVEN, DECIMAL, F32, F64, BOOLS, TEXTS, ANY = range(10)
 
 MAX_DECIMALS: Final = 6
+_INTEGERS: Final = frozenset("BbHhIiqQ")
 _EXACT: Final = 2**53  # up to here every integer is a double, so dividing it is rounded only once
 
 # RFC 8746 §2.1: tag → array typecode. Only little-endian forms, so that reading is one copy.
@@ -148,70 +149,93 @@ def unpack_ints(vector: Vector, n: int) -> Sequence[int]:
 
 
 def check(vector: object, n: int) -> Vector:
-    """Pass a vector of n values that came from outside, or say what is wrong with it. Expands nothing.
+    """Pass a vector of n values that came from outside, or say what is wrong with it.
 
     Raises:
         Malformed: always with the reason.
     """
-    form, parts = _form(vector)
-    match form, parts:
-        case (0, [value]):
-            _checked(value)
-        case (1 | 2 | 3, _):
-            return check_ints(vector, n)
-        case (4, [int(decimals), integers]) if 0 <= decimals <= MAX_DECIMALS and type(decimals) is int:
-            check_ints(integers, n)
-        case (5, [array(typecode="f") as items]) | (6, [array(typecode="d") as items]) if len(items) == n:
-            pass
-        case (7, [integers]):
-            check_ints(integers, n, 0, 1)
-        case (8, [list() as table, integers]) if table:
-            for text in cast("list[object]", table):
-                if not isinstance(text, str):
-                    raise Malformed("a table of texts holds something else")
-                _checked(text)
-            check_ints(integers, n, 0, len(cast("list[object]", table)) - 1)
-        case (9, [list() as values]) if len(cast("list[object]", values)) == n:
-            for value in cast("list[object]", values):
-                _checked(value)
-        case _:
-            raise Malformed(f"a vector of form {form} for {n} values is not put together like one")
-    return cast("Vector", vector)
+    form = _form(vector)
+    found = cast("Vector", vector)
+    if not _CHECKS[form](found, n):
+        raise Malformed(f"a vector of form {form} for {n} values is not put together like one")
+    return found
 
 
-def check_ints(vector: object, n: int, low: int | None = None, high: int | None = None) -> Vector:
-    """The same for integers, each between `low` and `high` where those are given.
+def check_ints(vector: object, n: int, low: int = INT_MIN, high: int = INT_MAX) -> Vector:
+    """The same for integers, each from `low` to `high`.
 
     Raises:
         Malformed: always with the reason.
     """
-    form, parts = _form(vector)
-    match form, parts:
-        case (0, [first]) if type(first) is int:
-            ends = (first, first)
-        case (1, [array() as items]) if len(items) == n and items.typecode not in "fd":
-            ends = (min(items), max(items)) if low is not None else (0, 0)
-        case (2, [first, array() as steps]) if (
-            type(first) is int and len(steps) == n - 1 and steps.typecode not in "fd"
-        ):
-            run = list(accumulate(steps, initial=first))
-            ends = (min(run), max(run))
-        case (3, [first, step]) if type(first) is int and type(step) is int and step:
-            ends = (min(first, first + step * (n - 1)), max(first, first + step * (n - 1)))
-        case _:
-            raise Malformed(f"integers of form {form} for {n} values are not put together like that")
-    if not (-(2**63) if low is None else low) <= ends[0] <= ends[1] <= (INT_MAX if high is None else high):
+    form = _form(vector)
+    found = cast("Vector", vector)
+    ends = _ends(found, form, n)
+    if ends is None:
+        raise Malformed(f"integers of form {form} for {n} values are not put together like that")
+    if not low <= ends[0] <= ends[1] <= high:
         raise Malformed(f"integers from {ends[0]} to {ends[1]} are out of bounds")
-    return cast("Vector", vector)
+    return found
 
 
-def _form(vector: object) -> tuple[int, list[Any]]:
-    if not isinstance(vector, list) or not vector:
+def _form(vector: object) -> int:
+    if type(vector) is not list or not vector:
         raise Malformed("a vector is an array that begins with its form")
-    form, *parts = cast("list[Any]", vector)
-    if type(form) is not int or not 0 <= form <= ANY:
+    form = vector[0]
+    if type(form) is not int or not SAME <= form <= ANY:
         raise Malformed(f"no vector has the form {form!r}")
-    return form, parts
+    return form
+
+
+def _ends(vector: Vector, form: int, n: int) -> tuple[int, int] | None:
+    """The least and the greatest of n integers, or None when they are not put together like n integers."""
+    if form == SAME:
+        if len(vector) == 2 and type(vector[1]) is int:
+            return vector[1], vector[1]
+    elif form == INTS:
+        if len(vector) == 2 and type(vector[1]) is array and len(vector[1]) == n and vector[1].typecode in _INTEGERS:
+            return min(vector[1]), max(vector[1])
+    elif form == STEPS:
+        if len(vector) == 3 and type(vector[1]) is int and type(vector[2]) is array and len(vector[2]) == n - 1:
+            first, steps = vector[1], vector[2]
+            if steps.typecode in _INTEGERS and INT_MIN <= first <= INT_MAX:
+                run = list(accumulate(steps, initial=first))
+                return min(run), max(run)
+    elif form == EVEN and len(vector) == 3 and type(vector[1]) is int and type(vector[2]) is int and vector[2]:
+        last = vector[1] + vector[2] * (n - 1)
+        return min(vector[1], last), max(vector[1], last)
+    return None
+
+
+def _integers(vector: Vector, n: int) -> bool:
+    ends = _ends(vector, vector[0], n)
+    return ends is not None and ends[0] >= INT_MIN and ends[1] <= INT_MAX
+
+
+def _is_any(value: object) -> bool:
+    return why_unstorable(value) is None
+
+
+# What each form must be, by its number.
+_CHECKS: Final[tuple[Callable[[Vector, int], bool], ...]] = (
+    lambda v, _n: len(v) == 2 and _is_any(v[1]),
+    _integers,
+    _integers,
+    _integers,
+    lambda v, n: (
+        len(v) == 3 and type(v[1]) is int and 0 <= v[1] <= MAX_DECIMALS and check_ints(v[2], n, -_EXACT, _EXACT) is v[2]
+    ),
+    lambda v, n: len(v) == 2 and type(v[1]) is array and v[1].typecode == "f" and len(v[1]) == n,
+    lambda v, n: len(v) == 2 and type(v[1]) is array and v[1].typecode == "d" and len(v[1]) == n,
+    lambda v, n: len(v) == 2 and check_ints(v[1], n, 0, 1) is v[1],
+    lambda v, n: (
+        len(v) == 3
+        and type(v[1]) is list
+        and len(v[1]) > 0
+        and all(type(t) is str and _is_any(t) for t in v[1])
+        and check_ints(v[2], n, 0, len(v[1]) - 1) is v[2]
+    ),
+    lambda v, n: len(v) == 2 and type(v[1]) is list and len(v[1]) == n and all(map(_is_any, v[1])),
+)
 
 
 def _checked(value: Any) -> Any:
