@@ -307,7 +307,7 @@ def _check_cloud(cloud: CloudTable, path: Path, problems: list[Problem]) -> None
         parts = urlsplit(cloud.url)
         _ = parts.port  # raises where it is no port
         if not parts.hostname or parts.query or parts.fragment or parts.username is not None:
-            raise ValueError("it needs a host, and has no user, ? or #")
+            raise ValueError("it needs a host, and has no user, ? or #")  # noqa: TRY301 - told like the others
     except ValueError as error:
         text = f"is no address of an aggregator ({error}); write for example https://lamplighter.example.org"
         problems.append(Problem(name, "cloud.url", text))

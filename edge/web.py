@@ -60,7 +60,8 @@ async def serve(look: Callable[[], Awaitable[Health]], listen: str, ready: Calla
     try:
         listener = socket.create_server((host.strip("[]"), int(port)), family=family)
     except OSError as error:
-        why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror  # resolvers count below zero
+        number = error.errno or 0
+        why = os.strerror(number) if number > 0 else error.strerror  # resolvers count below zero
         raise OSError(f'health.listen = "{listen}": {why}') from error
     with listener:
         ready(f"{host}:{listener.getsockname()[1]}")

@@ -96,5 +96,3 @@ def wait_for(what: Callable[[], object], words: str, timeout_s: float = 15) -> N
     while not what():
         assert time.monotonic() < deadline, f"not within {timeout_s} s: {words}"
         time.sleep(0.02)
-
-

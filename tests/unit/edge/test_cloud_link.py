@@ -183,7 +183,7 @@ async def test_what_is_no_ack_of_ours_is_never_an_ack(
 
 async def test_a_page_instead_of_a_problem_leaves_the_status(server: Server, link: CloudLink) -> None:
     server.answer(502, b"<html>Bad gateway</html>")
-    with pytest.raises(LinkDown, match="^502: Said$"):
+    with pytest.raises(LinkDown, match=r"^502: Said$"):
         await link.send(BATCH)
 
 
@@ -195,7 +195,9 @@ async def test_an_endless_answer_is_cut(server: Server, link: CloudLink) -> None
     assert (await link.send(BATCH)).ack == ACK, "the link is of use afterwards"
 
 
-@pytest.mark.parametrize("raw", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf", b"SSH-2.0-x\r\n", b"\x00" * 99])
+@pytest.mark.parametrize(
+    "raw", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf", b"SSH-2.0-x\r\n", b"\x00" * 99]
+)
 async def test_half_an_answer(server: Server, link: CloudLink, raw: bytes) -> None:
     server.raw = raw
     with pytest.raises(LinkDown):
@@ -233,7 +235,7 @@ async def test_what_is_wrong_with_the_body(
     server: Server, link: CloudLink, status: int, error: type[Exception]
 ) -> None:
     server.answer(status, {"detail": "entry 3 is no entry"}, content_type=PROBLEM)
-    with pytest.raises(error, match="^entry 3 is no entry$"):
+    with pytest.raises(error, match=r"^entry 3 is no entry$"):
         await link.send(BATCH)
 
 
@@ -264,7 +266,8 @@ class Authority:
         self._directory, self._openssl = directory, openssl
         self.ca = directory / "ca.pem"
         self._run("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-                  "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=City", "-addext", "keyUsage=keyCertSign")  # fmt: skip
+                  "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=City",
+                  "-addext", "keyUsage=keyCertSign")  # fmt: skip
 
     def _run(self, *args: str) -> None:
         subprocess.run([self._openssl, *args], check=True, capture_output=True, cwd=self._directory)
@@ -300,9 +303,9 @@ def other(tmp_path_factory: pytest.TempPathFactory, need: Callable[[str], str]) 
 
 
 async def test_https_with_a_private_authority(city: Authority) -> None:
-    async with served(city.context(city.issue("own", "localhost"))) as server:
-        async with link_to(server, ca_file=city.ca) as link:
-            assert (await link.send(BATCH)).ack == ACK
+    context = city.context(city.issue("own", "localhost"))
+    async with served(context) as server, link_to(server, ca_file=city.ca) as link:
+        assert (await link.send(BATCH)).ack == ACK
 
 
 async def test_https_with_an_authority_that_is_not_trusted(city: Authority, other: Authority) -> None:
@@ -336,4 +339,3 @@ async def test_files_that_are_none(city: Authority, tmp_path: Path) -> None:
         trust(tmp_path / "none.pem")
     with pytest.raises(OSError, match="PEM"):
         trust(None, city.ca)
-
