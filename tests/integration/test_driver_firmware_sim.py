@@ -1,7 +1,6 @@
 """All three drivers with the shipped profiles against the simulated street: both were written from the data sheets
 alone, so each is the other's witness. What the drivers say must be what the street's own ledger says, to the bit."""
 
-
 from __future__ import annotations
 
 import asyncio
