@@ -22,9 +22,9 @@ from drivers.contract import Attachment, ProtocolKind
 from drivers.profile import Profile
 from drivers.profile_files import SHIPPED, load_profiles
 from drivers.tables import Problem, parse, read, suggest
+from edge.card import MIN_LIMIT_BYTES
 from edge.cloud_link import plain_http_allowed, trust
 from edge.intake import Report
-from edge.outbox_sqlite import MIN_LIMIT_BYTES
 from wire.device import Device, Roster
 
 MAX_DEVICES: Final = 2_000

@@ -80,7 +80,7 @@ class Node:
                     now_us=lambda: self._clock()[0],
                 )
             )
-            self._clock = NodeClock(last_known_us=outbox.last_known_us, trust_system=config.clock.trust_system)
+            self._clock = NodeClock(last_known_us=outbox.card.last_known_us, trust_system=config.clock.trust_system)
             link = await stack.enter_async_context(
                 CloudLink(
                     config.cloud.url,
@@ -266,7 +266,7 @@ class Node:
             batches_refused=uplink.refused,
             link_failures=uplink.failures,
             forks=uplink.forks,
-            rows_pruned=outbox.pruned_rows,
+            rows_pruned=outbox.room.pruned_rows,
             line_restarts=self._restarts,
             unknown_points=sum(g.unknown_points for g in self._gates.values()),
         )

@@ -128,7 +128,7 @@ async def test_when_even_pruning_fails_it_says_so_and_recovers(outbox: SqliteOut
         await outbox.append({Lane.BULK: [Columns.of([sample(n)])]})
     await drain(outbox, cloud)
     accounted(cloud, accepted)
-    assert (outbox.path.parent / "reserve.bin").stat().st_blocks > 0, "the reserve is held again"
+    assert (outbox.card.path.parent / "reserve.bin").stat().st_blocks > 0, "the reserve is held again"
 
 
 async def test_history_that_is_due_to_go_on_a_full_disk_is_no_crash(

@@ -178,10 +178,11 @@ class World:
                 if who in live and self.rng.random() < 0.85:
                     self.forked |= await who.outbox.confirm(ack)
             case "prune":
-                await card.outbox._drop_history(self.rng.choice(card.outbox._runs))
+                await card.outbox.room.drop_history(self.rng.choice(card.outbox.card.runs))
             case "overflow":
                 before = await card.contents()
-                await card.outbox._drop_unsent(self.rng.choice([r for r in card.outbox._runs if r.lane is Lane.BULK]))
+                bulk = [r for r in card.outbox.card.runs if r.lane is Lane.BULK]
+                await card.outbox.room.drop_unsent(self.rng.choice(bulk))
                 self.gone |= before - await card.contents()
             case "backup":
                 await self.keep_backup()
@@ -208,7 +209,7 @@ class World:
     async def drain(self) -> None:
         for card in (self.node, *self.clones, self.node):
             for again in range(2):
-                for run in card.outbox._runs:
+                for run in card.outbox.card.runs:
                     run.ask = True
                 for _ in range(1000):
                     found = await card.outbox.cut(Lane.BULK, 5000)

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from drivers.errors import NotStored
+from edge.card import MIN_LIMIT_BYTES, PAGE_BYTES, WAL_PAGES
 from edge.outbox import Cut, Place
-from edge.outbox_sqlite import MIN_LIMIT_BYTES, PAGE_BYTES, WAL_PAGES, SqliteOutbox
+from edge.outbox_sqlite import SqliteOutbox
 from support.cloud import SmallCloud
 from wire.batch import Lane
 from wire.columns import Columns
@@ -64,7 +65,7 @@ async def test_what_was_accepted_is_there_after_opening_again(tmp_path: Path) ->
         await outbox.append({Lane.BULK: [columns(range(3, 5))]})
     async with box(tmp_path) as outbox:
         assert (await outbox.depth()).pending[Lane.BULK] == 2, "the ack was written down on closing"
-        assert outbox.last_known_us == 4
+        assert outbox.card.last_known_us == 4
         await drain(outbox, cloud)
     assert [n for _, n in cloud.numbers()] == [0, 1, 2, 3, 4]
     assert len({epoch for epoch, _ in cloud.numbers()}) == 1
@@ -98,7 +99,7 @@ async def test_at_its_cap_the_oldest_unsent_bulk_becomes_one_gap_and_alarms_stay
                 await outbox.append({Lane.URGENT: [alarm]})
                 files = sum(f.stat().st_size for f in tmp_path.iterdir() if f.name.startswith("outbox.db"))
                 assert files <= MIN_LIMIT_BYTES + (1 << 20), "the cap counts the write-ahead log"
-        assert outbox.pruned_rows > 0
+        assert outbox.room.pruned_rows > 0
         await drain(outbox, cloud)
         await drain(outbox, cloud, lane=Lane.URGENT)
     numbers = [n for _, n in cloud.numbers()]
@@ -123,7 +124,7 @@ async def test_a_row_that_was_sent_keeps_its_end(tmp_path: Path) -> None:
         lost_ack = cloud.take(sent.batch)
         for n in range(1, 900):
             await outbox.append({Lane.BULK: [columns(range(n, n + 1), wide=3000)]})
-        assert outbox.pruned_rows > 0
+        assert outbox.room.pruned_rows > 0
         assert not await outbox.confirm(lost_ack), "no fork"
         await drain(outbox, cloud)
     numbers = [n for _, n in cloud.numbers()]
@@ -141,7 +142,7 @@ async def test_a_card_that_refuses_everything_says_so_and_recovers(
             raise sqlite3.OperationalError("disk I/O error")
 
         with monkeypatch.context() as patched:
-            patched.setattr(outbox, "_save_runs", refuse)
+            patched.setattr(outbox.card, "save_runs", refuse)
             with pytest.raises(NotStored, match="disk I/O error"):
                 await outbox.append({Lane.BULK: [columns(range(2, 4))]})
         assert (await outbox.depth()).pending[Lane.BULK] == 2, "nothing of it is believed"

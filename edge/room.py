@@ -1,0 +1,149 @@
+"""Room: what goes when the card is full, and what is held back so that it can go.
+
+Acked history goes by age, then oldest first; after it the oldest bulk rows that were never sent become one Gap; urgent
+rows are never dropped. `reserve.bin` beside the database holds RESERVE_BYTES that are given back to the disk when
+it is full, so that the write-ahead log can be folded back and pruning has room to work in; from then on the file
+grows no more until the disk has EASE_BYTES free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+from collections.abc import Callable
+from itertools import takewhile
+from pathlib import Path
+from typing import Final
+
+from edge.card import PAGE_BYTES, RESERVE_BYTES, Card, Run, row_id, seq_of
+from wire.batch import Lane
+
+log = logging.getLogger(__name__)
+
+SPARE_BYTES: Final = 256 * 1024  # kept free inside the file, for pruning
+EASE_BYTES: Final = 16 * 1024 * 1024
+PRUNE_ROWS: Final = 256
+GENTLE_ROWS: Final = 16  # so many at a time while the disk is full: no more than has to go
+GENTLE_BYTES: Final = 8 * PAGE_BYTES
+PRUNE_TRIES: Final = 64
+
+
+class Room:
+    """Makes room on one card."""
+
+    def __init__(self, card: Card, *, history_us: int, now_us: Callable[[], int]) -> None:
+        self._card, self._history_us, self._now_us = card, history_us, now_us
+        self._disk_pages: int | None = None  # what the file may have while the disk is full
+        self._reserve_told = False
+        self.pruned_rows = 0
+
+    async def make(self, coming_bytes: int) -> None:
+        """Prune before the cap is met: history by age, then whatever is oldest, in bounded steps."""
+        horizon_us = self._now_us() - self._history_us
+        room = self._room_bytes()
+        for _ in range(PRUNE_TRIES):
+            full = await self._card.used_pages() * PAGE_BYTES + 2 * coming_bytes > room
+            if not await (self._prune() if full else self._drop_aged(horizon_us)):
+                return
+
+    def _room_bytes(self) -> int:
+        """What rows may take of the file."""
+        room = self._card.page_limit() * PAGE_BYTES - SPARE_BYTES
+        if self._disk_pages is not None:
+            disk = os.statvfs(self._card.directory)
+            if disk.f_bavail * disk.f_frsize > EASE_BYTES:
+                self._disk_pages = None
+            else:
+                room = min(room, self._disk_pages * PAGE_BYTES - GENTLE_BYTES)
+        return room
+
+    def _prune_rows(self) -> int:
+        return PRUNE_ROWS if self._disk_pages is None else GENTLE_ROWS
+
+    async def _prune(self) -> bool:
+        """Drop some acked history, or else turn some of the oldest unsent bulk into a Gap. False: nothing left."""
+        for run in self._card.runs:
+            if await self.drop_history(run):
+                return True
+        for run in self._card.runs:
+            if run.lane is Lane.BULK and await self.drop_unsent(run):
+                return True
+        return False
+
+    async def _drop_aged(self, horizon_us: int) -> bool:
+        for run in self._card.runs:
+            oldest = await self._card.all(
+                "SELECT to_us FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT 1",
+                row_id(run, 0), row_id(run, run.acked),
+            )  # fmt: skip
+            if oldest and (oldest[0][0] or 0) < horizon_us and await self.drop_history(run, horizon_us):
+                return True
+        return False
+
+    async def drop_history(self, run: Run, horizon_us: int | None = None) -> bool:
+        """Some of the oldest acked rows, all of them or only those that end before the horizon."""
+        rows = await self._card.all(
+            "SELECT id, digest, to_us FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+            row_id(run, 0), row_id(run, run.acked), self._prune_rows(),
+        )  # fmt: skip
+        if horizon_us is not None:
+            rows = list(takewhile(lambda r: (r[2] or 0) < horizon_us, rows))
+        if not rows:
+            return False
+
+        async def drop() -> None:
+            last = rows[-1]
+            await self._card.db.execute("DELETE FROM rows WHERE id BETWEEN ? AND ?", (rows[0][0], last[0]))
+            run.held_from, run.base, run.dirty = seq_of(last[0]) + 1, last[1], True
+            await self._card.save_runs()
+
+        await self._card.write(drop)
+        self.pruned_rows += len(rows)
+        return True
+
+    async def drop_unsent(self, run: Run) -> bool:
+        """The oldest bulk rows that were never sent become one Gap: the cloud cannot stand inside it."""
+        rows = await self._card.all(
+            "SELECT first_seq, id FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+            row_id(run, max(run.acked, run.sent)), row_id(run, run.head), self._prune_rows(),
+        )  # fmt: skip
+        if len(rows) < 2:
+            return False
+        await self._card.write(lambda: self._card.gap(run, rows[0][0], seq_of(rows[-1][1]), "the card was full"))
+        self.pruned_rows += len(rows) - 1
+        return True
+
+    async def emergency(self, coming_bytes: int) -> None:
+        """The disk said no. Give it the reserve, fold the log back, prune; each step may fail in its turn."""
+        try:
+            self._reserve.unlink(missing_ok=True)
+            await self._card.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # gives the room of the log back to the disk
+            self._disk_pages = (await self._card.all("PRAGMA page_count"))[0][0]
+            await self.make(coming_bytes)
+            await self._card.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except (sqlite3.Error, OSError) as error:
+            log.warning("making room failed too: %s", error)
+
+    @property
+    def _reserve(self) -> Path:
+        return self._card.directory / "reserve.bin"
+
+    def hold_reserve(self) -> None:
+        """Set the reserve aside again, where the disk has room for it."""
+        if self._reserve.exists():
+            return
+        told, self._reserve_told = self._reserve_told, False
+        try:
+            fd = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
+            try:
+                os.posix_fallocate(fd, 0, RESERVE_BYTES)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self._reserve_told = True
+            if not told:
+                log.warning("no room for the reserve of %d bytes: %s", RESERVE_BYTES, error)
+            with contextlib.suppress(OSError):  # on a disk that has become read-only there is nothing to take away
+                self._reserve.unlink(missing_ok=True)
