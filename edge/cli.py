@@ -1,4 +1,4 @@
-"""`lamplighter-edge`: run the node, or check what it would run with.
+"""`lamplighter-edge`: run the node, check what it would run with, read what it has kept.
 
 Exit codes: 0 it was asked to end, or the configuration is sound; 1 it could not go on (the reason is on standard
 error); 2 the command line is wrong; 78 the configuration is wrong, and starting again cannot help.
@@ -13,6 +13,8 @@ import os
 import signal
 import sqlite3
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
@@ -20,8 +22,11 @@ import msgspec
 import uvloop
 
 from drivers.errors import NotStored
+from drivers.tables import suggest
 from edge.config import Config, ConfigError, load
 from edge.node import Node, Ready
+from edge.outbox_sqlite import read_history
+from wire.sample import Sample
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd is told not to try again
@@ -34,7 +39,10 @@ def parser() -> argparse.ArgumentParser:
     run = verbs.add_parser("run", help="run the node until it is told to stop")
     run.add_argument("--endpoints", type=Path, help="write the health URL to this file once the node serves (JSON)")
     check = verbs.add_parser("check", help="tell everything that is wrong in the configuration and its profiles")
-    for verb in (run, check):
+    history = verbs.add_parser("history", help="print what the node has kept, also while it runs")
+    history.add_argument("--device", help="only this device")
+    history.add_argument("--hours", type=float, default=1.0, help="how far back (default 1)")
+    for verb in (run, check, history):
         verb.add_argument("--config", type=Path, required=True, help="node.toml")
     run.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     return parser
@@ -49,7 +57,13 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         print(f"{len(error.problems)} problem(s); nothing was started", file=sys.stderr)
         return EXIT_CONFIG
-    return _check(config) if args.verb == "check" else _run(config, args)
+    match args.verb:
+        case "check":
+            return _check(config)
+        case "history":
+            return _history(config, args.device, args.hours)
+        case _:
+            return _run(config, args)
 
 
 def _check(config: Config) -> int:
@@ -60,6 +74,44 @@ def _check(config: Config) -> int:
             print(f"  {device.id}  {device.kind}, {device.profile}, {len(attachment.profile.points)} points")
     print(f"{config.node.id}: {len(config.roster.devices)} devices; the configuration is sound")
     return 0
+
+
+def _history(config: Config, device: str | None, hours: float) -> int:
+    """A line a sample: time, device, point=value, and in brackets why a value is not good."""
+
+    path = Path(config.node.data_dir) / "outbox.db"
+
+    async def show() -> None:
+        from_us = int((time.time() - hours * 3600) * 1e6)
+        async for columns in read_history(path, from_us, 2**62, device):
+            for sample in columns.samples():
+                if sample.time_us >= from_us:
+                    print(_line(sample))
+
+    known = {d.id for d in config.roster.devices}
+    if device is not None and device not in known:
+        print(f'there is no device "{device}"{suggest(device, known)}', file=sys.stderr)
+        return EXIT_FAILED
+    if not path.exists():
+        print(f"{path} is not there: the node has not run yet", file=sys.stderr)
+        return EXIT_FAILED
+    try:
+        asyncio.run(show())
+    except sqlite3.Error as error:
+        return _failed(error, config)
+    except BrokenPipeError:  # as in `… | head`
+        sys.stdout = None
+    return 0
+
+
+def _line(sample: Sample) -> str:
+    moment = datetime.fromtimestamp(sample.time_us / 1e6, UTC).isoformat(timespec="milliseconds")
+    values = (
+        f"{point}={value}" + (f" [{sample.quality[point]}]" if point in sample.quality else "")
+        for point, value in sample.values.items()
+    )
+    estimated = "" if sample.clock.synced else " (estimated)"
+    return f"{moment.replace('+00:00', 'Z')}{estimated} {sample.device} {' '.join(values)}"
 
 
 def _run(config: Config, args: argparse.Namespace) -> int:
