@@ -78,7 +78,6 @@ def _check(config: Config) -> int:
 
 def _history(config: Config, device: str | None, hours: float) -> int:
     """A line a sample: time, device, point=value, and in brackets why a value is not good."""
-
     path = Path(config.node.data_dir) / "outbox.db"
 
     async def show() -> None:
