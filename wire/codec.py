@@ -3,10 +3,12 @@
 `schema.cddl` beside this file is the normative description. Bounds, checked before anything is expanded:
 
     MAX_BODY_BYTES    1 MiB   of one compressed body
-    MAX_PLAIN_BYTES   16 MiB  of it decompressed; a frame that does not state its size is refused
+    MAX_PLAIN_BYTES   4 MiB   of it decompressed, and no more than 256 KiB + 200 times what came; a frame that does
+                              not state its size is refused
     MAX_DEPTH         12      nested containers
     MAX_ENTRIES       100,000 entries a batch
-    MAX_READINGS      4 million readings a batch, counted as samples times points
+    MAX_READINGS      500,000 readings a batch, counted as samples times points
+    MAX_SPREAD_BYTES  32 MiB  that names, values and qualities would take if each stood by itself
 
 Text keys only, no duplicate keys, no indefinite lengths, nothing after the end, and of all CBOR tags only the
 typed arrays of `wire.vector`. A map's unknown keys and an array's further items are skipped, so that an old
@@ -39,11 +41,15 @@ VERSION: Final = 1
 ACCEPTS: Final = (1,)
 
 MAX_BODY_BYTES: Final = 1 << 20
-MAX_PLAIN_BYTES: Final = 16 << 20
+MAX_PLAIN_BYTES: Final = 4 << 20
+MAX_GROWTH: Final = 200  # times the compressed size; real bodies grow 3 to 30 times
+GROWTH_FREE_BYTES: Final = 256 << 10
 MAX_DEPTH: Final = 12
 MAX_ENTRIES: Final = 100_000
-MAX_READINGS: Final = 4_000_000
+MAX_READINGS: Final = 500_000
+MAX_SPREAD_BYTES: Final = 32 << 20
 MAX_NAME_CHARS: Final = 200
+MAX_TIME_US: Final = 2**52  # the year 2112
 
 _COLUMNS: Final = "columns"
 _TYPES: Final[Mapping[str, type[Alarm | ClockFix | Gap | Health | Roster]]] = {
@@ -202,6 +208,11 @@ def decode_ack(data: bytes) -> Ack:
     return ack
 
 
+def plain_bytes(data: bytes) -> int:
+    """How large a body of ours is decompressed, by its frame's own word."""
+    return zstandard.get_frame_parameters(data).content_size
+
+
 def _open(data: bytes) -> dict[str, Any]:
     if len(data) > MAX_BODY_BYTES:
         raise TooLarge(f"{len(data)} bytes; a body has at most {MAX_BODY_BYTES}")
@@ -212,8 +223,9 @@ def _open(data: bytes) -> dict[str, Any]:
     # The size must be known before: python-zstandard ignores max_output_size when the frame states one.
     if frame.content_size in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR):
         raise Malformed("the zstd frame does not state its content size")
-    if frame.content_size > MAX_PLAIN_BYTES:
-        raise TooLarge(f"{frame.content_size} bytes decompressed; at most {MAX_PLAIN_BYTES}")
+    bound = min(MAX_PLAIN_BYTES, GROWTH_FREE_BYTES + MAX_GROWTH * len(data))
+    if frame.content_size > bound:
+        raise TooLarge(f"{frame.content_size} bytes decompressed; at most {bound} of {len(data)}")
     try:
         plain = zstandard.ZstdDecompressor(max_window_size=MAX_PLAIN_BYTES).decompress(data, allow_extra_data=False)
     except (zstandard.ZstdError, MemoryError) as error:
@@ -268,36 +280,46 @@ def _entries_in(body: Mapping[str, Any]) -> list[Placed]:
     if any(len(set(s)) != len(s) for s in shapes):
         raise Malformed("a shape names a point twice")
     clocks = [_clock(c) for c in _field(body, "clocks", list)]
-    budget = MAX_READINGS
+    budget = _Budget()
     placed: list[Placed] = []
     for item in raw:
         kind, *parts = _list(item, "entry") or [None]
-        if kind == _COLUMNS:
-            entry = _columns(parts, shapes, clocks)
-            budget -= len(entry.places) * max(1, len(cast("Columns", entry.entry).cells))
-            if budget < 0:
-                raise TooLarge(f"more than {MAX_READINGS} readings")
-            placed.append(entry)
-        else:
-            placed.append(_other(kind, parts))
+        placed.append(_columns(parts, shapes, clocks, budget) if kind == _COLUMNS else _other(kind, parts))
     return placed
 
 
-def _columns(parts: list[Any], shapes: list[list[str]], clocks: list[Clock]) -> Placed:
+class _Budget:
+    """What a body may still expand to. Asked before each expansion."""
+
+    def __init__(self) -> None:
+        self.readings, self.spread = MAX_READINGS, MAX_SPREAD_BYTES
+
+    def take(self, readings: int, spread: int) -> None:
+        self.readings -= readings
+        self.spread -= spread
+        if self.readings < 0:
+            raise TooLarge(f"more than {MAX_READINGS} readings")
+        if self.spread < 0:
+            raise TooLarge(f"more than {MAX_SPREAD_BYTES} bytes if each value stood by itself")
+
+
+def _columns(parts: list[Any], shapes: list[list[str]], clocks: list[Clock], budget: _Budget) -> Placed:
     if len(parts) < 6:
         raise Malformed("columns need places, device, clock, shape, times and cells")
     places, device, clock, shape, times, cells = parts[:6]
     match times:
-        case [int(n), int(unit), ticks, *_] if 0 < n <= MAX_READINGS and unit in (1, *_UNITS_US):
+        case [n, unit, ticks, *_] if type(n) is int and n > 0 and type(unit) is int and unit in (1, *_UNITS_US):
             pass
         case _:
             raise Malformed("times are how many, their unit (1, 1000 or 1000000 µs) and integers")
-    bound = 2**62 // unit
-    counted = vector.unpack_ints(vector.check_ints(ticks, n, -bound, bound), n)
     names = _at(shapes, shape, "shape")
-    columns = [_cell(c, n) for c in _list(cells, "cells")]
-    if len(columns) != len(names):
-        raise Malformed(f"{len(columns)} cells for the {len(names)} points of the shape")
+    found = _list(cells, "cells")
+    if len(found) != len(names):
+        raise Malformed(f"{len(found)} cells for the {len(names)} points of the shape")
+    budget.take(n * max(1, len(names)), n * sum(map(len, names)))
+    bound = MAX_TIME_US // unit
+    counted = vector.unpack_ints(vector.check_ints(ticks, n, -bound, bound), n)
+    columns = [_cell(c, n, budget) for c in found]
     return Placed(
         vector.unpack_ints(vector.check_ints(places, n, 0, 2**53), n),
         Columns(
@@ -309,9 +331,12 @@ def _columns(parts: list[Any], shapes: list[list[str]], clocks: list[Clock]) -> 
     )
 
 
-def _cell(raw: object, n: int) -> Cell:
+def _cell(raw: object, n: int, budget: _Budget) -> Cell:
     if type(raw) is list and len(raw) == 1:  # nearly all: nothing is missing, all is good
-        return Cell(vector.check(raw[0], n))
+        packed = vector.check(raw[0], n)
+        if longest := vector.longest_text(packed):
+            budget.take(0, n * longest)
+        return Cell(packed)
     match raw:
         case [packed, None | bytes() as present, *rest]:
             count = n
@@ -319,19 +344,27 @@ def _cell(raw: object, n: int) -> Cell:
                 count = present.count(1)
                 if len(present) != n or not count or count + present.count(0) != n:
                     raise Malformed("presence is one byte, 0 or 1, a sample, and not all 0")
-            return Cell(vector.check(packed, count), present, _runs(rest[0], n) if rest else ())
+            found = vector.check(packed, count)
+            budget.take(0, count * vector.longest_text(found))
+            return Cell(found, present, _runs(rest[0], n, budget) if rest else ())
         case _:
             raise Malformed("a cell is a vector, its presence and its qualities")
 
 
-def _runs(raw: object, n: int) -> tuple[tuple[int, int, str], ...]:
+def _runs(raw: object, n: int, budget: _Budget) -> tuple[tuple[int, int, str], ...]:
     runs: list[tuple[int, int, str]] = []
     end = 0
     for run in _list(raw, "qualities"):
         match run:
-            case [int(first), int(count), str(text), *_] if (
-                end <= first and count > 0 and first + count <= n and len(text) <= QUALITY_MAX_CHARS
+            case [first, count, str(text), *_] if (
+                type(first) is int
+                and type(count) is int
+                and end <= first
+                and count > 0
+                and first + count <= n
+                and len(text) <= QUALITY_MAX_CHARS
             ):
+                budget.take(0, count * len(text))
                 runs.append((first, count, text))
                 end = first + count
             case _:
@@ -357,21 +390,28 @@ def _other(kind: object, parts: list[Any]) -> Placed:
 def _fills(placed: Sequence[Placed], width: int) -> None:
     """Raise Malformed unless the places fill 0 … width - 1 without a hole and without a double.
 
-    Gaps are wide, so only their ends are looked at.
+    Of runs only the ends are looked at, for gaps are wide.
     """
-    ends: list[tuple[int, int]] = []
+    spans = [(width, width)]
+    singles: list[int] = []
     for item in placed:
         if isinstance(item.places, range) and item.places.step == 1:
-            ends.append((item.places.start, item.places.stop))
+            spans.append((item.places.start, item.places.stop))
         else:
-            ends.extend((p, p + 1) for p in item.places)
-    at = 0
-    for start, stop in sorted(ends):
-        if start != at:
-            raise Malformed(f"place {at} is {'empty' if start > at else 'taken twice'}")
+            singles.extend(item.places)
+    spans.sort()
+    singles.sort()
+    at = used = 0
+    for start, stop in spans:
+        if start < at:
+            raise Malformed(f"place {start} is taken twice")
+        hole = start - at
+        if len(singles) - used < hole or singles[used : used + hole] != list(range(at, start)):
+            raise Malformed(f"between place {at} and {start} one is empty or taken twice")
+        used += hole
         at = stop
-    if at != width or not width:
-        raise Malformed(f"the entries fill {at} places; the batch says {width}")
+    if at != width or used != len(singles) or not width:
+        raise Malformed(f"the entries do not fill the {width} places of the batch")
 
 
 def _convert(raw: object, kind: type[_T], what: str) -> _T:
@@ -383,7 +423,7 @@ def _convert(raw: object, kind: type[_T], what: str) -> _T:
 
 def _field(body: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
     value = body.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if type(value) is not kind:
         raise Malformed(f"{name} is missing or no {kind.__name__}")
     return value
 
@@ -410,7 +450,7 @@ def _name(value: object, what: str) -> str:
 
 def _clock(raw: object) -> Clock:
     match raw:
-        case [int(boot), bool(synced), *_] if 0 <= boot < 2**63:
+        case [boot, bool(synced), *_] if type(boot) is int and 0 <= boot < 2**63:
             return Clock(boot, synced)
         case _:
             raise Malformed("a clock is a boot and whether it was synchronised")

@@ -103,10 +103,6 @@ class Columns(msgspec.Struct, frozen=True, gc=False):
                     quality[i][point] = text
         return [Sample(self.device, t, self.clock, values[i], quality[i]) for i, t in enumerate(self.times)]
 
-    def last(self) -> Sample:
-        """The sample with the greatest time."""
-        return max(self.samples(), key=lambda s: s.time_us)
-
 
 def merge(runs: Sequence[Columns]) -> Columns:
     """One run of all the samples, in the order given. All share device and clock."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 PointType = Literal["int", "float", "bool", "text"]
+Short = Annotated[str, Meta(max_length=200)]
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -19,38 +21,38 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     the last value may be before it says nothing about now.
     """
 
-    name: str
+    name: Short
     type: PointType
-    unit: str = ""
+    unit: Short = ""
     low: float | None = None
     high: float | None = None
     resolution: float | None = None
-    choices: tuple[str, ...] = ()
+    choices: Annotated[tuple[Short, ...], Meta(max_length=256)] = ()
     writable: bool = False
     live: bool = False
     stale_after_s: float | None = None
-    label: Mapping[str, str] = {}
-    talq: str = ""  # TALQ function and attribute, e.g. "LampActuatorFunction/actualLightState"
-    smart_data_model: str = ""  # Smart Data Models type and property, e.g. "Streetlight/illuminanceLevel"
+    label: Annotated[Mapping[Short, Short], Meta(max_length=20)] = {}
+    talq: Short = ""  # TALQ function and attribute, e.g. "LampActuatorFunction/actualLightState"
+    smart_data_model: Short = ""  # Smart Data Models type and property, e.g. "Streetlight/illuminanceLevel"
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A thing on a bus or in radio range. Its id is unique in the city and never changes. WGS 84 degrees."""
 
-    id: str
-    kind: str
-    profile: str
+    id: Short
+    kind: Short
+    profile: Short
     lon: float | None = None
     lat: float | None = None
-    name: str = ""
-    tags: tuple[str, ...] = ()
+    name: Short = ""
+    tags: Annotated[tuple[Short, ...], Meta(max_length=50)] = ()
 
 
 class Roster(msgspec.Struct, frozen=True, kw_only=True):
     """All devices of a node, and the points that their profiles give them."""
 
-    devices: tuple[Device, ...]
-    profiles: Mapping[str, tuple[Point, ...]]
+    devices: Annotated[tuple[Device, ...], Meta(max_length=5_000)]
+    profiles: Annotated[Mapping[Short, Annotated[tuple[Point, ...], Meta(max_length=256)]], Meta(max_length=500)]
 
     def digest(self) -> bytes:
         """16 bytes that change whenever anything in the roster does; the order of devices does not count."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from wire.columns import Columns
 from wire.device import Roster
 from wire.sample import Value
+
+# What comes from outside is held to these; what we write ourselves stays below them.
+Name = Annotated[str, Meta(max_length=200)]
+Text = Annotated[str, Meta(max_length=2_000)]
 
 Severity = Literal["low", "medium", "high", "urgent"]
 AlarmState = Literal["raised", "acknowledged", "returned", "cleared", "shelved"]
@@ -19,16 +24,16 @@ Verdict = Literal["ok", "degraded", "failed"]
 class Alarm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A condition that someone must look at (ISA-18.2 states). `device` is the node's own id for the node's own."""
 
-    id: str
-    device: str
-    rule: str
+    id: Name
+    device: Name
+    rule: Name
     severity: Severity
     state: AlarmState
     raised_us: int
     time_us: int
     respond_by_us: int | None = None
-    detail: str = ""
-    values: Mapping[str, Value] = {}
+    detail: Text = ""
+    values: Annotated[Mapping[Name, Value], Meta(max_length=256)] = {}
 
 
 class ClockFix(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,12 +51,12 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `lost` counts samples; `from_us` and `to_us` bound their times where they are known.
     """
 
-    reason: str
+    reason: Text
     lost: int
     seqs: int = 1
     from_us: int | None = None
     to_us: int | None = None
-    devices: tuple[str, ...] = ()
+    devices: Annotated[tuple[Name, ...], Meta(max_length=1_000)] = ()
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,22 +64,22 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
     time_us: int
     verdict: Verdict
-    reasons: tuple[str, ...] = ()
-    version: str = ""
+    reasons: Annotated[tuple[Text, ...], Meta(max_length=50)] = ()
+    version: Name = ""
     uptime_s: float = 0.0
     interval_s: float = 60.0
     clock_synced: bool = False
     boot: int = 0
     devices: int = 0
-    devices_silent: tuple[str, ...] = ()
+    devices_silent: Annotated[tuple[Name, ...], Meta(max_length=100)] = ()
     outbox_entries: int = 0
     outbox_oldest_s: float | None = None
     outbox_bytes: int = 0
     outbox_limit_bytes: int = 0
     last_ack_s: float | None = None
     disk_free_bytes: int = 0
-    roster: str = ""  # Roster.digest(), in hex
-    counters: Mapping[str, int] = {}
+    roster: Name = ""  # Roster.digest(), in hex
+    counters: Annotated[Mapping[Name, int], Meta(max_length=1_000)] = {}
 
 
 class Unknown(msgspec.Struct, frozen=True):

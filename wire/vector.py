@@ -288,9 +288,11 @@ def concat(vectors: Sequence[tuple[Vector, int]]) -> Vector:
     return pack(list(chain.from_iterable(unpack(v, n) for v, n in vectors)))
 
 
-def constant(value: Value) -> Vector:
-    """The vector that holds one value as often as asked."""
-    return [SAME, value]
+def longest_text(vector: Vector) -> int:
+    """How many characters the longest text has that comes back more often than it is written; 0 where none does."""
+    if vector[0] == SAME:
+        return len(vector[1]) if type(vector[1]) is str else 0
+    return max(map(len, vector[1])) if vector[0] == TEXTS else 0
 
 
 def spread(values: Sequence[Value], at: Sequence[int], n: int, missing: object) -> list[Any]:

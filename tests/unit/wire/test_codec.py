@@ -102,6 +102,9 @@ def entries(*items: list[Any], **more: Any) -> dict[str, Any]:
     return {**base, **more}
 
 
+ALARM = {
+    "id": "a", "device": "d", "rule": "r", "severity": "high", "state": "raised", "raised_us": 1, "time_us": 1,
+}  # fmt: skip
 SIMPLE = ["columns", [0, 0], "d", 0, 0, [1, 1, [0, 5]], [[[0, 1]]]]
 
 
@@ -140,8 +143,8 @@ def test_another_version_is_refused_with_what_is_accepted() -> None:
         (entries(SIMPLE, epoch=-1), "epoch"),
         (entries(SIMPLE, epoch=True), "epoch"),
         (entries(SIMPLE, prev=b"short"), "digest"),
-        (entries(SIMPLE, through_seq=2), "fill"),
-        (entries(SIMPLE, SIMPLE), "taken twice"),
+        (entries(SIMPLE, through_seq=2), "empty or taken"),
+        (entries(SIMPLE, SIMPLE), "fill"),
         (entries(["columns", [0, 1], *SIMPLE[2:]]), "empty"),
         (entries(SIMPLE, shapes=[["a", "a"]]), "twice"),
         (entries(SIMPLE, shapes=[]), "table"),
@@ -154,7 +157,7 @@ def test_another_version_is_refused_with_what_is_accepted() -> None:
         (entries(["gap", 0, {"reason": "x"}]), "gap"),
         (entries(["gap", 0, {"reason": "x", "lost": 1, "seqs": 0}]), "gap"),
         (entries(["alarm", -1, {}]), "place"),
-        (entries(), "fill"),
+        (entries(), "empty or taken"),
         (entries(7), "entry"),
         ([1], "map"),
         (entries(SIMPLE, x=cbor2.CBORTag(35, "(a+)+")), "tag"),
@@ -201,10 +204,93 @@ def test_hostile_zstd() -> None:
         codec.decode_batch(bytes(codec.MAX_BODY_BYTES + 1))
 
 
-def test_a_small_body_cannot_claim_endless_readings() -> None:
-    wide = ["columns", [3, 0, 1], "d", 0, 0, [3_000_000, 1, [0, 5]], [[[0, 1]], [[0, 1]]]]
-    with pytest.raises(TooLarge, match="readings"):
-        codec.decode_batch(squeeze(entries(wide, shapes=[["a", "b"]], through_seq=3_000_000)))
+ENDLESS = 3_000_000
+HALF = 240_000
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (  # more samples than may be, said in a few bytes
+            entries(
+                ["columns", [3, 0, 1], "d", 0, 0, [ENDLESS, 1, [0, 5]], [[[0, 1]]]],
+                through_seq=ENDLESS,
+            ),
+            "readings",
+        ),
+        (  # two columns whose places interleave
+            entries(
+                ["columns", [3, 0, 2], "d", 0, 0, [ENDLESS, 1, [3, 0, 1]], [[[0, 1]]]],
+                ["columns", [3, 1, 2], "d", 0, 0, [ENDLESS, 1, [3, 0, 1]], [[[0, 1]]]],
+                through_seq=2 * ENDLESS,
+            ),
+            "readings",
+        ),
+        (  # one long text, many times
+            entries(["columns", [3, 0, 1], "d", 0, 0, [HALF, 1, [0, 5]], [[[0, "x" * 4000]]]], through_seq=HALF),
+            "stood by itself",
+        ),
+        (  # one long name, many times
+            entries(
+                ["columns", [3, 0, 1], "d", 0, 0, [HALF, 1, [0, 5]], [[[0, 1]]]],
+                through_seq=HALF,
+                shapes=[["n" * 200]],
+            ),
+            "stood by itself",
+        ),
+        (  # one long quality, many times
+            entries(
+                ["columns", [3, 0, 1], "d", 0, 0, [HALF, 1, [0, 5]], [[[0, 1], None, [[0, HALF, "bad:" + "x" * 116]]]]],
+                shapes=[["a"]],
+                through_seq=HALF,
+            ),
+            "stood by itself",
+        ),
+    ],
+)
+def test_a_small_body_cannot_claim_endless_readings(body: Any, why: str) -> None:
+    data = squeeze(body)
+    assert len(data) < 400
+    with pytest.raises(TooLarge, match=why):
+        codec.decode_batch(data)
+
+
+def test_a_frame_that_grows_too_much_is_refused() -> None:
+    data = squeeze({"v": 1, "x": [[]] * 1_000_000})
+    assert len(data) < 4_000
+    with pytest.raises(TooLarge, match="decompressed"):
+        codec.decode_batch(data)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        entries(["columns", [0, 0], "d", 0, 0, [True, 1, [0, 5]], [[[0, 1]]]]),
+        entries(["columns", [0, 0], "d", 0, 0, [1, True, [0, 5]], [[[0, 1]]]]),
+        entries(["columns", [0, 0], "d", 0, 0, [1, 1, [0, True]], [[[0, 1]]]]),
+        entries(["columns", [0, 0], "d", False, 0, [1, 1, [0, 5]], [[[0, 1]]]]),
+        entries(["columns", [0, 0], "d", 0, 0, [1, 1, [0, 5]], [[[0, 1], None, [[False, True, "bad"]]]]]),
+        entries(SIMPLE, clocks=[[True, True]]),
+    ],
+)
+def test_a_boolean_is_no_integer(body: Any) -> None:
+    with pytest.raises(Malformed):
+        codec.decode_batch(squeeze(body))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        ["gap", 0, {"reason": "x" * 2001, "lost": 1}],
+        ["gap", 0, {"reason": "x", "lost": 1, "devices": ["d"] * 1001}],
+        ["health", 0, {"time_us": 1, "verdict": "ok", "reasons": ["x"] * 51}],
+        ["alarm", 0, {**ALARM, "detail": "x" * 2001}],
+        ["roster", 0, {"devices": [{"id": "x" * 201, "kind": "k", "profile": "p"}], "profiles": {}}],
+    ],
+)
+def test_texts_that_are_no_values_have_bounds_too(entry: list[Any]) -> None:
+    with pytest.raises(Malformed):
+        codec.decode_batch(squeeze(entries(entry)))
 
 
 def test_an_ack_comes_back_and_is_what_the_schema_says() -> None:
