@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS runs (
     id INTEGER PRIMARY KEY, lane TEXT NOT NULL, epoch INTEGER NOT NULL,
     held_from INTEGER NOT NULL, base BLOB NOT NULL,      -- first seq still held, digest before it
     acked INTEGER NOT NULL, told BLOB NOT NULL,          -- where the cloud stood last, by its own word
-    closed INTEGER NOT NULL) STRICT;
+    closed INTEGER NOT NULL) STRICT;                     -- 1: closed, 2: its rows are still being moved
 CREATE TABLE IF NOT EXISTS rows (
     id INTEGER PRIMARY KEY,                              -- run and last seq in one: see row_id
     first_seq INTEGER NOT NULL, from_us INTEGER, to_us INTEGER, digest BLOB NOT NULL, body BLOB NOT NULL) STRICT;
@@ -55,6 +55,7 @@ class Run(msgspec.Struct):
     acked: int
     told: bytes
     closed: bool
+    moving: bool  # closed by a fork whose rows are not all with the new run yet
     head: int
     head_digest: bytes
     ask: bool = True
@@ -67,18 +68,18 @@ class Run(msgspec.Struct):
         return self.head - self.acked
 
 
-_SEQ_BITS: Final = 44  # 17 million million samples a run, and half a million runs
+SEQ_BITS: Final = 44  # 17 million million samples a run, and half a million runs
 
 
 def row_id(run: Run, last_seq: int) -> int:
     """The key of a row: its run, then its last seq. So rows lie in order and need no index, which would cost the
     card another page with every commit."""
-    return run.id << _SEQ_BITS | last_seq
+    return run.id << SEQ_BITS | last_seq
 
 
 def seq_of(id_: int) -> int:
     """The last seq of a row, by its key."""
-    return id_ & ((1 << _SEQ_BITS) - 1)
+    return id_ & ((1 << SEQ_BITS) - 1)
 
 
 class Card:
@@ -91,12 +92,17 @@ class Card:
         self._draw_epoch = epoch
         self._lock_fd = -1
         self.runs: list[Run] = []
+        self.damaged: str | None = None  # what became of a file that could not be read
         self.last_known_us = 0  # the greatest time that it holds: no clock may start before
 
     @property
     def path(self) -> Path:
         """The database file."""
         return self.directory / "outbox.db"
+
+    def run(self, run_id: int) -> Run:
+        """A run as it is now: after a failed write, runs are other objects."""
+        return next(r for r in self.runs if r.id == run_id)
 
     async def open(self) -> None:
         """Open or create the file.
@@ -112,7 +118,13 @@ class Card:
             os.close(self._lock_fd)
             raise RuntimeError(f"{self.directory} is in use by another node process") from error
         try:
-            await self._open()
+            try:
+                await self._open()
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError as error:
+                self._put_aside(error)
+                await self._open()
         except BaseException:
             os.close(self._lock_fd)
             raise
@@ -125,6 +137,17 @@ class Card:
             log.exception("the last acknowledgements were not written down; the cloud will be asked instead")
         await self.db.close()
         os.close(self._lock_fd)
+
+    def _put_aside(self, error: sqlite3.DatabaseError) -> None:
+        """A file that SQLite cannot read is kept beside, and a new one begun under a new epoch: the node goes on.
+
+        What it held and the city has not is lost; the ledger shows the old epoch as unfinished.
+        """
+        self.damaged = f"{self.path.name} was unreadable ({error}) and is now {self.path.name}.damaged"
+        log.error("%s", self.damaged)
+        self.path.replace(self.path.with_name(f"{self.path.name}.damaged"))
+        for end in ("-wal", "-shm"):
+            self.path.with_name(self.path.name + end).unlink(missing_ok=True)
 
     async def _open(self) -> None:
         self.db = await aiosqlite.connect(self.path, isolation_level=None)
@@ -162,7 +185,7 @@ class Card:
         for id_, lane, epoch, held, base, acked, told, closed in await self.all(
             f"SELECT {columns} FROM runs ORDER BY id"  # noqa: S608 - constants of our own
         ):
-            run = Run(id_, Lane(lane), epoch, held, base, acked, told, bool(closed), held - 1, base)
+            run = Run(id_, Lane(lane), epoch, held, base, acked, told, bool(closed), closed == 2, held - 1, base)
             await self.find_head(run)
             # Kept even when nothing of it is held any more: a restored cloud must still be told of the gap.
             self.runs.append(run)
@@ -180,7 +203,7 @@ class Card:
         """Look where a run ends now."""
         found = await self.all(
             "SELECT id, digest FROM rows WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1",
-            row_id(run, 0), (run.id + 1) << _SEQ_BITS,
+            row_id(run, 0), (run.id + 1) << SEQ_BITS,
         )  # fmt: skip
         run.head, run.head_digest = (seq_of(found[0][0]), found[0][1]) if found else (run.held_from - 1, run.base)
 
@@ -195,7 +218,9 @@ class Card:
             (lane.value, epoch, ORIGIN, ORIGIN),
         )
         assert cursor.lastrowid is not None
-        run = Run(cursor.lastrowid, lane, epoch, 1, ORIGIN, 0, ORIGIN, closed=False, head=0, head_digest=ORIGIN)
+        run = Run(
+            cursor.lastrowid, lane, epoch, 1, ORIGIN, 0, ORIGIN, closed=False, moving=False, head=0, head_digest=ORIGIN
+        )
         self.runs.append(run)
         return run
 
@@ -205,7 +230,7 @@ class Card:
             if run.dirty:
                 await self.db.execute(
                     "UPDATE runs SET held_from = ?, base = ?, acked = ?, told = ?, closed = ? WHERE id = ?",
-                    (run.held_from, run.base, run.acked, run.told, run.closed, run.id),
+                    (run.held_from, run.base, run.acked, run.told, run.closed + run.moving, run.id),
                 )
                 run.dirty = False
 
@@ -245,7 +270,7 @@ class Card:
             "SELECT id, first_seq, from_us, to_us, body FROM rows WHERE id BETWEEN ? AND ? ORDER BY id",
             row_id(run, first_seq), row_id(run, last_seq),
         )  # fmt: skip
-        lost, devices = count_lost(r[4] for r in rows)
+        lost, devices = count_lost((seq_of(r[0]) - r[1] + 1, r[4]) for r in rows)
         gap = Gap(
             reason=reason,
             lost=lost,
@@ -254,9 +279,9 @@ class Card:
             to_us=max((r[3] for r in rows if r[3] is not None), default=None),
             devices=devices,
         )
-        body, *_ = seal([gap])
+        (sealed,) = seal([gap])
         await self.db.execute("DELETE FROM rows WHERE id BETWEEN ? AND ?", (rows[0][0], rows[-1][0] - 1))
         await self.db.execute(
             "UPDATE rows SET first_seq = ?, from_us = ?, to_us = ?, body = ? WHERE id = ?",
-            (rows[0][1], gap.from_us, gap.to_us, body, rows[-1][0]),
+            (rows[0][1], gap.from_us, gap.to_us, sealed.body, rows[-1][0]),
         )

@@ -23,22 +23,27 @@ from types import CoroutineType
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 import aiosqlite
+import msgspec
 
 from drivers.contract import RECENT, Receipt
 from drivers.errors import NotStored
-from edge.card import Card, Run, row_id, seq_of
+from edge.card import SEQ_BITS, Card, Run, row_id, seq_of
 from edge.outbox import Cut, Depth, Place
 from edge.room import Room
-from edge.rows import join, seal
+from edge.rows import Sealed, join, seal
 from wire import codec
 from wire.batch import Ack, Batch, Lane, Placed, advance
 from wire.columns import Columns
 from wire.entries import Entry, Gap
+from wire.errors import BadInput
 
 log = logging.getLogger(__name__)
 
 PAGE_ROWS: Final = 64
 MAX_CUT_ROWS: Final = 5_000
+MAX_CUT_READINGS: Final = 100_000  # a fifth of what the codec takes
+MOVE_ROWS: Final = 128
+QUARANTINE_ROWS: Final = 8  # the latest; more are counted, not kept
 
 
 def _new_epoch() -> int:
@@ -70,6 +75,29 @@ def _whole(
     return shielded
 
 
+class _Row(msgspec.Struct, frozen=True):
+    first_seq: int
+    last_seq: int
+    digest: bytes
+    body: bytes
+
+
+def _opened(acked: int, rows: Sequence[_Row]) -> tuple[list[Placed], int, str]:
+    """The entries of as many rows as are readable and fit into a body, how many those are, and what stopped it."""
+    opened: list[tuple[int, list[Placed]]] = []
+    readings = 0
+    for row in rows:
+        try:
+            placed = codec.decode_row(row.body)
+        except BadInput as error:
+            return join(opened), len(opened), str(error)
+        readings += sum(p.entry.readings for p in placed if isinstance(p.entry, Columns))
+        if opened and readings > MAX_CUT_READINGS:
+            break
+        opened.append((row.first_seq - acked - 1, placed))
+    return join(opened), len(opened), ""
+
+
 class SqliteOutbox:
     """See `edge.outbox.Outbox`. Open it with `async with`."""
 
@@ -88,6 +116,7 @@ class SqliteOutbox:
         self.room = Room(self.card, history_us=history_us, now_us=now_us)
         self._generation = 0
         self._quarantined = 0
+        self._receipts_since = 0
         self._busy = asyncio.Lock()  # one write transaction at a time
         self.under_way: set[asyncio.Future[Any]] = set()
 
@@ -99,7 +128,7 @@ class SqliteOutbox:
         """
         await self.card.open()
         self.room.hold_reserve()
-        self._quarantined = (await self.card.all("SELECT count(*) FROM quarantine"))[0][0]
+        self._quarantined = (await self.card.all("SELECT coalesce(max(id), 0) FROM quarantine"))[0][0]
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -112,37 +141,47 @@ class SqliteOutbox:
     @_whole
     async def append(self, lanes: Mapping[Lane, Sequence[Entry]], receipts: Sequence[Receipt] = ()) -> None:
         """See `Outbox.append`."""
-        sealed = [(lane, *seal(entries)) for lane, entries in lanes.items() if entries]
+        sealed = [(lane, row) for lane, entries in lanes.items() if entries for row in seal(entries)]
         if not sealed and not receipts:
             return
+        urgent = all(lane is Lane.URGENT for lane, _ in sealed)
         async with self._busy:
-            coming = sum(len(body) for _, body, *_ in sealed)
+            coming = sum(len(row.body) for _, row in sealed)
             try:
-                await self.room.make(coming)
+                await self.room.make(coming, urgent=urgent)
                 await self.card.write(lambda: self._insert(sealed, receipts))
             except sqlite3.Error as error:
                 log.warning("the card refuses (%s): making room and trying once more", error)
-                await self.room.emergency(coming)
+                await self.room.emergency(coming, urgent=urgent)
                 await self.card.write(lambda: self._insert(sealed, receipts))
             self.room.hold_reserve()
 
-    async def _insert(self, sealed: Sequence[tuple[Any, ...]], receipts: Sequence[Receipt]) -> None:
-        for lane, body, width, from_us, to_us in sealed:
+    async def _insert(self, sealed: Sequence[tuple[Lane, Sealed]], receipts: Sequence[Receipt]) -> None:
+        for lane, row in sealed:
             run = self._open_run(lane)
-            digest = advance(run.head_digest, body)
+            digest = advance(run.head_digest, row.body)
             await self.card.db.execute(
                 "INSERT INTO rows (id, first_seq, from_us, to_us, digest, body) VALUES (?, ?, ?, ?, ?, ?)",
-                (row_id(run, run.head + width), run.head + 1, from_us, to_us, digest, body),
+                (row_id(run, run.head + row.width), run.head + 1, row.from_us, row.to_us, digest, row.body),
             )
-            run.head, run.head_digest = run.head + width, digest
+            run.head, run.head_digest = run.head + row.width, digest
         if receipts:
-            await self.card.db.executemany(
-                "INSERT INTO receipts (source, key) VALUES (?, ?)", [(r.source, r.key) for r in receipts]
-            )
-            await self.card.db.execute(
-                "DELETE FROM receipts WHERE id <= (SELECT max(id) FROM receipts) - ?", (2 * RECENT,)
-            )
+            await self._keep_receipts(receipts)
         await self.card.save_runs()
+
+    async def _keep_receipts(self, receipts: Sequence[Receipt]) -> None:
+        await self.card.db.executemany(
+            "INSERT INTO receipts (source, key) VALUES (?, ?)", [(r.source, r.key) for r in receipts]
+        )
+        # Old ones go now and then: it means looking through all of them, for an index would wear the card.
+        self._receipts_since += len(receipts)
+        if self._receipts_since >= RECENT // 4:
+            self._receipts_since = 0
+            await self.card.db.execute(
+                "DELETE FROM receipts WHERE id NOT IN (SELECT id FROM (SELECT id, row_number() OVER"
+                " (PARTITION BY source ORDER BY id DESC) AS age FROM receipts) WHERE age <= ?)",
+                (RECENT,),
+            )
 
     def _open_run(self, lane: Lane) -> Run:
         return next(r for r in reversed(self.card.runs) if r.lane is lane and not r.closed)
@@ -152,53 +191,67 @@ class SqliteOutbox:
     @_whole
     async def cut(self, lane: Lane, limit_bytes: int) -> Cut | Place | None:
         """See `Outbox.cut`. The oldest run goes first."""
-        async with self._busy:
-            for run in self.card.runs:
-                if run.lane is not lane:
-                    continue
+        while True:
+            async with self._busy:
+                await self._finish_forks()
+                run = next((r for r in self.card.runs if r.lane is lane and (r.ask or r.pending > 0)), None)
+                if run is None:
+                    return None
                 if run.ask:
                     return Place(run.epoch, lane)
-                if run.pending > 0:
-                    return await self._cut(run, limit_bytes)
-        return None
+                if run.acked + 1 < run.held_from:
+                    return self._gap_before(run)
+                rows = await self._rows(run, limit_bytes)
+                head = self._batch(run)
+            # Opening and joining takes a while for a large body: meanwhile polls, commits and health go on.
+            placed, taken, damage = await asyncio.to_thread(_opened, run.acked, rows)
+            if taken:
+                last = rows[taken - 1]
+                run.sent = max(run.sent, last.last_seq)
+                batch = msgspec.structs.replace(head, through_seq=last.last_seq, digest=last.digest, entries=placed)
+                return Cut(batch, taken)
+            await self._put_aside(run, rows[0].first_seq, rows[0].last_seq, f"damaged on the card: {damage}")
 
-    async def _cut(self, run: Run, limit_bytes: int) -> Cut:
-        if run.acked + 1 < run.held_from:
-            gap = Gap(
-                reason="no longer held by the node",
-                lost=run.held_from - 1 - run.acked,
-                seqs=run.held_from - 1 - run.acked,
-            )
-            placed = [Placed(range(gap.seqs), gap)]
-            return Cut(self._batch(run, run.held_from - 1, run.base, placed), 0)
-        rows: list[tuple[int, int, bytes, bytes]] = []
+    async def _rows(self, run: Run, limit_bytes: int) -> list[_Row]:
+        """Unacked rows up to a size, at least one."""
+        rows: list[_Row] = []
         size = 0
         async with self.card.db.execute(
             "SELECT first_seq, id, digest, body FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
             (row_id(run, run.acked), row_id(run, run.head), MAX_CUT_ROWS),
         ) as cursor:
-            async for row in cursor:
-                size += len(row[3])
+            async for first, id_, digest, body in cursor:
+                size += len(body)
                 if rows and size > limit_bytes:
                     break
-                rows.append(tuple(row))
-        placed = join([(first - run.acked - 1, codec.decode_row(body)) for first, _, _, body in rows])
-        last, digest = seq_of(rows[-1][1]), rows[-1][2]
-        run.sent = max(run.sent, last)
-        return Cut(self._batch(run, last, digest, placed), len(rows))
+                rows.append(_Row(first, seq_of(id_), digest, body))
+        return rows
 
-    def _batch(self, run: Run, last: int, digest: bytes, placed: Sequence[Placed]) -> Batch:
+    def _gap_before(self, run: Run) -> Cut:
+        """The cloud stands before all that is held."""
+        width = run.held_from - 1 - run.acked
+        gap = Gap(reason="no longer held by the node", lost=width, seqs=width)
+        batch = msgspec.structs.replace(
+            self._batch(run),
+            through_seq=run.held_from - 1,
+            digest=run.base,
+            entries=[Placed(range(width), gap)],
+        )
+        return Cut(batch, 0)
+
+    def _batch(self, run: Run) -> Batch:
+        """A batch from where the cloud stands; what is in it is filled in later."""
         return Batch(
             node=self._node,
             epoch=run.epoch,
             lane=run.lane,
             first_seq=run.acked + 1,
-            through_seq=last,
+            through_seq=run.acked,
             prev=run.told,
-            digest=digest,
+            digest=run.told,
             held_from=run.held_from,
             head_seq=run.head,
-            entries=placed,
+            entries=(),
         )
 
     @_whole
@@ -222,7 +275,9 @@ class SqliteOutbox:
             if through < run.held_from - 1 or await self._place(run, through) == digest:
                 run.acked, run.told, run.dirty = through, digest, True
                 return False
-            await self.card.write(lambda: self._fork(run, through))
+            log.warning("run %d (%s) forked at %d: the cloud has another past", run.epoch, run.lane, through)
+            await self.card.write(lambda: self._fork(run.id, min(through, run.acked)))
+            await self._finish_forks()
             return True
 
     async def _place(self, run: Run, seq: int) -> bytes | None:
@@ -236,17 +291,32 @@ class SqliteOutbox:
         found = await self.card.all("SELECT digest FROM rows WHERE id = ?", row_id(run, seq))
         return found[0][0] if found else None
 
-    async def _fork(self, run: Run, through: int) -> None:
+    async def _fork(self, run_id: int, keep: int) -> None:
         """The cloud stands where this run has never been: close it, and let what it holds beyond go on anew."""
-        keep = min(through, run.acked)
-        log.warning("run %d (%s) forked at %d: the cloud has another past", run.epoch, run.lane, through)
-        run = next(r for r in self.card.runs if r.id == run.id)
+        run = self.card.run(run_id)
         new = await self.card.create_run(run.lane, self._draw_epoch())
         new.ask, new.dirty = False, True
-        for id_, first, body in await self.card.all(
-            "SELECT id, first_seq, body FROM rows WHERE id > ? AND id <= ? ORDER BY id",
-            row_id(run, keep), row_id(run, run.head),
-        ):  # fmt: skip
+        kept = await self.card.all(
+            "SELECT id FROM rows WHERE id > ? AND id <= ? ORDER BY id DESC LIMIT 1", row_id(run, 0), row_id(run, keep)
+        )
+        run.acked = seq_of(kept[0][0]) if kept else run.held_from - 1
+        run.closed = run.moving = run.dirty = True
+        await self.card.save_runs()
+
+    async def _finish_forks(self) -> None:
+        """Move what closed runs hold beyond, some rows a transaction: a whole card could not be moved at once."""
+        for run_id in [r.id for r in self.card.runs if r.moving]:
+            while self.card.run(run_id).moving:
+                await self.card.write(lambda run_id=run_id: self._move_some(run_id))
+
+    async def _move_some(self, run_id: int) -> None:
+        run = self.card.run(run_id)
+        new = self._open_run(run.lane)
+        rows = await self.card.all(
+            "SELECT id, first_seq, body FROM rows WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+            row_id(run, run.acked), (run.id + 1) << SEQ_BITS, MOVE_ROWS,
+        )  # fmt: skip
+        for id_, first, body in rows:
             digest, width = advance(new.head_digest, body), seq_of(id_) - first + 1
             await self.card.db.execute(
                 "UPDATE rows SET id = ?, first_seq = ?, digest = ? WHERE id = ?",
@@ -254,23 +324,29 @@ class SqliteOutbox:
             )
             new.head, new.head_digest = new.head + width, digest
         await self.card.find_head(run)
-        run.acked, run.closed, run.dirty = run.head, True, True
+        run.moving, run.dirty = run.head > run.acked, True
         await self.card.save_runs()
 
     @_whole
     async def quarantine(self, batch: Batch, reason: str) -> None:
         """See `Outbox.quarantine`."""
-        async with self._busy:
-            await self.card.write(lambda: self._set_aside(batch, reason))
-            self._quarantined += 1
-
-    async def _set_aside(self, batch: Batch, reason: str) -> None:
         run = next(r for r in self.card.runs if r.epoch == batch.epoch and r.lane is batch.lane)
-        await self.card.db.execute(
-            "INSERT INTO quarantine (row, reason, body) SELECT id, ?, body FROM rows WHERE id BETWEEN ? AND ?",
-            (reason, row_id(run, batch.first_seq), row_id(run, batch.through_seq)),
-        )
-        await self.card.gap(run, batch.first_seq, batch.through_seq, f"set aside by the node: {reason}")
+        await self._put_aside(run, batch.first_seq, batch.through_seq, f"set aside by the node: {reason}")
+
+    async def _put_aside(self, run: Run, first_seq: int, last_seq: int, reason: str) -> None:
+        async def put() -> None:
+            await self.card.db.execute(
+                "INSERT INTO quarantine (row, reason, body) SELECT id, ?, body FROM rows WHERE id BETWEEN ? AND ?",
+                (reason, row_id(run, first_seq), row_id(run, last_seq)),
+            )
+            await self.card.db.execute(
+                "DELETE FROM quarantine WHERE id <= (SELECT max(id) FROM quarantine) - ?", (QUARANTINE_ROWS,)
+            )
+            await self.card.gap(run, first_seq, last_seq, reason)
+
+        async with self._busy:
+            await self.card.write(put)
+            self._quarantined += 1
 
     # ---- ask ---------------------------------------------------------------------------------------------------
 

@@ -13,19 +13,26 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable
-from itertools import takewhile
+from itertools import accumulate, groupby, takewhile
 from pathlib import Path
 from typing import Final
 
 from edge.card import PAGE_BYTES, RESERVE_BYTES, Card, Run, row_id, seq_of
+from wire import codec
 from wire.batch import Lane
+from wire.entries import Gap, Health
+from wire.errors import BadInput
 
 log = logging.getLogger(__name__)
 
 SPARE_BYTES: Final = 256 * 1024  # kept free inside the file, for pruning
 EASE_BYTES: Final = 16 * 1024 * 1024
+URGENT_BYTES: Final = 256 * 1024  # of the file, for urgent rows alone
+HEALTH_LOOK_ROWS: Final = 512
+SENT_ROWS: Final = 5_000  # as many as one body may join
 PRUNE_ROWS: Final = 256
 GENTLE_ROWS: Final = 16  # so many at a time while the disk is full: no more than has to go
+MAX_BODY_BYTES: Final = 512 * 1024  # the largest that edge/uplink.py sends
 GENTLE_BYTES: Final = 8 * PAGE_BYTES
 PRUNE_TRIES: Final = 64
 
@@ -39,10 +46,13 @@ class Room:
         self._reserve_told = False
         self.pruned_rows = 0
 
-    async def make(self, coming_bytes: int) -> None:
-        """Prune before the cap is met: history by age, then whatever is oldest, in bounded steps."""
+    async def make(self, coming_bytes: int, *, urgent: bool = False) -> None:
+        """Prune before the cap is met: history by age, then whatever is oldest, in bounded steps.
+
+        Urgent rows may use URGENT_BYTES that bulk rows may not.
+        """
         horizon_us = self._now_us() - self._history_us
-        room = self._room_bytes()
+        room = self._room_bytes() - (0 if urgent else URGENT_BYTES)
         for _ in range(PRUNE_TRIES):
             full = await self._card.used_pages() * PAGE_BYTES + 2 * coming_bytes > room
             if not await (self._prune() if full else self._drop_aged(horizon_us)):
@@ -64,13 +74,56 @@ class Room:
 
     async def _prune(self) -> bool:
         """Drop some acked history, or else turn some of the oldest unsent bulk into a Gap. False: nothing left."""
+        bulk = [r for r in self._card.runs if r.lane is Lane.BULK]
+        urgent = [r for r in self._card.runs if r.lane is Lane.URGENT]
         for run in self._card.runs:
             if await self.drop_history(run):
                 return True
-        for run in self._card.runs:
-            if run.lane is Lane.BULK and await self.drop_unsent(run):
+        for run in bulk:
+            if await self.drop_unsent(run):
+                return True
+        for run in urgent:
+            if await self._drop_health(run):
+                return True
+        for run in bulk:  # better a fork, which is told, than a new reading refused
+            if run.ask and await self.drop_unsent(run, careful=False):
                 return True
         return False
+
+    async def _drop_health(self, run: Run) -> bool:
+        """After everything else: how the node was while nobody could hear it. Alarms, clock and roster stay."""
+        rows = await self._unsent(run, HEALTH_LOOK_ROWS)
+        if not rows:
+            return False
+        bodies = dict(
+            await self._card.all("SELECT id, body FROM rows WHERE id BETWEEN ? AND ?", rows[0][1], rows[-1][1])
+        )
+        for alike, group in groupby(rows, key=lambda r: _only_health(bodies[r[1]])):
+            found = list(group)
+            if alike and len(found) > 1:
+                await self._merge(run, found)
+                return True
+        return False
+
+    async def _merge(self, run: Run, rows: list[tuple[int, int]]) -> None:
+        """One Gap in the place of several rows."""
+        await self._card.write(lambda: self._card.gap(run, rows[0][0], seq_of(rows[-1][1]), "the card was full"))
+        self.pruned_rows += len(rows) - 1
+
+    async def _unsent(self, run: Run, limit: int, *, careful: bool = True) -> list[tuple[int, int]]:
+        """(first seq, id) of the oldest rows that the cloud cannot have, oldest first.
+
+        What was cut may have been taken; before the cloud has told its place, so may whatever fits into a body.
+        """
+        from_seq = max(run.acked, run.sent)
+        rows = await self._card.all(
+            "SELECT first_seq, id, length(body) FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+            row_id(run, from_seq), row_id(run, run.head), limit + (SENT_ROWS if careful and run.ask else 0),
+        )  # fmt: skip
+        if careful and run.ask:
+            sizes = accumulate(size for _, _, size in rows)
+            rows = [row for row, size in zip(rows, sizes, strict=True) if size > MAX_BODY_BYTES][:limit]
+        return [(first, id_) for first, id_, _ in rows]
 
     async def _drop_aged(self, horizon_us: int) -> bool:
         for run in self._card.runs:
@@ -103,25 +156,21 @@ class Room:
         self.pruned_rows += len(rows)
         return True
 
-    async def drop_unsent(self, run: Run) -> bool:
+    async def drop_unsent(self, run: Run, *, careful: bool = True) -> bool:
         """The oldest bulk rows that were never sent become one Gap: the cloud cannot stand inside it."""
-        rows = await self._card.all(
-            "SELECT first_seq, id FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
-            row_id(run, max(run.acked, run.sent)), row_id(run, run.head), self._prune_rows(),
-        )  # fmt: skip
+        rows = await self._unsent(run, self._prune_rows(), careful=careful)
         if len(rows) < 2:
             return False
-        await self._card.write(lambda: self._card.gap(run, rows[0][0], seq_of(rows[-1][1]), "the card was full"))
-        self.pruned_rows += len(rows) - 1
+        await self._merge(run, rows)
         return True
 
-    async def emergency(self, coming_bytes: int) -> None:
+    async def emergency(self, coming_bytes: int, *, urgent: bool = False) -> None:
         """The disk said no. Give it the reserve, fold the log back, prune; each step may fail in its turn."""
         try:
             self._reserve.unlink(missing_ok=True)
             await self._card.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # gives the room of the log back to the disk
             self._disk_pages = (await self._card.all("PRAGMA page_count"))[0][0]
-            await self.make(coming_bytes)
+            await self.make(coming_bytes, urgent=urgent)
             await self._card.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except (sqlite3.Error, OSError) as error:
             log.warning("making room failed too: %s", error)
@@ -147,3 +196,11 @@ class Room:
                 log.warning("no room for the reserve of %d bytes: %s", RESERVE_BYTES, error)
             with contextlib.suppress(OSError):  # on a disk that has become read-only there is nothing to take away
                 self._reserve.unlink(missing_ok=True)
+
+
+def _only_health(body: bytes) -> bool:
+    """Whether a row holds nothing but Health entries, or gaps where some were."""
+    try:
+        return all(isinstance(p.entry, Health | Gap) for p in codec.decode_row(body))
+    except BadInput:
+        return False

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from wire import codec
 from wire.batch import Placed
 from wire.columns import Columns, merge
 from wire.entries import Alarm, Entry, Gap, Health
 from wire.errors import BadInput
 
+ROW_BYTES = 256 << 10
+ROW_PLAIN_BYTES = 1 << 20  # so that a few rows always fit into a body, and one by far
 MAX_NAMED_DEVICES = 1000  # in a gap; it counts all, and names these
 
 
@@ -24,9 +28,28 @@ def place(entries: Sequence[Entry]) -> list[Placed]:
     return found
 
 
-def seal(entries: Sequence[Entry]) -> tuple[bytes, int, int | None, int | None]:
+class Sealed(msgspec.Struct, frozen=True):
     """One row: its bytes, its width in seqs, the first and the last time in it."""
+
+    body: bytes
+    width: int
+    from_us: int | None
+    to_us: int | None
+
+
+def seal(entries: Sequence[Entry]) -> list[Sealed]:
+    """Entries as one row, or as several where one would be larger than ROW_BYTES or ROW_PLAIN_BYTES.
+
+    Raises:
+        BadInput: an entry cannot be written, or a single sample is larger than any body may be.
+    """
     placed = place(entries)
+    body = codec.encode_row(placed)
+    if len(body) > ROW_BYTES or codec.plain_bytes(body) > ROW_PLAIN_BYTES:
+        halves = _halves(entries)
+        if halves is not None:
+            return [row for half in halves for row in seal(half)]
+        codec.decode_row(body)  # a single sample: it may be large, but not too large to be read
     times: list[int] = []
     for entry in entries:
         match entry:
@@ -36,7 +59,18 @@ def seal(entries: Sequence[Entry]) -> tuple[bytes, int, int | None, int | None]:
                 times.append(entry.time_us)
             case _:
                 pass
-    return codec.encode_row(placed), placed[-1].places[-1] + 1, min(times, default=None), max(times, default=None)
+    width = placed[-1].places[-1] + 1
+    return [Sealed(body, width, min(times, default=None), max(times, default=None))]
+
+
+def _halves(entries: Sequence[Entry]) -> tuple[Sequence[Entry], Sequence[Entry]] | None:
+    if len(entries) > 1:
+        return entries[: len(entries) // 2], entries[len(entries) // 2 :]
+    (entry,) = entries
+    if not isinstance(entry, Columns) or entry.n < 2:
+        return None
+    samples = entry.samples()
+    return [Columns.of(samples[: entry.n // 2])], [Columns.of(samples[entry.n // 2 :])]
 
 
 def join(rows: Sequence[tuple[int, Sequence[Placed]]]) -> list[Placed]:
@@ -64,15 +98,16 @@ def join(rows: Sequence[tuple[int, Sequence[Placed]]]) -> list[Placed]:
     return merged + others
 
 
-def count_lost(bodies: Iterable[bytes]) -> tuple[int, tuple[str, ...]]:
-    """How many samples bodies held or already counted as lost, and of which devices (the first 1,000)."""
+def count_lost(rows: Iterable[tuple[int, bytes]]) -> tuple[int, tuple[str, ...]]:
+    """How many samples rows (width, body) held or already counted as lost, and of which devices (the first 1,000)."""
     lost = 0
     devices: dict[str, None] = {}
-    for body in bodies:
+    for width, body in rows:
         try:
             placed = codec.decode_row(body)
         except BadInput:
-            continue  # a damaged row is itself what is lost; its width stands in the gap
+            lost += width  # a damaged row is itself what is lost
+            continue
         for item in placed:
             match item.entry:
                 case Columns() as columns:

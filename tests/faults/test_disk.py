@@ -99,6 +99,7 @@ async def until_refused(outbox: SqliteOutbox, ballast: Ballast, accepted: list[i
 async def test_a_disk_that_fills_up_by_itself_prunes_and_tells(outbox: SqliteOutbox) -> None:
     """4 MB of disk and a cap of 64: the disk is the bound, and the oldest unsent readings go."""
     cloud, accepted = SmallCloud(), list(range(1500))
+    await drain(outbox, cloud)  # the cloud has told its place: nothing of what follows can be there
     for n in accepted:
         await outbox.append({Lane.BULK: [Columns.of([sample(n)])]})
     alarm = Alarm(id="a", device="d", rule="r", severity="high", state="raised", raised_us=1, time_us=1)
