@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from wire.device import Point
+from wire.device import Device, Point
 from wire.entries import Alarm, Health
 from wire.sample import Value
 
@@ -61,7 +61,7 @@ class Fork(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GapSeen(msgspec.Struct, frozen=True, kw_only=True):
-    """Loss that the node has told."""
+    """Loss that the node has told: of its reason the first 200 characters, of its devices the first 20."""
 
     epoch: int
     lane: str
@@ -108,13 +108,17 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """One node at a glance. `silent_since` is null while it is heard at least every three Health intervals."""
+    """One node at a glance. `silent_since` is null while it is heard at least every three Health intervals.
+
+    `devices` are as many as its roster has, whose digest is `roster_digest`; the roster is at /v1/nodes/{node}.
+    """
 
     node: str
     verdict: str | None
     last_heard: str | None
     silent_since: str | None
     devices: int
+    roster_digest: str | None
     ledger: Ledger
 
 
@@ -130,6 +134,22 @@ class DeviceSeen(msgspec.Struct, frozen=True, kw_only=True):
     lat: float | None
     tags: tuple[str, ...]
     conflict: tuple[str, ...]
+
+
+def seen_as(device: str, node: str, described: Device | None, conflict: tuple[str, ...]) -> DeviceSeen:
+    """A device as its node describes it, where it does."""
+    known = described or Device(id=device, kind="", profile="")
+    return DeviceSeen(
+        id=device,
+        node=node,
+        kind=known.kind or None,
+        profile=known.profile or None,
+        name=known.name,
+        lon=known.lon,
+        lat=known.lat,
+        tags=known.tags,
+        conflict=conflict,
+    )
 
 
 class NodeDetail(msgspec.Struct, frozen=True, kw_only=True):

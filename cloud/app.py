@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from cloud import openapi
 from cloud.feed import CUT_S, Feed
-from cloud.guard import Guard, http_problem
+from cloud.guard import Guard, fault_problem, http_problem
 from cloud.ingest import Ingest
 from cloud.log import Unavailable
 from cloud.metrics import Metrics
@@ -67,7 +67,10 @@ def application(store: Store, tokens: Tokens, metrics: Metrics, now: Now, feed_c
     metrics.gauge("log_floor", "The position up to which batches were compacted", lambda: store.log.reach().floor)
     metrics.gauge("writer_waiting", "Transactions that wait or are being done", lambda: store.writer.waiting)
     metrics.gauge("feeds", "Feed readers", lambda: feed.readers)
-    asgi = Starlette(routes=[serve(route, tokens) for route in table], exception_handlers={HTTPException: http_problem})
+    asgi = Starlette(
+        routes=[serve(route, tokens) for route in table],
+        exception_handlers={HTTPException: http_problem, Exception: fault_problem},
+    )
     asgi.router.redirect_slashes = False  # a wrong path is told, not guessed at
     return Application(Guard(asgi, metrics, feed.path), tuple(table), feed)
 

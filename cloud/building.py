@@ -92,19 +92,17 @@ class Building:
                 _other(connection, node_no, position, entry)
         return _conflicts(connection, batch.node, new, received_us) if new else ()
 
-    def save_fresh(self, connection: sqlite3.Connection, node: str, saved: Mapping[str, bytes]) -> None:
-        """Keep what a snapshot brought.
+    def numbers(
+        self, connection: sqlite3.Connection, node: str, devices: Iterable[str]
+    ) -> tuple[int, Mapping[str, int]]:
+        """The numbers of a node and of devices that a snapshot names.
 
         Raises:
             Malformed: the node has too many devices.
         """
         node_no = self._interned.node(connection, node)
         (head,) = connection.execute("SELECT ifnull(max(position), 0) FROM log").fetchone()
-        numbers = self._numbers(connection, node_no, saved, head, [])
-        connection.executemany(
-            "INSERT OR REPLACE INTO fresh VALUES (?, ?, ?)",
-            ((node_no, numbers[device], body) for device, body in saved.items()),
-        )
+        return node_no, self._numbers(connection, node_no, devices, head, [])
 
     def _numbers(
         self, connection: sqlite3.Connection, node_no: int, devices: Iterable[str], position: int, new: list[str]

@@ -22,6 +22,7 @@ from cloud import database
 from cloud.building import SPANS_US, span_of
 from cloud.crash import Crash
 from cloud.facts import Extent, base, facts_of
+from cloud.slicing import cut
 from cloud.store import Store
 from cloud.times import SECOND_US, Now
 from wire import codec
@@ -29,6 +30,7 @@ from wire.batch import Placed
 from wire.columns import Columns, merge
 from wire.device import Roster
 from wire.entries import Alarm, ClockFix, Gap, Health
+from wire.errors import BadInput
 
 FOLD_RECORDS: Final = 512
 FOLD_BYTES: Final = 1 << 20
@@ -59,15 +61,18 @@ class Strip(msgspec.Struct):
     runs: list[tuple[Sequence[int], Columns]]
     last_position: int
 
-    def chunk(self, stream_no: int, node_no: int, device_no: int) -> Chunk:
-        """Packed as one."""
+    def chunks(self, stream_no: int, node_no: int, device_no: int) -> list[Chunk]:
+        """Packed as one; as several where one would be more than the codec opens again."""
         first_seq = min(min(seqs) for seqs, _ in self.runs)
         placed: list[Placed] = []
         for same in _by_clock(self.runs):
             seqs = [seq - first_seq for seqs, _ in same for seq in seqs]
             placed.append(Placed(seqs, merge([columns for _, columns in same])))
+        body = codec.encode_row(placed)
+        if (halves := self._halves()) is not None and not _opens(body):
+            return [chunk for half in halves for chunk in half.chunks(stream_no, node_no, device_no)]
         columns = [columns for _, columns in self.runs]
-        return Chunk(
+        chunk = Chunk(
             stream_no,
             node_no,
             device_no,
@@ -77,8 +82,30 @@ class Strip(msgspec.Struct):
             sum(c.n for c in columns),
             self.last_position,
             first_seq,
-            codec.encode_row(placed),
+            body,
         )
+        return [chunk]
+
+    def _halves(self) -> tuple[Strip, Strip] | None:
+        """The runs in two parts, or the one run; None for a single sample."""
+        half = len(self.runs) // 2
+        if half:
+            parts = (self.runs[:half], self.runs[half:])
+        else:
+            seqs, columns = self.runs[0]
+            half, n = columns.n // 2, columns.n
+            if not half:
+                return None
+            parts = ([(seqs[:half], cut(columns, 0, half))], [(seqs[half:], cut(columns, half, n))])
+        return Strip(parts[0], self.last_position), Strip(parts[1], self.last_position)
+
+
+def _opens(body: bytes) -> bool:
+    try:
+        codec.decode_row(body)
+    except BadInput:
+        return False
+    return True
 
 
 class Folded(msgspec.Struct, frozen=True):
@@ -198,7 +225,8 @@ def _prepare(connection: sqlite3.Connection, floor: int) -> Folded | None:
                 strip = strips.setdefault(key, Strip([], position))
                 strip.runs.append(([batch.first_seq + place for place in item.places], entry))
                 strip.last_position = position
-    folded.chunks.extend(s.chunk(stream_no, node_no, device_no) for (device_no, _), s in strips.items())
+    for (device_no, _), strip in strips.items():
+        folded.chunks.extend(strip.chunks(stream_no, node_no, device_no))
     return folded
 
 
@@ -292,7 +320,8 @@ def _prepare_merge(connection: sqlite3.Connection) -> Merged | None:
             if isinstance(item.entry, Columns):
                 strip.runs.append(([first_seq + place for place in item.places], item.entry))
     stream_no, device_no, _ = found
-    return Merged(gone, None if len(gone) < 2 else strip.chunk(stream_no, rows[0][1], device_no))
+    chunks = strip.chunks(stream_no, rows[0][1], device_no) if len(gone) > 1 else []
+    return Merged(gone, chunks[0] if len(chunks) == 1 else None)
 
 
 def _put_merged(connection: sqlite3.Connection, merged: Merged) -> None:

@@ -3,6 +3,8 @@
 `source` and `id` (node/epoch/lane/seq) never change, whenever and however often an entry is sent: a reader that has
 seen an id has seen the entry. The rest says what is known when it is sent: the kind from the roster, the time
 corrected by the boot's clock fix where there is one.
+
+Bounds: of one batch SLICE_BYTES of events are made at a time, and one event more.
 """
 
 from __future__ import annotations
@@ -17,15 +19,19 @@ from cloud.facts import base
 from cloud.findings import Notice
 from cloud.log import Record
 from cloud.readings import clock_word, corrected, plain
+from cloud.slicing import cut
 from cloud.times import text
 from cloud.views import Fix
 from wire.batch import Batch, Placed
 from wire.columns import ABSENT, Columns
 from wire.device import Roster
-from wire.entries import Alarm, ClockFix, Entry, Gap, Health
+from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Unknown
 from wire.sample import Value
 
 PREFIX: Final = "city.lamplighter."
+
+SLICE_BYTES: Final = 1 << 20
+EXPANDED: Final = 4_096  # readings that are expanded at a time
 
 EventType = Literal["reading", "alarm", "clock_fix", "gap", "health", "roster", "ledger"]
 TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
@@ -66,6 +72,26 @@ class Encoded(msgspec.Struct, frozen=True, gc=False):
     json: bytes
 
 
+class Slice(msgspec.Struct, frozen=True):
+    """Some of the events of a record, from the `start`-th on; `next` is where the others begin, None for no more."""
+
+    events: tuple[Encoded, ...]
+    start: int
+    next: int | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of JSON."""
+        return sum(len(e.json) for e in self.events)
+
+
+class _Known(msgspec.Struct, frozen=True):
+    record: Record
+    node: str
+    kinds: Mapping[str, str]
+    fixes: Mapping[int, Fix]
+
+
 class _Parts(msgspec.Struct, frozen=True):
     type: EventType
     device: str | None
@@ -73,13 +99,24 @@ class _Parts(msgspec.Struct, frozen=True):
     data: Any
 
 
-def events_of_batch(record: Record, batch: Batch, kinds: Mapping[str, str], fixes: Mapping[int, Fix]) -> list[Encoded]:
-    """The events of a batch, always in the same order."""
+def events_of_batch(
+    record: Record, batch: Batch, kinds: Mapping[str, str], fixes: Mapping[int, Fix], start: int = 0
+) -> Slice:
+    """The events of a batch, always in the same order: from the `start`-th on, at most SLICE_BYTES and one."""
     stem = f"{batch.node}/{batch.epoch}/{batch.lane.value}/"
     encoder = msgspec.json.Encoder()
     found: list[Encoded] = []
+    size = 0
+    left = start
+    known = _Known(record, batch.node, kinds, fixes)
     for item in batch.entries:
-        for place, parts in _parts(record, batch.node, item, kinds, fixes):
+        width = _width(item.entry)
+        if left >= width:
+            left -= width
+            continue
+        for place, parts in _parts(known, item, left):
+            if size >= SLICE_BYTES:
+                return Slice(tuple(found), start, start + len(found))
             kind = None if parts.device is None else kinds.get(parts.device)
             event = CloudEvent(
                 specversion="1.0",
@@ -92,10 +129,17 @@ def events_of_batch(record: Record, batch: Batch, kinds: Mapping[str, str], fixe
                 subject=msgspec.UNSET if parts.device is None else parts.device,
             )
             found.append(Encoded(parts.type, batch.node, kind, encoder.encode(event)))
-    return found
+            size += len(found[-1].json)
+        left = 0
+    return Slice(tuple(found), start, None)
 
 
-def events_of_notice(notice: Notice) -> list[Encoded]:
+def _width(entry: Entry) -> int:
+    """How many events an entry makes."""
+    return entry.n if isinstance(entry, Columns) else int(not isinstance(entry, Unknown))
+
+
+def events_of_notice(notice: Notice) -> Slice:
     """The event of what the aggregator itself has noticed."""
     finding = notice.finding
     event = CloudEvent(
@@ -107,32 +151,34 @@ def events_of_notice(notice: Notice) -> list[Encoded]:
         datacontenttype="application/json",
         data={"node": finding.node, "finding": finding.kind, **finding.detail},
     )
-    return [Encoded("ledger", finding.node, None, msgspec.json.encode(event))]
+    return Slice((Encoded("ledger", finding.node, None, msgspec.json.encode(event)),), 0, None)
 
 
-def _parts(
-    record: Record, node: str, item: Placed, kinds: Mapping[str, str], fixes: Mapping[int, Fix]
-) -> Iterator[tuple[int, _Parts]]:
+def _parts(known: _Known, item: Placed, start: int) -> Iterator[tuple[int, _Parts]]:
     entry = item.entry
     if isinstance(entry, Columns):
-        yield from zip(item.places, _readings(node, entry, kinds, fixes), strict=True)
-    elif (parts := _other(record, node, entry)) is not None:
+        step = max(1, EXPANDED // max(1, len(entry.cells)))
+        for at in range(start, entry.n, step):
+            run = cut(entry, at, at + step)
+            yield from zip(item.places[at : at + step], _readings(known, run), strict=True)
+    elif (parts := _other(known.record, known.node, entry)) is not None:
         yield item.places[0], parts
 
 
-def _readings(node: str, columns: Columns, kinds: Mapping[str, str], fixes: Mapping[int, Fix]) -> Iterator[_Parts]:
+def _readings(known: _Known, columns: Columns) -> Iterator[_Parts]:
+    fixes = known.fixes
     n = columns.n
     base_ = base(columns.clock)
     word = clock_word(base_, fixes)
     boot = None if columns.clock.synced else columns.clock.boot
-    kind = kinds.get(columns.device)
+    kind = known.kinds.get(columns.device)
     points = list(columns.cells)
     rows = zip(*(c.values(n) for c in columns.cells.values()), strict=True) if points else [()] * n
     qualities = [(p, c.qualities(n)) for p, c in columns.cells.items() if c.quality]
     for i, (time_us, row) in enumerate(zip(columns.times, rows, strict=True)):
         moment = corrected(time_us, base_, fixes)
         data = Reading(
-            node=node,
+            node=known.node,
             device=columns.device,
             kind=kind,
             time_us=moment,

@@ -1,27 +1,29 @@
 """Facts: what the log and the views need to know of a batch, found once and without expanding a column.
 
 Raises Malformed for what the codec lets through and the store cannot keep: integers beyond 64 bits, a gap that
-counts backwards. Bound: a batch names at most MAX_BATCH_DEVICES devices.
+counts backwards. Bounds: a batch names at most MAX_BATCH_DEVICES devices, an alarm has MAX_ALARM_BYTES packed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from cloud.times import TIME_BOUND_US
-from wire.batch import Batch, Placed
+from wire.batch import Batch, Placed, Snapshot
+from wire.codec import MAX_NAME_CHARS
 from wire.columns import Columns
-from wire.entries import Alarm, ClockFix, Gap, Health
+from wire.entries import Alarm, ClockFix, Entry, Gap, Health
 from wire.errors import Malformed
-from wire.sample import Clock
+from wire.sample import Clock, Value, why_unstorable
 
 MAX_BATCH_DEVICES: Final = 20_000
 SYNCED: Final = -1  # where a boot would stand: times that need no correction
 COUNT_BOUND: Final = 2**53
+MAX_ALARM_BYTES: Final = 64 << 10
 
 
 def base(clock: Clock) -> int:
@@ -90,7 +92,17 @@ def facts_of(batch: Batch) -> Facts:
     return Facts(samples, readings, extents, tuple(others))
 
 
-def _check(entry: object) -> None:
+def check_snapshot(snapshot: Snapshot) -> None:
+    """Look at the devices of a snapshot.
+
+    Raises:
+        Malformed: there are too many.
+    """
+    if len({c.device for c in snapshot.columns}) > MAX_BATCH_DEVICES:
+        raise Malformed(f"a snapshot names at most {MAX_BATCH_DEVICES} devices")
+
+
+def _check(entry: Entry) -> None:
     if isinstance(entry, Gap):
         within = (entry.from_us or 0, entry.to_us or 0)
         if not 0 <= entry.lost <= COUNT_BOUND:
@@ -101,6 +113,7 @@ def _check(entry: object) -> None:
             raise Malformed(f"a clock fix for boot {entry.boot}")
     elif isinstance(entry, Alarm):
         within = (entry.raised_us, entry.time_us, entry.respond_by_us or 0)
+        _check_values("alarm", entry.values)
     elif isinstance(entry, Health):
         within = (entry.time_us,)
         if not 0 < entry.interval_s <= 86_400:
@@ -108,7 +121,21 @@ def _check(entry: object) -> None:
         ages = (entry.uptime_s, entry.outbox_oldest_s or 0, entry.last_ack_s or 0)
         if not all(map(math.isfinite, ages)):
             raise Malformed("an age in health is no number")
+        _check_values("health", entry.counters)
     else:
-        return
+        within = ()
+    name = type(entry).__name__.lower()
     if any(abs(t) > TIME_BOUND_US for t in within):
-        raise Malformed(f"a time in {type(entry).__name__.lower()} lies beyond 2^62 microseconds")
+        raise Malformed(f"a time in {name} lies beyond 2^62 microseconds")
+    try:
+        size = len(msgspec.msgpack.encode(entry))
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise Malformed(f"{name}: {error}") from error
+    if isinstance(entry, Alarm) and size > MAX_ALARM_BYTES:
+        raise Malformed(f"an alarm of {size} bytes; at most {MAX_ALARM_BYTES}")
+
+
+def _check_values(name: str, values: Mapping[str, Value]) -> None:
+    for point, value in values.items():
+        if (why := why_unstorable(value)) is not None:
+            raise Malformed(f"{name}, {point[:MAX_NAME_CHARS]}: {why}")

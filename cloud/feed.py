@@ -1,18 +1,18 @@
 """Feed: the log as server-sent events, resumable, at least once.
 
 Every reader reads the log at its own pace; there is no queue a reader, and none can slow ingest or another. A
-batch is turned into events once and shared among the readers that are near it. A reader that does not take
-CHUNK_BYTES within CUT_S is cut off; the last id that it has is its cursor. A comment comes every KEEP_ALIVE_S, and
-with it the cursor when only filtered-out events have passed.
+batch is turned into events slice by slice, once, and shared among the readers that are near it. A reader that does
+not take CHUNK_BYTES within CUT_S is cut off; the last id that it has is its cursor. A comment comes every
+KEEP_ALIVE_S, and with it the cursor when only filtered-out events have passed.
 
-Bounds: MAX_READERS readers, CACHE_BYTES of shared events, CHUNK_BYTES under way to each reader.
+Bounds: MAX_READERS readers, CACHE_BYTES of shared events, CHUNK_BYTES under way to each reader. Slices are made by
+`cloud.slices`, whose bounds are its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from typing import Final
 
@@ -20,27 +20,25 @@ import msgspec
 from sse_starlette import EventSourceResponse
 from sse_starlette.sse import SendTimeoutError
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from cloud import cursor as cursors
 from cloud.cursor import Cursor, Origins, Start
-from cloud.events import PREFIX, TYPES, Encoded, events_of_batch, events_of_notice
-from cloud.findings import Notice
-from cloud.log import Log, Record
+from cloud.events import PREFIX, TYPES, Encoded, Slice
+from cloud.log import Log
 from cloud.metrics import Metrics
 from cloud.problem import bad_request, unavailable
 from cloud.routes import READERS, Answer, Asked, Param, Route
+from cloud.slices import Slices
 from cloud.tokens import Grant, Tokens
 from cloud.views import Views
 from cloud.watching import Watching
-from wire import codec
 
 MAX_READERS: Final = 2_000
 CHUNK_BYTES: Final = 256 << 10
 CUT_S: Final = 10.0
 KEEP_ALIVE_S: Final = 15.0
 CACHE_BYTES: Final = 32 << 20
-THREAD_FROM_BYTES: Final = 2 << 10
 MAX_FILTERS: Final = 100
 RETRY_MS: Final = 2_000
 EVENT_STREAM: Final = "text/event-stream"
@@ -85,8 +83,7 @@ class Feed:
         self._metrics = metrics
         self._origins = origins
         self._cut_s = cut_s
-        self._shared: OrderedDict[int, asyncio.Task[Sequence[Encoded] | None]] = OrderedDict()
-        self._sizes: dict[int, int] = {}
+        self._slices = Slices(log, views, CACHE_BYTES)
         self._closing = asyncio.Event()
         self._readers = 0
 
@@ -174,40 +171,40 @@ class Feed:
                     yield b": still here\n\n" if told == after else self._cursor_line(after)
                     told = after
                 continue
-            events = await self._events(after + 1)
-            if events is None:  # compacted meanwhile: this reader is a week behind
+            part = await self._slices.get(after + 1, skip)
+            if part is None:  # compacted meanwhile: this reader is a week behind
                 late = Start(self._log.reach().floor, reset="expired")
                 yield self._reset(late, str(Cursor(self._log.generation, after)))
                 after, skip, told = late.after, 0, late.after
                 continue
-            after += 1
-            for chunk in self._chunks(after, events, skip, wanted):
-                told = after
+            for chunk in self._chunks(after + 1, part, wanted):
+                told = after + 1
                 yield chunk
-            skip = 0
+            if part.next is None:
+                after, skip = after + 1, 0
+            else:
+                skip = part.next
 
     def _cursor_line(self, position: int) -> bytes:
         return b": cursor\nid: %s\n\n" % str(Cursor(self._log.generation, position)).encode()
 
-    def _chunks(self, position: int, events: Sequence[Encoded], skip: int, wanted: Filter) -> list[bytes]:
+    def _chunks(self, position: int, part: Slice, wanted: Filter) -> Iterator[bytes]:
         """The events that are wanted, framed, in pieces of about CHUNK_BYTES."""
         stem = str(Cursor(self._log.generation, position)).encode()
-        last = len(events) - 1
-        chunks: list[bytes] = []
+        last = part.start + len(part.events) - 1 if part.next is None else None
         lines: list[bytes] = []
         size = 0
-        for offset, event in enumerate(events[skip:], skip):
+        for offset, event in enumerate(part.events, part.start):
             if not wanted.takes(event):
                 continue
             name = stem if offset == last else b"%s.%d" % (stem, offset)
             lines.append(b"id: %s\ndata: %s\n\n" % (name, event.json))
             size += len(event.json)
             if size >= CHUNK_BYTES:
-                chunks.append(b"".join(lines))
+                yield b"".join(lines)
                 lines, size = [], 0
         if lines:
-            chunks.append(b"".join(lines))
-        return chunks
+            yield b"".join(lines)
 
     async def _more(self, after: int) -> bool:
         """Wait until there is more, or the feed closes; False when neither happened for a while."""
@@ -220,42 +217,6 @@ class Feed:
             closing.cancel()
         return bool(done)
 
-    async def _events(self, position: int) -> Sequence[Encoded] | None:
-        """The events of one record, made once; None when the record is no longer there."""
-        task = self._shared.get(position)
-        if task is None:
-            task = self._shared[position] = asyncio.create_task(self._make(position))
-        else:
-            self._shared.move_to_end(position)
-        # Shielded: a reader that leaves must not take away what others wait for.
-        return await asyncio.shield(task)
-
-    async def _make(self, position: int) -> Sequence[Encoded] | None:
-        try:
-            records = await self._log.read(position - 1, 1)
-            if not records or records[0].position != position or position <= self._log.reach().floor:
-                del self._shared[position]
-                return None
-            events = await self._encode(records[0])
-        except BaseException:
-            self._shared.pop(position, None)
-            raise
-        self._sizes[position] = sum(len(e.json) for e in events)
-        while sum(self._sizes.values()) > CACHE_BYTES and len(self._sizes) > 1:
-            oldest = next(p for p in self._shared if p in self._sizes)
-            del self._shared[oldest], self._sizes[oldest]
-        return events
-
-    async def _encode(self, record: Record) -> list[Encoded]:
-        if record.notice:
-            return events_of_notice(msgspec.json.decode(record.body, type=Notice))
-        batch = codec.decode_batch(record.body)
-        kinds = await self._views.kinds(batch.node)
-        fixes = await self._views.fixes(batch.node)
-        if len(record.body) < THREAD_FROM_BYTES:
-            return events_of_batch(record, batch, kinds, fixes)
-        return await asyncio.to_thread(events_of_batch, record, batch, kinds, fixes)
-
 
 class _FeedResponse(EventSourceResponse):
     """Server-sent events that are given up when the reader does not take them."""
@@ -267,12 +228,15 @@ class _FeedResponse(EventSourceResponse):
         self._counted = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def counted(message: Message) -> None:
+            await send(message)
+            self._counted.feed_sent(len(message.get("body", b"")))
+
         with self._open:
             try:
-                await super().__call__(scope, receive, send)
-            except SendTimeoutError:
+                await super().__call__(scope, receive, counted)
+            except SendTimeoutError:  # no fault of ours; returning in the middle of an answer closes the connection
                 self._counted.feed_cut("slow")
-                raise
 
 
 def _filter(asked: Asked) -> Filter:

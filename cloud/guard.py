@@ -46,22 +46,33 @@ class Guard:
             self._in_hand -= 1
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
+        begun = ended = False
 
         async def watched(message: Message) -> None:
-            nonlocal begun
+            nonlocal begun, ended
             begun = True
             await send(message)
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
             await self._app(scope, receive, watched)
         except Exception:
             LOG.exception("%s %s failed", scope["method"], scope["path"])
             self._metrics.fault()
-            if begun:
+            if ended:  # Starlette has answered with `fault_problem`, and raised all the same
+                return
+            if begun:  # so that the connection is closed: half an answer is none
                 raise
-            problem = Problem(500, "internal", "a fault of ours; it has been logged")
-            await problem.response()(scope, receive, send)
+            await _fault().response()(scope, receive, send)
+
+
+def _fault() -> Problem:
+    return Problem(500, "internal", "a fault of ours; it has been logged")
+
+
+async def fault_problem(_request: Request, _error: Exception) -> Response:
+    """What nobody has expected."""
+    return _fault().response()
 
 
 async def http_problem(_request: Request, error: Exception) -> Response:

@@ -3,8 +3,9 @@
 A batch is answered 200 when it was taken and 409 when the one rule did not take it; both carry the same ack and
 nothing else may be read as one. A token is of one node: path, batch and token must agree.
 
-Bounds: a body has MAX_BODY_BYTES and BODY_S to arrive; IN_HAND bodies are held at a time, the others wait unread;
-from PAUSE_FROM waiting on, the ack asks for a pause.
+Bounds: those of `cloud.bodies` while a body arrives; then at most IN_HAND are opened and appended at a time, each
+opened beside the event loop, for what a small body expands to is known only afterwards. From PAUSE_FROM waiting on,
+the ack asks for a pause.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from starlette.requests import Request
 from starlette.responses import Response
 
-from cloud.facts import Facts, facts_of
+from cloud.bodies import Bodies
+from cloud.facts import Facts, check_snapshot, facts_of
 from cloud.log import Log
 from cloud.metrics import Metrics
 from cloud.problem import Problem, bad_request
@@ -25,21 +26,18 @@ from cloud.streams import Place
 from cloud.times import Now
 from cloud.views import Views
 from cloud.watching import Watching
-from wire.batch import Ack, Batch, Lane
+from wire.batch import Ack, Batch, Lane, Snapshot
 from wire.codec import ACCEPTS, MAX_BODY_BYTES, decode_batch, decode_snapshot, encode_ack
-from wire.errors import BadInput, Malformed, TooLarge, Unsupported
+from wire.errors import BadInput
 
 BATCH_TYPE: Final = "application/vnd.lamplighter.batch+cbor"
 ACK_TYPE: Final = "application/vnd.lamplighter.ack+cbor"
 SNAPSHOT_TYPE: Final = "application/vnd.lamplighter.snapshot+cbor"
 
-BODY_S: Final = 60.0
 IN_HAND: Final = 64
 PAUSE_FROM: Final = 128
 PAUSE_MOST_S: Final = 30.0
 T = TypeVar("T")
-
-THREAD_FROM_BYTES: Final = 32 << 10  # a larger body takes long enough to be opened beside the event loop
 
 _NODE: Final = Param(name="node", at="path", what="The node whose token is used.")
 _REFUSED: Final = problem_answers(
@@ -59,6 +57,7 @@ class Ingest:
         self._watching = watching
         self._metrics = metrics
         self._now = now
+        self._bodies = Bodies()
         self._in_hand = asyncio.Semaphore(IN_HAND)
         self._waiting = 0
 
@@ -109,11 +108,12 @@ class Ingest:
         node = _own_node(asked)
         self._waiting += 1
         try:
-            async with self._in_hand:
-                body = await _body(asked.request, BATCH_TYPE)
-                batch, facts = await _opened(body, _batch_and_facts)
-                _same_node(node, batch.node)
-                taken = await self._log.append(batch, facts, body)
+            with self._bodies.of(node) as arriving:
+                body = await arriving.read(asked.request, BATCH_TYPE)
+                async with self._in_hand:
+                    batch, facts = await _opened(body, _batch_and_facts)
+                    _same_node(node, batch.node)
+                    taken = await self._log.append(batch, facts, body)
         except BadInput as error:
             self._metrics.refused(type(error).__name__)
             raise
@@ -137,10 +137,12 @@ class Ingest:
 
     async def _snapshot(self, asked: Asked) -> Response:
         node = _own_node(asked)
-        async with self._in_hand:
-            snapshot = await _opened(await _body(asked.request, SNAPSHOT_TYPE), decode_snapshot)
-            _same_node(node, snapshot.node)
-            await self._views.fresh(snapshot)
+        with self._bodies.of(node) as arriving:
+            body = await arriving.read(asked.request, SNAPSHOT_TYPE)
+            async with self._in_hand:
+                snapshot = await _opened(body, _snapshot)
+                _same_node(node, snapshot.node)
+                await self._views.fresh(snapshot)
         return Response(status_code=204)
 
     def _answer(self, status: int, node: str, place: Place) -> Response:
@@ -176,38 +178,11 @@ def _batch_and_facts(body: bytes) -> tuple[Batch, Facts]:
     return batch, facts_of(batch)
 
 
+def _snapshot(body: bytes) -> Snapshot:
+    snapshot = decode_snapshot(body)
+    check_snapshot(snapshot)
+    return snapshot
+
+
 async def _opened(body: bytes, decode: Callable[[bytes], T]) -> T:
-    if len(body) < THREAD_FROM_BYTES:
-        return decode(body)
-    return await asyncio.to_thread(decode, body)
-
-
-async def _body(request: Request, media_type: str) -> bytes:
-    headers = request.headers
-    given = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if given != media_type:
-        raise Unsupported(f"the content type is {given or 'missing'}; send {media_type}", ACCEPTS)
-    encoding = headers.get("content-encoding", "zstd").strip().lower()
-    if encoding != "zstd":
-        raise Unsupported(f"the content encoding is {encoding}; send zstd", ACCEPTS)
-    length = headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > MAX_BODY_BYTES:
-        raise _too_large()
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_S):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > MAX_BODY_BYTES:
-                    raise _too_large()
-                chunks.append(chunk)
-    except TimeoutError:
-        raise Problem(408, "request-timeout", f"the body did not arrive within {BODY_S:.0f} s") from None
-    if not size:
-        raise Malformed("the body is empty")
-    return b"".join(chunks)
-
-
-def _too_large() -> TooLarge:
-    return TooLarge(f"a body has at most {MAX_BODY_BYTES} bytes")
+    return await asyncio.get_running_loop().run_in_executor(None, decode, body)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+from cloud.ledger import Neighbours
 from cloud.streams import Stream
 from wire.batch import Batch, Lane
 from wire.errors import Malformed
@@ -28,6 +29,7 @@ class Interned:
         self._nodes: dict[str, int] = {}
         self._streams: dict[tuple[str, int, Lane], Stream] = {}
         self._devices: dict[int, dict[str, int]] = {}
+        self._epochs: dict[tuple[str, Lane], list[int]] = {}
         self._head: int | None = None
 
     def clear(self) -> None:
@@ -35,6 +37,7 @@ class Interned:
         self._nodes.clear()
         self._streams.clear()
         self._devices.clear()
+        self._epochs.clear()
         self._head = None
 
     def next_position(self, connection: sqlite3.Connection) -> int:
@@ -64,14 +67,22 @@ class Interned:
                 self._streams[key] = known
         return known
 
-    def newest(self, connection: sqlite3.Connection, node: str, lane: Lane) -> Stream | None:
-        """The stream of that lane that appeared last."""
-        row = connection.execute(
-            "SELECT epoch FROM streams JOIN nodes USING (node_no) WHERE name = ? AND lane = ?"
-            " ORDER BY stream_no DESC LIMIT 1",
-            (node, lane.value),
-        ).fetchone()
-        return None if row is None else self.stream(connection, node, row[0], lane)
+    def around(self, connection: sqlite3.Connection, stream: Stream) -> Neighbours:
+        """The streams that appeared just before and just after it in its lane."""
+        key = (stream.node, stream.lane)
+        epochs = self._epochs.get(key)
+        if epochs is None:
+            rows = connection.execute(
+                "SELECT epoch FROM streams JOIN nodes USING (node_no) WHERE name = ? AND lane = ? ORDER BY stream_no",
+                (stream.node, stream.lane.value),
+            )
+            epochs = self._epochs[key] = [epoch for (epoch,) in rows]
+        at = len(epochs) - 1 if epochs[-1] == stream.epoch else epochs.index(stream.epoch)
+
+        def known(place: int) -> Stream | None:
+            return self.stream(connection, stream.node, epochs[place], stream.lane)
+
+        return Neighbours(known(at - 1) if at else None, known(at + 1) if at + 1 < len(epochs) else None)
 
     def begin_stream(self, connection: sqlite3.Connection, batch: Batch, now_us: int) -> Stream:
         """A new stream, standing at its origin.
@@ -101,6 +112,7 @@ class Interned:
             last_heard_us=now_us,
         )
         self._streams[batch.node, batch.epoch, batch.lane] = stream
+        self._epochs.pop((batch.node, batch.lane), None)
         return stream
 
     def save(self, connection: sqlite3.Connection, stream: Stream) -> None:

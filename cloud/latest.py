@@ -6,7 +6,8 @@ before, which they mostly replace; they are folded when somebody asks, when MAX_
 saved. Folding again what was folded before changes nothing, so a restart loads what was saved and goes over the log
 from there.
 
-Bounds: MAX_BASES time bases a device (the oldest are forgotten first), MAX_PENDING runs waiting a device.
+Bounds: MAX_BASES time bases a device (the oldest are forgotten first), MAX_PENDING runs waiting a device, none longer
+than MAX_PENDING_SAMPLES.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from wire.sample import Value
 
 MAX_BASES: Final = 8
 MAX_PENDING: Final = 16
+MAX_PENDING_SAMPLES: Final = 4_096
 BEFORE_THE_LOG: Final = -1  # the position of what a snapshot brought
 
 Candidate = tuple[int, int, Value, str | None]  # time, position, value, quality where not good
@@ -51,7 +53,7 @@ class DeviceLatest:
         while pending and _covered(pending[-1][1], columns):
             pending.pop()
         pending.append((position, columns))
-        if len(pending) >= MAX_PENDING:
+        if len(pending) >= MAX_PENDING or columns.n > MAX_PENDING_SAMPLES:
             self.cells()
 
     def cells(self) -> Cells:

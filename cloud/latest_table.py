@@ -75,11 +75,12 @@ class LatestTable:
         return [held.cells() for held in (self._logged.get(key), self._fresh.get(key)) if held is not None]
 
     async def fresh(self, snapshot: Snapshot, writer: Writer, building: Building) -> None:
-        """Take in a snapshot, durably."""
-        for columns in snapshot.columns:
-            self._fresh.setdefault((snapshot.node, columns.device), DeviceLatest()).take(BEFORE_THE_LOG, columns)
-        saved = {c.device: self._fresh[snapshot.node, c.device].saved() for c in snapshot.columns}
-        await writer.do(lambda connection: building.save_fresh(connection, snapshot.node, saved))
+        """Take in a snapshot, durably; one that is refused leaves nothing behind."""
+
+        def work(connection: sqlite3.Connection) -> dict[Key, DeviceLatest]:
+            return _add(connection, snapshot, building)
+
+        await writer.do(work, self._fresh.update)
 
     async def save(self, writer: Writer) -> None:
         """Save what has changed, in slices, and then the position that it counts for."""
@@ -103,3 +104,20 @@ def _save(connection: sqlite3.Connection, rows: Iterable[tuple[str, str, bytes]]
         " WHERE id = ?2 AND name = ?1",
         rows,
     )
+
+
+def _add(connection: sqlite3.Connection, snapshot: Snapshot, building: Building) -> dict[Key, DeviceLatest]:
+    """Add a snapshot to what was saved of those before; what is kept of its devices now."""
+    by_device: dict[str, list[Columns]] = {}
+    for columns in snapshot.columns:
+        by_device.setdefault(columns.device, []).append(columns)
+    node_no, numbers = building.numbers(connection, snapshot.node, by_device)
+    added: dict[Key, DeviceLatest] = {}
+    for device, runs in by_device.items():
+        place = (node_no, numbers[device])
+        row = connection.execute("SELECT body FROM fresh WHERE node_no = ? AND device_no = ?", place).fetchone()
+        held = added[snapshot.node, device] = DeviceLatest(None if row is None else row[0])
+        for columns in runs:
+            held.take(BEFORE_THE_LOG, columns)
+        connection.execute("INSERT OR REPLACE INTO fresh VALUES (?, ?, ?)", (*place, held.saved()))
+    return added

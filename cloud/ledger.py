@@ -4,12 +4,13 @@ An epoch has ended when a newer one has appeared in the same lane. It is unfinis
 the node has told of, and it has not been heard since. It was forked when what its successor holds was measured
 before the last that it holds itself: after a rolled-back or cloned card those may be held twice.
 
-Bounds: the newest MAX_LANES lanes and MAX_GAPS gaps are shown; the counts are over all.
+Bounds: the newest MAX_LANES lanes and MAX_GAPS gaps are shown, of a gap MAX_REASON_CHARS of its reason and
+MAX_GAP_DEVICES of its devices; the counts are over all, up to MAX_COUNT.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -25,6 +26,9 @@ from wire.entries import Gap
 MAX_LANES: Final = 100
 MAX_GAPS: Final = 100
 MAX_CONFLICTS: Final = 100
+MAX_REASON_CHARS: Final = 200
+MAX_GAP_DEVICES: Final = 20
+MAX_COUNT: Final = 2**63 - 1
 
 
 class GapPlace(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,13 +70,13 @@ def ledger_of(
                 unfinished.append(_unfinished(stream))
         forks.extend(f for old, new in pairwise(own) if (f := fork_of(old, new)) is not None)
     missing = Missing(
-        samples=lost,
+        samples=_count((lost,)),
         gaps=gap_count,
-        unfinished_seqs=sum(u.to_seq_at_least - u.from_seq + 1 for u in unfinished),
+        unfinished_seqs=_count(u.to_seq_at_least - u.from_seq + 1 for u in unfinished),
         certainty="at_least" if unfinished else "exact",
     )
     return Ledger(
-        pending=sum(p.pending for p in lanes if p.state in {"current", "open"}),
+        pending=_count(p.pending for p in lanes if p.state in {"current", "open"}),
         samples=sum(s.samples for s in streams),
         readings=sum(s.readings for s in streams),
         missing=missing,
@@ -92,18 +96,33 @@ def fork_of(old: Stream, new: Stream) -> Fork | None:
     return Fork(lane=old.lane.value, epoch=old.epoch, into_epoch=new.epoch, from_=first, to=last)
 
 
-def findings_of(old: Stream, new: Stream) -> list[Finding]:
-    """What is worth telling at the moment at which `new` follows `old`."""
+class Neighbours(msgspec.Struct, frozen=True):
+    """The epochs just before and just after one in its lane, and which forks there were between them."""
+
+    before: Stream | None
+    after: Stream | None
+
+    def forks(self, stream: Stream) -> list[Fork]:
+        """The forks between the stream and its neighbours, by its own epoch or the one that it went on under."""
+        pairs = ((self.before, stream), (stream, self.after))
+        return [f for old, new in pairs if old and new and (f := fork_of(old, new)) is not None]
+
+
+def findings_of(
+    stream: Stream, neighbours: Neighbours, known: Sequence[Fork], now_us: int, *, new: bool
+) -> list[Finding]:
+    """What is worth telling at the moment at which a stream has begun or gone on; `known` forks were told before."""
     found: list[Finding] = []
-    if old.through_seq < old.head_seq:
-        found.append(_finding(new, "unfinished", _unfinished(old)))
-    if (fork := fork_of(old, new)) is not None:
-        found.append(_finding(new, "fork", fork))
-    return found
+    before = neighbours.before
+    if new and before is not None and before.through_seq < before.head_seq:
+        found.append(_finding(stream, "unfinished", _unfinished(before), now_us))
+    told = {(f.epoch, f.into_epoch) for f in known}
+    forks = [f for f in neighbours.forks(stream) if (f.epoch, f.into_epoch) not in told]
+    return found + [_finding(stream, "fork", fork, now_us) for fork in forks]
 
 
-def _finding(stream: Stream, kind: Any, detail: msgspec.Struct) -> Finding:
-    return Finding(node=stream.node, kind=kind, time_us=stream.first_heard_us, detail=msgspec.to_builtins(detail))
+def _finding(stream: Stream, kind: Any, detail: msgspec.Struct, now_us: int) -> Finding:
+    return Finding(node=stream.node, kind=kind, time_us=now_us, detail=msgspec.to_builtins(detail))
 
 
 def _unfinished(stream: Stream) -> Unfinished:
@@ -132,6 +151,10 @@ def _lane_place(stream: Stream, state: LaneState) -> LanePlace:
     )
 
 
+def _count(numbers: Iterable[int]) -> int:
+    return min(MAX_COUNT, sum(numbers))
+
+
 def _gap_seen(place: GapPlace) -> GapSeen:
     gap = place.gap
     return GapSeen(
@@ -140,8 +163,8 @@ def _gap_seen(place: GapPlace) -> GapSeen:
         first_seq=place.first_seq,
         last_seq=place.first_seq + gap.seqs - 1,
         lost=gap.lost,
-        reason=gap.reason,
-        devices=gap.devices,
+        reason=gap.reason[:MAX_REASON_CHARS],
+        devices=gap.devices[:MAX_GAP_DEVICES],
         from_=None if gap.from_us is None else text(gap.from_us),
         to=None if gap.to_us is None else text(gap.to_us),
     )

@@ -9,7 +9,7 @@ import msgspec
 
 from cloud.facts import Facts
 from cloud.findings import Finding, Notice
-from cloud.ledger import findings_of
+from cloud.ledger import Neighbours, findings_of
 from cloud.log import READ_BYTES, Reach, Record, Taken
 from cloud.memory_views import MemoryViews, begun
 from cloud.streams import Place, Stream, fits_nowhere_yet, origin
@@ -41,16 +41,21 @@ class MemoryLog:
             return Taken(origin(batch.epoch, batch.lane) if stream is None else stream.place, None)
         now_us = self._now()
         position = len(self._records) + 1
-        before = None
+        new = stream is None
         if stream is None:
-            own = [s for s in self._streams.values() if (s.node, s.lane) == (batch.node, batch.lane)]
-            before = own[-1] if own else None
             stream = self._streams[key] = begun(batch, position, now_us)
+        neighbours = self._around(stream)
+        known = neighbours.forks(stream)
         stream.advance(batch, facts, now_us)
         self._records.append(Record(position, now_us, False, body))
         findings = list(await self._views.apply(position, now_us, batch, facts))
-        await self.note(findings + (findings_of(before, stream) if before is not None else []))
+        await self.note(findings + findings_of(stream, neighbours, known, now_us, new=new))
         return Taken(stream.place, position)
+
+    def _around(self, stream: Stream) -> Neighbours:
+        own = [s for s in self._streams.values() if (s.node, s.lane) == (stream.node, stream.lane)]
+        at = own.index(stream)
+        return Neighbours(own[at - 1] if at else None, own[at + 1] if at + 1 < len(own) else None)
 
     async def note(self, findings: Sequence[Finding]) -> None:
         """Keep findings."""

@@ -22,6 +22,7 @@ from cloud.answers import (
     PointLatest,
     ReadingsPage,
     Row,
+    seen_as,
 )
 from cloud.facts import Facts, base
 from cloud.findings import Finding
@@ -95,6 +96,7 @@ class MemoryViews:
                     last_heard=detail.last_heard,
                     silent_since=detail.silent_since,
                     devices=0 if roster is None else len(roster[1].devices),
+                    roster_digest=detail.roster_digest,
                     ledger=detail.ledger,
                 )
             )
@@ -259,19 +261,8 @@ class MemoryViews:
 
     def _seen(self, device: str, node: str) -> DeviceSeen:
         known = next((c.device for c in self._claims(device) if c.node == node), None)
-        known = known or Device(id=device, kind="", profile="")
         nodes = self._owners(device)
-        return DeviceSeen(
-            id=device,
-            node=node,
-            kind=known.kind or None,
-            profile=known.profile or None,
-            name=known.name,
-            lon=known.lon,
-            lat=known.lat,
-            tags=known.tags,
-            conflict=nodes if len(nodes) > 1 and node in nodes else (),
-        )
+        return seen_as(device, node, known, nodes if len(nodes) > 1 and node in nodes else ())
 
     def _latest(self, node: str, device: str, points: Sequence[Point]) -> dict[str, PointLatest]:
         fixes = {e.boot: Fix(e.offset_us, e.error_us) for _, _, e in self._entries(node) if isinstance(e, ClockFix)}

@@ -1,7 +1,8 @@
 """Problem: an error as the one who asked reads it (RFC 9457, application/problem+json).
 
-`type` is a URN that a program can tell apart, `detail` says in words what to do. Every response of 400 and above
-that is not the answer to a batch is one, also those for unknown paths and for our own faults.
+`type` is a URN that a program can tell apart, `detail` says in words what to do. Every answer of 400 and above is
+one, also those for unknown paths and for our own faults, but for two: the 409 to a batch, which is an ack, and what
+uvicorn says before a request reaches us (400 to bytes that are no HTTP, 503 beyond its connections), which is text.
 """
 
 from __future__ import annotations

@@ -2,13 +2,14 @@
 
 A piece is anything that holds columns of the device: a batch in the log, a compacted chunk. Pieces come in the
 order of their earliest time and may overlap. Only as many are opened as the page needs, and at most MAX_PIECES or
-MAX_SAMPLES; then the page ends early and its cursor goes on from there.
+MAX_SAMPLES; then the page ends early and its cursor goes on from there. So it does at MAX_READINGS, or PAGE_BYTES
+of texts and names. Of a piece only the samples that are shown are expanded, BLOCK of them at a time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Final
 
@@ -16,6 +17,7 @@ import msgspec
 
 from cloud.answers import ClockWord, Row
 from cloud.facts import SYNCED, base
+from cloud.slicing import cut
 from cloud.times import text
 from cloud.views import Fix
 from wire.columns import ABSENT, Columns
@@ -23,6 +25,9 @@ from wire.sample import Value
 
 MAX_PIECES: Final = 400
 MAX_SAMPLES: Final = 200_000
+MAX_READINGS: Final = 200_000
+PAGE_BYTES: Final = 16 << 20
+BLOCK: Final = 256
 
 Key = tuple[int, int, str, int]  # corrected time, epoch, lane, seq
 
@@ -84,28 +89,43 @@ def page(
 ) -> tuple[list[Row], str | None]:
     """The rows of a page, and the cursor for the next one or None."""
     found: list[Found] = []
+    count = 0
     next_from: int | None = None
     for opened, piece in enumerate(pieces):
         if len(found) > limit:
             found.sort(key=attrgetter("key"))
             if piece.from_us > found[limit].key[0]:
                 break
-        if opened >= MAX_PIECES or len(found) >= MAX_SAMPLES:
+        if opened >= MAX_PIECES or count >= MAX_SAMPLES:
             next_from = piece.from_us
             break
         for run in piece.open():
-            found.extend(_within(run, window, points, fixes))
+            for item in _within(run, window, points, fixes):
+                found.append(item)
+                count += 1
+                if len(found) > 2 * limit + BLOCK:  # no more are shown than the least
+                    found.sort(key=attrgetter("key"))
+                    del found[limit + 1 :]
     found.sort(key=attrgetter("key"))
     if next_from is not None:
         # What lies before the next piece is certain; if nothing does, go on anyway rather than stand still.
-        certain = [f for f in found if f.key[0] < next_from]
-        found = certain or found
-        if len(found) <= limit:
-            rows = _rows(found, points, fixes)
-            return rows, cursor_of(found[-1].key if found else (next_from, -1, "", -1))
-    if len(found) > limit:
-        return _rows(found[:limit], points, fixes), cursor_of(found[limit - 1].key)
-    return _rows(found, points, fixes), None
+        found = [f for f in found if f.key[0] < next_from] or found
+        if not found:
+            return [], cursor_of((next_from, -1, "", -1))
+    shown = _affordable(found[:limit], points)
+    rows = _rows(shown, points, fixes)
+    more = len(rows) < len(found) or next_from is not None
+    return rows, cursor_of(shown[len(rows) - 1].key) if more else None
+
+
+def _affordable(found: Sequence[Found], points: Sequence[str]) -> Sequence[Found]:
+    """As many as have MAX_READINGS, at least one."""
+    readings = 0
+    for i, item in enumerate(found):
+        readings += len(points) or len(item.run.columns.cells)
+        if i and readings > MAX_READINGS:
+            return found[:i]
+    return found
 
 
 def corrected(time_us: int, base_: int, fixes: Mapping[int, Fix]) -> int:
@@ -128,15 +148,14 @@ def plain(value: Value) -> Value:
     return value
 
 
-def _within(run: Run, window: Window, points: Sequence[str], fixes: Mapping[int, Fix]) -> list[Found]:
+def _within(run: Run, window: Window, points: Sequence[str], fixes: Mapping[int, Fix]) -> Iterator[Found]:
     columns = run.columns
     wanted = [c for p, c in columns.cells.items() if not points or p in points]
     if points and not wanted:
-        return []
+        return
     fix = None if columns.clock.synced else fixes.get(columns.clock.boot)
     offset = 0 if fix is None else fix.offset_us
     dense = not points or any(c.present is None for c in wanted)
-    found: list[Found] = []
     for index, (time_us, seq) in enumerate(zip(columns.times, run.seqs, strict=True)):
         moment = time_us + offset
         if not window.from_us <= moment < window.to_us:
@@ -145,32 +164,47 @@ def _within(run: Run, window: Window, points: Sequence[str], fixes: Mapping[int,
         if window.after is not None and key <= window.after:
             continue
         if dense or any(c.present is not None and c.present[index] for c in wanted):
-            found.append(Found(key, run, index))
-    return found
+            yield Found(key, run, index)
 
 
 def _rows(found: Sequence[Found], points: Sequence[str], fixes: Mapping[int, Fix]) -> list[Row]:
-    expanded: dict[int, tuple[dict[str, list[Value]], dict[str, list[str | None]]]] = {}
-    rows: list[Row] = []
-    for item in found:
-        run, index = item.run, item.index
-        if id(run) not in expanded:
-            cells = {p: c for p, c in run.columns.cells.items() if not points or p in points}
-            n = run.columns.n
-            expanded[id(run)] = (
-                {p: c.values(n) for p, c in cells.items()},
-                {p: c.qualities(n) for p, c in cells.items() if c.quality},
-            )
-        values, qualities = expanded[id(run)]
-        moment, epoch, lane, seq = item.key
-        rows.append(
-            Row(
-                id=f"{run.node}/{epoch}/{lane}/{seq}",
-                time=text(moment),
-                time_us=moment,
-                clock=clock_word(base(run.columns.clock), fixes),
-                values={p: plain(v[index]) for p, v in values.items() if v[index] is not ABSENT},
-                quality={p: q for p, row in qualities.items() if (q := row[index]) is not None},
-            )
+    """The rows of as many as have PAGE_BYTES, at least one."""
+    blocks: dict[tuple[int, int], list[int]] = {}
+    for place, item in enumerate(found):
+        blocks.setdefault((id(item.run), item.index // BLOCK), []).append(place)
+    rows: dict[int, Row] = {}
+    for places in blocks.values():
+        _expand(found, places, points, fixes, rows)
+    size = 0
+    for place in range(len(found)):
+        row = rows[place]
+        size += sum(len(p) + (len(v) if isinstance(v, str) else 8) for p, v in row.values.items())
+        size += sum(len(p) + len(q) for p, q in row.quality.items())
+        if place and size > PAGE_BYTES:
+            return [rows[i] for i in range(place)]
+    return [rows[i] for i in range(len(found))]
+
+
+def _expand(
+    found: Sequence[Found], places: Sequence[int], points: Sequence[str], fixes: Mapping[int, Fix], rows: dict[int, Row]
+) -> None:
+    """Make the rows at some places, whose samples lie in one block of one run."""
+    run = found[places[0]].run
+    start = found[places[0]].index // BLOCK * BLOCK
+    columns = run.columns
+    wanted = {p: c for p, c in columns.cells.items() if not points or p in points}
+    block = cut(Columns(columns.device, columns.clock, columns.times, wanted), start, start + BLOCK)
+    values = {p: c.values(block.n) for p, c in block.cells.items()}
+    qualities = {p: c.qualities(block.n) for p, c in block.cells.items() if c.quality}
+    clock = clock_word(base(columns.clock), fixes)
+    for place in places:
+        moment, epoch, lane, seq = found[place].key
+        index = found[place].index - start
+        rows[place] = Row(
+            id=f"{run.node}/{epoch}/{lane}/{seq}",
+            time=text(moment),
+            time_us=moment,
+            clock=clock,
+            values={p: plain(v[index]) for p, v in values.items() if v[index] is not ABSENT},
+            quality={p: q for p, row in qualities.items() if (q := row[index]) is not None},
         )
-    return rows

@@ -1,6 +1,6 @@
 """Server: uvicorn over the application, from the first socket to the last answer.
 
-Bounds: MAX_CONNECTIONS at a time, KEEP_ALIVE_S idle, GRACE_S for what is in hand when it is told to stop; feeds are
+Bounds: MAX_CONNECTIONS at a time, each with as long for a head as `cloud.connection` says, KEEP_ALIVE_S idle, GRACE_S for what is in hand when it is told to stop; feeds are
 ended first. Plain http is served on loopback only, unless that is asked for by name.
 """
 
@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 
 from cloud import compact, database
 from cloud.app import application, tend
+from cloud.connection import Connection
 from cloud.crash import Crash
 from cloud.feed import Feed
 from cloud.metrics import Metrics
@@ -151,6 +152,7 @@ def _stop_on_signals(server: uvicorn.Server, feed: Feed, notify: Notify) -> None
 def _config(options: Options, app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=Connection,
         lifespan="off",
         log_config=None,
         access_log=False,

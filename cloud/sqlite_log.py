@@ -143,21 +143,21 @@ class SqliteLog:
     ) -> tuple[Taken, int]:
         interned = self._interned
         stream = interned.stream(connection, batch.node, batch.epoch, batch.lane)
-        before = None
+        new = stream is None
         if stream is None:
             if not fits_nowhere_yet(batch):
                 return Taken(origin(batch.epoch, batch.lane), None), 0
-            before = interned.newest(connection, batch.node, batch.lane)
             stream = interned.begin_stream(connection, batch, now_us)
         elif not stream.fits(batch):
             return Taken(stream.place, None), 0
+        neighbours = interned.around(connection, stream)
+        known = neighbours.forks(stream)
         stream.advance(batch, facts, now_us)
         interned.save(connection, stream)
         position = head = interned.next_position(connection)
         connection.execute("INSERT INTO log VALUES (?, ?, ?, ?)", (position, stream.order, now_us, body))
         findings = list(self._apply(connection, position, now_us, batch, facts))
-        if before is not None:
-            findings.extend(findings_of(before, stream))
+        findings.extend(findings_of(stream, neighbours, known, now_us, new=new))
         if findings:
             head = self.note_in(connection, findings)
         return Taken(stream.place, position), head

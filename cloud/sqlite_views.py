@@ -21,6 +21,7 @@ from cloud.answers import (
     NodesPage,
     NodeSummary,
     ReadingsPage,
+    seen_as,
 )
 from cloud.building import Building, Claim, claims_of, owners
 from cloud.facts import Facts
@@ -86,8 +87,8 @@ class SqliteViews:
 
         def query(connection: sqlite3.Connection) -> NodesPage:
             rows = connection.execute(
-                "SELECT node_no, name, (SELECT count(*) FROM rostered r WHERE r.node_no = n.node_no) FROM nodes n"
-                " WHERE name > ? ORDER BY name LIMIT ?",
+                "SELECT node_no, name, (SELECT count(*) FROM rostered r WHERE r.node_no = n.node_no), digest"
+                " FROM nodes n LEFT JOIN rosters USING (node_no) WHERE name > ? ORDER BY name LIMIT ?",
                 (after, limit + 1),
             ).fetchall()
             nodes = tuple(self._summary(connection, *row) for row in rows[:limit])
@@ -182,7 +183,9 @@ class SqliteViews:
 
         return await self._readers.ask(query)
 
-    def _summary(self, connection: sqlite3.Connection, node_no: int, name: str, devices: int) -> NodeSummary:
+    def _summary(
+        self, connection: sqlite3.Connection, node_no: int, name: str, devices: int, digest: str | None
+    ) -> NodeSummary:
         health = _health(connection, node_no)
         hearing = self._heard.of(name)
         return NodeSummary(
@@ -191,6 +194,7 @@ class SqliteViews:
             last_heard=_heard_text(hearing),
             silent_since=_silent_text(hearing, self._now()),
             devices=devices,
+            roster_digest=digest,
             ledger=_ledger(connection, node_no, name),
         )
 
@@ -212,25 +216,15 @@ class SqliteViews:
             ledger=_ledger(connection, node_no, name),
             health=health,
             roster_digest=None if roster is None else roster[0],
-            devices=tuple(seen_as(device, name, body, conflicts.get(device, ())) for device, _, body in devices),
+            devices=tuple(
+                seen_as(device, name, _described(body), conflicts.get(device, ())) for device, _, body in devices
+            ),
             alarms=tuple(_alarm(body) for (body,) in alarms),
         )
 
 
-def seen_as(device: str, node: str, body: bytes | None, conflict: tuple[str, ...]) -> DeviceSeen:
-    """A device as its node describes it."""
-    known = Device(id=device, kind="", profile="") if body is None else msgspec.json.decode(body, type=Device)
-    return DeviceSeen(
-        id=device,
-        node=node,
-        kind=known.kind or None,
-        profile=known.profile or None,
-        name=known.name,
-        lon=known.lon,
-        lat=known.lat,
-        tags=known.tags,
-        conflict=conflict,
-    )
+def _described(body: bytes | None) -> Device | None:
+    return None if body is None else msgspec.json.decode(body, type=Device)
 
 
 def _alarm(body: bytes) -> Alarm:
@@ -255,7 +249,7 @@ def _device(connection: sqlite3.Connection, device: str, claim: Claim) -> Device
         f"{_SEEN} WHERE d.node_no = ? AND d.device_no = ?", (claim.node_no, claim.device_no)
     ).fetchone()
     nodes = owners(claims_of(connection, device))
-    return seen_as(device, claim.node, row[2], nodes if len(nodes) > 1 and claim.node in nodes else ())
+    return seen_as(device, claim.node, _described(row[2]), nodes if len(nodes) > 1 and claim.node in nodes else ())
 
 
 def _conflicts(connection: sqlite3.Connection, node_no: int, name: str) -> list[Conflict]:
@@ -276,7 +270,8 @@ def _ledger(connection: sqlite3.Connection, node_no: int, name: str) -> Ledger:
     streams = load_streams(connection, name)
     by_no = {s.order: s for s in streams}
     count, lost = connection.execute(
-        "SELECT count(*), ifnull(sum(lost), 0) FROM gaps WHERE node_no = ?", (node_no,)
+        "SELECT count(*), CAST(total(lost) AS INTEGER) FROM gaps WHERE node_no = ?",  # sum() may overflow
+        (node_no,),
     ).fetchone()
     rows = connection.execute(
         "SELECT stream_no, first_seq, body FROM gaps WHERE node_no = ? ORDER BY position DESC, stream_no DESC,"

@@ -22,7 +22,7 @@ from cloud.cursor import Origins
 from cloud.facts import facts_of
 from cloud.interned import Interned, stream_key
 from cloud.latest_table import LatestTable
-from cloud.log import Log, Unavailable
+from cloud.log import Unavailable
 from cloud.readers import Readers
 from cloud.silence import Heard, Hearing
 from cloud.sqlite_log import SqliteLog, reach_of
@@ -241,8 +241,3 @@ def _hearings(connection: sqlite3.Connection) -> dict[str, Hearing]:
         (DEFAULT_INTERVAL_S,),
     )
     return {name: Hearing(heard_us, interval_s, bool(told)) for name, heard_us, interval_s, told in rows}
-
-
-def as_log(store: Store) -> Log:
-    """The log as its contract."""
-    return store.log

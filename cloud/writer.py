@@ -3,7 +3,8 @@
 A job is a function of the connection. Jobs that wait while a transaction commits go together into the next one,
 at most MAX_GROUP. When one of them raises, the whole group is rolled back and each is done again alone, so that
 only the culprit fails. `committed` runs on the event loop, in the order of the jobs, before any caller goes on; it
-runs even when its caller was cancelled. At most MAX_WAITING jobs wait; beyond that a job is refused at once.
+runs even when its caller was cancelled, and what it raises goes to its own caller alone. At most MAX_WAITING jobs
+wait; beyond that a job is refused at once.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Final, TypeVar
 from cloud import database
 from cloud.crash import Crash
 from cloud.log import Unavailable
+from wire.errors import BadInput
 
 MAX_GROUP: Final = 256
 MAX_WAITING: Final = 4_096
@@ -143,9 +145,14 @@ class Writer:
             self._idle.set()
         for job in group:
             if job.error is None and job.committed is not None:
-                job.committed(job.result)
+                try:
+                    job.committed(job.result)
+                except Exception as error:  # noqa: BLE001  it belongs to its own caller; the others go on
+                    job.error = error
         for job in group:
             if job.future.done():  # the caller has gone; what it asked for is done all the same
+                if job.error is not None and not isinstance(job.error, Unavailable | BadInput):
+                    self._loop.call_exception_handler({"message": "nobody waits for it", "exception": job.error})
                 continue
             if job.error is None:
                 job.future.set_result(job.result)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final
 
-from tenacity import RetryCallState, wait_exponential, wait_random_exponential
+from tenacity import RetryCallState, Retrying, wait_exponential, wait_random_exponential
 from tenacity.wait import wait_base
 
 FIRST_S: Final = 1.0
@@ -25,9 +25,9 @@ class Backoff:
     """Whether one thing may be tried now."""
 
     def __init__(self, wait: wait_base, clock: Monotonic) -> None:
-        self._wait = wait
+        self._retrying = Retrying(wait=wait)  # its waits, not its loop: whoever asks here comes and goes
+        self._attempt = self._first()
         self._clock = clock
-        self._failures = 0
         self._until = 0.0
 
     @classmethod
@@ -43,28 +43,23 @@ class Backoff:
     @property
     def failures(self) -> int:
         """How many in a row."""
-        return self._failures
+        return self._attempt.attempt_number - 1
 
     def left_s(self) -> float:
         """Seconds until it may be tried again; 0 when it may be tried now."""
-        return max(0.0, self._until - self._clock()) if self._failures else 0.0
+        return max(0.0, self._until - self._clock()) if self.failures else 0.0
 
     def failed(self) -> float:
         """Count a failure; returns for how long it is left alone."""
-        self._failures += 1
-        # Tenacity's strategies read the attempt number and nothing else; a loop of its own would own our clock.
-        state = cast("RetryCallState", _Attempt(min(self._failures, 64)))
-        wait_s = float(self._wait(state))
+        wait_s = float(self._retrying.wait(self._attempt))
+        self._attempt.prepare_for_next_attempt()
         self._until = self._clock() + wait_s
         return wait_s
 
     def succeeded(self) -> None:
         """Forget the failures."""
-        self._failures = 0
+        if self.failures:
+            self._attempt = self._first()
 
-
-class _Attempt:
-    """As much of tenacity's state of a call as a waiting strategy reads."""
-
-    def __init__(self, attempt_number: int) -> None:
-        self.attempt_number = attempt_number
+    def _first(self) -> RetryCallState:
+        return RetryCallState(self._retrying, fn=None, args=(), kwargs={})

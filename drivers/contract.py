@@ -19,17 +19,20 @@ from wire.sample import Clock, Sample, Value
 Now = Callable[[], tuple[int, Clock]]
 """The node's clock: UTC microseconds, and whose they are."""
 
-RECENT = 4096  # receipts kept for each source; older ones are forgotten
+RECENT = 4096  # receipts kept of each source, whatever others deliver; what a source may send unconfirmed is no more
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What must be known again after a restart so that a repeat of this delivery is recognised.
 
     `source` names the sender's session or air (one for each line), `key` (at most 64 bytes) is opaque to the node.
+    `redelivered` says that the source brings this delivery again when it is not stored; without it, what is not
+    stored is lost, and the node tells it.
     """
 
     source: str
     key: bytes
+    redelivered: bool = True
 
 
 class Receipts(Protocol):
@@ -41,7 +44,8 @@ class Receipts(Protocol):
 
 
 class Deliver(Protocol):
-    """Hand samples to the node. The call never blocks; the future ends when they are durable, or with NotStored.
+    """Hand samples to the node. The call never blocks nor raises; the future ends when they are durable, or with
+    NotStored.
 
     `receipt` is recorded in the same commit as the samples; `samples` may be empty to record it alone, and commits
     keep the order of calls. Many futures may be waited for at once, and one future may stand for many calls; a

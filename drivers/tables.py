@@ -325,8 +325,8 @@ def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:
         case None, None:
             return ""
         case _, None:
-            return f" of at least {low:g}" if kind.ge is not None else f" above {low:g}"
+            return f" of at least {low}" if kind.ge is not None else f" above {low}"
         case None, _:
-            return f" of at most {high:g}"
+            return f" of at most {high}"
         case _:
             return f" from {low} to {high}"

@@ -1,16 +1,17 @@
 """The link to the cloud: one kept-alive HTTP connection, and what its answers mean for the caller.
 
-    LinkDown      no usable answer: keep the batch, try again later (401, 403, 404, 5xx, a 200 that is not ours)
-    Malformed     400: the cloud cannot read this body, and never will
-    Unsupported   415: it reads other versions, which are named
-    TooLarge      413: send less at a time
+    LinkDown      no usable answer: keep the batch, try again later (401, 403, 404, 5xx, a 200 or 400 that is not ours)
+    Malformed     400 with our own problem: the cloud cannot read this body, and never will
+    Unsupported   415, likewise: it reads other versions, which are named
+    TooLarge      413, likewise: send less at a time
 
-Bounds: 10 s to connect, `timeout_s` for an answer, 64 KiB of it. https with the system's or a configured CA; plain
-http only to loopback, or where the configuration says `insecure = true`.
+Bounds: 10 s to connect, `timeout_s` without a byte, twice that in all, 64 KiB of answer. https with the system's or a
+configured CA; plain http only to loopback, or where the configuration says `insecure = true`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import time
@@ -29,6 +30,7 @@ from wire.errors import BadInput, Malformed, TooLarge, Unsupported
 CONNECT_S: Final = 10.0
 MAX_ANSWER_BYTES: Final = 65_536
 BATCH_TYPE: Final = "application/vnd.lamplighter.batch+cbor"
+PROBLEM: Final = "urn:lamplighter:problem:"
 SNAPSHOT_TYPE: Final = "application/vnd.lamplighter.snapshot+cbor"
 TCP_USER_TIMEOUT: Final = 18  # <linux/tcp.h>; the socket module has it only from some builds on
 
@@ -87,6 +89,7 @@ class CloudLink:
         ca_file: Path | None = None,
         client_cert: Path | None = None,
     ) -> None:
+        self._timeout_s = timeout_s
         self._base = f"{url.rstrip('/')}/v1/nodes/{quote(node, safe='')}"
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(
@@ -117,7 +120,7 @@ class CloudLink:
         Raises:
             LinkDown, Malformed, Unsupported, TooLarge.
         """
-        body = codec.encode_batch(batch)
+        body = await asyncio.to_thread(codec.encode_batch, batch)  # polls go on meanwhile
         if len(body) > codec.MAX_BODY_BYTES:
             raise TooLarge(f"{len(body)} bytes before it was even sent")
         started = time.monotonic()
@@ -132,7 +135,10 @@ class CloudLink:
             LinkDown.
         """
         started = time.monotonic()
-        status, content = await self._request("GET", "/place", params={"epoch": str(epoch), "lane": lane.value})
+        try:
+            status, content = await self._request("GET", "/place", params={"epoch": str(epoch), "lane": lane.value})
+        except BadInput as error:
+            raise LinkDown(f"the question for a place was refused: {error}") from error
         return Answer(_ack(status, content), time.monotonic() - started, 0)
 
     async def snapshot(self, snapshot: Snapshot) -> None:
@@ -148,25 +154,32 @@ class CloudLink:
 
     async def _request(self, method: str, path: str, **what: object) -> tuple[int, bytes]:
         try:
-            async with self._client.stream(method, self._base + path, **what) as response:  # type: ignore[arg-type]
+            async with (
+                asyncio.timeout(2 * self._timeout_s),  # in all: httpx bounds each step only
+                self._client.stream(method, self._base + path, **what) as response,  # type: ignore[arg-type]
+            ):
                 content = bytearray()
                 async for piece in response.aiter_raw():
                     content += piece
                     if len(content) > MAX_ANSWER_BYTES:
                         raise LinkDown(f"an answer of more than {MAX_ANSWER_BYTES} bytes is none of ours")
+        except TimeoutError as error:
+            raise LinkDown(f"no whole answer within {2 * self._timeout_s:.0f} s") from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ssl.SSLError) as error:
             raise LinkDown(f"{type(error).__name__}: {error}".rstrip(": ")) from error
         status = response.status_code
         if status in (200, 204, 409):
             return status, bytes(content)
-        detail = _detail(bytes(content)) or response.reason_phrase
-        match status:
-            case 400:
+        problem = _problem(bytes(content))
+        detail = (problem.detail or problem.title)[:300] or response.reason_phrase
+        # Only the aggregator itself can say that a body is wrong; a proxy that says 400 has not understood it.
+        match status, problem.type.removeprefix(PROBLEM):
+            case 400, "malformed":
                 raise Malformed(detail)
-            case 413:
+            case 413, "too-large":
                 raise TooLarge(detail)
-            case 415:
-                raise Unsupported(detail, _accepts(bytes(content)))
+            case 415, "unsupported":
+                raise Unsupported(detail, problem.accepts[:16])
             case _:
                 raise LinkDown(f"{status}: {detail}", _retry_after(response.headers.get("Retry-After")))
 
@@ -174,6 +187,7 @@ class CloudLink:
 class _Problem(msgspec.Struct):
     """What we read of RFC 9457 problem details."""
 
+    type: str = ""
     title: str = ""
     detail: str = ""
     accepts: tuple[int, ...] = ()
@@ -184,15 +198,6 @@ def _problem(content: bytes) -> _Problem:
         return msgspec.json.decode(content, type=_Problem)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return _Problem()  # a proxy's page, say: the status code has to do
-
-
-def _detail(content: bytes) -> str:
-    problem = _problem(content)
-    return (problem.detail or problem.title)[:300]
-
-
-def _accepts(content: bytes) -> tuple[int, ...]:
-    return _problem(content).accepts[:16]
 
 
 def _retry_after(text: str | None) -> float:

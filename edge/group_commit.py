@@ -1,8 +1,8 @@
 """Group commit: many samples, one transaction. What a power cut may cost, against the card's wear.
 
 Bulk samples wait at most `commit_interval_s`, or until `FULL_READINGS` wait; a change that is watched live waits
-`LIVE_WAIT_S`; urgent entries go at once and take what waits along. When the card refuses, samples that came with a
-receipt are left to their sender, who will bring them again; the others are counted and become one Gap as soon as
+`LIVE_WAIT_S`; urgent entries go at once and take what waits along. When the card refuses, samples whose receipt
+says that their sender will bring them again are left to it; the others are counted and become one Gap as soon as
 the card takes anything.
 
 Bounds: what may wait is the sum of the bounds that drivers state, and at most `MAX_READINGS`; beyond it samples
@@ -13,20 +13,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from drivers.contract import Receipt
 from drivers.errors import NotStored
 from edge.outbox import Outbox
+from edge.rows import seal
 from wire.batch import Lane
 from wire.columns import Columns
 from wire.entries import Entry, Gap, Health
+from wire.errors import BadInput
 from wire.sample import Clock, Sample
 
 log = logging.getLogger(__name__)
 
 FULL_READINGS: Final = 20_000
+FULL_RECEIPTS: Final = 256  # publishes unacknowledged: well below what a broker sends ahead
 MAX_READINGS: Final = 200_000
 LIVE_WAIT_S: Final = 0.5
 MAX_GAP_DEVICES: Final = 1000
@@ -42,14 +45,13 @@ class _Pending:
         self.owned: list[Sample] = []  # came without a receipt: nobody else has them
         self.receipts: list[Receipt] = []
         self.urgent: list[Entry] = []
-        self.bulk: list[Entry] = []
         self.readings = 0
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # A failure is told to whoever waits; when nobody does, the lost samples are in the Gap all the same.
         self.done.add_done_callback(lambda f: None if f.cancelled() else f.exception())
 
     def __bool__(self) -> bool:
-        return bool(self.runs or self.receipts or self.urgent or self.bulk)
+        return bool(self.runs or self.receipts or self.urgent)
 
 
 class _Lost:
@@ -95,6 +97,7 @@ class GroupCommit:
         self._wake = asyncio.Event()
         self._due: float | None = None
         self._live = False
+        self._flushing: asyncio.Future[None] | None = None
         self._lost = _Lost()
         self.hurry = False  # somebody is watching: commit every 2 s at the latest
         self.refused: str | None = None  # why the card took nothing, the last time
@@ -114,13 +117,13 @@ class GroupCommit:
                 pending.runs[key] = [sample]
             else:
                 run.append(sample)
-        if receipt is None:
-            pending.owned.extend(samples)
-        else:
+        if receipt is not None:
             pending.receipts.append(receipt)
+        if receipt is None or not receipt.redelivered:
+            pending.owned.extend(samples)
         pending.readings += readings
         self._live |= live
-        if pending.readings >= FULL_READINGS:
+        if pending.readings >= FULL_READINGS or len(pending.receipts) >= FULL_RECEIPTS:
             self._wait_at_most(0)
         elif live:
             self._wait_at_most(LIVE_WAIT_S)
@@ -128,10 +131,10 @@ class GroupCommit:
             self._wait_at_most(min(self._interval_s, 2.0) if self.hurry else self._interval_s)
         return pending.done
 
-    def put(self, entry: Entry, lane: Lane = Lane.URGENT) -> asyncio.Future[None]:
-        """Put an entry that is no sample. Urgent ones are written at once."""
-        (self._pending.urgent if lane is Lane.URGENT else self._pending.bulk).append(entry)
-        self._wait_at_most(0 if lane is Lane.URGENT else self._interval_s)
+    def put(self, entry: Entry) -> asyncio.Future[None]:
+        """Put an urgent entry into the next commit, which is made at once."""
+        self._pending.urgent.append(entry)
+        self._wait_at_most(0)
         return self._pending.done
 
     async def run(self) -> None:
@@ -147,8 +150,12 @@ class GroupCommit:
                             await self._wake.wait()
                     except TimeoutError:
                         break
-                await self.flush()
+                # In a task of its own: whoever is told that it is durable is told, whenever we are stopped.
+                self._flushing = asyncio.ensure_future(self.flush())
+                await asyncio.shield(self._flushing)
         finally:
+            if self._flushing is not None:
+                await asyncio.wait([self._flushing])
             await self.flush()
 
     async def flush(self) -> None:
@@ -159,11 +166,13 @@ class GroupCommit:
             pending.done.set_result(None)
             return
         told, self._lost = self._lost, _Lost()  # more may be lost while this is written
-        bulk: list[Entry] = [told.gap()] if told.count else []
-        bulk += [Columns.of(run) for run in pending.runs.values()]
-        lanes: Mapping[Lane, Sequence[Entry]] = {Lane.URGENT: pending.urgent, Lane.BULK: bulk + pending.bulk}
         try:
-            await self._outbox.append(lanes, pending.receipts)
+            try:
+                await self._append(told, pending)
+            except (BadInput, ArithmeticError, ValueError) as error:
+                log.exception("a sample cannot be written; it is left out and counted", exc_info=error)
+                self._leave_out(pending)
+                await self._append(told, pending)
         except NotStored as error:
             self._lost.join(told)
             self._fail(pending, error)
@@ -173,6 +182,20 @@ class GroupCommit:
         if not pending.done.cancelled():
             pending.done.set_result(None)
         self._committed(bool(pending.urgent), live)
+
+    async def _append(self, told: _Lost, pending: _Pending) -> None:
+        bulk: list[Entry] = [told.gap()] if told.count else []
+        bulk += [Columns.of(run) for run in pending.runs.values()]
+        await self._outbox.append({Lane.URGENT: pending.urgent, Lane.BULK: bulk}, pending.receipts)
+
+    def _leave_out(self, pending: _Pending) -> None:
+        """Find the runs that cannot be written. They are lost, also for a sender who would only bring them again."""
+        for key, run in list(pending.runs.items()):
+            try:
+                seal([Columns.of(run)])
+            except (BadInput, ArithmeticError, ValueError):
+                del pending.runs[key]
+                self._lose(run)
 
     def _fail(self, pending: _Pending, error: NotStored) -> None:
         if self.refused is None:
@@ -187,7 +210,7 @@ class GroupCommit:
         self._wait_at_most(RETRY_S)
 
     def _turn_away(self, samples: Sequence[Sample], receipt: Receipt | None) -> asyncio.Future[None]:
-        if receipt is None:
+        if receipt is None or not receipt.redelivered:
             self._lose(samples)
         refusal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         refusal.set_exception(NotStored(f"{MAX_READINGS} readings wait for the card already"))

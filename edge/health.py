@@ -34,6 +34,7 @@ class Doctor:
         clock: NodeClock,
         faults: Callable[[], Mapping[str, str]],
         counters: Callable[[], Mapping[str, int]],
+        damaged: str | None,
         roster: str,
         directory: Path,
         interval_s: float,
@@ -42,6 +43,7 @@ class Doctor:
         monotonic: Callable[[], float],
     ) -> None:
         self._outbox, self._uplink, self._commit, self._street, self._clock = outbox, uplink, commit, street, clock
+        self._damaged = damaged
         self._faults, self._counters, self._roster, self._directory = faults, counters, roster, directory
         self._interval_s, self._push_interval_s, self._insecure = interval_s, push_interval_s, insecure
         self._monotonic = monotonic
@@ -59,7 +61,11 @@ class Doctor:
             failed.append(f"the outbox cannot be read: {error}")
             depth = Depth(pending={}, oldest_us=None, used_bytes=0, limit_bytes=0, quarantined=0)
         silent = self._street.silent(now)
-        disk = shutil.disk_usage(self._directory)
+        try:
+            free_bytes = shutil.disk_usage(self._directory).free
+        except OSError as error:
+            failed.append(f"the disk cannot be read: {error}")
+            free_bytes = 0
         oldest_s = None if depth.oldest_us is None else max(0.0, (time_us - depth.oldest_us) / 1e6)
         last_ack_s = None if self._uplink.last_ack is None else now - self._uplink.last_ack
         if self._commit.refused is not None:
@@ -79,8 +85,10 @@ class Doctor:
             degraded.append(f"the outbox is {100 * depth.used_bytes // depth.limit_bytes} % full")
         if depth.quarantined:
             degraded.append(f"{depth.quarantined} rows were set aside because the cloud could not read them")
-        if disk.free < DISK_LOW_BYTES:
-            degraded.append(f"only {disk.free // 1_000_000} MB are free on the disk")
+        if free_bytes < DISK_LOW_BYTES:
+            degraded.append(f"only {free_bytes // 1_000_000} MB are free on the disk")
+        if self._damaged is not None:
+            degraded.append(f"the card was damaged: {self._damaged}")
         if not clock.synced:
             degraded.append("the clock is not synchronised: times are estimated")
         if self._insecure:
@@ -102,7 +110,7 @@ class Doctor:
             outbox_bytes=depth.used_bytes,
             outbox_limit_bytes=depth.limit_bytes,
             last_ack_s=None if last_ack_s is None else round(last_ack_s, 1),
-            disk_free_bytes=disk.free,
+            disk_free_bytes=free_bytes,
             roster=self._roster,
             counters=self._counters(),
         )

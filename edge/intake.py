@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from math import isfinite
 from typing import Final
 
 import msgspec
@@ -17,6 +16,8 @@ import msgspec
 from wire.device import Point
 from wire.sample import QUALITY_MAX_CHARS, Clock, Sample, Value, bad, uncertain, why_unstorable
 
+EXACT: Final = 2**53
+LAST_US: Final = 2**52  # the year 2112: what wire.codec takes
 MILLISECOND_US: Final = 1_000
 SECOND_US: Final = 1_000_000
 
@@ -43,13 +44,14 @@ def quantiser(resolution: float | None) -> Callable[[float], float] | None:
     assert not sign
     assert isinstance(exponent, int)
     steps = int("".join(map(str, digits)))
-    if exponent >= 0:
-        whole = steps * 10**exponent
-        return lambda value: float(round(value / whole) * whole)
-    scale = 10**-exponent
-    if steps == 1:
-        return lambda value: round(value * scale) / scale
-    return lambda value: round(value * scale / steps) * steps / scale
+    scale, step = (1, steps * 10**exponent) if exponent >= 0 else (10**-exponent, steps)
+
+    def quantise(value: float) -> float:
+        ticks = value * scale / step
+        # Beyond 2^53 ticks neighbouring doubles are further apart than the resolution; inf and NaN end here too.
+        return round(ticks) * step / scale if -EXACT < ticks < EXACT else value
+
+    return quantise
 
 
 class _Last(msgspec.Struct):
@@ -78,18 +80,24 @@ class Gate:
         self._resolution_us = time_resolution_us
         self.unknown_points = 0
 
+    @property
+    def remembers(self) -> bool:
+        """Whether what it lets through depends on what it has let through before."""
+        return bool(self._reports or self._live)
+
     def take(self, sample: Sample) -> Sample | None:
         """The sample as it is kept, or None when nothing of it is to be reported now."""
         values: dict[str, Value] = {}
         quality = dict(sample.quality)
-        time_us = sample.time_us - sample.time_us % self._resolution_us
+        time_us = min(max(sample.time_us, 0), LAST_US - 1)
+        time_us -= time_us % self._resolution_us
         for name, given in sample.values.items():
             value = given
             if name not in self._points:
                 self.unknown_points += 1
                 continue
             if type(value) is float:
-                if (quantise := self._quantisers.get(name)) is not None and isfinite(value):
+                if (quantise := self._quantisers.get(name)) is not None:
                     value = quantise(value)
             elif (why := why_unstorable(value)) is not None:
                 value, quality[name] = None, bad(why)
@@ -118,6 +126,11 @@ class Gate:
                 self._live_values[name] = sample.values[name]
                 moved = True
         return moved
+
+    def forget(self) -> None:
+        """What was let through was not kept: the next value is news again."""
+        self._last.clear()
+        self._live_values.clear()
 
     def _due(self, name: str, value: Value, quality: str | None, time_us: int) -> bool:
         report, last = self._reports[name], self._last.get(name)

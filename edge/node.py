@@ -19,7 +19,7 @@ from typing import Final, cast
 import msgspec
 
 from drivers.contract import Driver, Receipt
-from drivers.errors import Misconfigured
+from drivers.errors import DriverError, Misconfigured
 from edge.clock import NodeClock
 from edge.cloud_link import CloudLink
 from edge.config import Config, Line
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 RESTART_FIRST_S: Final = 1.0
 RESTART_MAX_S: Final = 60.0
 CLOCK_CHECK_S: Final = 10.0
+CONNECT_S: Final = 5.0  # a line that has been open for less may still be connecting
 
 
 class Ready(msgspec.Struct):
@@ -58,6 +59,7 @@ class Node:
         self._gates: dict[str, Gate] = {}
         self._faults: dict[str, str] = {}
         self._drivers: dict[str, Driver] = {}
+        self._opened: dict[str, float] = {}
         self._pollers: list[Poller] = []
         self._counted: Counter[str] = Counter()  # by pollers of lines that have started again since
         self._restarts = 0
@@ -113,7 +115,8 @@ class Node:
                 commit=commit,
                 street=self._street,
                 clock=self._clock,
-                faults=lambda: self._faults,
+                faults=self._line_faults,
+                damaged=outbox.card.damaged,
                 counters=lambda: self._counters(commit, uplink, outbox),
                 roster=config.roster.digest().hex(),
                 directory=directory,
@@ -124,6 +127,7 @@ class Node:
             )
             for line in config.lines:
                 self._expect(line)
+            self._street.recall(await outbox.newest())
             commit.put(config.roster)
             async with asyncio.TaskGroup() as always:
                 tasks = [
@@ -168,12 +172,11 @@ class Node:
             try:
                 await self._open(line, commit, outbox)
             except Exception as error:  # whatever a driver raises ends this line's turn, and no other's
-                reason = _reason(error)
+                self._faults[line.name] = _reason(error)
                 failures = 1 if time.monotonic() - started > RESTART_MAX_S else failures + 1
-                log.exception("line %s failed and starts again", line.name, exc_info=error)
-            else:
-                reason, failures = "its driver ended by itself", failures + 1
-            self._faults[line.name] = reason
+                # What its driver says on purpose is one line; only what nobody expected is worth a traceback.
+                bug = None if isinstance(_first(error), DriverError) else error
+                log.log(logging.ERROR, "line %s failed and starts again: %s", line.name, _reason(error), exc_info=bug)
             self._restarts += 1
             await asyncio.sleep(random.uniform(0.5, 1) * min(RESTART_MAX_S, RESTART_FIRST_S * 2 ** min(failures, 10)))
 
@@ -187,6 +190,7 @@ class Node:
         try:
             async with driver, asyncio.TaskGroup() as group:
                 self._drivers[line.name] = driver
+                self._opened[line.name] = time.monotonic()
                 self._faults.pop(line.name, None)
                 listeners = [a.device for a in line.attachments if line.kind.polled(a.profile) < set(a.profile.points)]
                 if listeners:
@@ -232,7 +236,16 @@ class Node:
                 kept.append(sample)
                 live |= gate.moved(sample)
                 self._street.note(sample, now)
-        return commit.add(kept, receipt, live=live)
+        done = commit.add(kept, receipt, live=live)
+        if any(self._gates[s.device].remembers for s in kept):
+            done.add_done_callback(lambda d: self._forget(d, kept))
+        return done
+
+    def _forget(self, done: asyncio.Future[None], samples: Sequence[Sample]) -> None:
+        """What the card refused was not reported: report by exception must not think so."""
+        if done.cancelled() or done.exception() is not None:
+            for sample in samples:
+                self._gates[sample.device].forget()
 
     # ---- what the node says of itself ---------------------------------------------------------------------------
 
@@ -253,6 +266,15 @@ class Node:
                 if (fix := self._clock.check()) is not None:
                     commit.put(fix)
             await asyncio.sleep(min(CLOCK_CHECK_S, pat_s or CLOCK_CHECK_S))
+
+    def _line_faults(self) -> Mapping[str, str]:
+        """Lines that failed, and those whose driver has no connection now."""
+        unconnected = {
+            name: "not connected"
+            for name, driver in self._drivers.items()
+            if driver.counters().get("connected", 1) == 0 and time.monotonic() - self._opened[name] > CONNECT_S
+        }
+        return unconnected | self._faults
 
     def _counters(self, commit: GroupCommit, uplink: Uplink, outbox: SqliteOutbox) -> Mapping[str, int]:
         found: Counter[str] = Counter(
@@ -278,10 +300,14 @@ class Node:
 
 def _reason(error: BaseException) -> str:
     """The first thing that went wrong, in words."""
-    first = error
-    while isinstance(first, BaseExceptionGroup):
-        first = cast("BaseExceptionGroup[BaseException]", first).exceptions[0]
+    first = _first(error)
     return f"{type(first).__name__}: {first}"[:300]
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:

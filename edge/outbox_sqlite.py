@@ -12,6 +12,7 @@ the node asks the cloud for its place anyway.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import sqlite3
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 PAGE_ROWS: Final = 64
 MAX_CUT_ROWS: Final = 5_000
 MAX_CUT_READINGS: Final = 100_000  # a fifth of what the codec takes
+NEWEST_ROWS: Final = 64
 MOVE_ROWS: Final = 128
 QUARANTINE_ROWS: Final = 8  # the latest; more are counted, not kept
 
@@ -331,6 +333,8 @@ class SqliteOutbox:
     async def quarantine(self, batch: Batch, reason: str) -> None:
         """See `Outbox.quarantine`."""
         run = next(r for r in self.card.runs if r.epoch == batch.epoch and r.lane is batch.lane)
+        if batch.through_seq < run.held_from:
+            raise ValueError("there is no row to set aside: the batch is a gap made on the way")
         await self._put_aside(run, batch.first_seq, batch.through_seq, f"set aside by the node: {reason}")
 
     async def _put_aside(self, run: Run, first_seq: int, last_seq: int, reason: str) -> None:
@@ -378,6 +382,20 @@ class SqliteOutbox:
         """See `Outbox.recent`."""
         rows = await self.card.all("SELECT key FROM receipts WHERE source = ? ORDER BY id DESC LIMIT ?", source, RECENT)
         return [r[0] for r in reversed(rows)]
+
+    @_whole
+    async def newest(self) -> Sequence[Columns]:
+        """What was written last: the columns of the NEWEST_ROWS latest bulk rows, latest first."""
+        run = self._open_run(Lane.BULK)
+        bodies = await self.card.all(
+            "SELECT body FROM rows WHERE id > ? AND id <= ? ORDER BY id DESC LIMIT ?",
+            row_id(run, 0), row_id(run, run.head), NEWEST_ROWS,
+        )  # fmt: skip
+        found: list[Columns] = []
+        for (body,) in bodies:
+            with contextlib.suppress(BadInput):  # a damaged row is told of when it is sent
+                found += [p.entry for p in codec.decode_row(body) if isinstance(p.entry, Columns)]
+        return found
 
     async def history(self, from_us: int, to_us: int, device: str | None = None) -> AsyncIterator[Columns]:
         """See `Outbox.history`."""

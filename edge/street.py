@@ -42,6 +42,14 @@ class Street:
         if any(not q.startswith("bad") for q in sample.quality.values()) or len(sample.quality) < len(sample.values):
             known.good, known.fault = now, None
 
+    def recall(self, columns: Sequence[Columns]) -> None:
+        """What was known before a restart; no sign of life."""
+        for run in columns:
+            known = self.devices.get(run.device)
+            for sample in run.samples() if known is not None else ():
+                if known is not None and (known.sample is None or sample.time_us > known.sample.time_us):
+                    known.sample = sample
+
     def silent(self, now: float) -> tuple[str, ...]:
         """Devices not heard for three of their periods."""
         return tuple(

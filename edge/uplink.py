@@ -18,8 +18,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
-
 from drivers.errors import NotStored
 from edge.cloud_link import Answer, LinkDown
 from edge.outbox import Cut, Outbox, Place
@@ -33,6 +31,7 @@ log = logging.getLogger(__name__)
 BODY_S: Final = 2.0
 MIN_BODY_BYTES: Final = 4 * 1024
 MAX_BODY_BYTES: Final = 512 * 1024
+CLIMB: Final = 1.25  # how much more each body may be after one that did not get through
 FIRST_BODY_BYTES: Final = 64 * 1024
 LIVE_INTERVAL_S: Final = 2.0
 MAX_WAIT_S: Final = 300.0
@@ -86,8 +85,12 @@ class Uplink:
         self._live_until = 0.0
         self._not_before = 0.0
         self._body_bytes = FIRST_BODY_BYTES
+        self._ceiling_bytes: float = MAX_BODY_BYTES
         self._down_since: float | None = None
         self._fresh = False  # whether a snapshot went up since the link came back
+        self._live_changed = False  # since the last bulk body was cut
+        self._answered: dict[Lane, tuple[int, int]] = {}  # what was asked or sent last and got an answer
+        self._tries = 0
         self._unsupported = False
         self._unsupported_us = 0
         self.down: str | None = "not yet connected"
@@ -98,6 +101,7 @@ class Uplink:
         """Something was committed: urgent entries, or a change of a live point."""
         self._urgent |= urgent
         self._bulk |= live
+        self._live_changed |= live
         if urgent or live:
             self._wake.set()
 
@@ -126,31 +130,20 @@ class Uplink:
             self._bulk = True
 
     async def _until_up(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Try until the link takes it, with full jitter between tries."""
-
-        def wait_s(state: RetryCallState) -> float:
-            error = state.outcome.exception() if state.outcome else None
-            asked = min(error.retry_s, MAX_PAUSE_S) if isinstance(error, LinkDown) else 0
-            if isinstance(error, Unsupported):
-                asked = UNSUPPORTED_WAIT_S
-            # Full jitter; drawn here and not by tenacity's wait_random_exponential so that tests can set it.
-            bound = min(self._max_wait_s, 2.0 ** min(state.attempt_number - 1, 20))
-            return asked + self._jitter(bound)
-
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type((LinkDown, Unsupported, NotStored)),
-            wait=wait_s,
-            sleep=self._sleep,
-        ):
-            with attempt:
-                try:
-                    await work()
-                except (LinkDown, Unsupported) as error:
-                    self._went_down(error)
-                    raise
-                except NotStored as error:
-                    log.warning("an answer of the cloud could not be taken: %s", error)  # it will be asked again
-                    raise
+        """Try until the link takes everything, with full jitter between tries; each ack begins the doubling anew."""
+        while True:
+            try:
+                await work()
+            except (LinkDown, Unsupported, NotStored) as error:
+                self._went_down(error)
+                asked = min(error.retry_s, MAX_PAUSE_S) if isinstance(error, LinkDown) else 0
+                if isinstance(error, Unsupported):
+                    asked = UNSUPPORTED_WAIT_S
+                self._tries += 1
+                bound = min(self._max_wait_s, 2.0 ** min(self._tries - 1, 20))
+                await self._sleep(asked + self._jitter(bound))
+            else:
+                return
 
     def _went_down(self, error: Exception) -> None:
         self.failures += 1
@@ -180,15 +173,18 @@ class Uplink:
         )
 
     async def _push(self) -> None:
-        """Everything that is due, urgent before each bulk body."""
+        """Everything that is due: what is fresh after an outage, then urgent before each bulk body."""
+        if not self._fresh:
+            await self._freshen()
         await self._lane(Lane.URGENT, bodies=None)
         due = self._bulk
-        if due and not self._fresh:
-            await self._freshen()
         while self._bulk:
-            self._bulk = False  # before looking, so that what is committed meanwhile is looked for again
+            self._bulk = self._live_changed = False  # before looking: what is committed meanwhile is looked for again
             try:
-                self._bulk |= not await self._lane(Lane.BULK, bodies=1)
+                more = not await self._lane(Lane.BULK, bodies=1)
+                if more and self._live_changed:
+                    await self._send_snapshot()  # a live change does not wait behind a backlog
+                self._bulk |= more
             except BaseException:
                 self._bulk = True
                 raise
@@ -197,15 +193,23 @@ class Uplink:
             self._next_push = self._monotonic() + self._interval_s
 
     async def _freshen(self) -> None:
-        """After a real outage, each device's last sample before the backlog."""
+        """After an outage of more than a push interval, each device's last sample before the backlog."""
+        out_s = 0 if self._down_since is None else self._monotonic() - self._down_since
         depth = await self._outbox.depth()
-        oldest_s = 0 if depth.oldest_us is None else (self._now_us() - depth.oldest_us) / 1e6
-        if oldest_s > 2 * self._interval_s and (columns := self._latest()):
-            try:
-                await self._link.snapshot(Snapshot(node=self._node, columns=columns))
-            except (Malformed, TooLarge, Unsupported) as error:
-                log.warning("the cloud does not take the snapshot: %s", error)  # the batches say the same, later
-        self._fresh = True
+        waited_s = 0 if depth.oldest_us is None else (self._now_us() - depth.oldest_us) / 1e6
+        needed = out_s > self._interval_s or waited_s > 1.5 * self._interval_s  # after a restart
+        self._fresh = not needed or await self._send_snapshot()
+
+    async def _send_snapshot(self) -> bool:
+        """True unless there is nothing to send yet."""
+        columns = self._latest()
+        if not columns:
+            return False
+        try:
+            await self._link.snapshot(Snapshot(node=self._node, columns=columns))
+        except (Malformed, TooLarge, Unsupported) as error:
+            log.warning("the cloud does not take the snapshot: %s", error)  # the batches say the same, later
+        return True
 
     async def _lane(self, lane: Lane, bodies: int | None) -> bool:
         """Send up to so many bodies of a lane; True when nothing is left."""
@@ -220,15 +224,23 @@ class Uplink:
                 if cut is None:
                     return True
                 await self._pause()
+                self._must_move(lane, cut)
                 if isinstance(cut, Place):
-                    await self._heard(await self._link.place(cut.epoch, cut.lane))
+                    await self._heard(cut, await self._link.place(cut.epoch, cut.lane))
                 else:
                     await self._send(cut)
                     sent += 1
         except BaseException:
             self._urgent |= lane is Lane.URGENT
+            self._answered.pop(lane, None)
             raise
         return False
+
+    def _must_move(self, lane: Lane, cut: Cut | Place) -> None:
+        """An answer that leaves everything where it was is no answer: without a wait it would be asked for ever."""
+        key = (cut.epoch, -1) if isinstance(cut, Place) else (cut.batch.epoch, cut.batch.first_seq)
+        if self._answered.get(lane) == key:
+            raise LinkDown("the cloud answers, but its answers move nothing")
 
     async def _send(self, cut: Cut) -> None:
         try:
@@ -238,34 +250,46 @@ class Uplink:
         except Malformed as error:
             self.refused += 1
             await self._smaller(cut, error)
+        except LinkDown:
+            # Perhaps it was too much for this link: half of it, and up again only in small steps.
+            self._body_bytes = self._ceiling_bytes = max(MIN_BODY_BYTES, self._body_bytes // 2)
+            raise
         else:
             self.batches += 1
             self.body_bytes += answer.sent_bytes
-            rate = answer.sent_bytes / max(answer.took_s, 0.001)
-            # Half of what the last body proves, so that one lucky body does not make the next one take minutes.
-            wanted = (self._body_bytes + rate * BODY_S) / 2
+            possible = answer.sent_bytes / max(answer.took_s, 0.001) * BODY_S
+            # Down at once, up by half of what the last body proves: one lucky body must not make the next take minutes.
+            self._ceiling_bytes = min(MAX_BODY_BYTES, self._ceiling_bytes * CLIMB)
+            wanted = min(possible, (self._body_bytes + possible) / 2, self._ceiling_bytes)
             self._body_bytes = int(min(MAX_BODY_BYTES, max(MIN_BODY_BYTES, wanted)))
-            await self._heard(answer)
+            await self._heard(cut, answer)
 
     async def _smaller(self, cut: Cut, error: Malformed | TooLarge) -> None:
         """Halve until the body is taken or is a single row, which is then set aside."""
-        if cut.rows <= 1:
+        if cut.rows == 0:
+            raise LinkDown(f"the cloud cannot read a gap: {error}")
+        if cut.rows == 1:
             log.error("set aside %s %d–%d: %s", cut.batch.lane, cut.batch.first_seq, cut.batch.through_seq, error)
             await self._outbox.quarantine(cut.batch, str(error))
             self._body_bytes = FIRST_BODY_BYTES
         else:
             self._body_bytes = max(1, self._body_bytes // 2)
 
-    async def _heard(self, answer: Answer) -> None:
+    async def _heard(self, cut: Cut | Place, answer: Answer) -> None:
         ack = answer.ack
+        epoch, lane = (cut.epoch, cut.lane) if isinstance(cut, Place) else (cut.batch.epoch, cut.batch.lane)
+        if (ack.epoch, ack.lane) != (epoch, lane):
+            raise LinkDown("the answer is about another lane or epoch")
+        self._answered[lane] = (epoch, -1 if isinstance(cut, Place) else cut.batch.first_seq)
         if await self._outbox.confirm(ack):
             self.forks += 1
         now = self._monotonic()
         if self._down_since is not None:
             log.info("the cloud is back after %.0f s", now - self._down_since)
-        if self._unsupported:
+        if self._unsupported and not isinstance(cut, Place):
+            self._unsupported = False
             self._put(self._version_alarm("cleared", "the cloud reads what this node writes again"))
-        self.down, self._down_since, self.last_ack, self._unsupported = None, None, now, False
+        self.down, self._down_since, self.last_ack, self._tries = None, None, now, 0
         self._live_until = now + min(max(ack.live_s, 0), MAX_PAUSE_S)
         self._not_before = now + min(max(ack.pause_s, 0), MAX_PAUSE_S)
         if (fix := self._hear(ack.server_us, int(answer.took_s * 1e6))) is not None:

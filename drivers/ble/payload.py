@@ -8,6 +8,7 @@ from typing import Final
 
 from drivers.ble.words import Access, Whole, full_uuid, polled
 from drivers.errors import Refused
+from drivers.mishaps import Unreadable
 from drivers.profile import Profile
 from drivers.readings import Finish, meaning
 from drivers.scaling import Scaling
@@ -36,10 +37,6 @@ _SCALES: Final = {n: Scaling.of(factor) for n, (_, _, factor) in _OBJECTS.items(
 _FLOATS: Final = {"f32": "f", "f64": "d"}
 
 Raw = Callable[[bytes], Value]
-
-
-class Unreadable(Exception):
-    """An advert of a known device that does not say what its profile promises, and why."""
 
 
 class Bytes:

@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from hashlib import blake2b
 from typing import Any, Final, Self, TypeVar
 
 from bleak import BleakClient, BleakScanner
@@ -26,42 +25,40 @@ from bleak.backends.scanner import AdvertisementData
 from bleak.exc import BleakCharacteristicNotFoundError, BleakDBusError, BleakError, BleakGATTProtocolError
 
 from drivers.backoff import Backoff, Monotonic
-from drivers.ble.payload import Bytes, Unreadable, encode
+from drivers.ble.inbox import Beacon, Inbox
+from drivers.ble.payload import Bytes, encode
 from drivers.ble.words import Access, Address, Line, Whole, full_uuid
-from drivers.contract import Attachment, Deliver, Now, Receipt, Receipts
+from drivers.contract import Attachment, Deliver, Now, Receipts
 from drivers.errors import Misconfigured, Refused, Unreachable
-from drivers.lane import COMMAND, POLL, Lane
-from drivers.readings import allowed, failed
+from drivers.mishaps import Mishaps
+from drivers.readings import allowed
+from drivers.turns import COMMAND, POLL, Turns
 from wire.device import Device, Point
 from wire.sample import Sample, Value, bad
 
 CHECK_S: Final = 1.0  # how often the watchdog looks
 _GONE: Final = (BleakError, TimeoutError, OSError, EOFError)  # EOFError: the D-Bus daemon went away
 
-_log = logging.getLogger("lamplighter.drivers.ble.words")
+_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
 class _Node:
-    """One device."""
+    """A device as connections reach it; as its adverts show it, it is a Beacon."""
 
     def __init__(self, attachment: Attachment, reader: Bytes, line: Line, clock: Monotonic) -> None:
         address: Address = attachment.address
         whole: Whole = attachment.profile.whole
         self.id = attachment.device.id
-        self.key = blake2b(self.id.encode(), digest_size=16).digest()
         self.mac = address.mac.upper()
         self.profile = attachment.profile
         self.reader = reader
         self.advertises = whole.manufacturer is not None or whole.service is not None
-        self.packet_id = whole.packet_id
-        self.repeat_s = whole.repeat_s
         self.backoff = Backoff.of_device(clock, line.backoff_first_s)
-        self.lane = Lane()
+        self.turns = Turns()
         self.seen: BLEDevice | None = None
         self.sighted = asyncio.Event()
-        self.last: object = None  # packet id, or the data itself where there is none
-        self.last_s = 0.0
+        self.beacon = Beacon(attachment, reader)
 
 
 class BleDriver:
@@ -86,11 +83,18 @@ class BleDriver:
         self._discovery = asyncio.Lock()
         self._receipts = receipts
         self._source = f"ble:{name}"
-        self._radio = Lane(line.max_connections)
+        self._counts: Counter[str] = Counter()
+        self._inbox = Inbox(
+            source=self._source,
+            max_pending=line.max_pending,
+            now=now,
+            clock=clock,
+            counts=self._counts,
+            mishaps=Mishaps("advert", _log),
+        )
+        self._radio = Turns(line.max_connections)
         self._backoff = Backoff.of_line(clock)
         self._heard_s = 0.0
-        self._pending = 0
-        self._counts: Counter[str] = Counter()
         self._scanning = False
 
     async def __aenter__(self) -> Self:
@@ -108,7 +112,7 @@ class BleDriver:
         nodes = {n.mac: n for d in devices if (n := self._nodes.get(d.id)) is not None and n.advertises}
         if not nodes:
             return
-        await self._remember()
+        self._inbox.remember(await self._receipts.recent(self._source), (n.beacon for n in self._nodes.values()))
         said = ""
         while True:
             try:
@@ -158,12 +162,6 @@ class BleDriver:
 
     # ---- adverts
 
-    async def _remember(self) -> None:
-        by_key = {n.key: n for n in self._nodes.values()}
-        for key in await self._receipts.recent(self._source):
-            if (node := by_key.get(key[8:])) is not None:
-                node.last = int.from_bytes(key[:8], signed=True)
-
     async def _scan(self, nodes: Mapping[str, _Node], deliver: Deliver) -> None:
         """Scan until nothing has been heard for `silence_s`."""
 
@@ -175,7 +173,7 @@ class BleDriver:
                 node.seen = device
                 node.sighted.set()
                 if mac in nodes:
-                    self._advert(node, advert, deliver)
+                    self._inbox.take(node.beacon, advert.manufacturer_data, advert.service_data, deliver)
 
         scanner = BleakScanner(heard, scanning_mode=self._line.scanning, bluez=self._arguments(nodes.values()))
         self._heard_s = self._clock()
@@ -197,41 +195,6 @@ class BleDriver:
             except _GONE:
                 self._counts["scanner_stops_failed"] += 1
 
-    def _advert(self, node: _Node, advert: AdvertisementData, deliver: Deliver) -> None:
-        data = node.reader.mine(advert.manufacturer_data, advert.service_data)
-        if data is None:
-            return
-        try:
-            values, quality = node.reader.advert(data)
-            packet: object = values.get(node.packet_id) if node.packet_id else None
-            packet = data if packet is None else packet
-            sample = Sample(node.id, *self._now(), values, quality)
-        except Unreadable as error:
-            if node.last == data:
-                return
-            self._counts["unreadable"] += 1
-            node.last = data
-            sample, packet = failed(node.id, list(node.profile.points.values()), self._now(), str(error)), data
-        if packet == node.last and (packet is not data or self._clock() - node.last_s < node.repeat_s):
-            self._counts["repeats"] += 1
-            return
-        if self._pending >= self._line.max_pending:
-            self._counts["dropped"] += 1
-            return
-        node.last, node.last_s = packet, self._clock()
-        receipt = None
-        if isinstance(packet, int):  # restarted, the node shall know this advert again
-            receipt = Receipt(self._source, packet.to_bytes(8, signed=True) + node.key)
-        self._pending += 1
-        deliver((sample,), receipt).add_done_callback(lambda durable: self._delivered(node, packet, durable))
-
-    def _delivered(self, node: _Node, packet: object, durable: asyncio.Future[None]) -> None:
-        self._pending -= 1
-        if durable.cancelled() or durable.exception() is not None:
-            self._counts["not_stored"] += 1
-            if node.last == packet:
-                node.last = None  # the next repeat gets another chance
-
     def _arguments(self, nodes: Any) -> Any:
         arguments = self._adapter()
         if self._line.scanning == "passive":
@@ -247,7 +210,7 @@ class BleDriver:
             Unreachable, Refused.
         """
         self._rest(node)
-        async with node.lane.turn(urgency):
+        async with node.turns.turn(urgency):
             self._rest(node)
             try:
                 device = await self._find(node)
@@ -264,8 +227,8 @@ class BleDriver:
         return result
 
     def _rest(self, node: _Node) -> None:
-        if left_s := node.backoff.left_s():
-            raise Unreachable(f"left alone after {node.backoff.failures} failures; next try in {left_s:.0f} s")
+        if node.backoff.left_s():  # no countdown: this becomes a quality, and a quality that changes is always reported
+            raise Unreachable(f"left alone after {node.backoff.failures} failures")
 
     async def _find(self, node: _Node) -> BLEDevice:
         """The device as it was last heard. BlueZ allows one discovery for each of its clients, so that bleak must not

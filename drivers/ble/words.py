@@ -12,8 +12,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from drivers.coded import Coded
 from drivers.profile import Profile
-from drivers.scaling import IDENTITY, Scaling
 
 Format = Literal["u8", "i8", "u16", "i16", "u24", "i24", "u32", "i32", "u64", "i64", "f32", "f64", "text"]
 WIDTHS: Final = {
@@ -82,7 +82,7 @@ class Whole(msgspec.Struct, kw_only=True, frozen=True):
             raise ValueError('the decoder bthome-v2 reads service data: write service = "fcd2"')
 
 
-class Access(msgspec.Struct, kw_only=True, frozen=True):
+class Access(Coded, kw_only=True, frozen=True):
     """The keys of `at` for a point: byte (in adverts), object (BTHome), or characteristic and byte (GATT)."""
 
     byte: Annotated[Small | None, Meta(description="place of its first byte, from 0")] = None
@@ -95,20 +95,6 @@ class Access(msgspec.Struct, kw_only=True, frozen=True):
     as_: Annotated[Format, Meta(description="what stands there")] = msgspec.field(default="u8", name="as")
     order: Annotated[Literal["big", "little"], Meta(description="byte order")] = "big"
     length: Annotated[int, Meta(ge=0, le=512, description="bytes of a text")] = 0
-    bit: Annotated[
-        Annotated[int, Meta(ge=0, le=63)] | None, Meta(description="the one bit that is meant; 0 is the lowest")
-    ] = None
-    bits: Annotated[
-        tuple[int, int] | None, Meta(description="lowest and highest bit of the field that is meant, such as [4, 7]")
-    ] = None
-    scale: Annotated[float, Meta(description="what one step of the raw number is worth, such as 0.01")] = 1
-    offset: Annotated[float, Meta(description="added after scaling")] = 0
-    choices: Annotated[
-        dict[str, str] | None, Meta(description='what each number means, such as {0 = "off", 1 = "on"}')
-    ] = None
-    invalid: Annotated[
-        tuple[int, ...], Meta(description="raw numbers by which the device says that it has no value")
-    ] = ()
 
     def __post_init__(self) -> None:
         if (self.byte is None) == (self.object is None):
@@ -117,29 +103,12 @@ class Access(msgspec.Struct, kw_only=True, frozen=True):
             raise ValueError("object goes with adverts, characteristic with connections: write one of them")
         if (self.as_ == "text") != bool(self.length):
             raise ValueError('length goes with as = "text" (in bytes), and with nothing else')
-        if self.bit is not None and self.bits is not None:
-            raise ValueError("write bit for one bit or bits for a field of several, not both")
-        if self.field is not None:
-            low, high = self.field
-            if self.as_[0] != "u" or not 0 <= low <= high < 8 * WIDTHS[self.as_]:
-                raise ValueError("bit and bits go with u8 to u64, lowest bit first, and must lie inside it")
-        if self.choices is not None and (self.as_ in ("f32", "f64", "text") or self.scaling != IDENTITY):
-            raise ValueError("choices go with whole numbers that are not scaled")
+        self.check(self.as_, 8 * self.width if self.as_[0] == "u" else 0)
 
     @property
     def width(self) -> int:
         """Bytes that it takes."""
         return self.length or WIDTHS[self.as_]
-
-    @property
-    def field(self) -> tuple[int, int] | None:
-        """Lowest and highest bit, where it is a bit field."""
-        return (self.bit, self.bit) if self.bit is not None else self.bits
-
-    @property
-    def scaling(self) -> Scaling:
-        """Scale and offset as exact whole numbers."""
-        return Scaling.of(self.scale, self.offset)
 
 
 def full_uuid(uuid: str) -> str:

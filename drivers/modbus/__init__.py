@@ -11,7 +11,7 @@ from drivers.profile import Profile
 
 
 def _open(name: str, line: Any, attachments: Sequence[Attachment], now: Now, receipts: Receipts) -> Driver:
-    from drivers.modbus.lane import ModbusDriver
+    from drivers.modbus.bus import ModbusDriver
 
     del receipts  # answers to polls are never repeats
     return ModbusDriver(name, line, attachments, now)

@@ -1,7 +1,7 @@
 """Modbus TCP and RTU: the words that files use for it.
 
 The words are those of data sheets and of technicians: holding, input, coil, discrete; u16, f32; ABCD, CDAB. Addresses
-are those on the wire, from 0 (a sheet that says 40001 means holding 0). The driver itself is in `lane.py`.
+are those on the wire, from 0 (a sheet that says 40001 means holding 0). The driver itself is in `bus.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from drivers.scaling import IDENTITY, Scaling
+from drivers.coded import Coded
 
 Format = Literal["u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "text"]
 Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
@@ -66,7 +66,7 @@ class Whole(msgspec.Struct, kw_only=True, frozen=True):
     ] = 8
 
 
-class Access(msgspec.Struct, kw_only=True, frozen=True):
+class Access(Coded, kw_only=True, frozen=True):
     """The keys of `at` for a point: one of holding, input, coil, discrete, and how to read what is there."""
 
     holding: Annotated[Where | None, Meta(description="address of a holding register (functions 3, 6, 16)")] = None
@@ -76,20 +76,6 @@ class Access(msgspec.Struct, kw_only=True, frozen=True):
     as_: Annotated[Format, Meta(description="what stands in the registers")] = msgspec.field(default="u16", name="as")
     order: Annotated[Order, Meta(description="byte order; ABCD is big-endian, CDAB has its registers swapped")] = "ABCD"
     length: Annotated[int, Meta(ge=0, le=125, description="registers of a text")] = 0
-    bit: Annotated[
-        Annotated[int, Meta(ge=0, le=63)] | None, Meta(description="the one bit that is meant; 0 is the lowest")
-    ] = None
-    bits: Annotated[
-        tuple[int, int] | None, Meta(description="lowest and highest bit of the field that is meant, such as [4, 7]")
-    ] = None
-    scale: Annotated[float, Meta(description="what one step of the raw number is worth, such as 0.1")] = 1
-    offset: Annotated[float, Meta(description="added after scaling")] = 0
-    choices: Annotated[
-        dict[str, str] | None, Meta(description='what each number means, such as {0 = "off", 1 = "on"}')
-    ] = None
-    invalid: Annotated[
-        tuple[int, ...], Meta(description="raw numbers by which the device says that it has no value")
-    ] = ()
     write: Annotated[
         Literal["single", "multiple"], Meta(description="function 6, or 16 where the device wants that")
     ] = "single"
@@ -104,16 +90,7 @@ class Access(msgspec.Struct, kw_only=True, frozen=True):
             raise ValueError("reaches beyond address 65535")
         if self.is_bit and (self.as_ != "u16" or self.bit is not None or self.bits is not None):
             raise ValueError("a coil or discrete input is one bit: leave out as, bit and bits")
-        if self.bit is not None and self.bits is not None:
-            raise ValueError("write bit for one bit or bits for a field of several, not both")
-        if self.field is not None:
-            low, high = self.field
-            if self.as_ not in ("u16", "u32", "u64") or not 0 <= low <= high < 16 * self.width:
-                raise ValueError("bit and bits go with u16, u32 or u64, lowest bit first, and must lie inside it")
-        if self.choices is not None and (self.as_ in ("f32", "f64", "text") or self.scaling != IDENTITY):
-            raise ValueError("choices go with whole numbers that are not scaled")
-        if self.choices is not None and not all(k.removeprefix("-").isdecimal() for k in self.choices):
-            raise ValueError('choices: write the numbers as keys, such as {0 = "off", 1 = "on"}')
+        self.check(self.as_, 16 * self.width if self.as_[0] == "u" else 0)
 
     @property
     def space(self) -> Space:
@@ -138,13 +115,3 @@ class Access(msgspec.Struct, kw_only=True, frozen=True):
     def width(self) -> int:
         """Registers (or bits) that it takes."""
         return 1 if self.is_bit else self.length or WIDTHS[self.as_]
-
-    @property
-    def field(self) -> tuple[int, int] | None:
-        """Lowest and highest bit, where it is a bit field."""
-        return (self.bit, self.bit) if self.bit is not None else self.bits
-
-    @property
-    def scaling(self) -> Scaling:
-        """Scale and offset as exact whole numbers."""
-        return Scaling.of(self.scale, self.offset)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from drivers.contract import Attachment, Driver, Now, ProtocolKind, Receipts
 from drivers.mqtt.words import PLACEHOLDER, VALUE, Access, Address, Line, Whole
 from drivers.profile import Profile
@@ -30,6 +32,9 @@ def _check(profile: Profile) -> list[tuple[str, str]]:
             continue
         if access.command.count(VALUE) != 1:
             wrong.append((key, f"is writable: write command = '{{\"KEY\": {VALUE}}}', the JSON that sets it"))
+        elif not _is_json(access.command.replace(VALUE, "0")):
+            told = f"is not JSON when a number stands for {VALUE}; write it like '{{\"KEY\": {VALUE}}}'"
+            wrong.append((f"{key}.command", told))
         if not (access.command_topic or whole.command_topic):
             wrong.append((key, "is writable: write command_topic here or in [mqtt]"))
         wrong += _topic(f"{key}.command_topic", access.command_topic)
@@ -37,6 +42,14 @@ def _check(profile: Profile) -> list[tuple[str, str]]:
         if expression and (why := why_no_expression(expression)) is not None:
             wrong.append((key, f"is no JMESPath expression: {why}"))
     return wrong
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 def _topic(key: str, topic: str, *, wildcards: bool = False) -> list[tuple[str, str]]:

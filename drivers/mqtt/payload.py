@@ -15,6 +15,7 @@ import jmespath
 import msgspec
 from jmespath.exceptions import JMESPathError
 
+from drivers.mishaps import Unreadable
 from drivers.mqtt.words import Access, Whole
 from drivers.profile import Profile
 from drivers.readings import Finish, meaning
@@ -23,20 +24,18 @@ from wire.sample import Value
 MISSING: Final = object()
 Pick = Callable[[Any], Any]
 _EARLIEST_US: Final = 1_577_836_800_000_000  # 2020: a device's clock that says less has never been set
+_LATEST_US: Final = 4_102_444_800_000_000  # 2100
 
 _decode = msgspec.json.Decoder().decode
 
 
-class Unreadable(Exception):
-    """A payload that does not say what its profile promises, and why."""
-
-
 class Reading(msgspec.Struct, frozen=True, gc=False):
-    """What one payload says. `time_us` is None where the payload carries none that can be believed."""
+    """What one payload says. Where it gives a time (`timed`), `time_us` is None if that cannot be one."""
 
     values: Mapping[str, Value]
     quality: Mapping[str, str]
     packet: object
+    timed: bool
     time_us: int | None
 
 
@@ -79,8 +78,9 @@ class Payload:
         if not values:
             raise Unreadable("the payload has none of the points")
         packet = MISSING if self._packet is None else self._packet(body)
-        time_us = None if self._time is None else _time_us(self._time(body))
-        return Reading(values, quality, None if packet is MISSING else packet, time_us)
+        time = None if self._time is None else self._time(body)
+        timed = time is not None and time is not MISSING
+        return Reading(values, quality, None if packet is MISSING else packet, timed, _time_us(time) if timed else None)
 
 
 def picker(expression: str) -> Pick:
@@ -164,4 +164,4 @@ def _time_us(raw: object) -> int | None:
                 return None
     except (ValueError, OverflowError):
         return None
-    return time_us if time_us >= _EARLIEST_US else None
+    return time_us if _EARLIEST_US <= time_us <= _LATEST_US else None

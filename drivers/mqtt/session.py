@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, Self
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from drivers.errors import Misconfigured, Unreachable
@@ -24,9 +25,11 @@ from drivers.mqtt.words import Line
 
 SUBSCRIBE_AT_ONCE: Final = 100
 RETAINED_ONLY_WHEN_NEW: Final = 1
+PACKET_BYTES: Final = (1 << 20) + (1 << 16)  # memory guard: the largest max_payload_bytes and a topic; see `words.py`
+CREDENTIALS_REFUSED: Final = frozenset({0x86, 0x87, 0x8C})  # bad user name or password, not authorized, bad method
+THROWN_OUT: Final = frozenset({0x80, 0x8E})  # a closed socket without a reason, session taken over
 
-
-_quiet = logging.getLogger("lamplighter.drivers.mqtt.words.paho")
+_quiet = logging.getLogger(f"{__name__}.paho")
 _quiet.setLevel(logging.CRITICAL)  # what it would log is raised to us, and logged once
 
 
@@ -52,6 +55,7 @@ class MqttSession:
         properties = Properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = line.session_expiry_s
         properties.ReceiveMaximum = line.receive_maximum
+        properties.MaximumPacketSize = PACKET_BYTES
         self._line = line
         self._client = aiomqtt.Client(
             line.host,
@@ -88,6 +92,10 @@ class MqttSession:
         try:
             await self._client.__aenter__()
         except aiomqtt.MqttError as error:
+            if _code(error) in CREDENTIALS_REFUSED:
+                line = self._line
+                text = f"broker {line.host}: {error}; see username and password_file, and what the broker allows"
+                raise Misconfigured(text) from error
             raise Unreachable(self._explained(error)) from error
         return self
 
@@ -146,7 +154,14 @@ class MqttSession:
         text = f"broker {line.host}: {error}"
         if line.secure and not line.cert and "timed out" in str(error):
             text += " (a broker that wants a client certificate looks like this too: set cert and key)"
+        if _code(error) in THROWN_OUT:
+            text += f' (another client that calls itself client_id = "{line.client_id}" looks like this too)'
         return text
+
+
+def _code(error: BaseException) -> int | None:
+    rc = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
+    return rc.value if isinstance(rc, ReasonCode) else rc
 
 
 def _password(line: Line) -> str | None:

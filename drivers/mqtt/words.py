@@ -12,6 +12,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from drivers.contract import RECENT
 from drivers.scaling import IDENTITY, Scaling
 
 PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
@@ -42,12 +43,12 @@ class Line(msgspec.Struct, kw_only=True, frozen=True):
         int, Meta(ge=0, le=4_294_967_295, description="how long the broker keeps the session while the node is away")
     ] = 7 * 86_400
     receive_maximum: Annotated[
-        int,
-        Meta(
-            ge=1, le=65535, description="publishes that may wait unacknowledged: as many as come in a commit interval"
-        ),
+        int, Meta(ge=1, le=RECENT, description="publishes that may wait for the node's commit, unacknowledged")
     ] = 1024
-    max_payload_bytes: Annotated[int, Meta(ge=64, le=1 << 20, description="a larger publish is a bad reading")] = 65536
+    max_payload_bytes: Annotated[
+        int,
+        Meta(ge=64, le=1 << 20, description="a larger publish is a bad reading, up to 1 MiB; beyond, it is not sent"),
+    ] = 65536
 
     def __post_init__(self) -> None:
         if bool(self.cert) != bool(self.key):
@@ -85,7 +86,8 @@ class Whole(msgspec.Struct, kw_only=True, frozen=True):
 
     topic: Annotated[str, Meta(min_length=1, description="where the device publishes, such as bins/{serial}/up")]
     packet_id: Annotated[
-        str, Meta(description="JMESPath of a number that grows with each publish; a repeat of it is dropped")
+        str,
+        Meta(description="JMESPath of a counter or id of each publish; the same one with the same values is a repeat"),
     ] = ""
     time: Annotated[
         str, Meta(description="JMESPath of the time of measuring: RFC 3339 text, or seconds or milliseconds since 1970")

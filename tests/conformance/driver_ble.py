@@ -3,7 +3,7 @@
 `Bluez` knows an adapter, adverts (also through advertisement monitors), connections, reads and writes; and it fails on
 demand: silence, devices that do not connect, characteristics that refuse, an adapter or a bus that goes away.
 """
-# ruff: noqa: ASYNC110, TRY301 -- a test may wait by looking, and block for a moment
+# ruff: noqa: TRY301 -- a test may wait by looking, and block for a moment
 # No `from __future__ import annotations`: dbus-fast reads the annotations of methods as D-Bus signatures.
 
 import asyncio
@@ -228,10 +228,13 @@ class Bluez:
     async def start(self, address: str, config: Path) -> None:
         self._daemon = await asyncio.create_subprocess_exec("dbus-daemon", f"--config-file={config}", "--nofork")
         async with asyncio.timeout(5):
-            while not Path(address.removeprefix("unix:path=")).exists():
-                await asyncio.sleep(0.01)
-        self.bus = MessageBus(bus_type=BusType.SYSTEM)
-        await self.bus.connect()
+            while True:
+                self.bus = MessageBus(bus_type=BusType.SYSTEM)
+                try:
+                    await self.bus.connect()
+                    break
+                except (FileNotFoundError, ConnectionRefusedError):  # no socket yet, or one that nobody listens at yet
+                    await asyncio.sleep(0.01)
         self.add_adapter()
         await self.bus.request_name("org.bluez")
 

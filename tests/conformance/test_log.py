@@ -17,7 +17,7 @@ from cloud.store import opened as opened_store
 from support.cloud_batches import Sender, Ticking, columns, opened, roster, send
 from wire import codec
 from wire.batch import ORIGIN, Lane
-from wire.entries import Gap
+from wire.entries import Gap, Health
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -144,6 +144,28 @@ async def test_an_epoch_that_goes_back_in_time_is_told_as_a_fork(log: Log) -> No
     (notice,) = await _notices(log)
     assert notice.finding.kind == "fork"
     assert notice.finding.detail["into_epoch"] == 2
+
+
+async def test_a_fork_that_shows_only_later_is_told_then_and_once(log: Log) -> None:
+    await send(log, Sender(epoch=1).batch(columns(n=10)))
+    new = Sender(epoch=2)
+    await send(log, new.batch(Health(time_us=1, verdict="ok"), lane=Lane.BULK))
+    await send(log, new.batch(columns(n=2, at_us=1_800_000_000_000_000)))
+    assert await _notices(log) == []
+    await send(log, new.batch(columns(n=10)))
+    await send(log, new.batch(columns(n=10)))
+    (notice,) = await _notices(log)
+    assert (notice.finding.kind, notice.finding.detail["epoch"], notice.finding.detail["into_epoch"]) == ("fork", 1, 2)
+
+
+async def test_a_fork_that_the_older_epoch_brings_is_told(log: Log) -> None:
+    old = Sender(epoch=1)
+    await send(log, old.batch(columns(n=2)))
+    await send(log, Sender(epoch=2).batch(columns(n=2, at_us=1_800_000_000_000_000)))
+    assert await _notices(log) == []
+    await send(log, old.batch(columns(n=2, at_us=1_800_000_000_000_000)))
+    (notice,) = await _notices(log)
+    assert (notice.finding.kind, notice.finding.detail["into_epoch"]) == ("fork", 2)
 
 
 async def test_a_second_claim_to_a_device_is_told_once(log: Log) -> None:

@@ -238,7 +238,9 @@ def test_a_slow_reader_is_cut_off_and_never_slows_ingest(cloud: Process) -> None
             assert time.monotonic() < deadline, text
             time.sleep(0.1)
         assert "lamplighter_feeds 0.0" in cloud.client.get(metrics, headers=cloud.bearer()).text
+        assert "lamplighter_errors_total 0.0" in text  # the reader's fault, not ours
         assert sorted(took)[len(took) // 2] < 1
+    assert "Traceback" not in cloud.stop()[1]
 
 
 def test_stopping_ends_feeds_within_seconds(cloud: Process) -> None:
@@ -270,3 +272,26 @@ def test_a_revoked_reader_is_ended(cloud: Process) -> None:
         cloud.push(Sender().batch(columns(n=1)))
         with pytest.raises(EOFError):
             feed.take(2)
+
+
+def test_a_batch_that_expands_comes_in_slices_and_resumes_within_them(cloud: Process) -> None:
+    cloud.start()
+    n = 4_000
+    batch = Sender().batch(columns(n=n, at_us=NOW_US, t="x" * 4_000))
+
+    def peak_mib() -> int:
+        assert cloud.running is not None
+        status = Path(f"/proc/{cloud.running.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+
+    with cloud.feed() as feed:
+        before = peak_mib()
+        cloud.push(batch)
+        events = feed.take(n)
+        assert ids(events) == list(places(batch))
+    with cloud.feed(after=events[n // 2]["id"]) as feed:
+        assert ids(feed.take(n - n // 2 - 1)) == ids(events[n // 2 + 1 :])
+    assert peak_mib() - before < 150
+    metrics = cloud.client.get(f"{cloud.url}/metrics", headers=cloud.bearer()).text
+    sent = float(metrics.partition("\nlamplighter_feed_sent_bytes_total ")[2].split()[0])
+    assert sent > 1.5 * n * 4_000

@@ -150,7 +150,7 @@ async def test_a_device_that_refuses_connections_is_left_alone() -> None:
         bluez.device(LAMP_MAC).fails = True
         with pytest.raises(Unreachable, match="Host is down"):
             await driver.poll(LAMP.device, [MOISTURE])
-        with pytest.raises(Unreachable, match="left alone after 1 failures; next try in 5 s"):
+        with pytest.raises(Unreachable, match=r"left alone after 1 failures$"):
             await driver.poll(LAMP.device, [MOISTURE])
         assert bluez.devices[LAMP_MAC].connects == 1
 

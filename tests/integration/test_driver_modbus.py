@@ -139,7 +139,7 @@ async def test_a_gateway_that_cannot_reach_the_device_counts_as_no_answer() -> N
     async with line(server, [lamp]) as driver:
         with pytest.raises(Unreachable, match="the gateway had no answer"):
             await driver.poll(lamp.device, points(lamp))
-        with pytest.raises(Unreachable, match="left alone after 1 failures; next try in 1 s"):
+        with pytest.raises(Unreachable, match=r"left alone after 1 failures$"):
             await driver.poll(lamp.device, points(lamp))
     assert len(server.asked) == 1
 
@@ -176,7 +176,7 @@ async def test_nobody_listens_then_somebody_does() -> None:
     async with open_driver("modbus", {"host": "127.0.0.1", "port": port}, [lamp], Ledger()) as driver:
         with pytest.raises(Unreachable, match=r"127.0.0.1:\d+ does not accept a connection; next try in"):
             await driver.poll(lamp.device, points(lamp))
-        with pytest.raises(Unreachable, match=r"no connection to 127.0.0.1:\d+; next try in"):
+        with pytest.raises(Unreachable, match=r"no connection to 127.0.0.1:\d+$"):
             await driver.poll(lamp.device, points(lamp))
         listener = await server.serve_tcp(port)
         await asyncio.sleep(1.05)
@@ -190,7 +190,7 @@ async def test_a_device_that_breaks_the_connection_is_left_alone_in_the_end() ->
     server = ModbusServer({1: Unit(words(*WORDS))}, drop={9})
     good, rogue = lamps(profile, 1, 9)
     async with line(server, [good, rogue], backoff_first_s=60) as driver:
-        driver._line._wait = lambda _state: 0.0  # the line itself may be opened again at once
+        driver._line._retrying.wait = lambda _state: 0.0  # the line itself may be opened again at once
         for _ in range(6):
             with pytest.raises(Unreachable):
                 await driver.poll(rogue.device, points(rogue))

@@ -19,6 +19,7 @@ import pytest
 
 from conformance.driver_rigs import BIN, Broker, Ledger, attach, broker, listening, open_driver, profile_of, until
 from drivers.errors import Misconfigured, NotStored, Unreachable
+from drivers.mqtt.session import PACKET_BYTES
 
 BINS = profile_of("test-bin", BIN)
 LAMP = attach("lamp", BINS, {"serial": "A1"})
@@ -279,3 +280,34 @@ async def _tls(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
         async with node(server, ledger, ca=f"{folder}/nothing.pem") as driver:
             with pytest.raises(Misconfigured, match=r"nothing\.pem cannot be read"):
                 await driver.listen([LAMP.device], ledger)
+
+
+async def test_a_broker_that_refuses_the_credentials_is_told_as_such() -> None:
+    ledger = Ledger()
+    async with broker("allow_anonymous false\n") as server, node(server, ledger, username="node") as driver:
+        with pytest.raises(Misconfigured, match="Not authorized; see username and password_file, and what the broker"):
+            async with asyncio.timeout(5):
+                await driver.listen([LAMP.device], ledger)
+
+
+async def test_who_is_thrown_out_by_a_client_of_the_same_name_hears_of_client_id(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ledger = Ledger()
+    async with broker() as server, running(server, ledger) as driver:
+        async with aiomqtt.Client("127.0.0.1", server.port, identifier="node"):
+            await until(lambda: driver.counters().get("disconnects"))
+        await until(lambda: caplog.messages)
+        assert 'another client that calls itself client_id = "node"' in caplog.messages[0]
+
+
+async def test_a_publish_beyond_all_bounds_is_not_sent_and_stops_nothing() -> None:
+    async with broker() as server:
+        ledger = Ledger()
+        async with running(server, ledger, max_payload_bytes=64) as driver:
+            await publish(server, " " * (1 << 20), " " * (PACKET_BYTES + 1), '{"n": 3}')
+            samples = await ledger.count(2)
+            await until(lambda: driver.counters()["acknowledged"] == 2)
+            assert driver.counters().get("disconnects", 0) == 0
+        assert samples[0].quality["n"] == "bad:the payload has 1048576 bytes"
+        assert samples[1].values == {"n": 3}

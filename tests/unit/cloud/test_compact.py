@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cloud.compact import MERGE_CHUNKS, Compaction
+import pytest
+
+from cloud.compact import MERGE_CHUNKS, Compaction, Strip
 from cloud.crash import never
 from cloud.store import Store, opened
 from cloud.times import TIME_BOUND_US
 from cloud.views import ReadingsAsked
 from support.cloud_batches import SECOND, START_US, Sender, Ticking, columns, roster, send
+from wire import codec
 from wire.batch import Lane
+from wire.columns import Columns
 from wire.entries import Health
 
 DAY_S = 86_400
@@ -73,3 +77,39 @@ async def test_nothing_is_taken_before_its_time_and_never_the_newest(tmp_path: P
         assert store.log.reach().floor == 1
         await send(store.log, sender.batch(columns(at_us=START_US)))
         assert store.log.reach().head == 3
+
+
+async def test_what_the_codec_would_not_open_again_is_not_made_into_one_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = Ticking()
+    sender = Sender()
+    async with opened(tmp_path, now) as store:
+        compaction = Compaction(store, 1_000 * SECOND, now, never, lambda _batches: None)
+        for i in range(20):
+            await send(store.log, sender.batch(columns(at_us=START_US + i * 60 * SECOND, n=60)))
+        whole = await rows(store)
+        assert len(whole) == 1_200
+        monkeypatch.setattr("wire.codec.MAX_READINGS", 150)  # two batches, and half of one more
+        now.tick(100_000)
+        while await compaction.step():
+            pass
+        assert store.log.reach().floor == 19
+        assert await count(store, "chunks") > 5
+        assert await rows(store) == whole
+
+
+def test_a_run_that_alone_is_too_much_is_cut() -> None:
+    run = columns(n=1_000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wire.codec.MAX_READINGS", 300)
+        chunks = Strip([(range(5, 1_005), run)], 9).chunks(1, 1, 1)
+        assert [(c.first_seq, c.n) for c in chunks] == [(5, 250), (255, 250), (505, 250), (755, 250)]
+        samples = [
+            (c.first_seq + p, s)
+            for c in chunks
+            for placed in codec.decode_row(c.body)
+            if isinstance(placed.entry, Columns)
+            for p, s in zip(placed.places, placed.entry.samples(), strict=True)
+        ]
+    assert samples == list(zip(range(5, 1_005), run.samples(), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +14,7 @@ from cloud import backup, database
 from cloud.findings import Notice
 from cloud.store import Store, opened
 from support.cloud_batches import SECOND, Sender, Ticking, columns, send
-from wire.batch import Lane
+from wire.batch import Lane, Snapshot
 from wire.entries import Health
 from wire.errors import Malformed
 
@@ -112,3 +113,24 @@ async def test_time_that_goes_backwards_does_not_stop_the_log(tmp_path: Path) ->
         await send(store.log, sender.batch(columns()))
         now.now_us -= 9_999 * SECOND
         assert (await send(store.log, sender.batch(columns()))).position == 2
+
+
+async def test_a_refused_snapshot_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloud.interned.MAX_NODE_DEVICES", 3)
+    async with opened(tmp_path, Ticking()) as store:
+        many = [columns(f"d-{i}", n=1) for i in range(4)]
+        with pytest.raises(Malformed, match="devices"):
+            await store.views.fresh(Snapshot(node="cab-1", columns=many))
+        assert all(not store.latest.cells("cab-1", f"d-{i}") for i in range(4))
+        await store.views.fresh(Snapshot(node="cab-1", columns=many[:2]))
+        assert [bool(store.latest.cells("cab-1", f"d-{i}")) for i in range(4)] == [True, True, False, False]
+
+
+async def test_snapshots_at_once_all_count(tmp_path: Path) -> None:
+    async with opened(tmp_path, Ticking()) as store:
+        runs = [columns(n=1, at_us=1_790_000_000_000_000 + i, **{f"p{i}": i}) for i in range(9)]
+        await asyncio.gather(*(store.views.fresh(Snapshot(node="cab-1", columns=[run])) for run in runs))
+    async with opened(tmp_path, Ticking()) as store:
+        detail = await store.views.device("lamp-001", None)
+        assert detail is not None
+        assert {p: v.value for p, v in detail.latest.items() if p != "n"} == {f"p{i}": i for i in range(9)}

@@ -88,3 +88,17 @@ async def test_a_full_disk_is_unavailable_and_changes_nothing(tmp_path: Path, ro
         await full.do(lambda c: c.execute("INSERT INTO log VALUES (1, NULL, 1, zeroblob(100000))"))
     assert await full.do(lambda c: c.execute("SELECT count(*) FROM log").fetchone()) == (0,)
     await full.close()
+
+
+async def test_what_committed_raises_goes_to_its_own_caller_alone(store: Writer) -> None:
+    told: list[int] = []
+
+    def fails(_result: int) -> None:
+        raise ZeroDivisionError
+
+    jobs = [store.do(put(f"k{i}"), fails if i == 3 else lambda _r, i=i: told.append(i)) for i in range(8)]
+    results = await asyncio.wait_for(asyncio.gather(*jobs, return_exceptions=True), 5)
+    assert [isinstance(r, ZeroDivisionError) for r in results] == [i == 3 for i in range(8)]
+    assert told == [0, 1, 2, 4, 5, 6, 7]
+    await asyncio.wait_for(store.idle(), 5)
+    assert await store.do(put("after")) == 1

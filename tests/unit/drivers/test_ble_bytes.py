@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.ble.payload import Bytes, Unreadable, encode
+from drivers.ble.payload import Bytes, encode
 from drivers.ble.words import full_uuid
 from drivers.errors import Refused
+from drivers.mishaps import Unreadable
 from drivers.profile_files import SHIPPED, load_profiles
 
 PROFILES = load_profiles([SHIPPED], [])

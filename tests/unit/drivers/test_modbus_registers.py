@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conformance.driver_rigs import profile_of
@@ -36,6 +36,7 @@ FORMATS = {
 }  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.data(), st.sampled_from(list(FORMATS)), st.sampled_from(list(ORDERS)))
 def test_what_is_written_is_read_back(data: Any, code: str, order: str) -> None:
     value = data.draw(FORMATS[code])

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from paho.mqtt.client import Client, MQTTMessage
 
 from drivers.contract import RECENT
-from drivers.mqtt.payload import MISSING, Payload, Unreadable, picker
+from drivers.mishaps import Unreadable
+from drivers.mqtt.payload import MISSING, Payload, picker
 from drivers.mqtt.repeats import Repeats, content_of, delivery_of
 from drivers.profile_files import SHIPPED, load_profiles
 

@@ -92,6 +92,23 @@ def test_what_does_not_go_together(tmp_path: Path, point: str, told: str) -> Non
     assert told in problem
 
 
+@pytest.mark.parametrize(
+    ("at", "told"),
+    [
+        ('as = "i8", bit = 1', "must lie inside it"),
+        ('as = "u8", bits = [0, 8]', "must lie inside it"),
+        ("bit = 1, bits = [0, 1]", "not both"),
+        ('choices = { off = "0" }', "write the numbers as keys"),
+        ('choices = { 0 = "off" }, scale = 0.5', "that are not scaled"),
+    ],
+)
+def test_codes_go_together_in_any_protocol(tmp_path: Path, at: str, told: str) -> None:
+    kind = "text" if "choices" in at else "int"
+    text = f'{HEAD}driver = "ble"\n[ble]\nmanufacturer = 7\n[point.a]\ntype = "{kind}"\nat = {{ byte = 0, {at} }}\n'
+    (problem,) = problems_of(tmp_path, text)
+    assert told in problem
+
+
 def test_a_later_folder_replaces_and_names_choose(tmp_path: Path) -> None:
     good = HEAD + 'driver = "fake"\ntime_resolution_s = 0.5\n[point.a]\ntype = "int"\nat = {}\n'
     for name, kind in (("one", "first"), ("two", "second")):
@@ -134,3 +151,12 @@ def test_asking_for_words_imports_no_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_command_that_is_no_json_is_told(tmp_path: Path) -> None:
+    text = (
+        HEAD + 'driver = "mqtt"\n[mqtt]\ntopic = "a"\ncommand_topic = "b"\n'
+        '[point.a]\ntype = "int"\nwritable = true\nat = { value = "x", command = \'{"a: $value\' }\n'
+    )
+    told = "p0.toml: point.a.at.command: is not JSON when a number stands for $value; write it like '{\"KEY\": $value}'"
+    assert problems_of(tmp_path, text) == [told]

@@ -13,6 +13,12 @@ from msgspec import Meta
 from drivers.tables import Problem, describe, parse, read
 
 
+class Room(msgspec.Struct):
+    up_to: Annotated[int, Meta(ge=4_194_304)]
+    down_to: Annotated[int, Meta(le=16_777_216)]
+    share: Annotated[float, Meta(gt=0.5)]
+
+
 class Tcp(msgspec.Struct, tag_field="kind", tag="tcp"):
     host: str
     port: Annotated[int, Meta(ge=1, le=65535)] = 502
@@ -132,3 +138,11 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert ["TOML" in found[0].text, "UTF-8" in found[1].text, "No such file" in found[2].text] == [True] * 3
     assert "line 1" in found[0].text
     assert "larger" in found[3].text
+
+
+def test_large_bounds_are_told_whole() -> None:
+    assert [k.words for k in describe(Room)] == [
+        "a whole number of at least 4194304",
+        "a whole number of at most 16777216",
+        "a number above 0.5",
+    ]

@@ -8,7 +8,7 @@ import pytest
 
 from drivers.backoff import Backoff
 from drivers.errors import Unreachable
-from drivers.lane import COMMAND, MAX_WAITING, POLL, Lane
+from drivers.turns import COMMAND, MAX_WAITING, POLL, Turns
 
 
 async def settle() -> None:
@@ -17,10 +17,10 @@ async def settle() -> None:
 
 
 async def test_commands_first_then_in_the_order_of_asking() -> None:
-    lane, order, gate = Lane(), [], asyncio.Event()
+    turns, order, gate = Turns(), [], asyncio.Event()
 
     async def use(name: str, urgency: int) -> None:
-        async with lane.turn(urgency):
+        async with turns.turn(urgency):
             if not order:
                 order.append(name)
                 await gate.wait()
@@ -35,12 +35,12 @@ async def test_commands_first_then_in_the_order_of_asking() -> None:
 
 
 async def test_places_and_cancelling() -> None:
-    lane, inside, most = Lane(2), 0, 0
+    turns, inside, most = Turns(2), 0, 0
     gate = asyncio.Event()
 
     async def use() -> None:
         nonlocal inside, most
-        async with lane.turn(POLL):
+        async with turns.turn(POLL):
             inside += 1
             most = max(most, inside)
             try:
@@ -56,29 +56,29 @@ async def test_places_and_cancelling() -> None:
     await settle()
     gate.set()
     await asyncio.gather(*tasks, return_exceptions=True)
-    async with asyncio.timeout(1), lane.turn(POLL), lane.turn(POLL):
+    async with asyncio.timeout(1), turns.turn(POLL), turns.turn(POLL):
         pass
     assert most == 2
 
 
 async def test_a_turn_given_to_someone_who_just_left_is_passed_on() -> None:
-    lane = Lane()
-    async with lane.turn(POLL):
-        waiting = asyncio.create_task(lane._take(POLL))
+    turns = Turns()
+    async with turns.turn(POLL):
+        waiting = asyncio.create_task(turns._take(POLL))
         await settle()
     waiting.cancel()  # its future has its result already
     await asyncio.gather(waiting, return_exceptions=True)
-    async with asyncio.timeout(1), lane.turn(POLL):
+    async with asyncio.timeout(1), turns.turn(POLL):
         pass
 
 
 async def test_too_many_are_turned_away() -> None:
-    lane = Lane()
-    async with lane.turn(POLL):
-        tasks = [asyncio.create_task(lane._take(POLL)) for _ in range(MAX_WAITING)]
+    turns = Turns()
+    async with turns.turn(POLL):
+        tasks = [asyncio.create_task(turns._take(POLL)) for _ in range(MAX_WAITING)]
         await settle()
         with pytest.raises(Unreachable):
-            async with lane.turn(COMMAND):
+            async with turns.turn(COMMAND):
                 pass
         for task in tasks:
             task.cancel()

@@ -35,6 +35,7 @@ BATCH = Batch(
 )
 ACK = Ack(generation=1, epoch=7, lane=Lane.BULK, through_seq=1, digest=ORIGIN, accepts=(1,), server_us=5)
 PROBLEM = "application/problem+json"
+OURS = "urn:lamplighter:problem:"
 
 
 class Server:
@@ -234,16 +235,17 @@ async def test_retry_after(server: Server, link: CloudLink, text: str, retry_s: 
 async def test_what_is_wrong_with_the_body(
     server: Server, link: CloudLink, status: int, error: type[Exception]
 ) -> None:
-    server.answer(status, {"detail": "entry 3 is no entry"}, content_type=PROBLEM)
+    kind = "malformed" if status == 400 else "too-large"
+    server.answer(status, {"type": OURS + kind, "detail": "entry 3 is no entry"}, content_type=PROBLEM)
     with pytest.raises(error, match=r"^entry 3 is no entry$"):
         await link.send(BATCH)
 
 
-@pytest.mark.parametrize(("body", "accepts"), [({"detail": "v", "accepts": [2, 3]}, (2, 3)), ({"accepts": "x"}, ())])
+@pytest.mark.parametrize(("body", "accepts"), [({"detail": "v", "accepts": [2, 3]}, (2, 3)), ({"detail": "v"}, ())])
 async def test_an_unsupported_version_says_what_is_accepted(
     server: Server, link: CloudLink, body: Mapping[str, Any], accepts: tuple[int, ...]
 ) -> None:
-    server.answer(415, body, content_type=PROBLEM)
+    server.answer(415, {"type": f"{OURS}unsupported", **body}, content_type=PROBLEM)
     with pytest.raises(Unsupported) as caught:
         await link.send(BATCH)
     assert caught.value.accepts == accepts
@@ -339,3 +341,23 @@ async def test_files_that_are_none(city: Authority, tmp_path: Path) -> None:
         trust(tmp_path / "none.pem")
     with pytest.raises(OSError, match="PEM"):
         trust(None, city.ca)
+
+
+@pytest.mark.parametrize("status", [400, 413, 415])
+@pytest.mark.parametrize("body", [b"<html>bad request</html>", {"type": "about:blank", "detail": "no"}])
+async def test_a_refusal_that_is_not_ours_says_nothing_about_the_body(
+    server: Server, link: CloudLink, status: int, body: Any
+) -> None:
+    """A proxy that does not understand must not make the node set its readings aside."""
+    server.answer(status, body, content_type=PROBLEM if isinstance(body, dict) else "text/html")
+    with pytest.raises(LinkDown, match=str(status)):
+        await link.send(BATCH)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(400, "malformed"), (413, "too-large"), (415, "unsupported")])
+async def test_a_question_for_a_place_that_is_refused_is_no_answer(
+    server: Server, link: CloudLink, status: int, kind: str
+) -> None:
+    server.answer(status, {"type": OURS + kind, "detail": "x"}, content_type=PROBLEM)
+    with pytest.raises(LinkDown):
+        await link.place(1, Lane.BULK)

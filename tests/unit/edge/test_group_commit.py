@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from drivers.errors import NotStored
 from edge import group_commit
 from edge.group_commit import GroupCommit
 from edge.outbox_memory import MemoryOutbox
+from edge.outbox_sqlite import SqliteOutbox
 from wire.batch import Lane
 from wire.columns import Columns
 from wire.entries import ClockFix, Entry, Gap, Health
@@ -175,3 +178,65 @@ async def test_health_does_not_push_alarms_out_while_the_card_refuses(commit: Gr
     card.full = False
     await commit.flush()
     assert card.given[0][0] == [FIX]
+
+
+async def test_a_receipt_whose_source_will_not_bring_it_again_is_counted(commit: GroupCommit, card: Card) -> None:
+    card.full = True
+    commit.add(samples(1, "tag"), Receipt("air", b"1", redelivered=False), live=False)
+    commit.add(samples(1, "bin"), Receipt("mqtt", b"1", redelivered=True), live=False)
+    await commit.flush()
+    assert commit.lost_samples == 1
+
+
+async def test_what_cannot_be_written_is_left_out_and_counted_and_the_rest_is_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[tuple[bool, bool]] = []
+    async with SqliteOutbox(tmp_path, node="n", limit_bytes=64 << 20) as outbox:
+        commit = GroupCommit(outbox, interval_s=5, committed=lambda u, b: told.append((u, b)))
+        commit.add([Sample("bad", 2**70, CLOCK, {"a": 1})], Receipt("m", b"1"), live=False)
+        done = commit.add(samples(2), None, live=False)
+        await commit.flush()
+        await done
+        assert (await outbox.depth()).pending[Lane.BULK] == 2
+        assert commit.lost_samples == 1
+    assert "cannot be written" in caplog.text
+
+
+async def test_many_publishes_do_not_wait_for_the_interval(
+    commit: GroupCommit, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "FULL_RECEIPTS", 3)
+    running = asyncio.ensure_future(commit.run())
+    for key in (b"1", b"2"):
+        commit.add(samples(1), Receipt("m", key), live=False)
+    await asyncio.sleep(0)
+    assert card.given == []
+    await commit.add(samples(1), Receipt("m", b"3"), live=False)
+    assert len(card.given) == 1
+    running.cancel()
+
+
+async def test_a_commit_under_way_is_told_to_its_end_when_the_node_stops(card: Card) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    append = card.append
+
+    async def slow(*args: Any) -> None:
+        begun.set()
+        await go_on.wait()
+        await append(*args)
+
+    card.append = slow  # type: ignore[method-assign]
+    commit = GroupCommit(card, interval_s=5, committed=lambda _u, _l: None)
+    running = asyncio.ensure_future(commit.run())
+    first = commit.put(FIX)
+    await begun.wait()
+    running.cancel()
+    second = commit.add(samples(1), None, live=False)
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert first.done()
+    assert second.done()
+    assert len(card.given) == 2

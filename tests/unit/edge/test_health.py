@@ -70,6 +70,7 @@ class Cabinet:
             ),
             faults=lambda: self.faults,
             counters=lambda: {"polls": 3},
+            damaged=None,
             roster="ab",
             directory=self.directory,
             interval_s=60,

@@ -83,3 +83,30 @@ def test_time_resolution() -> None:
     assert time_resolution_us(None, 5) == 1_000
     assert time_resolution_us(None, None) == 1_000
     assert time_resolution_us(250_000, 60) == 250_000
+
+
+@pytest.mark.parametrize("value", [1.7e308, -1.7e308, float("inf"), 1e16])
+@pytest.mark.parametrize("resolution", [0.01, 0.5, 10.0])
+def test_a_giant_float_is_kept_as_it_is(value: float, resolution: float) -> None:
+    kept = gate(Point(name="p", type="float", resolution=resolution)).take(sample(p=value))
+    assert kept is not None
+    assert kept.values == {"p": value}
+
+
+@pytest.mark.parametrize("time_us", [-5, 2**62, 10**303])
+def test_a_time_that_cannot_be_is_held_inside_what_can(time_us: int) -> None:
+    kept = gate(Point(name="p", type="int")).take(sample(time_us, p=1))
+    assert kept is not None
+    assert 0 <= kept.time_us < 2**52
+
+
+def test_what_the_card_refused_is_news_again() -> None:
+    found = gate(Point(name="p", type="int", live=True), p=Report())
+    first = found.take(sample(0, p=1))
+    assert first is not None
+    assert found.moved(first)
+    assert found.take(sample(1, p=1)) is None
+    found.forget()
+    again = found.take(sample(2, p=1))
+    assert again is not None
+    assert found.moved(again)

@@ -9,6 +9,7 @@ import sqlite3
 import string
 import tempfile
 from collections.abc import Coroutine
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,14 +19,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from drivers.contract import Receipt
 from drivers.errors import NotStored
 from edge.card import MIN_LIMIT_BYTES, PAGE_BYTES, WAL_PAGES
 from edge.outbox import Cut, Place
 from edge.outbox_sqlite import SqliteOutbox
+from edge.rows import ROW_BYTES
 from support.cloud import SmallCloud
-from wire.batch import Lane
+from wire.batch import Ack, Lane
 from wire.columns import Columns
-from wire.entries import Alarm, Gap
+from wire.entries import Alarm, Gap, Health
 from wire.sample import Clock, Sample
 
 CLOCK = Clock(1, synced=True)
@@ -162,6 +165,113 @@ def test_a_cap_that_is_too_small_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=str(MIN_LIMIT_BYTES)):
         box(tmp_path, limit_bytes=MIN_LIMIT_BYTES - 1)
     assert 2 * WAL_PAGES * PAGE_BYTES <= MIN_LIMIT_BYTES
+
+
+async def test_rows_are_split_before_they_outgrow_a_body(tmp_path: Path) -> None:
+    """400 publishes of 4 KiB in one commit."""
+    cloud, rng = SmallCloud(), random.Random(1)
+    samples = [
+        Sample("bin", n, CLOCK, {"n": n, "t": "".join(rng.choices(string.printable, k=4096))}) for n in range(400)
+    ]
+    async with box(tmp_path) as outbox:
+        await outbox.append({Lane.BULK: [Columns.of(samples)]})
+        sizes = [len(body) for (body,) in await outbox.card.all("SELECT body FROM rows")]
+        assert len(sizes) > 4
+        assert max(sizes) <= ROW_BYTES
+        await drain(outbox, cloud, 64 << 10)
+    assert [n for _, n in cloud.numbers()] == list(range(400))
+
+
+async def test_a_damaged_row_is_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
+    cloud = SmallCloud()
+    async with box(tmp_path) as outbox:
+        for n in range(4):
+            await outbox.append({Lane.BULK: [columns(range(2 * n, 2 * n + 2))]})
+    with closing(sqlite3.connect(tmp_path / "outbox.db")) as db, db:
+        db.execute("UPDATE rows SET body = zeroblob(50) WHERE id = (SELECT min(id) + 2 FROM rows)")
+    async with box(tmp_path) as outbox:
+        await drain(outbox, cloud)
+        assert (await outbox.depth()).quarantined == 1
+    assert [n for _, n in cloud.numbers()] == [0, 1, 4, 5, 6, 7]
+    (gap,) = [p.entry for _, p in cloud.entries() if isinstance(p.entry, Gap)]
+    assert (gap.lost, gap.seqs, "damaged" in gap.reason) == (2, 2, True)
+
+
+async def test_a_file_that_cannot_be_read_is_kept_beside_and_the_node_goes_on(tmp_path: Path) -> None:
+    async with box(tmp_path) as outbox:
+        await outbox.append({Lane.BULK: [columns(range(3))]})
+    (tmp_path / "outbox.db").write_bytes(b"no database at all" * 1000)
+    cloud = SmallCloud()
+    async with box(tmp_path) as outbox:
+        assert outbox.card.damaged is not None
+        await outbox.append({Lane.BULK: [columns(range(3, 5))]})
+        await drain(outbox, cloud)
+    assert [n for _, n in cloud.numbers()] == [3, 4]
+    assert (tmp_path / "outbox.db.damaged").exists()
+
+
+async def test_receipts_of_a_quiet_source_outlive_a_busy_one(tmp_path: Path) -> None:
+    async with box(tmp_path) as outbox:
+        await outbox.append({}, [Receipt("quiet", b"%d" % i) for i in range(10)])
+        for batch in range(6):
+            await outbox.append({}, [Receipt("busy", b"%d" % (batch * 1500 + i)) for i in range(1500)])
+        assert len(await outbox.recent("quiet")) == 10
+        assert (await outbox.recent("busy"))[-1] == b"8999"
+        held = (await outbox.card.all("SELECT count(*) FROM receipts"))[0][0]
+        assert held <= 10 + 4096 + 1500
+
+
+async def test_new_alarms_are_not_refused_because_of_old_health(tmp_path: Path) -> None:
+    """Half a year alone, with a Health a minute, on the smallest card."""
+    alarm = Alarm(id="a", device="d", rule="r", severity="high", state="raised", raised_us=1, time_us=1)
+    cloud = SmallCloud()
+    async with box(tmp_path, limit_bytes=MIN_LIMIT_BYTES) as outbox:
+        for n in range(4000):
+            health = Health(
+                time_us=n, verdict="degraded", reasons=("x" * 100,), counters={f"c{i}": i * n for i in range(30)}
+            )
+            await outbox.append({Lane.URGENT: [health]})
+            if n % 500 == 0:
+                await outbox.append({Lane.URGENT: [alarm]})
+        await drain(outbox, cloud, lane=Lane.URGENT)
+    entries = [p.entry for _, p in cloud.entries(Lane.URGENT)]
+    assert sum(isinstance(e, Alarm) for e in entries) == 8, "none went with the health entries around it"
+    assert any(isinstance(e, Gap) for e in entries)
+
+
+async def test_a_fork_stays_within_the_cap_and_survives_a_crash_half_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = SmallCloud()
+    limit = 12 << 20
+    async with box(tmp_path, limit_bytes=limit) as outbox:
+        for n in range(1500):
+            await outbox.append({Lane.BULK: [columns(range(n, n + 1), wide=3000)]})
+        place = await outbox.cut(Lane.BULK, 1)
+        assert isinstance(place, Place)
+        elsewhere = Ack(
+            generation=1, epoch=place.epoch, lane=Lane.BULK, through_seq=7, digest=b"x" * 16, accepts=(1,), server_us=0
+        )
+        moves = 0
+        move = outbox._move_some
+
+        async def die_soon(run_id: int) -> None:
+            nonlocal moves
+            moves += 1
+            if moves > 3:
+                raise sqlite3.OperationalError("the power went")
+            await move(run_id)
+
+        monkeypatch.setattr(outbox, "_move_some", die_soon)
+        with pytest.raises(NotStored):
+            await outbox.confirm(elsewhere)
+        files = sum(f.stat().st_size for f in tmp_path.iterdir() if f.name.startswith("outbox.db"))
+        assert files <= limit
+    async with box(tmp_path, limit_bytes=limit) as outbox:
+        await outbox.append({Lane.BULK: [columns(range(1500, 1501))]})
+        await drain(outbox, cloud)
+    numbers = sorted(n for _, n in cloud.numbers())
+    assert numbers == list(range(1501)), "nothing is lost, and nothing is twice"
 
 
 class OutboxMachine(RuleBasedStateMachine):

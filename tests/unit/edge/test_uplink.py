@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import string
 
+import msgspec
 import pytest
 
 from edge import uplink
-from edge.cloud_link import LinkDown
+from edge.cloud_link import Answer, LinkDown
+from edge.outbox import Cut
 from edge.outbox_memory import MemoryOutbox
 from edge.uplink import MIN_BODY_BYTES, UNSUPPORTED_WAIT_S, Uplink
 from support.cloud import SmallCloud
-from wire.batch import Lane
+from wire import codec
+from wire.batch import Batch, Lane
 from wire.columns import Columns
 from wire.entries import Alarm, ClockFix, Entry, Gap
 from wire.errors import Malformed, TooLarge, Unsupported
@@ -199,3 +204,96 @@ async def test_the_cloud_tells_the_time(scene: Scene) -> None:
     scene.cloud.server_us = 123
     await scene.push()
     assert scene.heard[0] == (123, 10_000)
+
+
+async def test_snapshot_goes_before_urgent_too(scene: Scene) -> None:
+    old = START_US - 10**10
+    await scene.outbox.append(
+        {Lane.BULK: [columns(1, at_us=old)], Lane.URGENT: [ClockFix(boot=1, offset_us=1, error_us=1)]}
+    )
+    await scene.push()
+    assert [r for r in scene.cloud.requests if r != "place"] == ["snapshot", "urgent", "bulk"]
+
+
+async def test_a_live_change_does_not_wait_behind_a_backlog(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uplink, "MIN_BODY_BYTES", 1)
+    monkeypatch.setattr(uplink, "MAX_BODY_BYTES", 1)
+    scene.uplink._body_bytes = 1
+    await scene.push()
+    for n in range(4):
+        await scene.outbox.append({Lane.BULK: [columns(n)]})
+    take = scene.cloud.take
+
+    def change_meanwhile(batch):  # type: ignore[no-untyped-def]
+        if len(scene.cloud.numbers()) == 1:
+            scene.uplink.kick(urgent=False, live=True)
+        return take(batch)
+
+    scene.cloud.take = change_meanwhile  # type: ignore[method-assign]
+    scene.cloud.requests.clear()
+    await scene.push()
+    assert scene.cloud.requests == ["bulk", "bulk", "snapshot", "bulk", "bulk"]
+
+
+@pytest.mark.parametrize("what", ["older generation", "another epoch"])
+async def test_an_answer_that_moves_nothing_is_waited_after(scene: Scene, what: str) -> None:
+    scene.cloud.generation = 5
+    await scene.push()
+    await scene.outbox.append({Lane.BULK: [columns(1)]})
+    send, wrong = scene.cloud.send, 3
+
+    async def stuck(batch):  # type: ignore[no-untyped-def]
+        nonlocal wrong
+        wrong -= 1
+        if wrong < 0:
+            return await send(batch)
+        scene.cloud.requests.append("bulk")
+        ack = scene.cloud.ack(batch.epoch + (what == "another epoch"), batch.lane)
+        return Answer(msgspec.structs.replace(ack, generation=4) if what == "older generation" else ack, 0.01, 100)
+
+    scene.cloud.send = stuck  # type: ignore[method-assign]
+    await scene.push()
+    assert len(scene.slept) >= 2
+    assert [n for _, n in scene.cloud.numbers()] == [1]
+
+
+async def test_a_body_that_does_not_get_through_shrinks_and_back_off_begins_anew_with_each_ack(scene: Scene) -> None:
+    rng = random.Random(3)
+    for n in range(60):
+        text = "".join(rng.choices(string.printable, k=2000))
+        await scene.outbox.append({Lane.BULK: [Columns.of([Sample("lamp", START_US + n, CLOCK, {"n": n, "t": text})])]})
+    send = scene.cloud.send
+
+    async def slow(batch):  # type: ignore[no-untyped-def]
+        if len(codec.encode_batch(batch)) > 20_000:
+            raise LinkDown("no whole answer within 60 s")
+        return await send(batch)
+
+    scene.cloud.send = slow  # type: ignore[method-assign]
+    await scene.push()
+    assert [n for _, n in scene.cloud.numbers()] == list(range(60))
+    assert max(scene.slept) <= 8
+
+
+async def test_a_slower_link_gets_smaller_bodies_at_once(scene: Scene) -> None:
+    await scene.push()
+    scene.uplink._body_bytes = 512 * 1024
+    scene.cloud.took_s = 0.01
+    await scene.outbox.append({Lane.BULK: [columns(1)]})
+    scene.cloud.took_s = 10.0
+    await scene.push()
+    assert scene.uplink._body_bytes == MIN_BODY_BYTES
+
+
+async def test_a_gap_that_is_refused_is_kept(scene: Scene) -> None:
+    await scene.push()
+    gap = Cut(batch=(await made_gap(scene)), rows=0)
+    with pytest.raises(LinkDown):
+        await scene.uplink._smaller(gap, Malformed("no"))
+
+
+async def made_gap(scene: Scene) -> Batch:
+    await scene.outbox.append({Lane.BULK: [columns(1)]})
+    cut = await scene.outbox.cut(Lane.BULK, 1)
+    assert isinstance(cut, Cut)
+    return cut.batch

@@ -205,7 +205,7 @@ def test_hostile_zstd() -> None:
 
 
 ENDLESS = 3_000_000
-HALF = 240_000
+HALF = 300_000
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Lane: who may use a shared line now. One at a time (or so many); commands ahead of polls, in the order of asking.
+"""Turns: who may use a shared line now. One at a time (or so many); commands ahead of polls, in the order of asking.
 
 At most MAX_WAITING may wait; one more is turned away. A turn lasts for one request, so that a poll of several
 requests lets a command in between.
@@ -20,7 +20,7 @@ COMMAND: Final = 0
 POLL: Final = 1
 
 
-class Lane:
+class Turns:
     """A lock for one or several, whose next holder is the most urgent, then the oldest."""
 
     def __init__(self, places: int = 1) -> None:

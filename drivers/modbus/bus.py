@@ -17,12 +17,12 @@ from typing import Any, Final, Self
 from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment, Deliver, Now
 from drivers.errors import Misconfigured, Refused, Unreachable
-from drivers.lane import COMMAND, POLL, Lane
 from drivers.modbus.link import ModbusLink, NoAnswer, NoLine, Said
 from drivers.modbus.registers import Block, Decoder, encode, plan
 from drivers.modbus.words import Access, Address, Line, Space
 from drivers.profile import Profile
 from drivers.readings import allowed
+from drivers.turns import COMMAND, POLL, Turns
 from wire.device import Device, Point
 from wire.sample import Sample, Value, bad
 
@@ -80,7 +80,7 @@ class ModbusDriver:
         decoders = {a.profile.name: Decoder(a.profile) for a in attachments}
         self._units = {a.device.id: _Unit(a, line, clock, decoders[a.profile.name]) for a in attachments}
         self._link = ModbusLink(name, line)
-        self._lane = Lane()
+        self._turns = Turns()
         self._line = Backoff.of_line(clock)
         self._now = now
         self._silent = 0
@@ -170,7 +170,7 @@ class ModbusDriver:
         """
         unit = self._unit(device)
         self._rest(unit)
-        async with self._lane.turn(urgency):
+        async with self._turns.turn(urgency):
             self._rest(unit)  # it may have failed while this one waited
             await self._connected()
             whole = False
@@ -202,16 +202,17 @@ class ModbusDriver:
         return answer
 
     def _rest(self, unit: _Unit) -> None:
-        if not self._link.connected and (left_s := self._line.left_s()):
-            raise Unreachable(f"no connection to {self._link.where}; next try in {left_s:.0f} s")
-        if left_s := unit.backoff.left_s():
-            raise Unreachable(f"left alone after {unit.backoff.failures} failures; next try in {left_s:.0f} s")
+        # No countdown in these texts: they become qualities, and a quality that changes is always reported.
+        if not self._link.connected and self._line.left_s():
+            raise Unreachable(f"no connection to {self._link.where}")
+        if unit.backoff.left_s():
+            raise Unreachable(f"left alone after {unit.backoff.failures} failures")
 
     async def _connected(self) -> None:
         if self._link.connected:
             return
-        if left_s := self._line.left_s():
-            raise Unreachable(f"no connection to {self._link.where}; next try in {left_s:.0f} s")
+        if self._line.left_s():
+            raise Unreachable(f"no connection to {self._link.where}")
         try:
             await self._link.connect()
         except NoLine as gone:

@@ -1,0 +1,46 @@
+"""A client that does not say what it wants is let go; one that does is not hurried."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from cloud import connection
+from cloud.connection import Connection
+
+
+async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await asyncio.sleep(0.5)  # longer than a head may take
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
+
+
+async def test_a_head_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_S", 0.2)
+    config = uvicorn.Config(app, port=0, http=Connection, lifespan="off", log_config=None)
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+
+    async def says(*parts: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for part in parts:
+            writer.write(part)
+            await asyncio.sleep(0.05)
+        heard = await asyncio.wait_for(reader.read(200), 5)
+        writer.close()
+        return heard
+
+    whole = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    assert await says() == b""
+    assert await says(b"GET / HT") == b""
+    assert await says(*[bytes([b]) for b in whole]) == b""  # a byte now and then is not enough
+    assert (await says(whole)).startswith(b"HTTP/1.1 204")
+    assert (await says(whole[:9], whole[9:])).startswith(b"HTTP/1.1 204")
+    server.should_exit = True
+    await asyncio.wait_for(serving, 10)
