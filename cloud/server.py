@@ -1,7 +1,8 @@
 """Server: uvicorn over the application, from the first socket to the last answer.
 
-Bounds: MAX_CONNECTIONS at a time, each with as long for a head as `cloud.connection` says, KEEP_ALIVE_S idle, GRACE_S for what is in hand when it is told to stop; feeds are
-ended first. Plain http is served on loopback only, unless that is asked for by name.
+Bounds: MAX_CONNECTIONS at a time, each with as long for a head as `cloud.connection` says; KEEP_ALIVE_S idle, GRACE_S
+for what is in hand when it is told to stop; feeds are ended first. Plain http is served on loopback only, unless that
+is asked for by name.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from edge.rows import Sealed, join, seal
 from wire import codec
 from wire.batch import Ack, Batch, Lane, Placed, advance
 from wire.columns import Columns
-from wire.entries import Entry, Gap
+from wire.entries import Entry, Gap, Health
 from wire.errors import BadInput
 
 log = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ class SqliteOutbox:
         sealed = [(lane, row) for lane, entries in lanes.items() if entries for row in seal(entries)]
         if not sealed and not receipts:
             return
-        urgent = all(lane is Lane.URGENT for lane, _ in sealed)
+        urgent = not lanes.get(Lane.BULK) and any(not isinstance(e, Health) for e in lanes.get(Lane.URGENT, ()))
         async with self._busy:
             coming = sum(len(row.body) for _, row in sealed)
             try:

@@ -49,7 +49,7 @@ class Room:
     async def make(self, coming_bytes: int, *, urgent: bool = False) -> None:
         """Prune before the cap is met: history by age, then whatever is oldest, in bounded steps.
 
-        Urgent rows may use URGENT_BYTES that bulk rows may not.
+        Urgent rows with more than Health in them may use URGENT_BYTES that others may not.
         """
         horizon_us = self._now_us() - self._history_us
         room = self._room_bytes() - (0 if urgent else URGENT_BYTES)
@@ -85,14 +85,18 @@ class Room:
         for run in urgent:
             if await self._drop_health(run):
                 return True
-        for run in bulk:  # better a fork, which is told, than a new reading refused
+        # Better a fork, which is told, than a new reading refused.
+        for run in bulk:
             if run.ask and await self.drop_unsent(run, careful=False):
+                return True
+        for run in urgent:
+            if run.ask and await self._drop_health(run, careful=False):
                 return True
         return False
 
-    async def _drop_health(self, run: Run) -> bool:
+    async def _drop_health(self, run: Run, *, careful: bool = True) -> bool:
         """After everything else: how the node was while nobody could hear it. Alarms, clock and roster stay."""
-        rows = await self._unsent(run, HEALTH_LOOK_ROWS)
+        rows = await self._unsent(run, HEALTH_LOOK_ROWS, careful=careful)
         if not rows:
             return False
         bodies = dict(

@@ -23,13 +23,15 @@ async def test_a_head_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     config = uvicorn.Config(app, port=0, http=Connection, lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
 
     async def says(*parts: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for part in parts:
+            if reader.at_eof():
+                break
             writer.write(part)
             await asyncio.sleep(0.05)
         heard = await asyncio.wait_for(reader.read(200), 5)

@@ -222,16 +222,14 @@ async def test_receipts_of_a_quiet_source_outlive_a_busy_one(tmp_path: Path) -> 
 
 
 async def test_new_alarms_are_not_refused_because_of_old_health(tmp_path: Path) -> None:
-    """Half a year alone, with a Health a minute, on the smallest card."""
+    """Alone for so long that Health entries alone would fill the smallest card."""
     alarm = Alarm(id="a", device="d", rule="r", severity="high", state="raised", raised_us=1, time_us=1)
     cloud = SmallCloud()
     async with box(tmp_path, limit_bytes=MIN_LIMIT_BYTES) as outbox:
-        for n in range(4000):
-            health = Health(
-                time_us=n, verdict="degraded", reasons=("x" * 100,), counters={f"c{i}": i * n for i in range(30)}
-            )
-            await outbox.append({Lane.URGENT: [health]})
-            if n % 500 == 0:
+        for n in range(1200):
+            counters = {f"c{i}": (i * n * 7919) % 10**9 for i in range(300)}
+            await outbox.append({Lane.URGENT: [Health(time_us=n, verdict="degraded", counters=counters)]})
+            if n % 150 == 0:
                 await outbox.append({Lane.URGENT: [alarm]})
         await drain(outbox, cloud, lane=Lane.URGENT)
     entries = [p.entry for _, p in cloud.entries(Lane.URGENT)]
