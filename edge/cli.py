@@ -72,6 +72,11 @@ def _check(config: Config) -> int:
         for attachment in line.attachments:
             device = attachment.device
             print(f"  {device.id}  {device.kind}, {device.profile}, {len(attachment.profile.points)} points")
+    for doubt in config.doubts:
+        print(doubt, file=sys.stderr)
+    if config.doubts:
+        print(f"{len(config.doubts)} problem(s); the node would run without these lines", file=sys.stderr)
+        return EXIT_CONFIG
     print(f"{config.node.id}: {len(config.roster.devices)} devices; the configuration is sound")
     return 0
 
@@ -117,6 +122,9 @@ def _run(config: Config, args: argparse.Namespace) -> int:
     logging.basicConfig(level=args.log_level, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+    for doubt in config.doubts:
+        logging.getLogger("edge").error("%s", doubt)
 
     def ready(told: Ready) -> None:
         url = f"http://{told.health}/health"

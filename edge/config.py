@@ -17,121 +17,76 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from drivers import registry
-from drivers.contract import Attachment, ProtocolKind
-from drivers.profile import Profile
 from drivers.profile_files import SHIPPED, load_profiles
-from drivers.tables import Problem, parse, read, suggest
+from drivers.tables import Problem, parse, read
 from edge.card import MIN_LIMIT_BYTES
 from edge.cloud_link import plain_http_allowed, trust
-from edge.intake import Report
-from wire.device import Device, Roster
+from edge.lines import Id, Line, attach, says
+from wire.device import Roster
 
-MAX_DEVICES: Final = 2_000
-MAX_LINES: Final = 64
 MAX_PORT: Final = 65_535
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
-
-
-def _key(text: str) -> Any:
-    return Meta(description=text)
 
 
 class NodeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[node]`"""
 
-    id: Annotated[Id, _key("the node's name, unique in the city")]
-    data_dir: Annotated[str, _key("where the outbox lives; only this node uses it")]
-    profile_dirs: Annotated[tuple[str, ...], _key("folders with profiles of your own, beside those that ship")] = ()
+    id: Annotated[Id, says("the node's name, unique in the city")]
+    data_dir: Annotated[str, says("where the outbox lives; only this node uses it")]
+    profile_dirs: Annotated[tuple[str, ...], says("folders with profiles of your own, beside those that ship")] = ()
 
 
 class CloudTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[cloud]`"""
 
-    url: Annotated[str, Meta(pattern="^https?://"), _key("where the aggregator is")]
-    token: Annotated[str, _key("the node's token; better in a file of its own")] = ""
-    token_file: Annotated[str, _key("a file that holds the token and nothing else")] = ""
-    ca_file: Annotated[str, _key("a PEM file with the authority to trust instead of the system's")] = ""
-    client_cert: Annotated[str, _key("a PEM file with the node's certificate and key")] = ""
-    insecure: Annotated[bool, _key("allow plain http beyond this machine; health then says so")] = False
-    timeout_s: Annotated[float, Meta(ge=1, le=300), _key("how long an answer may take")] = 30
-    push_interval_s: Annotated[float, Meta(ge=1, le=3600), _key("how often bulk readings go up")] = 60
+    url: Annotated[str, Meta(pattern="^https?://"), says("where the aggregator is")]
+    token: Annotated[str, says("the node's token; better in a file of its own")] = ""
+    token_file: Annotated[str, says("a file that holds the token and nothing else")] = ""
+    ca_file: Annotated[str, says("a PEM file with the authority to trust instead of the system's")] = ""
+    client_cert: Annotated[str, says("a PEM file with the node's certificate and key")] = ""
+    insecure: Annotated[bool, says("allow plain http beyond this machine; health then says so")] = False
+    timeout_s: Annotated[float, Meta(ge=1, le=300), says("how long an answer may take")] = 30
+    push_interval_s: Annotated[float, Meta(ge=1, le=3600), says("how often bulk readings go up")] = 60
 
 
 class OutboxTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[outbox]`"""
 
     limit_bytes: Annotated[
-        int, Meta(ge=MIN_LIMIT_BYTES), _key("the most room it takes on the card, the write-ahead log included")
+        int, Meta(ge=MIN_LIMIT_BYTES), says("the most room it takes on the card, the write-ahead log included")
     ] = 512 * 1024 * 1024
     commit_interval_s: Annotated[
-        float, Meta(ge=0.05, le=60), _key("how long bulk readings wait for a commit: what a power cut may cost")
+        float, Meta(ge=0.05, le=60), says("how long bulk readings wait for a commit: what a power cut may cost")
     ] = 5
-    history_days: Annotated[float, Meta(ge=0, le=3650), _key("how long what the city has stays readable here")] = 7
+    history_days: Annotated[float, Meta(ge=0, le=3650), says("how long what the city has stays readable here")] = 7
 
 
 class HealthTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[health]`"""
 
-    listen: Annotated[str, Meta(pattern=r":\d{1,5}$"), _key("address and port of GET /health; port 0 picks one")] = (
+    listen: Annotated[str, Meta(pattern=r":\d{1,5}$"), says("address and port of GET /health; port 0 picks one")] = (
         "127.0.0.1:8470"
     )
-    interval_s: Annotated[float, Meta(ge=1, le=3600), _key("how often the cloud is told")] = 60
+    interval_s: Annotated[float, Meta(ge=1, le=3600), says("how often the cloud is told")] = 60
 
 
 class ClockTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[clock]`"""
 
     trust_system: Annotated[
-        bool, _key("believe the system's clock even where the kernel does not say that it is synchronised")
+        bool, says("believe the system's clock even where the kernel does not say that it is synchronised")
     ] = False
 
 
-class DeviceTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[[device]]`"""
-
-    id: Annotated[Id, _key("unique in the city; it never changes")]
-    profile: Annotated[str, _key("the model, by the name of its profile")]
-    line: Annotated[str, _key("the name of the line that it hangs on")]
-    address: Annotated[dict[str, Any], _key("where on that line; its keys are the protocol's")]
-    poll_s: Annotated[float, Meta(ge=0.1, le=86_400), _key("how often it is read, where its protocol polls")] = 10
-    expect_s: Annotated[
-        float, Meta(ge=0.1, le=604_800), _key("how often a device that speaks by itself should be heard")
-    ] = 3600
-    name: Annotated[str, _key("what people call it")] = ""
-    lon: Annotated[Annotated[float, Meta(ge=-180, le=180)] | None, _key("WGS 84 longitude in degrees")] = None
-    lat: Annotated[Annotated[float, Meta(ge=-90, le=90)] | None, _key("WGS 84 latitude in degrees")] = None
-    tags: Annotated[tuple[str, ...], _key("words of your own")] = ()
-    report: Annotated[
-        dict[str, Report], _key("points that report by exception: deadband and heartbeat_s for each")
-    ] = {}
-
-
-class LineTable(msgspec.Struct, frozen=True, kw_only=True):
-    """`[[line]]`: these keys, and those of its protocol (docs/profiles.md)."""
-
-    name: Annotated[Id, _key("what devices call it")]
-    protocol: Annotated[str, _key("modbus, mqtt, ble, or one that is installed")]
-
-
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    node: NodeTable
-    cloud: CloudTable
-    outbox: OutboxTable = OutboxTable()
-    health: HealthTable = HealthTable()
-    clock: ClockTable = ClockTable()
+    """The tables by name. What is in them is checked one by one, so that one mistake hides no other."""
+
+    node: dict[str, Any]
+    cloud: dict[str, Any]
+    outbox: dict[str, Any] = {}
+    health: dict[str, Any] = {}
+    clock: dict[str, Any] = {}
     line: tuple[dict[str, Any], ...] = ()
-    device: tuple[DeviceTable, ...] = ()
-
-
-class Line(msgspec.Struct, frozen=True):
-    """One line, ready to be opened, with the devices that hang on it."""
-
-    name: str
-    kind: ProtocolKind
-    settings: Any
-    attachments: tuple[Attachment, ...]
-    tables: Mapping[str, DeviceTable]
+    device: tuple[dict[str, Any], ...] = ()
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +99,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     clock: ClockTable
     token: str
     lines: tuple[Line, ...]
+    doubts: tuple[Problem, ...]  # what keeps one line from working, and not the node
     roster: Roster
 
 
@@ -171,114 +127,38 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     file = parse(_File, raw, file=name, key="", problems=problems)
     if file is None:
         raise ConfigError(problems)
-    token = _token(file.cloud, path, problems)
-    _check_cloud(file.cloud, path, problems)
-    if int(file.health.listen.rpartition(":")[2]) > MAX_PORT:
+    node = parse(NodeTable, file.node, file=name, key="node", problems=problems)
+    cloud = parse(CloudTable, file.cloud, file=name, key="cloud", problems=problems)
+    outbox = parse(OutboxTable, file.outbox, file=name, key="outbox", problems=problems)
+    health = parse(HealthTable, file.health, file=name, key="health", problems=problems)
+    clock = parse(ClockTable, file.clock, file=name, key="clock", problems=problems)
+    token = ""
+    if cloud is not None:
+        token = _token(cloud, path, problems)
+        _check_cloud(cloud, path, problems)
+    if health is not None and int(health.listen.rpartition(":")[2]) > MAX_PORT:
         problems.append(Problem(name, "health.listen", f"a port is at most {MAX_PORT}"))
-    lines = _lines(file, profiles, name, problems)
-    if problems:
-        raise ConfigError(problems)
-    used = sorted({d.profile for d in file.device})
+    doubts: list[Problem] = []
+    lines = attach(path, file.line, file.device, profiles, "" if node is None else node.id, problems, doubts)
+    if problems or node is None or cloud is None or outbox is None or health is None or clock is None:
+        raise ConfigError([*problems, *doubts])
+    devices = tuple(a.device for line in lines for a in line.attachments)
     return Config(
-        node=msgspec.structs.replace(file.node, data_dir=str(path.parent / file.node.data_dir)),
+        node=msgspec.structs.replace(node, data_dir=str(path.parent / node.data_dir)),
         cloud=msgspec.structs.replace(
-            file.cloud,
-            ca_file=_beside(path, file.cloud.ca_file),
-            client_cert=_beside(path, file.cloud.client_cert),
+            cloud, ca_file=_beside(path, cloud.ca_file), client_cert=_beside(path, cloud.client_cert)
         ),
-        outbox=file.outbox,
-        health=file.health,
-        clock=file.clock,
+        outbox=outbox,
+        health=health,
+        clock=clock,
         token=token,
         lines=lines,
+        doubts=tuple(doubts),
         roster=Roster(
-            devices=tuple(a.device for line in lines for a in line.attachments),
-            profiles={p: tuple(profiles[p].points.values()) for p in used},
+            devices=devices,
+            profiles={p: tuple(profiles[p].points.values()) for p in sorted({d.profile for d in devices})},
         ),
     )
-
-
-def _lines(file: _File, profiles: Mapping[str, Profile], name: str, problems: list[Problem]) -> tuple[Line, ...]:
-    kinds: dict[str, tuple[ProtocolKind, Any]] = {}
-    if len(file.line) > MAX_LINES:
-        problems.append(Problem(name, "line", f"{len(file.line)} lines; a node has at most {MAX_LINES}"))
-    for i, table in enumerate(file.line):
-        key = f"line[{i}]"
-        common = parse(LineTable, {k: v for k, v in table.items() if k in ("name", "protocol")},
-                       file=name, key=key, problems=problems)  # fmt: skip
-        if common is None:
-            continue
-        try:
-            kind = registry.find(common.protocol)
-        except ImportError as error:
-            text = f"is known, but a library that it needs is not installed: {error}"
-            problems.append(Problem(name, f"{key}.protocol", text))
-            continue
-        if kind is None:
-            text = f'no protocol "{common.protocol}"{suggest(common.protocol, registry.names())}'
-            problems.append(Problem(name, f"{key}.protocol", text))
-            continue
-        rest = {k: v for k, v in table.items() if k not in ("name", "protocol")}
-        settings = parse(kind.Line, rest, file=name, key=key, problems=problems)
-        if common.name in kinds:
-            problems.append(Problem(name, f"{key}.name", f'there are two lines "{common.name}"'))
-        kinds[common.name] = (kind, settings)
-    attached = _attachments(file, kinds, profiles, name, problems)
-    return tuple(
-        Line(
-            line,
-            kind,
-            settings,
-            tuple(a for a, table in attached if table.line == line),
-            {table.id: table for _, table in attached if table.line == line},
-        )
-        for line, (kind, settings) in kinds.items()
-    )
-
-
-def _attachments(
-    file: _File,
-    kinds: Mapping[str, tuple[ProtocolKind, Any]],
-    profiles: Mapping[str, Profile],
-    name: str,
-    problems: list[Problem],
-) -> list[tuple[Attachment, DeviceTable]]:
-    attached: list[tuple[Attachment, DeviceTable]] = []
-    seen: set[str] = {file.node.id}
-    if len(file.device) > MAX_DEVICES:
-        problems.append(Problem(name, "device", f"{len(file.device)} devices; a node has at most {MAX_DEVICES}"))
-    for i, table in enumerate(file.device):
-        key = f"device[{i}]"
-        if table.id in seen:
-            problems.append(Problem(name, f"{key}.id", f'"{table.id}" is taken already; ids are unique in the city'))
-        seen.add(table.id)
-        profile = profiles.get(table.profile)
-        if profile is None:
-            text = f'no profile "{table.profile}"{suggest(table.profile, profiles)}'
-            problems.append(Problem(name, f"{key}.profile", text))
-        if table.line not in kinds:
-            text = f'no line "{table.line}"{suggest(table.line, kinds)}' if kinds else "there is no [[line]] at all"
-            problems.append(Problem(name, f"{key}.line", text))
-        if profile is None or table.line not in kinds:
-            continue
-        kind = kinds[table.line][0]
-        if profile.driver != kind.name:
-            text = f'profile "{profile.name}" speaks {profile.driver}; line "{table.line}" is {kind.name}'
-            problems.append(Problem(name, f"{key}.line", text))
-            continue
-        address = parse(kind.Address, table.address, file=name, key=f"{key}.address", problems=problems)
-        for point in table.report:
-            if point not in profile.points:
-                text = f'profile "{profile.name}" has no such point{suggest(point, profile.points)}'
-                problems.append(Problem(name, f"{key}.report.{point}", text))
-        if address is not None:
-            problems += [Problem(name, f"{key}.address.{k}", text) for k, text in kind.fits(profile, address)]
-            device = Device(
-                id=table.id, kind=profile.kind, profile=profile.name, lon=table.lon, lat=table.lat, name=table.name,
-                tags=table.tags,
-            )  # fmt: skip
-            attached.append((Attachment(device, profile, address), table))
-    return attached
 
 
 def _token(cloud: CloudTable, path: Path, problems: list[Problem]) -> str:

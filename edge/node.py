@@ -22,10 +22,11 @@ from drivers.contract import Driver, Receipt
 from drivers.errors import DriverError, Misconfigured
 from edge.clock import NodeClock
 from edge.cloud_link import CloudLink
-from edge.config import Config, Line
+from edge.config import Config
 from edge.group_commit import GroupCommit
 from edge.health import Doctor
 from edge.intake import Gate, time_resolution_us
+from edge.lines import Line
 from edge.notify import notify, watchdog_s
 from edge.outbox_sqlite import SqliteOutbox
 from edge.poller import Poller

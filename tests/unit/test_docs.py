@@ -19,7 +19,7 @@ import firmware_sim.cli
 from drivers import registry
 from drivers.contract import ProtocolKind
 from drivers.tables import Key, describe
-from edge import config, web
+from edge import config, intake, lines, web
 from firmware_sim import scene
 
 ROOT = Path(__file__).parents[2]
@@ -30,9 +30,9 @@ OWN_TABLES = {
     "[outbox]": config.OutboxTable,
     "[health]": config.HealthTable,
     "[clock]": config.ClockTable,
-    "[[line]]": config.LineTable,
-    "[[device]]": config.DeviceTable,
-    "Reporting by exception": config.Report,
+    "[[line]]": lines.LineTable,
+    "[[device]]": lines.DeviceTable,
+    "Reporting by exception": intake.Report,
 }
 PROTOCOLS = ("modbus", "mqtt", "ble")
 EXAMPLES = sorted((ROOT / "examples").rglob("*.toml"))

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from drivers import registry
-from edge.config import MAX_DEVICES, Config, ConfigError, load
+from edge.cli import EXIT_CONFIG, main
+from edge.config import Config, ConfigError, load
+from edge.lines import MAX_DEVICES
 
 HEAD = """
 [node]
@@ -298,3 +300,33 @@ def test_a_file_that_is_no_toml(file: Path, content: bytes, text: str) -> None:
 def test_tables_that_are_none(told: Told, wrong: str) -> None:
     name = wrong.partition(" ")[0]
     assert any(key.startswith(name) for key in told(wrong))
+
+
+def test_one_mistake_hides_no_other(told: Told) -> None:
+    text = GOOD.replace('protocol = "mqtt"', 'protocol = "mqqt"').replace("unit = 1", "unit = 999")
+    text = text.replace('token = "secret"', 'token = "secret"\npush_interval_s = 0')
+    found = told(text + "\nreport = { dim_level = { deadband = -1 } }\n[outbox]\nlimit_bytes = 5\n")
+    assert {"cloud.push_interval_s", "outbox.limit_bytes", "line[1].protocol"} <= found.keys()
+    assert any(k.startswith("device[0].report") for k in found)
+
+
+def test_files_that_a_line_names_lie_beside_the_configuration(file: Path) -> None:
+    text = GOOD.replace('client_id = "cab-1"', 'client_id = "cab-1"\nusername = "u"\npassword_file = "secrets/pw"')
+    file.write_text(text)
+    (doubt,) = load(file, {}).doubts
+    assert (doubt.key, "cannot be read" in doubt.text) == ("line[1].password_file", True)
+    assert main(["check", "--config", str(file)]) == EXIT_CONFIG
+    (file.parent / "secrets").mkdir()
+    (file.parent / "secrets" / "pw").write_text("x")
+    assert load(file, {}).lines[1].settings.password_file == str(file.parent / "secrets" / "pw")
+
+
+def test_a_broken_profile_is_told_once(file: Path) -> None:
+    own = file.parent / "own"
+    own.mkdir()
+    (own / "my-lamp.toml").write_text('kind = "streetlight"\ndriver = "modbus"\n[point.a]\ntype = "int"\n')
+    text = GOOD.replace("lx-1", "my-lamp")
+    file.write_text(text.replace('data_dir = "data"', 'data_dir = "d"\nprofile_dirs = ["own"]'))
+    with pytest.raises(ConfigError) as caught:
+        load(file, {})
+    assert {Path(p.file).name for p in caught.value.problems} == {"my-lamp.toml"}
