@@ -1,4 +1,4 @@
-"""The node's clock: UTC microseconds that never go back, and whether they can be believed.
+"""The node's clock: UTC microseconds that go back only with a ClockFix, and whether they can be believed.
 
 While the kernel says that it is synchronised (NTP, a GPS, a real-time clock set by either), its time is taken.
 Before that, time is estimated: from the greatest time that the node has ever written down, going on by the monotonic

@@ -116,7 +116,9 @@ class View:
 
     def _head(self) -> Panel:
         health, node = self.health, self.node
-        numbers = Table.grid(padding=(0, 3))
+        numbers = Table.grid(padding=(0, 2))
+        for _ in range(4):
+            numbers.add_column(no_wrap=True, overflow="ellipsis")
         numbers.add_row(
             "[b]street[/]",
             f"{self.offered:,} readings offered",
@@ -130,14 +132,16 @@ class View:
             "[b]cloud[/]", held, "[b]feed[/]", f"{self._feed.events:,} events   {missing}"
         )  # fmt: skip
         reasons = Text("; ".join(health.get("reasons", ()))[:150], style="yellow")
-        return Panel(Group(numbers, reasons), title=f"Lamplighter – {self.phase}", title_align="left")
+        return Panel(
+            Group(numbers, reasons) if reasons else numbers, title=f"Lamplighter – {self.phase}", title_align="left"
+        )
 
     def _devices(self) -> Table:
         grid = Table.grid(padding=(0, 2), expand=True)
         cells = [self._device(device, data) for device, data in sorted(self._feed.latest.items())]
         columns = 3
         for _ in range(columns):
-            grid.add_column(ratio=1)
+            grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         rows = -(-len(cells) // columns)
         for row in range(rows):
             grid.add_row(*(cells[i] if (i := row + rows * c) < len(cells) else "" for c in range(columns)))
@@ -160,11 +164,10 @@ class View:
             f"curl {stage.health_url}\n"
             f"curl {key} $U/v1/nodes\n"
             f"curl {key} $U/v1/devices/lamp-001\n"
-            f'curl {key} "$U/v1/devices/bin-001/readings?point=fill_level&limit=5"\n'
+            f'curl {key} "$U/v1/devices/bin-001/readings?limit=5"\n'
             f'curl -N {key} "$U/v1/feed?after=0"',
             style="cyan",
-            no_wrap=True,
-            overflow="ignore",
+            overflow="fold",  # a line that is cut off cannot be pasted
         )
 
 
