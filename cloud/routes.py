@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from difflib import get_close_matches
 from typing import Any, Final, Literal
 
 import msgspec
@@ -133,6 +134,7 @@ def serve(route: Route, tokens: Tokens) -> StarletteRoute:
     async def endpoint(request: Request) -> Response:
         try:
             grant = None if route.roles is None else _granted(request, tokens, route.roles)
+            _check_names(request, route)
             return await route.handler(Asked(request, grant))
         except Problem as problem:
             return problem.response()
@@ -149,6 +151,21 @@ def serve(route: Route, tokens: Tokens) -> StarletteRoute:
             return Problem(400, "bad-request", "the request ended early").response()
 
     return StarletteRoute(route.path, endpoint, methods=[route.method], name=route.name)
+
+
+def _check_names(request: Request, route: Route) -> None:
+    """Refuse a parameter that there is not: `form=` for `from=` would quietly answer another question.
+
+    Not for nodes: a newer node may say more than an older aggregator understands.
+    """
+    if route.roles == NODES:
+        return
+    names = [p.name for p in route.params if p.at == "query"]
+    for given in request.query_params:
+        if given not in names:
+            near = get_close_matches(given, names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names) or 'none'}"
+            raise bad_request(f"there is no parameter {given[:50]!r}; {hint}")
 
 
 def _granted(request: Request, tokens: Tokens, roles: frozenset[Role]) -> Grant:

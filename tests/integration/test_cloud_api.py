@@ -119,6 +119,8 @@ async def test_every_route_is_described_and_every_described_one_is_served(tmp_pa
         ("POST", "/v1/feed", 405),
         ("GET", "/v1/nodes/cab-1/batches", 405),
         ("GET", "/v1/nodes/a/b/c/place", 404),
+        ("GET", "/v1/devices/lamp-001/readings?form=2026-01-01T00:00:00Z", 400),
+        ("GET", "/v1/nodes?x=1", 400),
     ],
 )
 def test_every_error_is_a_problem(served: Process, method: str, path: str, status: int) -> None:
