@@ -45,6 +45,11 @@ class CloudTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     client_cert: Annotated[str, says("a PEM file with the node's certificate and key")] = ""
     insecure: Annotated[bool, says("allow plain http beyond this machine; health then says so")] = False
     timeout_s: Annotated[float, Meta(ge=1, le=300), says("how long an answer may take")] = 30
+    retry_max_s: Annotated[
+        float,
+        Meta(ge=1, le=3600),
+        says("the longest wait between tries of a link that is down; the waits double up to it"),
+    ] = 300
     push_interval_s: Annotated[float, Meta(ge=1, le=3600), says("how often bulk readings go up")] = 60
 
 

@@ -104,6 +104,7 @@ class Node:
                 link,
                 node=config.node.id,
                 push_interval_s=config.cloud.push_interval_s,
+                max_wait_s=config.cloud.retry_max_s,
                 latest=self._street.latest,
                 put=commit.put,
                 hear=self._clock.hear,

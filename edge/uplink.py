@@ -4,7 +4,7 @@ Bulk goes every `push_interval_s`; urgent entries and live changes at once; ever
 somebody is watching. After an outage it sends one Snapshot, then urgent, then bulk: fresh before complete. A bulk body
 is sized to take at most 2 s at the rate last seen.
 
-Bounds: bodies of 4 to 512 KiB; between tries of a failing link a random wait of up to 1, 2, 4 … 300 s; `pause_s` and
+Bounds: bodies of 4 to 512 KiB; between tries of a failing link a random wait of up to 1, 2, 4 … `retry_max_s`; `pause_s` and
 Retry-After are obeyed up to an hour; an unreadable row is set aside after halving down to it (at most 13 steps); an
 unsupported version waits 10 minutes between tries and raises an alarm.
 """
@@ -34,7 +34,6 @@ MAX_BODY_BYTES: Final = 512 * 1024
 CLIMB: Final = 1.25  # how much more each body may be after one that did not get through
 FIRST_BODY_BYTES: Final = 64 * 1024
 LIVE_INTERVAL_S: Final = 2.0
-MAX_WAIT_S: Final = 300.0
 UNSUPPORTED_WAIT_S: Final = 600.0
 MAX_PAUSE_S: Final = 3600.0
 
@@ -73,7 +72,7 @@ class Uplink:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[float], float] = lambda most_s: random.uniform(0, most_s),
-        max_wait_s: float = MAX_WAIT_S,
+        max_wait_s: float = 300,
     ) -> None:
         self._outbox, self._link, self._node = outbox, link, node
         self._interval_s, self._latest, self._put, self._hear = push_interval_s, latest, put, hear
