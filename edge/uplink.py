@@ -4,9 +4,9 @@ Bulk goes every `push_interval_s`; urgent entries and live changes at once; ever
 somebody is watching. After an outage it sends one Snapshot, then urgent, then bulk: fresh before complete. A bulk body
 is sized to take at most 2 s at the rate last seen.
 
-Bounds: bodies of 4 to 512 KiB; between tries of a failing link a random wait of up to 1, 2, 4 … `retry_max_s`; `pause_s` and
-Retry-After are obeyed up to an hour; an unreadable row is set aside after halving down to it (at most 13 steps); an
-unsupported version waits 10 minutes between tries and raises an alarm.
+Bounds: bodies of 4 to 512 KiB; between tries of a failing link a random wait of up to 1, 2, 4 … `retry_max_s`;
+`pause_s` and Retry-After are obeyed up to an hour; an unreadable row is set aside after halving down to it (at most
+13 steps); an unsupported version waits 10 minutes between tries and raises an alarm.
 """
 
 from __future__ import annotations
