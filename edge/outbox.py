@@ -21,6 +21,9 @@ from wire.batch import Ack, Batch, Lane
 from wire.columns import Columns
 from wire.entries import Entry
 
+MAX_CUT_BYTES = 512 * 1024  # the most that a cut is ever asked for, in bytes of rows …
+MAX_CUT_ROWS = 5_000  # … and the most rows that it joins
+
 
 class Place(msgspec.Struct, frozen=True):
     """A question to the cloud: where do you stand in this run?"""

@@ -29,7 +29,7 @@ import msgspec
 from drivers.contract import RECENT, Receipt
 from drivers.errors import NotStored
 from edge.card import SEQ_BITS, Card, Run, row_id, seq_of
-from edge.outbox import Cut, Depth, Place
+from edge.outbox import MAX_CUT_ROWS, Cut, Depth, Place
 from edge.room import Room
 from edge.rows import Sealed, join, seal
 from wire import codec
@@ -41,7 +41,6 @@ from wire.errors import BadInput
 log = logging.getLogger(__name__)
 
 PAGE_ROWS: Final = 64
-MAX_CUT_ROWS: Final = 5_000
 MAX_CUT_READINGS: Final = 100_000  # a fifth of what the codec takes
 NEWEST_ROWS: Final = 64
 MOVE_ROWS: Final = 128
@@ -205,11 +204,12 @@ class SqliteOutbox:
                     return self._gap_before(run)
                 rows = await self._rows(run, limit_bytes)
                 head = self._batch(run)
+                # Before the lock is let go: a commit that makes room meanwhile must leave these rows alone.
+                run.sent = max(run.sent, rows[-1].last_seq)
             # Opening and joining takes a while for a large body: meanwhile polls, commits and health go on.
             placed, taken, damage = await asyncio.to_thread(_opened, run.acked, rows)
             if taken:
                 last = rows[taken - 1]
-                run.sent = max(run.sent, last.last_seq)
                 batch = msgspec.structs.replace(head, through_seq=last.last_seq, digest=last.digest, entries=placed)
                 return Cut(batch, taken)
             await self._put_aside(run, rows[0].first_seq, rows[0].last_seq, f"damaged on the card: {damage}")

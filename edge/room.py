@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from edge.card import PAGE_BYTES, RESERVE_BYTES, Card, Run, row_id, seq_of
+from edge.outbox import MAX_CUT_BYTES, MAX_CUT_ROWS
 from wire import codec
 from wire.batch import Lane
 from wire.entries import Gap, Health
@@ -29,10 +30,8 @@ SPARE_BYTES: Final = 256 * 1024  # kept free inside the file, for pruning
 EASE_BYTES: Final = 16 * 1024 * 1024
 URGENT_BYTES: Final = 256 * 1024  # of the file, for urgent rows alone
 HEALTH_LOOK_ROWS: Final = 512
-SENT_ROWS: Final = 5_000  # as many as one body may join
 PRUNE_ROWS: Final = 256
 GENTLE_ROWS: Final = 16  # so many at a time while the disk is full: no more than has to go
-MAX_BODY_BYTES: Final = 512 * 1024  # the largest that edge/uplink.py sends
 GENTLE_BYTES: Final = 8 * PAGE_BYTES
 PRUNE_TRIES: Final = 64
 
@@ -122,11 +121,11 @@ class Room:
         from_seq = max(run.acked, run.sent)
         rows = await self._card.all(
             "SELECT first_seq, id, length(body) FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
-            row_id(run, from_seq), row_id(run, run.head), limit + (SENT_ROWS if careful and run.ask else 0),
+            row_id(run, from_seq), row_id(run, run.head), limit + (MAX_CUT_ROWS if careful and run.ask else 0),
         )  # fmt: skip
         if careful and run.ask:
             sizes = accumulate(size for _, _, size in rows)
-            rows = [row for row, size in zip(rows, sizes, strict=True) if size > MAX_BODY_BYTES][:limit]
+            rows = [row for row, size in zip(rows, sizes, strict=True) if size > MAX_CUT_BYTES][:limit]
         return [(first, id_) for first, id_, _ in rows]
 
     async def _drop_aged(self, horizon_us: int) -> bool:

@@ -20,7 +20,7 @@ from typing import Final, Protocol
 
 from drivers.errors import NotStored
 from edge.cloud_link import Answer, LinkDown
-from edge.outbox import Cut, Outbox, Place
+from edge.outbox import MAX_CUT_BYTES, Cut, Outbox, Place
 from wire.batch import Batch, Lane, Snapshot
 from wire.columns import Columns
 from wire.entries import Alarm, AlarmState, ClockFix, Entry
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 BODY_S: Final = 2.0
 MIN_BODY_BYTES: Final = 4 * 1024
-MAX_BODY_BYTES: Final = 512 * 1024
 CLIMB: Final = 1.25  # how much more each body may be after one that did not get through
 FIRST_BODY_BYTES: Final = 64 * 1024
 LIVE_INTERVAL_S: Final = 2.0
@@ -84,7 +83,7 @@ class Uplink:
         self._live_until = 0.0
         self._not_before = 0.0
         self._body_bytes = FIRST_BODY_BYTES
-        self._ceiling_bytes: float = MAX_BODY_BYTES
+        self._ceiling_bytes: float = MAX_CUT_BYTES
         self._down_since: float | None = None
         self._fresh = False  # whether a snapshot went up since the link came back
         self._live_changed = False  # since the last bulk body was cut
@@ -221,6 +220,7 @@ class Uplink:
             while bodies is None or sent < bodies:
                 cut = await self._outbox.cut(lane, self._body_bytes)
                 if cut is None:
+                    self._answered.pop(lane, None)
                     return True
                 await self._pause()
                 self._must_move(lane, cut)
@@ -258,9 +258,9 @@ class Uplink:
             self.body_bytes += answer.sent_bytes
             possible = answer.sent_bytes / max(answer.took_s, 0.001) * BODY_S
             # Down at once, up by half of what the last body proves: one lucky body must not make the next take minutes.
-            self._ceiling_bytes = min(MAX_BODY_BYTES, self._ceiling_bytes * CLIMB)
+            self._ceiling_bytes = min(MAX_CUT_BYTES, self._ceiling_bytes * CLIMB)
             wanted = min(possible, (self._body_bytes + possible) / 2, self._ceiling_bytes)
-            self._body_bytes = int(min(MAX_BODY_BYTES, max(MIN_BODY_BYTES, wanted)))
+            self._body_bytes = int(min(MAX_CUT_BYTES, max(MIN_BODY_BYTES, wanted)))
             await self._heard(cut, answer)
 
     async def _smaller(self, cut: Cut, error: Malformed | TooLarge) -> None:

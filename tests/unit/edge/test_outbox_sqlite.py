@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 import shutil
@@ -270,6 +271,32 @@ async def test_a_fork_stays_within_the_cap_and_survives_a_crash_half_way(
         await drain(outbox, cloud)
     numbers = sorted(n for _, n in cloud.numbers())
     assert numbers == list(range(1501)), "nothing is lost, and nothing is twice"
+
+
+async def test_what_is_being_cut_is_not_pruned_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are opened without the lock: a commit that makes room must already know that they are on their way."""
+    cloud = SmallCloud()
+    async with box(tmp_path) as outbox:
+        await drain(outbox, cloud)
+        for n in range(6):
+            await outbox.append({Lane.BULK: [columns(range(n, n + 1))]})
+        run = next(r for r in outbox.card.runs if r.lane is Lane.BULK)
+        aside = asyncio.to_thread
+
+        async def while_a_commit_makes_room(*args: Any) -> Any:
+            await outbox.room.drop_unsent(run)
+            return await aside(*args)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(asyncio, "to_thread", while_a_commit_makes_room)
+            cut = await outbox.cut(Lane.BULK, 1)
+        assert isinstance(cut, Cut)
+        assert not await outbox.confirm(cloud.take(cut.batch)), "no fork: the place is still there"
+        await drain(outbox, cloud)
+    told = sum(p.entry.lost for _, p in cloud.entries() if isinstance(p.entry, Gap))
+    numbers = [n for _, n in cloud.numbers()]
+    assert numbers[0] == 0
+    assert len(numbers) == len(set(numbers)) == 6 - told, "what went up is not told as lost"
 
 
 class OutboxMachine(RuleBasedStateMachine):

@@ -72,7 +72,7 @@ async def scene() -> Scene:
 
 async def test_urgent_goes_ahead_of_each_bulk_body(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uplink, "MIN_BODY_BYTES", 1)
-    monkeypatch.setattr(uplink, "MAX_BODY_BYTES", 1)
+    monkeypatch.setattr(uplink, "MAX_CUT_BYTES", 1)
     for n in range(3):
         await scene.outbox.append({Lane.BULK: [columns(n)]})
     await scene.outbox.append({Lane.URGENT: [ClockFix(boot=1, offset_us=1, error_us=1)]})
@@ -217,7 +217,7 @@ async def test_snapshot_goes_before_urgent_too(scene: Scene) -> None:
 
 async def test_a_live_change_does_not_wait_behind_a_backlog(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uplink, "MIN_BODY_BYTES", 1)
-    monkeypatch.setattr(uplink, "MAX_BODY_BYTES", 1)
+    monkeypatch.setattr(uplink, "MAX_CUT_BYTES", 1)
     scene.uplink._body_bytes = 1
     await scene.push()
     for n in range(4):
@@ -297,3 +297,13 @@ async def made_gap(scene: Scene) -> Batch:
     cut = await scene.outbox.cut(Lane.BULK, 1)
     assert isinstance(cut, Cut)
     return cut.batch
+
+
+async def test_a_restored_cloud_asks_an_idle_lane_again_without_alarm(scene: Scene) -> None:
+    await scene.push()
+    scene.cloud.generation += 1
+    await scene.outbox.append({Lane.URGENT: [ClockFix(boot=1, offset_us=1, error_us=1)]})
+    scene.uplink.kick(urgent=True, live=False)
+    await scene.push()
+    assert scene.cloud.requests == ["place", "place", "urgent", "place"]
+    assert scene.slept == []
