@@ -66,21 +66,23 @@ class Body:
     def __init__(self, bodies: Bodies) -> None:
         self._bodies = bodies
         self.size = 0
+        self.media_type = ""
 
-    async def read(self, request: Request, media_type: str) -> bytes:
-        """All of it.
+    async def read(self, request: Request, *media_types: str) -> bytes:
+        """All of it. The first of the media types is one zstd frame.
 
         Raises:
             Unsupported, TooLarge, Malformed: it is not one.
             Problem: it came too slowly, or too much is held.
         """
         headers = request.headers
-        given = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if given != media_type:
-            raise Unsupported(f"the content type is {given or 'missing'}; send {media_type}", ACCEPTS)
-        encoding = headers.get("content-encoding", "zstd").strip().lower()
-        if encoding != "zstd":
-            raise Unsupported(f"the content encoding is {encoding}; send zstd", ACCEPTS)
+        given = self.media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if given not in media_types:
+            raise Unsupported(f"the content type is {given or 'missing'}; send {' or '.join(media_types)}", ACCEPTS)
+        wanted = "zstd" if given == media_types[0] else "identity"
+        encoding = headers.get("content-encoding", wanted).strip().lower()
+        if encoding != wanted:
+            raise Unsupported(f"the content encoding is {encoding}; send {wanted}", ACCEPTS)
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > MAX_BODY_BYTES:
             raise _too_large()

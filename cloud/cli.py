@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import re
@@ -44,6 +45,9 @@ def _run(given: argparse.Namespace) -> int:
     if (why := refusal(options)) is not None:
         print(f"lamplighter-cloud: {why}", file=sys.stderr)
         return 2
+    # Bodies make many short-lived lists and no cycles: the collector would go over all that is held for nothing.
+    gc.set_threshold(100_000, 50, 100)
+    gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(options, crash.from_environment(dict(os.environ))))
     return 0

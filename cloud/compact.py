@@ -22,7 +22,6 @@ from cloud import database
 from cloud.building import SPANS_US, span_of
 from cloud.crash import Crash
 from cloud.facts import Extent, base, facts_of
-from cloud.slicing import cut
 from cloud.store import Store
 from cloud.times import SECOND_US, Now
 from wire import codec
@@ -96,7 +95,7 @@ class Strip(msgspec.Struct):
             half, n = columns.n // 2, columns.n
             if not half:
                 return None
-            parts = ([(seqs[:half], cut(columns, 0, half))], [(seqs[half:], cut(columns, half, n))])
+            parts = ([(seqs[:half], columns.cut(0, half))], [(seqs[half:], columns.cut(half, n))])
         return Strip(parts[0], self.last_position), Strip(parts[1], self.last_position)
 
 

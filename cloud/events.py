@@ -19,7 +19,6 @@ from cloud.facts import base
 from cloud.findings import Notice
 from cloud.log import Record
 from cloud.readings import clock_word, corrected, plain
-from cloud.slicing import cut
 from cloud.times import text
 from cloud.views import Fix
 from wire.batch import Batch, Placed
@@ -159,7 +158,7 @@ def _parts(known: _Known, item: Placed, start: int) -> Iterator[tuple[int, _Part
     if isinstance(entry, Columns):
         step = max(1, EXPANDED // max(1, len(entry.cells)))
         for at in range(start, entry.n, step):
-            run = cut(entry, at, at + step)
+            run = entry.cut(at, at + step)
             yield from zip(item.places[at : at + step], _readings(known, run), strict=True)
     elif (parts := _other(known.record, known.node, entry)) is not None:
         yield item.places[0], parts

@@ -7,7 +7,7 @@ counts backwards. Bounds: a batch names at most MAX_BATCH_DEVICES devices, an al
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -15,7 +15,7 @@ import msgspec
 from cloud.times import TIME_BOUND_US
 from wire.batch import Batch, Placed, Snapshot
 from wire.codec import MAX_NAME_CHARS
-from wire.columns import Columns
+from wire.contents import Contents
 from wire.entries import Alarm, ClockFix, Entry, Gap, Health
 from wire.errors import Malformed
 from wire.sample import Clock, Value, why_unstorable
@@ -56,40 +56,27 @@ class Facts(msgspec.Struct, frozen=True):
         return min(e.from_us for e in extents), max(e.to_us for e in extents)
 
 
-def columns_of(placed: Sequence[Placed]) -> Iterator[tuple[Sequence[int], Columns]]:
-    """The columns of a batch with their places."""
-    for item in placed:
-        if isinstance(item.entry, Columns):
-            yield item.places, item.entry
-
-
 def facts_of(batch: Batch) -> Facts:
-    """Look at every entry once.
+    """Look at every table and every other entry once.
 
     Raises:
         Malformed: the store cannot keep it.
     """
-    samples = readings = 0
+    contents = Contents.placed(batch.entries)
+    for item in contents.others:
+        _check(item.entry)
     extents: dict[int, Extent] = {}
-    others: list[Placed] = []
-    for item in batch.entries:
-        entry = item.entry
-        if not isinstance(entry, Columns):
-            _check(entry)
-            others.append(item)
-            continue
-        samples += entry.n
-        readings += entry.readings
-        low, high = min(entry.times), max(entry.times)
-        known = extents.get(base(entry.clock))
+    for table in contents.tables:
+        low, high = table.span
+        known = extents.get(base(table.clock))
         if known is None:
-            extents[base(entry.clock)] = Extent(low, high, {entry.device})
+            extents[base(table.clock)] = Extent(low, high, set(table.devices))
         else:
             known.from_us, known.to_us = min(low, known.from_us), max(high, known.to_us)
-            known.devices.add(entry.device)
+            known.devices.update(table.devices)
     if sum(len(e.devices) for e in extents.values()) > MAX_BATCH_DEVICES:
         raise Malformed(f"a batch names at most {MAX_BATCH_DEVICES} devices")
-    return Facts(samples, readings, extents, tuple(others))
+    return Facts(contents.samples, contents.readings, extents, tuple(contents.others))
 
 
 def check_snapshot(snapshot: Snapshot) -> None:

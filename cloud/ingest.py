@@ -1,7 +1,8 @@
 """Ingest: what nodes send, checked and put into the log, and the answer to it.
 
-A batch is answered 200 when it was taken and 409 when the one rule did not take it; both carry the same ack and
-nothing else may be read as one. A token is of one node: path, batch and token must agree.
+A batch is answered 200 when it was taken and 409 when the one rule did not take it, or when it leans on a body that is
+not here any more (`wire.chain`); both carry the same ack and nothing else may be read as one. A chained body is written
+out in full before it is looked at. A token is of one node: path, batch and token must agree.
 
 Bounds: those of `cloud.bodies` while a body arrives; then at most IN_HAND are opened and appended at a time, each
 opened beside the event loop, for what a small body expands to is known only afterwards. From PAUSE_FROM waiting on,
@@ -16,6 +17,7 @@ from typing import Final, TypeVar
 
 from starlette.responses import Response
 
+from cloud.bases import Bases, NoBase, in_full
 from cloud.bodies import Bodies
 from cloud.facts import Facts, check_snapshot, facts_of
 from cloud.log import Log
@@ -26,12 +28,15 @@ from cloud.streams import Place
 from cloud.times import Now
 from cloud.views import Views
 from cloud.watching import Watching
+from wire import chain
 from wire.batch import Ack, Batch, Lane, Snapshot
+from wire.chain import Chained
 from wire.codec import ACCEPTS, MAX_BODY_BYTES, decode_batch, decode_snapshot, encode_ack
 from wire.errors import BadInput
 
 BATCH_TYPE: Final = "application/vnd.lamplighter.batch+cbor"
 ACK_TYPE: Final = "application/vnd.lamplighter.ack+cbor"
+CHAINED_TYPE: Final = "application/vnd.lamplighter.chained+cbor"
 SNAPSHOT_TYPE: Final = "application/vnd.lamplighter.snapshot+cbor"
 
 IN_HAND: Final = 64
@@ -58,6 +63,7 @@ class Ingest:
         self._metrics = metrics
         self._now = now
         self._bodies = Bodies()
+        self._bases = Bases()
         self._in_hand = asyncio.Semaphore(IN_HAND)
         self._waiting = 0
 
@@ -74,7 +80,7 @@ class Ingest:
                 roles=NODES,
                 handler=self._append,
                 params=(_NODE,),
-                body=BATCH_TYPE,
+                bodies=(BATCH_TYPE, CHAINED_TYPE),
                 answers={**ack, **stands, **_REFUSED},
             ),
             Route(
@@ -99,7 +105,7 @@ class Ingest:
                 roles=NODES,
                 handler=self._snapshot,
                 params=(_NODE,),
-                body=SNAPSHOT_TYPE,
+                bodies=(SNAPSHOT_TYPE,),
                 answers={204: Answer(what="Taken.", media_type=""), **_REFUSED},
             ),
         ]
@@ -109,8 +115,13 @@ class Ingest:
         self._waiting += 1
         try:
             with self._bodies.of(node) as arriving:
-                body = await arriving.read(asked.request, BATCH_TYPE)
+                body = await arriving.read(asked.request, BATCH_TYPE, CHAINED_TYPE)
                 async with self._in_hand:
+                    if arriving.media_type == CHAINED_TYPE:
+                        chained = chain.decode(body)
+                        body = await self._in_full(node, chained)
+                        if body is None:
+                            return await self._without_base(node, chained)
                     batch, facts = await _opened(body, _batch_and_facts)
                     _same_node(node, batch.node)
                     taken = await self._log.append(batch, facts, body)
@@ -122,8 +133,24 @@ class Ingest:
         if taken.position is None:
             self._metrics.not_taken()
         else:
+            if arriving.media_type == BATCH_TYPE:
+                self._bases.keep(node, batch.lane, body)
             self._metrics.taken(batch.lane.value, facts.samples, facts.readings, len(body))
         return self._answer(200 if taken.position is not None else 409, node, taken.place)
+
+    async def _in_full(self, node: str, chained: Chained) -> bytes | None:
+        """The self-contained body of a chained one, or None where its base is not here."""
+        base = self._bases.of(node, chained.lane)
+        if base is None:
+            return None
+        try:
+            return await _opened(base, lambda base: in_full(chained, base))
+        except NoBase:
+            return None
+
+    async def _without_base(self, node: str, chained: Chained) -> Response:
+        self._metrics.not_taken()
+        return self._answer(409, node, await self._log.place(node, chained.epoch, chained.lane))
 
     async def _place(self, asked: Asked) -> Response:
         node = _own_node(asked)

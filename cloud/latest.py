@@ -24,10 +24,10 @@ from cloud.facts import SYNCED, base
 from cloud.readings import clock_word, corrected, plain
 from cloud.times import SECOND_US, text
 from cloud.views import Fix
-from wire import vector
 from wire.columns import Cell, Columns
 from wire.device import Point
 from wire.sample import Value
+from wire.table import Table
 
 MAX_BASES: Final = 8
 MAX_PENDING: Final = 16
@@ -38,6 +38,26 @@ Candidate = tuple[int, int, Value, str | None]  # time, position, value, quality
 Cells = dict[tuple[str, int], Candidate]  # by point and time base
 
 
+class _Waiting(msgspec.Struct, frozen=True, gc=False):
+    """A run that is not folded yet: the `i`-th device of a table, of which nothing is expanded meanwhile."""
+
+    position: int
+    low_us: int
+    high_us: int
+    table: Table
+    i: int
+
+    def covers(self, older: _Waiting) -> bool:
+        """Say whether nothing of `older` can be the latest beside this one."""
+        mine, other = self.table, older.table
+        return (
+            older.high_us <= self.low_us
+            and mine.dense
+            and base(mine.clock) == base(other.clock)
+            and mine.cells.keys() >= other.cells.keys()
+        )
+
+
 class DeviceLatest:
     """The candidates of one device."""
 
@@ -45,22 +65,26 @@ class DeviceLatest:
 
     def __init__(self, saved: bytes | None = None) -> None:
         self._cells: Cells = {} if saved is None else _load(saved)
-        self._pending: list[tuple[int, Columns]] = []
+        self._pending: list[_Waiting] = []
 
     def take(self, position: int, columns: Columns) -> None:
         """Take in columns."""
-        pending = self._pending
-        while pending and _covered(pending[-1][1], columns):
+        self.wait(position, Table.of([columns], range(columns.n)), 0)
+
+    def wait(self, position: int, table: Table, i: int) -> None:
+        """Take in the i-th device of a table."""
+        pending, newer = self._pending, _Waiting(position, *table.spans[i], table, i)
+        while pending and newer.covers(pending[-1]):
             pending.pop()
-        pending.append((position, columns))
-        if len(pending) >= MAX_PENDING or columns.n > MAX_PENDING_SAMPLES:
+        pending.append(newer)
+        if len(pending) >= MAX_PENDING or table.runs.counts[i] > MAX_PENDING_SAMPLES:
             self.cells()
 
     def cells(self) -> Cells:
         """The candidates, folded."""
         pending, self._pending = self._pending, []
-        for position, columns in pending:
-            _fold(self._cells, position, columns)
+        for waiting in pending:
+            _fold(self._cells, waiting.position, waiting.table.device(waiting.i))
         if pending:
             _forget(self._cells)
         return self._cells
@@ -115,7 +139,7 @@ def _fold(cells: Cells, position: int, columns: Columns) -> None:
         at = last if cell.present is None or cell.present[last] else _last_present(cell.present, times, ordered)
         known = cells.get((point, base_))
         if known is None or (times[at], position) >= known[:2]:
-            cells[point, base_] = (times[at], position, _value(cell, n, at), _quality(cell, at))
+            cells[point, base_] = (times[at], position, cell.value(at), _quality(cell, at))
 
 
 def _last_present(present: bytes, times: Sequence[int], ordered: bool) -> int:
@@ -124,24 +148,8 @@ def _last_present(present: bytes, times: Sequence[int], ordered: bool) -> int:
     return max((i for i, there in enumerate(present) if there), key=lambda i: (times[i], i))
 
 
-def _value(cell: Cell, n: int, at: int) -> Value:
-    if cell.present is None:
-        return vector.unpack(cell.vector, n)[at]
-    return vector.unpack(cell.vector, cell.present.count(1))[cell.present.count(1, 0, at)]
-
-
 def _quality(cell: Cell, at: int) -> str | None:
     return next((q for first, count, q in cell.quality if first <= at < first + count), None)
-
-
-def _covered(older: Columns, newer: Columns) -> bool:
-    """Say whether nothing of `older` can be the latest beside `newer`."""
-    if base(older.clock) != base(newer.clock):
-        return False
-    for cell in newer.cells.values():
-        if cell.present is not None:
-            return False
-    return newer.cells.keys() >= older.cells.keys() and max(older.times) <= min(newer.times)
 
 
 def _forget(cells: Cells) -> None:

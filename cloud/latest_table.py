@@ -17,11 +17,11 @@ from typing import Final
 
 from cloud import database
 from cloud.building import Building
-from cloud.facts import Facts, columns_of
 from cloud.latest import BEFORE_THE_LOG, Cells, DeviceLatest
 from cloud.writer import Writer
 from wire.batch import Batch, Snapshot
 from wire.columns import Columns
+from wire.contents import Contents
 
 SAVE_SLICE: Final = 500
 MARK: Final = "latest_mark"
@@ -53,21 +53,26 @@ class LatestTable:
             held.update({(node, device): DeviceLatest(body) for node, device, body in rows})
         self._through = database.meta(connection, MARK)
 
-    def take(self, node: str, position: int, batch: Batch, facts: Facts) -> None:
+    def take(self, node: str, position: int, batch: Batch) -> None:
         """Take in a batch."""
-        if facts.samples:
-            for _, columns in columns_of(batch.entries):
-                self.take_columns(node, position, columns)
+        for table in Contents.placed(batch.entries).tables:
+            for i, device in enumerate(table.devices):
+                key = (node, device)
+                self._of(key).wait(position, table, i)
+                self._unsaved.add(key)
         self._through = max(self._through, position)
 
     def take_columns(self, node: str, position: int, columns: Columns) -> None:
         """Take in columns of one device."""
         key = (node, columns.device)
+        self._of(key).take(position, columns)
+        self._unsaved.add(key)
+
+    def _of(self, key: Key) -> DeviceLatest:
         held = self._logged.get(key)
         if held is None:
             held = self._logged[key] = DeviceLatest()
-        held.take(position, columns)
-        self._unsaved.add(key)
+        return held
 
     def cells(self, node: str, device: str) -> Iterable[Cells]:
         """What is known of a device: from the log, and from snapshots."""

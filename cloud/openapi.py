@@ -58,8 +58,9 @@ def _operation(route: Route) -> dict[str, Any]:
         operation["description"] = f"Roles: {', '.join(sorted(route.roles))}."
     if route.params:
         operation["parameters"] = [_parameter(p) for p in route.params]
-    if route.body is not None:
-        content = {route.body: {"schema": {"type": "string", "contentEncoding": "zstd"}}}
+    if route.bodies:
+        content: dict[str, Any] = {media_type: {"schema": {"type": "string"}} for media_type in route.bodies}
+        content[route.bodies[0]]["schema"]["contentEncoding"] = "zstd"
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 

@@ -17,7 +17,6 @@ import msgspec
 
 from cloud.answers import ClockWord, Row
 from cloud.facts import SYNCED, base
-from cloud.slicing import cut
 from cloud.times import text
 from cloud.views import Fix
 from wire.columns import ABSENT, Columns
@@ -193,7 +192,7 @@ def _expand(
     start = found[places[0]].index // BLOCK * BLOCK
     columns = run.columns
     wanted = {p: c for p, c in columns.cells.items() if not points or p in points}
-    block = cut(Columns(columns.device, columns.clock, columns.times, wanted), start, start + BLOCK)
+    block = Columns(columns.device, columns.clock, columns.times, wanted).cut(start, start + BLOCK)
     values = {p: c.values(block.n) for p, c in block.cells.items()}
     qualities = {p: c.qualities(block.n) for p, c in block.cells.items() if c.quality}
     clock = clock_word(base(columns.clock), fixes)

@@ -97,7 +97,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     handler: Handler
     answers: Mapping[int, Answer]
     params: tuple[Param, ...] = ()
-    body: str | None = None
+    bodies: tuple[str, ...] = ()  # media types; the first is one zstd frame
 
     @property
     def template(self) -> str:

@@ -35,7 +35,7 @@ from cloud.tokens import tokens_of
 
 MAX_CONNECTIONS: Final = 8_192
 BACKLOG: Final = 2_048
-KEEP_ALIVE_S: Final = 130
+KEEP_ALIVE_S: Final = 390  # longer than a node keeps its own end (360 s), or it would write into a closed one
 GRACE_S: Final = 2
 
 

@@ -75,7 +75,7 @@ class SqliteViews:
     def applied(self, position: int, received_us: int, batch: Batch, facts: Facts) -> None:
         """What of a batch is kept in memory. On the event loop, once it is durable."""
         self._heard.hear(batch.node, received_us, facts)
-        self._latest.take(batch.node, position, batch, facts)
+        self._latest.take(batch.node, position, batch)
 
     async def fresh(self, snapshot: Snapshot) -> None:
         """Take in a snapshot."""

@@ -208,7 +208,7 @@ async def _catch_up(store: Store, progress: Progress) -> None:
             after = record.position
             if not record.notice:
                 batch = codec.decode_batch(record.body)
-                latest.take(batch.node, record.position, batch, facts_of(batch))
+                latest.take(batch.node, record.position, batch)
         progress(after - begin, head - begin)
         await asyncio.sleep(0)
 

@@ -23,8 +23,9 @@ from wire.entries import Gap
 
 log = logging.getLogger(__name__)
 
-PAGE_BYTES: Final = 4096
-WAL_PAGES: Final = 256  # folded back at 1 MiB: what a small disk can spare
+# A commit writes whole pages: those of 4096 bytes would wear the card twice as fast (docs/performance.md).
+PAGE_BYTES: Final = 512
+WAL_PAGES: Final = 2048  # folded back at 1 MiB: what a small disk can spare
 RESERVE_BYTES: Final = (WAL_PAGES + 64) * PAGE_BYTES  # a whole log may have to be folded into new pages of the file
 MIN_LIMIT_BYTES: Final = 4 * 1024 * 1024
 
@@ -91,6 +92,7 @@ class Card:
         self.directory, self.limit_bytes = directory, limit_bytes
         self._draw_epoch = epoch
         self._lock_fd = -1
+        self.page_bytes = PAGE_BYTES
         self.runs: list[Run] = []
         self.damaged: str | None = None  # what became of a file that could not be read
         self.last_known_us = 0  # the greatest time that it holds: no clock may start before
@@ -166,9 +168,10 @@ class Card:
             f"wal_autocheckpoint={WAL_PAGES}",
             f"journal_size_limit={WAL_PAGES * PAGE_BYTES}",
             "temp_store=MEMORY",
-            f"max_page_count={self.page_limit()}",
         ):
             await self.db.execute(f"PRAGMA {pragma}")
+        self.page_bytes = (await self.all("PRAGMA page_size"))[0][0]  # of an older file it is another
+        await self.db.execute(f"PRAGMA max_page_count={self.page_limit()}")
         await self.db.executescript(_SCHEMA)
         await self._load()
 
@@ -177,7 +180,7 @@ class Card:
 
         The log may grow to twice its checkpoint mark while one commit is under way; the rest is for the file.
         """
-        return (self.limit_bytes - 2 * WAL_PAGES * PAGE_BYTES - RESERVE_BYTES) // PAGE_BYTES
+        return (self.limit_bytes - 2 * WAL_PAGES * PAGE_BYTES - RESERVE_BYTES) // self.page_bytes
 
     async def _load(self) -> None:
         self.runs = []
@@ -262,7 +265,7 @@ class Card:
     async def used_bytes(self) -> int:
         """What file and write-ahead log take on the disk, less what is free inside."""
         wal = self.path.with_name("outbox.db-wal")
-        return await self.used_pages() * PAGE_BYTES + (wal.stat().st_size if wal.exists() else 0)
+        return await self.used_pages() * self.page_bytes + (wal.stat().st_size if wal.exists() else 0)
 
     async def gap(self, run: Run, first_seq: int, last_seq: int, reason: str) -> None:
         """Put one Gap in the place of the rows from first_seq to last_seq; the row end keeps its digest."""

@@ -5,8 +5,9 @@
     Unsupported   415, likewise: it reads other versions, which are named
     TooLarge      413, likewise: send less at a time
 
-Bounds: 10 s to connect, `timeout_s` without a byte, twice that in all, 64 KiB of answer. https with the system's or a
-configured CA; plain http only to loopback, or where the configuration says `insecure = true`.
+Bounds: 10 s to connect, `timeout_s` without a byte, twice that in all, 64 KiB of answer; an idle connection is kept for
+IDLE_S. https with the system's or a configured CA; plain http only to loopback, or where the configuration says
+`insecure = true`.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ from urllib.parse import quote, urlsplit
 import httpx
 import msgspec
 
+from edge.chains import Body, Chains
 from wire import codec
 from wire.batch import Ack, Batch, Lane, Snapshot
 from wire.errors import BadInput, Malformed, TooLarge, Unsupported
 
 CONNECT_S: Final = 10.0
+IDLE_S: Final = 360.0  # a push interval of five minutes and more: opening anew costs as much as a body
 MAX_ANSWER_BYTES: Final = 65_536
 BATCH_TYPE: Final = "application/vnd.lamplighter.batch+cbor"
+CHAINED_TYPE: Final = "application/vnd.lamplighter.chained+cbor"
 PROBLEM: Final = "urn:lamplighter:problem:"
 SNAPSHOT_TYPE: Final = "application/vnd.lamplighter.snapshot+cbor"
 TCP_USER_TIMEOUT: Final = 18  # <linux/tcp.h>; the socket module has it only from some builds on
@@ -94,7 +98,7 @@ class CloudLink:
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(
                 verify=trust(ca_file, client_cert),
-                limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=120),
+                limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE_S),
                 socket_options=[
                     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
                     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -105,6 +109,9 @@ class CloudLink:
             headers={"Authorization": f"Bearer {token}", "User-Agent": "lamplighter-edge"},
             follow_redirects=False,
         )
+        for name in ("Accept", "Accept-Encoding", "Connection"):  # nobody asks for them, and each body would carry them
+            del self._client.headers[name]
+        self._chains = Chains()
 
     async def __aenter__(self) -> Self:
         """Opens nothing yet: the first request does."""
@@ -120,13 +127,33 @@ class CloudLink:
         Raises:
             LinkDown, Malformed, Unsupported, TooLarge.
         """
-        body = await asyncio.to_thread(codec.encode_batch, batch)  # polls go on meanwhile
-        if len(body) > codec.MAX_BODY_BYTES:
-            raise TooLarge(f"{len(body)} bytes before it was even sent")
+        body = await asyncio.to_thread(self._chains.body, batch, time.monotonic())  # polls go on meanwhile
         started = time.monotonic()
-        headers = {"Content-Type": BATCH_TYPE, "Content-Encoding": "zstd"}
-        ack = _ack(*await self._request("POST", "/batches", content=body, headers=headers))
-        return Answer(ack, time.monotonic() - started, len(body))
+        sent = len(body.data)
+        try:
+            status, content = await self._post(body)
+        except BadInput:
+            if not body.chained:
+                raise
+            status, content = 409, b""
+        if status == 409:
+            self._chains.refused(batch.lane)
+            if body.chained:  # perhaps only for want of its base
+                body = await asyncio.to_thread(self._chains.body, batch, time.monotonic())
+                sent += len(body.data)
+                status, content = await self._post(body)
+        ack = _ack(status, content)
+        self._chains.heard(ack)
+        if status == 200:
+            self._chains.taken(batch.lane, body, time.monotonic())
+        return Answer(ack, time.monotonic() - started, sent)
+
+    async def _post(self, body: Body) -> tuple[int, bytes]:
+        if len(body.data) > codec.MAX_BODY_BYTES:
+            raise TooLarge(f"{len(body.data)} bytes before it was even sent")
+        chained = {"Content-Type": CHAINED_TYPE}
+        headers = chained if body.chained else {"Content-Type": BATCH_TYPE, "Content-Encoding": "zstd"}
+        return await self._request("POST", "/batches", content=body.data, headers=headers)
 
     async def place(self, epoch: int, lane: Lane) -> Answer:
         """Ask where the cloud stands in one lane of one epoch.

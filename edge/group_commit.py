@@ -21,10 +21,9 @@ from drivers.errors import NotStored
 from edge.outbox import Outbox
 from edge.rows import seal
 from wire.batch import Lane
-from wire.columns import Columns
 from wire.entries import Entry, Gap, Health
 from wire.errors import BadInput
-from wire.sample import Clock, Sample
+from wire.sample import Sample
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ class _Pending:
     """What goes into the next commit."""
 
     def __init__(self) -> None:
-        self.runs: dict[tuple[str, Clock], list[Sample]] = {}
+        self.samples: list[Sample] = []
         self.owned: list[Sample] = []  # came without a receipt: nobody else has them
         self.receipts: list[Receipt] = []
         self.urgent: list[Entry] = []
@@ -51,7 +50,7 @@ class _Pending:
         self.done.add_done_callback(lambda f: None if f.cancelled() else f.exception())
 
     def __bool__(self) -> bool:
-        return bool(self.runs or self.receipts or self.urgent)
+        return bool(self.samples or self.receipts or self.urgent)
 
 
 class _Lost:
@@ -110,13 +109,7 @@ class GroupCommit:
         readings = sum(len(s.values) for s in samples)
         if pending.readings + readings > MAX_READINGS:
             return self._turn_away(samples, receipt)
-        for sample in samples:
-            key = (sample.device, sample.clock)
-            run = pending.runs.get(key)
-            if run is None:
-                pending.runs[key] = [sample]
-            else:
-                run.append(sample)
+        pending.samples.extend(samples)
         if receipt is not None:
             pending.receipts.append(receipt)
         if receipt is None or not receipt.redelivered:
@@ -178,24 +171,30 @@ class GroupCommit:
             self._fail(pending, error)
             return
         self.refused = None
-        self.committed_samples += sum(map(len, pending.runs.values()))
+        self.committed_samples += len(pending.samples)
         if not pending.done.cancelled():
             pending.done.set_result(None)
         self._committed(bool(pending.urgent), live)
 
     async def _append(self, told: _Lost, pending: _Pending) -> None:
-        bulk: list[Entry] = [told.gap()] if told.count else []
-        bulk += [Columns.of(run) for run in pending.runs.values()]
+        bulk: list[Entry | Sample] = [told.gap()] if told.count else []
+        bulk += pending.samples
         await self._outbox.append({Lane.URGENT: pending.urgent, Lane.BULK: bulk}, pending.receipts)
 
     def _leave_out(self, pending: _Pending) -> None:
-        """Find the runs that cannot be written. They are lost, also for a sender who would only bring them again."""
-        for key, run in list(pending.runs.items()):
-            try:
-                seal([Columns.of(run)])
-            except (BadInput, ArithmeticError, ValueError):
-                del pending.runs[key]
-                self._lose(run)
+        """Find the samples that cannot be written. They are lost, also for a sender who would bring them again."""
+        pending.samples = self._writable(pending.samples)
+
+    def _writable(self, samples: list[Sample]) -> list[Sample]:
+        try:
+            seal(samples)
+        except (BadInput, ArithmeticError, ValueError):
+            if len(samples) == 1:
+                self._lose(samples)
+                return []
+            half = len(samples) // 2
+            return self._writable(samples[:half]) + self._writable(samples[half:])
+        return samples
 
     def _fail(self, pending: _Pending, error: NotStored) -> None:
         if self.refused is None:

@@ -20,6 +20,7 @@ from drivers.contract import Receipt
 from wire.batch import Ack, Batch, Lane
 from wire.columns import Columns
 from wire.entries import Entry
+from wire.sample import Sample
 
 MAX_CUT_BYTES = 512 * 1024  # the most that a cut is ever asked for, in bytes of rows …
 MAX_CUT_ROWS = 5_000  # … and the most rows that it joins
@@ -55,8 +56,9 @@ class Outbox(Protocol):
     Every verb raises `drivers.errors.NotStored` when the card refuses, and then nothing has changed.
     """
 
-    async def append(self, lanes: Mapping[Lane, Sequence[Entry]], receipts: Sequence[Receipt] = ()) -> None:
-        """Keep entries and receipts in one step; durable on return.
+    async def append(self, lanes: Mapping[Lane, Sequence[Entry | Sample]], receipts: Sequence[Receipt] = ()) -> None:
+        """Keep entries, loose samples and receipts in one step; durable on return. Within what is appended the seqs go
+        first to what is neither columns nor samples, as given, then to the samples by device.
 
         Raises:
             drivers.errors.NotStored: nothing was kept, not even after making room.

@@ -12,18 +12,19 @@ import msgspec
 
 from drivers.contract import RECENT, Receipt
 from edge.outbox import Cut, Depth, Place
-from edge.rows import join, place
-from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, advance
+from wire.batch import ORIGIN, Ack, Batch, Lane, advance
 from wire.codec import encode_row
 from wire.columns import Columns
+from wire.contents import Contents, join
 from wire.entries import Entry, Gap
+from wire.sample import Sample
 
 
 class _Row(msgspec.Struct):
     first: int
     last: int
     digest: bytes
-    placed: list[Placed]
+    contents: Contents
     size: int
 
 
@@ -47,10 +48,10 @@ class _Run(msgspec.Struct):
     def place(self, seq: int) -> bytes | None:
         return ORIGIN if seq == 0 else next((r.digest for r in self.rows if r.last == seq), None)
 
-    def add(self, placed: list[Placed]) -> None:
-        width = sum(len(p.places) for p in placed)
-        body = encode_row(placed)
-        self.rows.append(_Row(self.head + 1, self.head + width, advance(self.digest, body), placed, len(body)))
+    def add(self, contents: Contents) -> None:
+        body = encode_row(contents)
+        row = _Row(self.head + 1, self.head + contents.width, advance(self.digest, body), contents, len(body))
+        self.rows.append(row)
 
 
 class MemoryOutbox:
@@ -64,11 +65,11 @@ class MemoryOutbox:
         self._receipts: list[Receipt] = []
         self._quarantined = 0
 
-    async def append(self, lanes: Mapping[Lane, Sequence[Entry]], receipts: Sequence[Receipt] = ()) -> None:
+    async def append(self, lanes: Mapping[Lane, Sequence[Entry | Sample]], receipts: Sequence[Receipt] = ()) -> None:
         """See `Outbox.append`."""
         for lane, entries in lanes.items():
             if entries:
-                next(r for r in reversed(self._runs) if r.lane is lane and not r.closed).add(place(entries))
+                next(r for r in reversed(self._runs) if r.lane is lane and not r.closed).add(Contents.of(entries))
         self._receipts += receipts
 
     async def cut(self, lane: Lane, limit_bytes: int) -> Cut | Place | None:
@@ -83,11 +84,11 @@ class MemoryOutbox:
                     if sum(r.size for r in taken) + row.size > limit_bytes:
                         break
                     taken.append(row)
-                entries = join([(r.first - run.acked - 1, r.placed) for r in taken])
+                entries = join([(r.first - run.acked - 1, r.contents) for r in taken])
                 return Cut(self._batch(run, taken[-1], entries), len(taken))
         return None
 
-    def _batch(self, run: _Run, last: _Row, entries: Sequence[Placed]) -> Batch:
+    def _batch(self, run: _Run, last: _Row, entries: Contents) -> Batch:
         return Batch(
             node=self._node,
             epoch=run.epoch,
@@ -122,7 +123,7 @@ class MemoryOutbox:
         keep = min(ack.through_seq, run.acked)
         new = _Run(run.lane, self._epoch(), ask=False)
         for row in (r for r in run.rows if r.last > keep):
-            new.add(row.placed)
+            new.add(row.contents)
         run.rows = [r for r in run.rows if r.last <= keep]
         run.acked, run.closed = run.head, True
         self._runs.append(new)
@@ -135,7 +136,7 @@ class MemoryOutbox:
         end = next(i for i, r in enumerate(run.rows) if r.last == batch.through_seq)
         width = batch.through_seq - batch.first_seq + 1
         gap = Gap(reason=f"set aside by the node: {reason}", lost=width, seqs=width)
-        row = _Row(batch.first_seq, batch.through_seq, run.rows[end].digest, place([gap]), 0)
+        row = _Row(batch.first_seq, batch.through_seq, run.rows[end].digest, Contents.of([gap]), 0)
         run.rows[at : end + 1] = [row]
         self._quarantined += 1
 
@@ -147,7 +148,7 @@ class MemoryOutbox:
             for run in self._runs
             for row in run.rows
             if row.last > run.acked
-            for p in row.placed
+            for p in row.contents
             if isinstance(p.entry, Columns)
         ]
         used = sum(r.size for run in self._runs for r in run.rows)
@@ -167,7 +168,7 @@ class MemoryOutbox:
         """See `Outbox.history`."""
         for run in self._runs:
             for row in run.rows:
-                for item in row.placed:
+                for item in row.contents:
                     entry = item.entry
                     if (
                         isinstance(entry, Columns)

@@ -31,12 +31,14 @@ from drivers.errors import NotStored
 from edge.card import SEQ_BITS, Card, Run, row_id, seq_of
 from edge.outbox import MAX_CUT_ROWS, Cut, Depth, Place
 from edge.room import Room
-from edge.rows import Sealed, join, seal
+from edge.rows import Sealed, seal
 from wire import codec
-from wire.batch import Ack, Batch, Lane, Placed, advance
+from wire.batch import Ack, Batch, Lane, advance
 from wire.columns import Columns
+from wire.contents import Contents, join
 from wire.entries import Entry, Gap, Health
 from wire.errors import BadInput
+from wire.sample import Sample
 
 log = logging.getLogger(__name__)
 
@@ -83,20 +85,23 @@ class _Row(msgspec.Struct, frozen=True):
     body: bytes
 
 
-def _opened(acked: int, rows: Sequence[_Row]) -> tuple[list[Placed], int, str]:
-    """The entries of as many rows as are readable and fit into a body, how many those are, and what stopped it."""
-    opened: list[tuple[int, list[Placed]]] = []
+def _opened(acked: int, rows: Sequence[_Row]) -> tuple[Contents, int, str]:
+    """What as many rows hold as are readable and fit into a body, how many those are, and what stopped it."""
+    opened: list[tuple[int, Contents]] = []
     readings = 0
+    damage = ""
     for row in rows:
         try:
-            placed = codec.decode_row(row.body)
+            contents = codec.reopen_row(row.body)
+            contents.fills(row.last_seq - row.first_seq + 1)
         except BadInput as error:
-            return join(opened), len(opened), str(error)
-        readings += sum(p.entry.readings for p in placed if isinstance(p.entry, Columns))
+            damage = str(error)
+            break
+        readings += contents.readings
         if opened and readings > MAX_CUT_READINGS:
             break
-        opened.append((row.first_seq - acked - 1, placed))
-    return join(opened), len(opened), ""
+        opened.append((row.first_seq - acked - 1, contents))
+    return join(opened), len(opened), damage
 
 
 class SqliteOutbox:
@@ -140,7 +145,7 @@ class SqliteOutbox:
     # ---- append ------------------------------------------------------------------------------------------------
 
     @_whole
-    async def append(self, lanes: Mapping[Lane, Sequence[Entry]], receipts: Sequence[Receipt] = ()) -> None:
+    async def append(self, lanes: Mapping[Lane, Sequence[Entry | Sample]], receipts: Sequence[Receipt] = ()) -> None:
         """See `Outbox.append`."""
         sealed = [(lane, row) for lane, entries in lanes.items() if entries for row in seal(entries)]
         if not sealed and not receipts:
@@ -237,7 +242,7 @@ class SqliteOutbox:
             self._batch(run),
             through_seq=run.held_from - 1,
             digest=run.base,
-            entries=[Placed(range(width), gap)],
+            entries=Contents.of([gap]),
         )
         return Cut(batch, 0)
 

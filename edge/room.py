@@ -1,9 +1,9 @@
 """Room: what goes when the card is full, and what is held back so that it can go.
 
-Acked history goes by age, then oldest first; after it the oldest bulk rows that were never sent become one Gap; urgent
-rows are never dropped. `reserve.bin` beside the database holds RESERVE_BYTES that are given back to the disk when
-it is full, so that the write-ahead log can be folded back and pruning has room to work in; from then on the file
-grows no more until the disk has EASE_BYTES free.
+Acked history goes by age, in steps of five minutes, then oldest first; after it the oldest bulk rows that were never
+sent become one Gap; urgent rows are never dropped. `reserve.bin` beside the database holds RESERVE_BYTES that are
+given back to the disk when it is full, so that the write-ahead log can be folded back and pruning has room to work in;
+from then on the file grows no more until the disk has EASE_BYTES free.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itertools import accumulate, groupby, takewhile
 from pathlib import Path
 from typing import Final
 
-from edge.card import PAGE_BYTES, RESERVE_BYTES, Card, Run, row_id, seq_of
+from edge.card import RESERVE_BYTES, Card, Run, row_id, seq_of
 from edge.outbox import MAX_CUT_BYTES, MAX_CUT_ROWS
 from wire import codec
 from wire.batch import Lane
@@ -32,7 +32,8 @@ URGENT_BYTES: Final = 256 * 1024  # of the file, for urgent rows alone
 HEALTH_LOOK_ROWS: Final = 512
 PRUNE_ROWS: Final = 256
 GENTLE_ROWS: Final = 16  # so many at a time while the disk is full: no more than has to go
-GENTLE_BYTES: Final = 8 * PAGE_BYTES
+GENTLE_BYTES: Final = 32 * 1024
+AGED_EVERY_US: Final = 300 * 1_000_000  # a transaction by itself wears the card: history goes in larger steps
 PRUNE_TRIES: Final = 64
 
 
@@ -43,6 +44,7 @@ class Room:
         self._card, self._history_us, self._now_us = card, history_us, now_us
         self._disk_pages: int | None = None  # what the file may have while the disk is full
         self._reserve_told = False
+        self._aged_us = 0  # when aged history was looked for last
         self.pruned_rows = 0
 
     async def make(self, coming_bytes: int, *, urgent: bool = False) -> None:
@@ -50,22 +52,27 @@ class Room:
 
         Urgent rows with more than Health in them may use URGENT_BYTES that others may not.
         """
-        horizon_us = self._now_us() - self._history_us
+        now_us = self._now_us()
+        aged = abs(now_us - self._aged_us) >= AGED_EVERY_US
+        if aged:
+            self._aged_us = now_us
         room = self._room_bytes() - (0 if urgent else URGENT_BYTES)
         for _ in range(PRUNE_TRIES):
-            full = await self._card.used_pages() * PAGE_BYTES + 2 * coming_bytes > room
-            if not await (self._prune() if full else self._drop_aged(horizon_us)):
+            full = await self._card.used_pages() * self._card.page_bytes + 2 * coming_bytes > room
+            if not full and not aged:
+                return
+            if not await (self._prune() if full else self._drop_aged(now_us - self._history_us)):
                 return
 
     def _room_bytes(self) -> int:
         """What rows may take of the file."""
-        room = self._card.page_limit() * PAGE_BYTES - SPARE_BYTES
+        room = self._card.page_limit() * self._card.page_bytes - SPARE_BYTES
         if self._disk_pages is not None:
             disk = os.statvfs(self._card.directory)
             if disk.f_bavail * disk.f_frsize > EASE_BYTES:
                 self._disk_pages = None
             else:
-                room = min(room, self._disk_pages * PAGE_BYTES - GENTLE_BYTES)
+                room = min(room, self._disk_pages * self._card.page_bytes - GENTLE_BYTES)
         return room
 
     def _prune_rows(self) -> int:

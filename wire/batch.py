@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from wire.columns import Columns
-from wire.entries import Entry
+from wire.contents import Placed
 
 DIGEST_BYTES: Final = 16
 ORIGIN: Final = bytes(DIGEST_BYTES)  # the digest before the first row
@@ -30,16 +30,6 @@ class Lane(StrEnum):
 def advance(prev: bytes, row: bytes) -> bytes:
     """The lane's running digest after `row`, given the digest before it."""
     return blake2b(prev + row, digest_size=DIGEST_BYTES).digest()
-
-
-class Placed(msgspec.Struct, frozen=True, gc=False):
-    """An entry and its places, as offsets from the first seq of the row or batch that it stands in.
-
-    Columns take one place a sample, a Gap a run of them, all else one.
-    """
-
-    places: Sequence[int]
-    entry: Entry
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +48,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes
     held_from: int
     head_seq: int
-    entries: Sequence[Placed]
+    entries: Sequence[Placed]  # as decoded: `wire.contents.Contents`
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -84,3 +74,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     node: str
     columns: Sequence[Columns]
+
+
+__all__ = ["DIGEST_BYTES", "ORIGIN", "Ack", "Batch", "Lane", "Placed", "Snapshot", "advance"]

@@ -1,12 +1,14 @@
 """Vector: the values of one point, packed into the smallest of ten forms that gives every one of them back.
 
-A vector is a CBOR array, its form first. Reading it back yields the same types and the same bits: True is not 1,
-1 is not 1.0, -0.0 is not 0.0. `n` is never stored: whoever holds the vector knows how many values there are.
+The values of several devices may follow one another in one vector: its runs say how many are whose, and steps never
+cross from one device to the next. A vector is a CBOR array, its form first. Reading it back yields the same types and
+the same bits: True is not 1, 1 is not 1.0, -0.0 is not 0.0. How many values there are is never stored: whoever holds
+the vector knows its runs.
 
-    0 value                 the same value n times
-    1 typed                 integers as they are            (typed arrays: RFC 8746, little-endian)
-    2 first, typed          integers by their steps
-    3 first, step           integers in even steps
+    0 value                 the same value every time
+    1 typed                 integers as they are            (typed arrays, see TYPECODES)
+    2 firsts, typed         integers by their steps         (of each run the first, then the steps of all)
+    3 firsts, step          integers in even steps, the same in all runs
     4 decimals, integers    floats that are integers divided by a power of ten
     5 typed                 floats that are exact in 32 bits
     6 typed                 floats
@@ -14,7 +16,7 @@ A vector is a CBOR array, its form first. Reading it back yields the same types 
     8 texts, integers       texts by their place in a table
     9 values                anything
 
-where `integers` is again a vector of form 0 to 3.
+where `integers` is again a vector of form 0 to 3, and `firsts` one whose single run has a value for each run.
 """
 
 # Untyped data is taken apart here, by patterns that check it: what they bind has no type before.
@@ -25,8 +27,10 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Sequence
-from itertools import accumulate, chain, repeat
-from operator import sub
+from functools import lru_cache
+from itertools import accumulate, chain, compress, islice, repeat
+from math import copysign
+from operator import itemgetter, sub
 from typing import Any, Final, cast
 
 from cbor2 import CBORTag
@@ -40,41 +44,71 @@ if sys.byteorder != "little":  # pragma: no cover
 SAME, INTS, STEPS, EVEN, DECIMAL, F32, F64, BOOLS, TEXTS, ANY = range(10)
 
 MAX_DECIMALS: Final = 6
-_INTEGERS: Final = frozenset("BbHhIiqQ")
-_EXACT: Final = 2**53  # up to here every integer is a double, so dividing it is rounded only once
+EXACT: Final = 2**53  # up to here every integer is a double, so dividing it is rounded only once
 
-# RFC 8746 §2.1: tag → array typecode. Only little-endian forms, so that reading is one copy.
-TYPECODES: Final = {64: "B", 69: "H", 70: "I", 71: "Q", 72: "b", 77: "h", 78: "i", 79: "q", 85: "f", 86: "d"}
+# RFC 8746 §2.1: tag → array typecode, little-endian. Items of several bytes stand in byte planes, first the low bytes
+# of all, which compresses better than one item after the other; their tags are those of the RFC moved up by PLANES.
+PLANES: Final = 0x8000
+TYPECODES: Final = {
+    64: "B", 72: "b",
+    PLANES + 69: "H", PLANES + 70: "I", PLANES + 71: "Q", PLANES + 77: "h", PLANES + 78: "i", PLANES + 79: "q",
+    PLANES + 85: "f", PLANES + 86: "d",
+}  # fmt: skip
 _TAGS: Final = {code: tag for tag, code in TYPECODES.items()}
-_WIDTHS: Final = (("B", 0, 2**8), ("b", -(2**7), 2**7), ("H", 0, 2**16), ("h", -(2**15), 2**15),
-                  ("I", 0, 2**32), ("i", -(2**31), 2**31), ("q", -(2**63), 2**63), ("Q", 0, 2**64))  # fmt: skip
+# What the integers of a typecode can be, narrowest first.
+RANGES: Final = {
+    "B": (0, 2**8 - 1), "b": (-(2**7), 2**7 - 1), "H": (0, 2**16 - 1), "h": (-(2**15), 2**15 - 1),
+    "I": (0, 2**32 - 1), "i": (-(2**31), 2**31 - 1), "q": (-(2**63), 2**63 - 1), "Q": (0, 2**64 - 1),
+}  # fmt: skip
 
 Vector = list[Any]  # as written above; typed arrays are `array.array` in memory and CBORTag on the wire
 
 
-def typed(tag: int, payload: bytes) -> array[Any]:
-    """A typed array off the wire.
+class Runs:
+    """How many values of each device follow one another: at least one device, and at least one value of each."""
 
-    Raises:
-        Malformed: the tag is none of ours, or the bytes do not divide into items.
-    """
-    code = TYPECODES.get(tag)
-    if code is None:
-        raise Malformed(f"CBOR tag {tag} is not accepted; typed arrays use {sorted(TYPECODES)} (RFC 8746)")
-    items = array(code)
-    if len(payload) % items.itemsize:
-        raise Malformed(f"a typed array of {len(payload)} bytes does not divide by {items.itemsize}")
-    items.frombytes(payload)
-    return items
+    __slots__ = ("_inner", "counts", "n", "starts")
+
+    def __init__(self, counts: Sequence[int]) -> None:
+        self.counts = counts
+        self.starts = list(accumulate(counts, initial=0))
+        self.n = self.starts.pop()
+        self._inner: bytes | None = None  # a byte for each step, 0 where it would cross from one run to the next
+
+    def firsts(self, values: Sequence[int]) -> Sequence[int]:
+        """The first value of each run."""
+        return [values[0]] if len(self.starts) == 1 else itemgetter(*self.starts)(values)
+
+    def steps(self, values: Sequence[int]) -> list[int]:
+        """From each value of a run to its next."""
+        steps = map(sub, islice(values, 1, None), values)
+        if len(self.starts) == 1:
+            return list(steps)
+        if self._inner is None:
+            inner = bytearray(b"\x01" * (self.n - 1))
+            for start in self.starts[1:]:
+                inner[start - 1] = 0
+            self._inner = bytes(inner)
+        return list(compress(steps, self._inner))
+
+
+@lru_cache(maxsize=1024)
+def one_run(n: int) -> Runs:
+    """N values of one device."""
+    return Runs((n,))
 
 
 def tag(items: array[Any]) -> CBORTag:
     """A typed array as it goes onto the wire."""
-    return CBORTag(_TAGS[items.typecode], items.tobytes())
+    data, size = items.tobytes(), items.itemsize
+    return CBORTag(_TAGS[items.typecode], data if size == 1 else b"".join([data[plane::size] for plane in range(size)]))
 
 
-def pack(values: Sequence[Value]) -> Vector:
-    """Pack one or more values.
+# ---- pack -------------------------------------------------------------------------------------------------------
+
+
+def pack(values: Sequence[Value], runs: Runs | None = None) -> Vector:
+    """Pack one or more values; without `runs` they are one run.
 
     Raises:
         Malformed: a value cannot be kept exactly (see `wire.sample.why_unstorable`).
@@ -84,158 +118,84 @@ def pack(values: Sequence[Value]) -> Vector:
         return _pack_any(values)
     (kind,) = types
     if kind is int:
-        return pack_ints(cast("Sequence[int]", values))
+        return pack_ints(cast("Sequence[int]", values), runs)
     if kind is float:
-        return _pack_floats(cast("Sequence[float]", values))
+        return _pack_floats(cast("Sequence[float]", values), runs)
     if values.count(values[0]) == len(values):
         return [SAME, _checked(values[0])]
     if kind is bool:
-        return [BOOLS, pack_ints([int(v) for v in cast("Sequence[bool]", values)])]
+        return [BOOLS, pack_ints(list(map(int, cast("Sequence[bool]", values))), runs)]
     if kind is str:
-        for text in values:
-            _checked(text)
         table = list(dict.fromkeys(cast("Sequence[str]", values)))
+        for text in table:
+            _checked(text)
         places = {text: place for place, text in enumerate(table)}
-        return [TEXTS, table, pack_ints([places[v] for v in cast("Sequence[str]", values)])]
+        return [TEXTS, table, pack_ints([places[v] for v in cast("Sequence[str]", values)], runs)]
     return _pack_any(values)
 
 
-def pack_ints(values: Sequence[int]) -> Vector:
-    """Pack integers of at most 64 bits."""
-    if len(values) == 1:
-        return [SAME, _checked(values[0])]
-    steps = list(map(sub, values[1:], values))
-    if abs(steps[0]) < 2**63 and steps.count(steps[0]) == len(steps):
-        _checked(values[0])
-        _checked(values[-1])
-        return [SAME, values[0]] if not steps[0] else [EVEN, values[0], steps[0]]
-    plain, stepped = _narrowest(values), _narrowest(steps)
+def pack_ints(values: Sequence[int], runs: Runs | None = None) -> Vector:
+    """Pack integers of at most 64 bits.
+
+    Raises:
+        Malformed: one has more.
+    """
+    n = len(values)
+    low, high = min(values), max(values)
+    if low == high:
+        return [SAME, _checked(low)]
+    if low < INT_MIN or high > INT_MAX:
+        return _pack_any(values)
+    plain = _narrowest(values, low, high)
+    runs = runs or one_run(n)
     if plain is None:
         return _pack_any(values)
-    if stepped is not None and stepped.itemsize < plain.itemsize:
-        return [STEPS, values[0], stepped]
-    return [INTS, plain]
+    if len(runs.counts) == n:  # one value a run: there are no steps
+        return [INTS, plain]
+    steps = runs.steps(values)
+    least, most = min(steps), max(steps)
+    if least == most and abs(least) < 2**63:
+        return [EVEN, pack_ints(runs.firsts(values)), least]
+    stepped = _narrowest(steps, least, most)
+    if stepped is None or stepped.itemsize > plain.itemsize:
+        return [INTS, plain]
+    # What repeats itself more compresses better.
+    if stepped.itemsize == plain.itemsize and len(set(steps)) >= len(set(values)):
+        return [INTS, plain]
+    return [STEPS, pack_ints(runs.firsts(values)), stepped]
 
 
-def unpack(vector: Vector, n: int) -> list[Value]:
-    """The n values of a vector that `check` has passed."""
-    match vector[0]:
-        case int(form) if form <= EVEN:
-            return list(unpack_ints(vector, n)) if form else [vector[1]] * n
-        case 4:
-            scale = 10 ** vector[1]
-            return [v / scale for v in unpack_ints(vector[2], n)]
-        case 7:
-            return [bool(v) for v in unpack_ints(vector[1], n)]
-        case 8:
-            table = vector[1]
-            return [table[v] for v in unpack_ints(vector[2], n)]
-        case _:
-            return list(vector[1])
-
-
-def unpack_ints(vector: Vector, n: int) -> Sequence[int]:
-    """The n integers of a vector of form 0 to 3 that `check_ints` has passed."""
-    match vector[0]:
-        case 0:
-            return [vector[1]] * n
-        case 1:
-            return vector[1]
-        case 2:
-            return list(accumulate(vector[2], initial=vector[1]))
-        case _:
-            first, step = vector[1], vector[2]
-            return range(first, first + step * n, step)
-
-
-def check(vector: object, n: int) -> Vector:
-    """Pass a vector of n values that came from outside, or say what is wrong with it.
-
-    Raises:
-        Malformed: always with the reason.
-    """
-    form = _form(vector)
-    found = cast("Vector", vector)
-    if not _CHECKS[form](found, n):
-        raise Malformed(f"a vector of form {form} for {n} values is not put together like one")
-    return found
-
-
-def check_ints(vector: object, n: int, low: int = INT_MIN, high: int = INT_MAX) -> Vector:
-    """The same for integers, each from `low` to `high`.
-
-    Raises:
-        Malformed: always with the reason.
-    """
-    form = _form(vector)
-    found = cast("Vector", vector)
-    ends = _ends(found, form, n)
-    if ends is None:
-        raise Malformed(f"integers of form {form} for {n} values are not put together like that")
-    if not low <= ends[0] <= ends[1] <= high:
-        raise Malformed(f"integers from {ends[0]} to {ends[1]} are out of bounds")
-    return found
-
-
-def _form(vector: object) -> int:
-    if type(vector) is not list or not vector:
-        raise Malformed("a vector is an array that begins with its form")
-    form = vector[0]
-    if type(form) is not int or not SAME <= form <= ANY:
-        raise Malformed(f"no vector has the form {form!r}")
-    return form
-
-
-def _ends(vector: Vector, form: int, n: int) -> tuple[int, int] | None:
-    """The least and the greatest of n integers, or None when they are not put together like n integers."""
-    if form == SAME:
-        if len(vector) == 2 and type(vector[1]) is int:
-            return vector[1], vector[1]
-    elif form == INTS:
-        if len(vector) == 2 and type(vector[1]) is array and len(vector[1]) == n and vector[1].typecode in _INTEGERS:
-            return min(vector[1]), max(vector[1])
-    elif form == STEPS:
-        if len(vector) == 3 and type(vector[1]) is int and type(vector[2]) is array and len(vector[2]) == n - 1:
-            first, steps = vector[1], vector[2]
-            if steps.typecode in _INTEGERS and INT_MIN <= first <= INT_MAX:
-                run = list(accumulate(steps, initial=first))
-                return min(run), max(run)
-    elif form == EVEN and len(vector) == 3 and type(vector[1]) is int and type(vector[2]) is int and vector[2]:
-        last = vector[1] + vector[2] * (n - 1)
-        return min(vector[1], last), max(vector[1], last)
+def _narrowest(values: Sequence[int], low: int, high: int) -> array[Any] | None:
+    for code, (least, most) in RANGES.items():
+        if least <= low and high <= most:
+            return array(code, values)
     return None
 
 
-def _integers(vector: Vector, n: int) -> bool:
-    ends = _ends(vector, vector[0], n)
-    return ends is not None and ends[0] >= INT_MIN and ends[1] <= INT_MAX
+def _pack_floats(values: Sequence[float], runs: Runs | None) -> Vector:
+    exact = array("d", values)
+    bits = exact.tobytes()
+    if bits == bits[:8] * len(values):
+        return [SAME, values[0]]
+    for decimals in range(MAX_DECIMALS + 1):
+        scale = 10**decimals
+        scaled = _scaled(values[:4], scale) and _scaled(values, scale)
+        # Bit for bit: == would take -0.0 for 0.0.
+        if scaled is not None and array("d", [s / scale for s in scaled]).tobytes() == bits:
+            return [DECIMAL, decimals, pack_ints(scaled, runs)]
+    single = array("f", values)  # too large becomes inf, and then differs below
+    return [F32, single] if array("d", single).tobytes() == bits else [F64, exact]
 
 
-def _is_any(value: object) -> bool:
-    return why_unstorable(value) is None
-
-
-# What each form must be, by its number.
-_CHECKS: Final[tuple[Callable[[Vector, int], bool], ...]] = (
-    lambda v, _n: len(v) == 2 and _is_any(v[1]),
-    _integers,
-    _integers,
-    _integers,
-    lambda v, n: (
-        len(v) == 3 and type(v[1]) is int and 0 <= v[1] <= MAX_DECIMALS and check_ints(v[2], n, -_EXACT, _EXACT) is v[2]
-    ),
-    lambda v, n: len(v) == 2 and type(v[1]) is array and v[1].typecode == "f" and len(v[1]) == n,
-    lambda v, n: len(v) == 2 and type(v[1]) is array and v[1].typecode == "d" and len(v[1]) == n,
-    lambda v, n: len(v) == 2 and check_ints(v[1], n, 0, 1) is v[1],
-    lambda v, n: (
-        len(v) == 3
-        and type(v[1]) is list
-        and len(v[1]) > 0
-        and all(type(t) is str and _is_any(t) for t in v[1])
-        and check_ints(v[2], n, 0, len(v[1]) - 1) is v[2]
-    ),
-    lambda v, n: len(v) == 2 and type(v[1]) is list and len(v[1]) == n and all(map(_is_any, v[1])),
-)
+def _scaled(values: Sequence[float], scale: int) -> list[int] | None:
+    """The integers that give these floats when they are divided by `scale`, or None."""
+    try:
+        scaled = [round(v * scale) for v in values]
+    except (OverflowError, ValueError):  # infinite, or no number
+        return None
+    if not -EXACT < min(scaled) <= max(scaled) < EXACT:
+        return None
+    return scaled if all(s / scale == v for s, v in zip(scaled, values, strict=True)) else None
 
 
 def _checked(value: Any) -> Any:
@@ -248,56 +208,188 @@ def _pack_any(values: Sequence[Value]) -> Vector:
     return [ANY, [_checked(v) for v in values]]
 
 
-def _narrowest(values: Sequence[int]) -> array[Any] | None:
-    low, high = min(values), max(values)
-    for code, least, beyond in _WIDTHS:
-        if least <= low and high < beyond:
-            return array(code, values)
+# ---- unpack -----------------------------------------------------------------------------------------------------
+
+
+def unpack(vector: Vector, runs: Runs) -> list[Value]:
+    """The values of a vector that `vector_check.check` has passed, run after run."""
+    match vector[0]:
+        case 0:
+            return [vector[1]] * runs.n
+        case int(form) if form <= EVEN:
+            return list(unpack_ints(vector, runs))
+        case 4:
+            scale = 10 ** vector[1]
+            return [v / scale for v in unpack_ints(vector[2], runs)]
+        case 7:
+            return list(map(bool, unpack_ints(vector[1], runs)))
+        case 8:
+            return list(map(vector[1].__getitem__, unpack_ints(vector[2], runs)))
+        case _:
+            return list(vector[1])
+
+
+def unpack_ints(vector: Vector, runs: Runs) -> Sequence[int]:
+    """The integers of a vector of form 0 to 3 that `vector_check.check_ints` has passed."""
+    match vector[0]:
+        case 0:
+            return [vector[1]] * runs.n
+        case 1:
+            return vector[1]
+        case 2:
+            steps = vector[2]
+            firsts = unpack_ints(vector[1], one_run(len(runs.counts)))
+            if len(firsts) == 1:
+                return list(accumulate(steps, initial=firsts[0]))
+            values: list[int] = []
+            at = 0
+            for first, count in zip(firsts, runs.counts, strict=True):
+                values.extend(accumulate(steps[at : at + count - 1], initial=first))
+                at += count - 1
+            return values
+        case _:
+            step = vector[2]
+            firsts = unpack_ints(vector[1], one_run(len(runs.counts)))
+            if len(firsts) == 1:
+                return range(firsts[0], firsts[0] + step * runs.n, step) if step else [firsts[0]] * runs.n
+            return list(
+                chain.from_iterable(
+                    range(first, first + step * count, step) if step else repeat(first, count)
+                    for first, count in zip(firsts, runs.counts, strict=True)
+                )
+            )
+
+
+def cut(vector: Vector, start: int, stop: int) -> Vector:
+    """The values from `start` to before `stop` of a vector of one run, without expanding what lies around them."""
+    if start == stop:
+        return [SAME, None]
+    match vector[0]:
+        case 0:
+            return vector
+        case 2:
+            steps = vector[2]
+            first = vector[1][1] + sum(steps[:start])
+            return [STEPS, [SAME, first], steps[start : stop - 1]] if stop - start > 1 else [SAME, first]
+        case 3:
+            first = vector[1][1] + vector[2] * start
+            return [EVEN, [SAME, first], vector[2]] if stop - start > 1 else [SAME, first]
+        case 4 | 8:
+            return [*vector[:2], cut(vector[2], start, stop)]
+        case 7:
+            return [BOOLS, cut(vector[1], start, stop)]
+        case _:
+            return [vector[0], vector[1][start:stop]]
+
+
+def run_of(vector: Vector, runs: Runs, i: int) -> Vector:
+    """The i-th run as a vector of one run, without expanding the others."""
+    count = runs.counts[i]
+    match vector[0]:
+        case 0:
+            return vector
+        case 2:
+            first, start = at(vector[1], i), runs.starts[i] - i
+            return [STEPS, [SAME, first], vector[2][start : start + count - 1]] if count > 1 else [SAME, first]
+        case 3:
+            first, step = at(vector[1], i), vector[2]
+            return [EVEN, [SAME, first], step] if step and count > 1 else [SAME, first]
+        case 4 | 8:
+            return [*vector[:2], run_of(vector[2], runs, i)]
+        case 7:
+            return [BOOLS, run_of(vector[1], runs, i)]
+        case _:
+            start = runs.starts[i]
+            return [vector[0], vector[1][start : start + count]]
+
+
+def ready(vector: Vector, runs: Runs) -> Vector:
+    """The same values, such that each `run_of`, or of one run each `cut`, costs no more than what it gives."""
+    match vector[0]:
+        case 2 | 3 if len(runs.counts) > 1:
+            return [vector[0], [INTS, unpack_ints(vector[1], one_run(len(runs.counts)))], vector[2]]
+        case 2:
+            return [INTS, unpack_ints(vector, runs)]
+        case 4 | 8:
+            return [*vector[:2], ready(vector[2], runs)]
+        case 7:
+            return [BOOLS, ready(vector[1], runs)]
+        case _:
+            return vector
+
+
+def at(vector: Vector, i: int) -> Any:
+    """The i-th value of a vector of one run."""
+    match vector[0]:
+        case 0:
+            return vector[1]
+        case 2:
+            return vector[1][1] + sum(vector[2][:i])
+        case 3:
+            return vector[1][1] + vector[2] * i
+        case 4:
+            return at(vector[2], i) / 10 ** vector[1]
+        case 7:
+            return bool(at(vector[1], i))
+        case 8:
+            return vector[1][at(vector[2], i)]
+        case _:
+            return vector[1][i]
+
+
+def rejoin(parts: Sequence[tuple[Vector, Runs]], pick: Callable[[Sequence[Any]], Sequence[Any]], runs: Runs) -> Vector:
+    """One vector of the values of all parts, in the order that `pick` brings them into.
+
+    It is what `pack` would make of the values. Floats that are scaled integers are not made floats on the way.
+    """
+    kinds = {_KINDS.get(v[0]) or type(v[1]) for v, _ in parts}  # of form 0 the value's own type
+    if kinds == {int}:
+        return pack_ints(pick(list(chain.from_iterable(unpack_ints(v, r) for v, r in parts))), runs)
+    if kinds == {float} and (found := _common(parts)) is not None:
+        decimals, scaled = found
+        packed = pack_ints(pick(scaled), runs)
+        return [SAME, packed[1] / 10**decimals] if packed[0] == SAME else [DECIMAL, decimals, packed]
+    return pack(pick(list(chain.from_iterable(unpack(v, r) for v, r in parts))), runs)
+
+
+_KINDS: Final = {INTS: int, STEPS: int, EVEN: int, DECIMAL: float}
+
+
+@lru_cache(maxsize=4096)  # the same few come again and again
+def _decimal(value: float) -> tuple[int, int] | None:
+    """The fewest decimals that give this float exactly and the integer with them, or None where there are too many.
+
+    Not for -0.0, which no integer gives.
+    """
+    for decimals in range(MAX_DECIMALS + 1):
+        if scaled := _scaled((value,), 10**decimals):
+            return decimals, scaled[0]
     return None
 
 
-def _pack_floats(values: Sequence[float]) -> Vector:
-    exact = array("d", values)
-    bits = exact.tobytes()
-    if bits == bits[:8] * len(values):
-        return [SAME, values[0]]
-    for decimals in range(MAX_DECIMALS + 1):
-        scaled = _scaled(values, 10**decimals)
-        # Bit for bit: == would take -0.0 for 0.0.
-        if scaled is not None and array("d", [s / 10**decimals for s in scaled]).tobytes() == bits:
-            return [DECIMAL, decimals, pack_ints(scaled)]
-    single = array("f", values)  # too large becomes inf, and then differs below
-    return [F32, single] if array("d", single).tobytes() == bits else [F64, exact]
-
-
-def _scaled(values: Sequence[float], scale: int) -> list[int] | None:
-    scaled: list[int] = []
-    for value in values:
-        product = value * scale
-        if not -_EXACT < product < _EXACT:  # also false for NaN
+def _common(parts: Sequence[tuple[Vector, Runs]]) -> tuple[int, list[int]] | None:
+    """Floats as integers with as many decimals as the one that needs most, or None where one needs too many."""
+    scaled: list[tuple[int, Vector]] = []
+    for vector, _ in parts:
+        if vector[0] == DECIMAL:
+            scaled.append((vector[1], vector[2]))
+            continue
+        found = _decimal(vector[1]) if vector[1] or copysign(1, vector[1]) > 0 else None
+        if found is None:
             return None
-        whole = round(product)
-        if whole / scale != value:
-            return None
-        scaled.append(whole)
-    return scaled
+        scaled.append((found[0], [SAME, found[1]]))
+    most = max(decimals for decimals, _ in scaled)
+    values: list[int] = []
+    for (decimals, integers), (_, runs) in zip(scaled, parts, strict=True):
+        found = unpack_ints(integers, runs)
+        factor = 10 ** (most - decimals)
+        values.extend(found if factor == 1 else [v * factor for v in found])
+    return (most, values) if -EXACT < min(values) <= max(values) < EXACT else None
 
 
-def concat(vectors: Sequence[tuple[Vector, int]]) -> Vector:
-    """One vector with the values of all, in order; each comes with how many it holds."""
-    return pack(list(chain.from_iterable(unpack(v, n) for v, n in vectors)))
-
-
-def longest_text(vector: Vector) -> int:
-    """How many characters the longest text has that comes back more often than it is written; 0 where none does."""
-    if vector[0] == SAME:
-        return len(vector[1]) if type(vector[1]) is str else 0
-    return max(map(len, vector[1])) if vector[0] == TEXTS else 0
-
-
-def spread(values: Sequence[Value], at: Sequence[int], n: int, missing: object) -> list[Any]:
-    """A list of n places with `values` at the places `at` and `missing` elsewhere."""
+def spread(values: Sequence[Value], at_: Sequence[int], n: int, missing: object) -> list[Any]:
+    """A list of n places with `values` at the places `at_` and `missing` elsewhere."""
     row = list(repeat(missing, n))
-    for place, value in zip(at, values, strict=True):
+    for place, value in zip(at_, values, strict=True):
         row[place] = value
     return row

@@ -81,7 +81,7 @@ async def test_rows_are_joined_and_keep_their_order(outbox: Outbox) -> None:
     assert found.rows == 2
     assert (found.batch.first_seq, found.batch.through_seq, found.batch.head_seq) == (1, 8, 8)
     assert found.batch.prev == ORIGIN
-    assert numbers(found) == [0, 1, 10, 2, 3, 4, 11, "Gap"]
+    assert numbers(found) == [10, 0, 1, "Gap", 11, 2, 3, 4]
     assert sum(isinstance(p.entry, Columns) for p in found.batch.entries) == 2, "one run a device"
 
 

@@ -16,10 +16,11 @@ import msgspec
 import pytest
 import zstandard
 
-from support.cloud_batches import SECOND, Sender, columns, places, roster
+from cloud.ingest import CHAINED_TYPE
+from support.cloud_batches import SECOND, START_US, Sender, columns, places, roster
 from support.cloud_process import BATCH, Process
-from wire import codec
-from wire.batch import ORIGIN, Lane, Snapshot
+from wire import chain, codec
+from wire.batch import ORIGIN, Batch, Lane, Snapshot
 from wire.entries import Gap, Health
 
 NOW_US = time.time_ns() // 1000
@@ -40,7 +41,7 @@ def test_what_is_taken_is_held_once_and_answered_with_its_place(cloud: Process) 
     assert cloud.place("cab-1", 7).digest == ORIGIN
     status, ack = cloud.push(first)
     assert (status, ack.epoch, ack.lane, ack.through_seq, ack.digest) == (200, 7, Lane.BULK, 4, first.digest)
-    assert ack.accepts == (1,)
+    assert ack.accepts == (1, 2)
     assert abs(ack.server_us - time.time_ns() // 1000) < 5 * SECOND
     status, again = cloud.push(first)
     assert (status, again.through_seq, again.digest) == (409, 4, first.digest)
@@ -114,7 +115,7 @@ def test_what_cannot_be_taken_is_refused_by_name_and_changes_nothing(cloud: Proc
         problem = answer.json()
         assert problem["status"] == status
         assert problem["detail"]
-        assert problem.get("accepts") == ([1] if status == 415 else None)
+        assert problem.get("accepts") == ([1, 2] if status == 415 else None)
     gap = Sender().batch(Gap(reason="x", lost=-1))
     assert cloud.post(gap).status_code == 400
     health = Sender().batch(Health(time_us=1, verdict="ok", uptime_s=float("nan")))
@@ -128,7 +129,54 @@ def test_other_content_is_unsupported(cloud: Process) -> None:
     url, token = f"{cloud.url}/v1/nodes/cab-1/batches", cloud.bearer("node", "cab-1")
     for headers in ({**BATCH, "Content-Type": "application/json"}, {**BATCH, "Content-Encoding": "gzip"}):
         answer = cloud.client.post(url, content=b"{}", headers={**headers, **token})
-        assert (answer.status_code, answer.json()["accepts"]) == (415, [1])
+        assert (answer.status_code, answer.json()["accepts"]) == (415, [1, 2])
+
+
+def test_a_chained_body_is_held_as_if_it_had_come_in_full(cloud: Process) -> None:
+    cloud.start()
+    sender = Sender()
+    first, second, third = (sender.batch(columns(n=3, at_us=START_US + i * 10 * SECOND)) for i in range(3))
+    token = cloud.bearer("node", "cab-1")
+
+    def push(batch: Batch, on: Batch) -> tuple[int, int]:
+        base = chain.Base(codec.plain_batch(on))
+        body = chain.encode(codec.plain_batch(batch), base, epoch=batch.epoch, lane=batch.lane)
+        url = f"{cloud.url}/v1/nodes/cab-1/batches"
+        answer = cloud.client.post(url, content=body, headers={"Content-Type": CHAINED_TYPE, **token})
+        return answer.status_code, codec.decode_ack(answer.content).through_seq
+
+    assert push(second, on=first) == (409, 0)  # nothing to lean on yet
+    assert cloud.push(first)[0] == 200
+    assert push(second, on=third) == (409, 3)  # another base than the one that is here
+    assert push(second, on=first) == (200, 6)
+    assert push(second, on=first) == (409, 6)  # a duplicate: the one rule
+    cloud.stop(signal.SIGKILL)
+    cloud.start()
+    assert push(third, on=first) == (409, 6)  # the base is gone: it costs bytes
+    assert cloud.push(third)[0] == 200
+    assert len(cloud.readings("lamp-001")) == 9
+
+
+def test_a_chained_body_that_is_none_is_refused(cloud: Process) -> None:
+    cloud.start()
+    batch = Sender().batch(columns())
+    url, token = f"{cloud.url}/v1/nodes/cab-1/batches", cloud.bearer("node", "cab-1")
+    assert cloud.push(batch)[0] == 200
+    good = cbor2.loads(
+        chain.encode(codec.plain_batch(batch), chain.Base(codec.plain_batch(batch)), epoch=batch.epoch, lane=batch.lane)
+    )
+    for wrong, status in (
+        (b"", 400),
+        (codec.encode_batch(batch), 400),
+        (cbor2.dumps({**good, "v": 3}), 415),
+        (cbor2.dumps({**good, "epoch": -1}), 400),
+        (cbor2.dumps({**good, "lane": "fast"}), 400),
+        (cbor2.dumps({**good, "base": b"short"}), 400),
+        (cbor2.dumps({**good, "frame": good["frame"][:-1]}), 409),
+        (cbor2.dumps({**good, "frame": codec.encode_batch(batch)}), 409),
+    ):
+        answer = cloud.client.post(url, content=wrong, headers={"Content-Type": CHAINED_TYPE, **token})
+        assert answer.status_code == status, (wrong, answer.text)
 
 
 def test_a_body_without_end_is_cut_off_early(cloud: Process) -> None:
@@ -194,7 +242,7 @@ def test_a_token_made_or_revoked_beside_the_server_counts_within_seconds(cloud: 
         assert time.monotonic() < deadline + 5
         time.sleep(0.1)
     assert "control room" in cloud.verb("token", "list", "--data", str(cloud.data))
-    assert token.split("_")[2].encode() not in (cloud.data / "tokens.db").read_bytes()
+    assert token.split("_", 2)[2].encode() not in (cloud.data / "tokens.db").read_bytes()
 
 
 def test_a_snapshot_is_fresh_before_the_backlog_is_there(cloud: Process) -> None:
@@ -223,11 +271,11 @@ def test_somebody_watching_makes_the_node_push_sooner(cloud: Process) -> None:
         assert cloud.push(other.batch(columns("lamp-002", n=1)))[1].live_s == 30
 
 
-def squeezed(entries: list[object], shapes: list[list[str]], n: int, lane: str = "bulk") -> bytes:
+def squeezed(tables: list[object], entries: list[object], n: int, lane: str = "bulk") -> bytes:
     """A body that no encoder of ours would write."""
     head = {"v": 1, "node": "cab-1", "epoch": 7, "lane": lane, "first_seq": 1, "through_seq": n}
     head |= {"prev": ORIGIN, "digest": ORIGIN, "held_from": 1, "head_seq": n, "clocks": [[1, True]]}
-    return zstandard.compress(cbor2.dumps({**head, "shapes": shapes, "entries": entries}))
+    return zstandard.compress(cbor2.dumps({**head, "seated": False, "tables": tables, "entries": entries}))
 
 
 def test_one_nodes_slow_bodies_keep_nobody_else_out(cloud: Process) -> None:
@@ -262,18 +310,16 @@ def test_integers_beyond_64_bits_are_malformed(cloud: Process) -> None:
         ["health", 0, {"time_us": 1, "verdict": "ok", "counters": {"c": 2**64}}],
         ["health", 0, {"time_us": 1, "verdict": "ok", "boot": 2**64}],
     ):
-        answer = cloud.post(batch, squeezed([entry], [], 1))
+        answer = cloud.post(batch, squeezed([], [entry], 1))
         assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json"), answer.text
 
 
 def test_a_small_body_that_expands_does_not_hold_the_others_up(cloud: Process) -> None:
     cloud.start()
     half = 240_000
-    entries: list[object] = [
-        ["columns", [3, at, 2], device, 0, 0, [half, 1_000_000, [0, NOW_US // SECOND]], [[[0, 1]]]]
-        for at, device in enumerate("ab")
-    ]
-    body = squeezed(entries, [["p"]], 2 * half)
+    times = [1_000_000, [0, NOW_US // SECOND]]
+    tables: list[object] = [[0, ["p"], ["a", "b"], [0, half], [3, [0, 0], 1], times, [[[0, 1]]]]]
+    body = squeezed(tables, [], 2 * half)
     assert len(body) < 1_000
     worst = 0.0
     done = threading.Event()

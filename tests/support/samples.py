@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import strategies as st
 
 from wire.batch import Batch, Lane, Placed
@@ -91,10 +93,12 @@ def batches(draw: st.DrawFn) -> Batch:
     )
 
 
-def same(one: list[Sample], other: list[Sample]) -> bool:
+def same(one: Sequence[Sample], other: Sequence[Sample]) -> bool:
     """Equality that knows NaN from NaN by text, and -0.0 from 0.0."""
-    return repr([_sorted(s) for s in one]) == repr([_sorted(s) for s in other])
+    return [shown(s) for s in one] == [shown(s) for s in other]
 
 
-def _sorted(sample: Sample) -> object:
-    return (sample.device, sample.time_us, sample.clock, sorted(sample.values.items()), sorted(sample.quality.items()))
+def shown(sample: Sample) -> str:
+    """A sample as text that is the same for the same sample, in whatever order its points stand."""
+    values, quality = sorted(sample.values.items()), sorted(sample.quality.items())
+    return repr((sample.device, sample.time_us, sample.clock, values, quality))

@@ -11,8 +11,9 @@ from cloud import readings
 from cloud.answers import Row
 from cloud.readings import Piece, Run, Window, page, parse_cursor
 from support.cloud_batches import START_US
-from wire.columns import Columns
+from wire.columns import Cell, Columns
 from wire.sample import Clock, Sample
+from wire.vector import SAME
 
 CLOCK = Clock(1, synced=True)
 EVER = 2**62
@@ -61,7 +62,7 @@ def test_pages_join_to_the_whole_however_they_are_cut(bound: str, seed: int, mon
 def test_a_large_piece_is_not_expanded_for_a_small_page() -> None:
     n = 200_000
     times = range(START_US, START_US + n)
-    large = piece(1, Columns("d", CLOCK, times, Columns.of([Sample("d", 1, CLOCK, {"t": "x" * 4_096, "n": 1})]).cells))
+    large = piece(1, Columns("d", CLOCK, times, {"t": Cell([SAME, "x" * 4_096]), "n": Cell([SAME, 1])}))
     tracemalloc.start()
     try:
         rows, cursor = page([large], Window(-EVER, EVER, None), (), {}, 1_000)

@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from edge.cloud_link import BATCH_TYPE, MAX_ANSWER_BYTES, SNAPSHOT_TYPE, CloudLink, LinkDown, trust
+from edge.cloud_link import BATCH_TYPE, CHAINED_TYPE, MAX_ANSWER_BYTES, SNAPSHOT_TYPE, CloudLink, LinkDown, trust
 from wire import codec
 from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, Snapshot
 from wire.columns import Columns
@@ -48,6 +49,7 @@ class Server:
         self.url = ""
         self.raw: bytes | None = None  # said instead of any answer
         self.hang = False
+        self.then: list[tuple[int, bytes | Mapping[str, Any]]] = []  # said first, each once
 
     def answer(self, status: int, body: bytes | Mapping[str, Any] = b"", **headers: str) -> None:
         self.status = status
@@ -68,9 +70,11 @@ class Server:
                 if self.raw is not None:
                     writer.write(self.raw)
                     return
-                lines = [f"HTTP/1.1 {self.status} Said", f"Content-Length: {len(self.body)}"]
+                status, said = self.then.pop(0) if self.then else (self.status, self.body)
+                content = said if isinstance(said, bytes) else json.dumps(said).encode()
+                lines = [f"HTTP/1.1 {status} Said", f"Content-Length: {len(content)}"]
                 lines += [f"{k}: {v}" for k, v in self.headers.items()]
-                writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + self.body)
+                writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + content)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             return
@@ -239,6 +243,23 @@ async def test_what_is_wrong_with_the_body(
     server.answer(status, {"type": OURS + kind, "detail": "entry 3 is no entry"}, content_type=PROBLEM)
     with pytest.raises(error, match=r"^entry 3 is no entry$"):
         await link.send(BATCH)
+
+
+async def test_a_chained_body_that_is_refused_goes_in_full_at_once(server: Server, link: CloudLink) -> None:
+    accepting = msgspec.structs.replace(ACK, accepts=(1, 2))
+    server.answer(200, codec.encode_ack(accepting))
+    await link.send(BATCH)
+    await link.send(BATCH)
+    assert [r[2]["content-type"] for r in server.requests] == [BATCH_TYPE, CHAINED_TYPE]
+    assert "content-encoding" not in server.requests[1][2]
+    for status, body in ((409, codec.encode_ack(accepting)), (415, b"{}"), (400, b"{}"), (413, b"{}")):
+        kinds = {415: "unsupported", 400: "malformed", 413: "too-large"}
+        problem = {"type": f"{OURS}{kinds[status]}"} if status in kinds else body
+        server.requests.clear()
+        server.then = [(status, problem)]
+        answer = await link.send(BATCH)
+        assert [r[2]["content-type"] for r in server.requests] == [CHAINED_TYPE, BATCH_TYPE]
+        assert answer.sent_bytes == sum(len(r[3]) for r in server.requests)
 
 
 @pytest.mark.parametrize(("body", "accepts"), [({"detail": "v", "accepts": [2, 3]}, (2, 3)), ({"detail": "v"}, ())])

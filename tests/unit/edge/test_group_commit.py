@@ -14,7 +14,6 @@ from edge.group_commit import GroupCommit
 from edge.outbox_memory import MemoryOutbox
 from edge.outbox_sqlite import SqliteOutbox
 from wire.batch import Lane
-from wire.columns import Columns
 from wire.entries import ClockFix, Entry, Gap, Health
 from wire.sample import Clock, Sample
 
@@ -55,7 +54,7 @@ def samples(n: int, device: str = "d") -> list[Sample]:
     return [Sample(device, i, CLOCK, {"a": i}) for i in range(n)]
 
 
-async def test_samples_of_a_device_become_one_run_and_one_future(commit: GroupCommit, card: Card) -> None:
+async def test_samples_wait_in_their_order_behind_one_future(commit: GroupCommit, card: Card) -> None:
     first = commit.add(samples(2), None, live=False)
     assert commit.add(samples(1, "e"), Receipt("m", b"1"), live=False) is first
     commit.add(samples(1), None, live=False)
@@ -63,7 +62,7 @@ async def test_samples_of_a_device_become_one_run_and_one_future(commit: GroupCo
     await commit.flush()
     assert first.done()
     (_, bulk, receipts), = card.given  # fmt: skip
-    assert [(c.device, c.n) for c in bulk if isinstance(c, Columns)] == [("d", 3), ("e", 1)]
+    assert [s.device for s in bulk if isinstance(s, Sample)] == ["d", "d", "e", "d"]
     assert receipts == [Receipt("m", b"1")]
 
 

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import random
+import time
+from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wire.codec
-from support.samples import batches, same
-from wire import codec
+from support.samples import batches, shown
+from wire import chain, codec
 from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, Snapshot
 from wire.columns import Columns
 from wire.entries import Gap, Unknown
 from wire.errors import BadInput, Malformed, TooLarge, Unsupported
+from wire.frame import dumps
 from wire.sample import Clock, Sample
 
 SCHEMA = Validator((Path(wire.codec.__file__).parent / "schema.cddl").read_text())
@@ -32,7 +37,20 @@ def plain(data: bytes) -> bytes:
 
 
 def squeeze(body: object) -> bytes:
-    return zstandard.ZstdCompressor().compress(body if isinstance(body, bytes) else cbor2.dumps(body))
+    return zstandard.ZstdCompressor().compress(body if isinstance(body, bytes) else dumps(body))
+
+
+def by_place(entries: Sequence[Placed]) -> dict[int, str]:
+    """What stands at each place; a gap and all else that is no sample stands at its first."""
+    found: dict[int, str] = {}
+    for item in entries:
+        if isinstance(item.entry, Columns):
+            samples = item.entry.samples()
+            assert len(item.places) == len(samples)
+            found.update(zip(item.places, (shown(s) for s in samples), strict=True))
+        else:
+            found[item.places[0]] = repr(item.entry)
+    return found
 
 
 @given(batches())
@@ -43,15 +61,7 @@ def test_a_batch_comes_back_as_it_went_and_is_what_the_schema_says(batch: Batch)
     back = codec.decode_batch(data)
     for field in ("node", "epoch", "lane", "first_seq", "through_seq", "prev", "digest", "held_from", "head_seq"):
         assert getattr(back, field) == getattr(batch, field)
-    assert [list(p.places) for p in back.entries if not isinstance(p.entry, Gap)] == [
-        list(p.places) for p in batch.entries if not isinstance(p.entry, Gap)
-    ]
-    for one, other in zip(back.entries, batch.entries, strict=True):
-        if isinstance(other.entry, Columns):
-            assert isinstance(one.entry, Columns)
-            assert same(one.entry.samples(), other.entry.samples())
-        else:
-            assert repr(one.entry) == repr(other.entry)
+    assert by_place(back.entries) == by_place(batch.entries)
 
 
 @given(batches())
@@ -84,6 +94,7 @@ def test_a_flipped_byte_is_either_harmless_or_refused(batch: Batch, data: st.Dat
 
 
 def entries(*items: list[Any], **more: Any) -> dict[str, Any]:
+    """A body of tables and other entries, which begin with their type."""
     base = {
         "v": 1,
         "node": "n",
@@ -95,9 +106,10 @@ def entries(*items: list[Any], **more: Any) -> dict[str, Any]:
         "digest": ORIGIN,
         "held_from": 1,
         "head_seq": 1,
-        "shapes": [["a"]],
         "clocks": [[1, True]],
-        "entries": list(items),
+        "seated": False,
+        "tables": [i for i in items if not (i and isinstance(i[0], str))],
+        "entries": [i for i in items if i and isinstance(i[0], str)],
     }
     return {**base, **more}
 
@@ -105,17 +117,38 @@ def entries(*items: list[Any], **more: Any) -> dict[str, Any]:
 ALARM = {
     "id": "a", "device": "d", "rule": "r", "severity": "high", "state": "raised", "raised_us": 1, "time_us": 1,
 }  # fmt: skip
-SIMPLE = ["columns", [0, 0], "d", 0, 0, [1, 1, [0, 5]], [[[0, 1]]]]
+GAP = {"reason": "x", "lost": 1}
+HUGE = 2**50
+
+
+def table(
+    *,
+    clock: Any = 0,
+    points: Any = ("a",),
+    devices: Any = ("d",),
+    counts: Any = (0, 1),
+    order: Any = (0, 0),
+    times: Any = (1, [0, 5]),
+    cells: Any = (([0, 1],),),
+) -> list[Any]:
+    """One sample of one device, or whatever else is said."""
+    return [clock, points, devices, counts, order, times, cells]
+
+
+SIMPLE = table()
+BOTH = {"devices": ["d", "e"], "counts": [0, 1]}
 
 
 def test_a_batch_from_a_newer_writer_is_read_without_what_it_added() -> None:
     newer = entries(
-        [*SIMPLE[:6], [[[0, 1], None, [], "more"]], "more"],
-        ["weather", 1, {"of": "tomorrow"}],
+        [*table(times=[1, [0, 5], "more"], cells=[[[0, 1], None, [], "more"]]), "more"],
+        ["weather", 1, {"of": "tomorrow"}, "more"],
         ["gap", 2, {"reason": "x", "lost": 1, "seqs": 2, "why": 7}],
+        clocks=[[1, True, "more"]],
         through_seq=4,
         added={"x": 1},
     )
+    assert schema_says(cbor2.dumps(entries(*newer["tables"], newer["entries"][1], through_seq=3)), "batch") == []
     back = codec.decode_batch(squeeze(newer))
     columns, weather, gap = (p.entry for p in back.entries)
     assert isinstance(columns, Columns)
@@ -125,7 +158,21 @@ def test_a_batch_from_a_newer_writer_is_read_without_what_it_added() -> None:
 
 
 def test_the_schema_can_say_no() -> None:
-    for broken in (entries(SIMPLE, lane="express"), entries(["columns", 9]), {**entries(SIMPLE), "epoch": "x"}):
+    for broken in (
+        entries(SIMPLE, lane="express"),
+        entries(SIMPLE, seated=0),
+        entries([9]),
+        entries(SIMPLE[:6]),
+        entries(table(devices=[])),
+        entries(table(points=[""])),
+        entries(table(counts=[4, 1, [0, 1]])),
+        entries(table(counts=[3, 1, 1])),
+        entries(table(order=[3, [3, [3, [0, 1], 1], 1], 1])),
+        entries(table(times=[7, [0, 5]])),
+        entries(table(cells=[[[10, 1]]])),
+        {**entries(SIMPLE), "epoch": "x"},
+        {k: v for k, v in entries(SIMPLE).items() if k != "tables"},
+    ):
         assert schema_says(cbor2.dumps(broken), "batch")
 
 
@@ -143,22 +190,93 @@ def test_another_version_is_refused_with_what_is_accepted() -> None:
         (entries(SIMPLE, epoch=-1), "epoch"),
         (entries(SIMPLE, epoch=True), "epoch"),
         (entries(SIMPLE, prev=b"short"), "digest"),
-        (entries(SIMPLE, through_seq=2), "empty or taken"),
+        (entries(SIMPLE, through_seq=2), "fill"),
         (entries(SIMPLE, SIMPLE), "fill"),
-        (entries(["columns", [0, 1], *SIMPLE[2:]]), "empty"),
-        (entries(SIMPLE, shapes=[["a", "a"]]), "twice"),
-        (entries(SIMPLE, shapes=[]), "table"),
+        (entries(table(counts=[0, 2], order=[3, [0, 0], 2]), through_seq=2, seated=True), "empty or taken"),
+        (entries(table(order=[0, 1]), seated=True), "empty or taken"),
+        (entries(SIMPLE, SIMPLE, through_seq=2, seated=True), "taken twice"),
+        (entries(table(**BOTH), through_seq=2, seated=True), "taken twice"),
+        (entries(table(**BOTH), ["gap", 1, GAP], through_seq=3, seated=True), "taken twice"),
+        (entries(table(counts=[0, 3], order=[3, [0, 1], -1]), through_seq=3, seated=True), "bounds"),
+        (
+            entries(table(counts=[0, 2], order=[3, [0, 0], 1]), ["gap", 1, GAP], through_seq=3, seated=True),
+            "taken twice",
+        ),
+        (entries(SIMPLE, ["gap", 0, {**GAP, "seqs": 2}], ["gap", 1, GAP], through_seq=4), "taken twice"),
+        (entries(SIMPLE, ["gap", 1, {**GAP, "seqs": 2}], through_seq=2), "fill"),
+        (entries(SIMPLE, ["gap", 2, GAP], through_seq=2), "beyond"),
+        (entries(SIMPLE, ["gap", 2, GAP], through_seq=2, seated=True), "beyond"),
+        (
+            entries(["gap", HUGE, {**GAP, "seqs": HUGE}], ["gap", HUGE, {**GAP, "seqs": HUGE}], through_seq=2 * HUGE),
+            "twice",
+        ),
+        (
+            entries(
+                ["gap", HUGE, {**GAP, "seqs": HUGE}],
+                ["gap", HUGE, {**GAP, "seqs": HUGE}],
+                through_seq=2 * HUGE,
+                seated=True,
+            ),
+            "empty",
+        ),
+        (entries(table(order=[0, -1])), "bounds"),
+        (entries(table(order=[0, 2**53 + 1])), "bounds"),
+        (entries(table(counts=[0, 2], order=[3, [0, 2**53], 1]), through_seq=2), "bounds"),
+        (entries(table(order=[5, array("f", [0])])), "put together"),
+        (entries(table(points=["a", "a"], cells=[[[0, 1]]] * 2)), "twice"),
+        (entries(table(clock=1)), "clock"),
+        (entries(table(clock=-1)), "clock"),
         (entries(SIMPLE, clocks=[[1]]), "clock"),
-        (entries([*SIMPLE[:6], []]), "cells"),
-        (entries([*SIMPLE[:5], [2, 7, [0, 5]], SIMPLE[6]]), "unit"),
-        (entries([*SIMPLE[:6], [[[0, 1], b"\x00"]]]), "presence"),
-        (entries([*SIMPLE[:6], [[[0, 1], b"\x02"]]]), "presence"),
-        (entries([*SIMPLE[:6], [[[0, 1], None, [[0, 2, "bad"]]]]]), "qualities"),
+        (entries(SIMPLE, seated=1), "seated"),
+        (entries(SIMPLE, tables=7), "tables"),
+        (entries(table(cells=[])), "cells"),
+        (entries(SIMPLE[:6]), "table"),
+        (entries([]), "table"),
+        (entries(tables=[7]), "table"),
+        (entries(tables=[["columns"]]), "table"),
+        (entries(table(points={"a": 1})), "table"),
+        (entries(table(devices=[])), "no device"),
+        (entries(table(devices=[""])), "device"),
+        (entries(table(devices=["d" * 201])), "device"),
+        (entries(table(devices=[1])), "device"),
+        (entries(table(points=["p" * 201])), "point"),
+        (entries(table(counts=[0, 0])), "bounds"),
+        (entries(table(counts=[0, -1])), "bounds"),
+        (entries(table(devices=["d", "e"], counts=[1, array("B", [1, 0])])), "bounds"),
+        (entries(table(devices=["d", "e"], counts=[1, array("B", [1])])), "put together"),
+        (entries(table(devices=["d"], counts=[1, array("B", [1, 1])])), "put together"),
+        (entries(table(devices=["d", "e"], counts=[3, [0, 1], -1])), "bounds"),
+        (entries(table(counts=[6, array("d", [1])])), "put together"),
+        (entries(table(counts=7)), "vector"),
+        (entries(table(times=[7, [0, 5]])), "unit"),
+        (entries(table(times=[1])), "table"),
+        (entries(table(times=[1, [0, 2**52 + 1]])), "bounds"),
+        (entries(table(times=[1_000_000, [0, 2**52 // 1_000_000 + 1]])), "bounds"),
+        (entries(table(counts=[0, 2], times=[1, [3, [0, 2**52], 1]]), through_seq=2), "bounds"),
+        (entries(table(counts=[0, 2], times=[1, [2, [0, 2**52], array("B", [1])]]), through_seq=2), "bounds"),
+        (entries(table(counts=[0, 2], cells=[[[3, [0, 2**64 - 1], 1]]]), through_seq=2), "bounds"),
+        (entries(table(counts=[0, 2], cells=[[[2, [0, 2**64 - 1], array("B", [1])]]]), through_seq=2), "bounds"),
+        (entries(table(counts=[0, 2], cells=[[[4, 0, [3, [0, 2**53], 1]]]]), through_seq=2), "bounds"),
+        (entries(table(counts=[0, 2], cells=[[[4, 0, [2, [0, 2**53], array("B", [1])]]]]), through_seq=2), "bounds"),
+        (entries(table(counts=[0, 2], cells=[[[2, [1, array("B", [1])], array("B", [1])]]]), through_seq=2), "put tog"),
+        (entries(table(**BOTH, cells=[[[2, [1, array("B", [1])], array("B")]]]), through_seq=2), "put together"),
+        (entries(table(**BOTH, cells=[[[2, [4, 1, [0, 1]], array("B")]]]), through_seq=2), "put together"),
+        (entries(table(**BOTH, cells=[[[3, [3, [3, [0, 1], 1], 1], 1]]]), through_seq=2), "put together"),
+        (entries(table(**BOTH, cells=[[[3, 1, 1]]]), through_seq=2), "vector"),
+        (entries(table(cells=[[[0, 1], b"\x00"]])), "presence"),
+        (entries(table(cells=[[[0, 1], b"\x02"]])), "presence"),
+        (entries(table(cells=[[[0, 1], b"\x01\x01"]])), "presence"),
+        (entries(table(**BOTH, cells=[[[0, 1], b"\x01\x00"]]), through_seq=2), "presence"),
+        (entries(table(cells=[[[0, 1], None, [[0, 2, "bad"]]]])), "qualities"),
+        (entries(table(cells=[[[0, 1], None, [[0, 0, "bad"]]]])), "qualities"),
+        (entries(table(cells=[[[0, 1], 1]])), "cell"),
+        (entries(table(cells=[[]])), "cell"),
         (entries(["gap", 0, {"reason": "x"}]), "gap"),
         (entries(["gap", 0, {"reason": "x", "lost": 1, "seqs": 0}]), "gap"),
         (entries(["alarm", -1, {}]), "place"),
-        (entries(), "empty or taken"),
-        (entries(7), "entry"),
+        (entries(), "fill"),
+        (entries(entries=[7]), "entry"),
+        (entries(["alarm"]), "entry"),
         ([1], "map"),
         (entries(SIMPLE, x=cbor2.CBORTag(35, "(a+)+")), "tag"),
         (entries(SIMPLE, x=cbor2.CBORTag(2, b"\x01" * 9)), "tag"),
@@ -212,38 +330,48 @@ HALF = 300_000
     ("body", "why"),
     [
         (  # more samples than may be, said in a few bytes
-            entries(
-                ["columns", [3, 0, 1], "d", 0, 0, [ENDLESS, 1, [0, 5]], [[[0, 1]]]],
-                through_seq=ENDLESS,
-            ),
+            entries(table(counts=[0, ENDLESS]), through_seq=ENDLESS),
+            "bounds",
+        ),
+        (  # of many devices
+            entries(table(devices=["d"] * 9, counts=[0, HALF]), through_seq=9 * HALF),
             "readings",
         ),
-        (  # two columns whose places interleave
+        (  # of many points
+            entries(table(points=["a", "b"], counts=[0, HALF], cells=[[[0, 1]]] * 2), through_seq=HALF),
+            "readings",
+        ),
+        (  # without any point
+            entries(table(points=[], cells=[], devices=["d"] * 2, counts=[0, HALF]), through_seq=2 * HALF),
+            "readings",
+        ),
+        (  # two tables whose places interleave
             entries(
-                ["columns", [3, 0, 2], "d", 0, 0, [ENDLESS, 1, [3, 0, 1]], [[[0, 1]]]],
-                ["columns", [3, 1, 2], "d", 0, 0, [ENDLESS, 1, [3, 0, 1]], [[[0, 1]]]],
-                through_seq=2 * ENDLESS,
+                table(counts=[0, HALF], order=[3, [0, 0], 2], times=[1, [3, [0, 0], 1]]),
+                table(counts=[0, HALF], order=[3, [0, 1], 2], times=[1, [3, [0, 0], 1]]),
+                through_seq=2 * HALF,
+                seated=True,
             ),
             "readings",
         ),
         (  # one long text, many times
-            entries(["columns", [3, 0, 1], "d", 0, 0, [HALF, 1, [0, 5]], [[[0, "x" * 4000]]]], through_seq=HALF),
+            entries(table(counts=[0, HALF], cells=[[[0, "x" * 4000]]]), through_seq=HALF),
+            "stood by itself",
+        ),
+        (  # some long texts, many times
+            entries(table(counts=[0, HALF], cells=[[[8, ["x" * 4000, "y"], [0, 0]]]]), through_seq=HALF),
             "stood by itself",
         ),
         (  # one long name, many times
-            entries(
-                ["columns", [3, 0, 1], "d", 0, 0, [HALF, 1, [0, 5]], [[[0, 1]]]],
-                through_seq=HALF,
-                shapes=[["n" * 200]],
-            ),
+            entries(table(points=["n" * 200], counts=[0, HALF]), through_seq=HALF),
+            "stood by itself",
+        ),
+        (  # one long name, of many devices
+            entries(table(points=["n" * 200], devices=["d"] * 99, counts=[0, 4000]), through_seq=99 * 4000),
             "stood by itself",
         ),
         (  # one long quality, many times
-            entries(
-                ["columns", [3, 0, 1], "d", 0, 0, [HALF, 1, [0, 5]], [[[0, 1], None, [[0, HALF, "bad:" + "x" * 116]]]]],
-                shapes=[["a"]],
-                through_seq=HALF,
-            ),
+            entries(table(counts=[0, HALF], cells=[[[0, 1], None, [[0, HALF, "bad:" + "x" * 116]]]]), through_seq=HALF),
             "stood by itself",
         ),
     ],
@@ -251,8 +379,63 @@ HALF = 300_000
 def test_a_small_body_cannot_claim_endless_readings(body: Any, why: str) -> None:
     data = squeeze(body)
     assert len(data) < 400
-    with pytest.raises(TooLarge, match=why):
+    with pytest.raises((TooLarge, Malformed), match=why):
         codec.decode_batch(data)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        entries(table(devices=["d"] * 100_001), through_seq=100_001),
+        entries(table(devices=["d"] * 60_000), table(devices=["d"] * 60_000), through_seq=120_000),
+        entries(table(devices=["d"] * 60_000), *[["x", n, 0] for n in range(60_000)], through_seq=120_000),
+    ],
+)
+def test_there_are_not_endless_entries(body: Any) -> None:
+    noise = random.Random(1).randbytes(20_000)  # what is small may not grow large
+    with pytest.raises(TooLarge, match="entries"):
+        codec.decode_batch(squeeze({**body, "noise": noise}))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        [[2, [2, [0, 0], array("B", [1] * 9_999)], array("B", [1] * 10_000)]],
+        [[2, [0, 0], array("B", [1] * 19_999)], b"\x01" * 20_000],
+        [[0, 1], None, [[n, 1, "bad"] for n in range(20_000)]],
+    ],
+)
+def test_many_devices_cost_as_much_as_each_of_them(cell: Any) -> None:
+    """Not as much as each with each: that took minutes."""
+    body = entries(table(devices=["d"] * 10_000, counts=[0, 2], cells=[cell]), through_seq=20_000)
+    began = time.process_time()
+    total = 0
+    for item in codec.decode_batch(squeeze(body)).entries:
+        assert isinstance(item.entry, Columns)
+        total += len(item.entry.samples())
+    assert total == 20_000
+    assert time.process_time() - began < 5
+
+
+def test_a_device_may_come_twice_in_a_table() -> None:
+    body = entries(table(devices=["d", "d"], times=[1, [1, array("B", [5, 6])]]), through_seq=2)
+    one, other = codec.decode_batch(squeeze(body)).entries
+    assert (list(one.places), list(other.places)) == ([0], [1])
+    assert [list(e.entry.times) for e in (one, other) if isinstance(e.entry, Columns)] == [[5], [6]]
+
+
+def test_samples_take_the_places_that_are_left() -> None:
+    body = entries(
+        table(devices=["b", "a"], counts=[0, 2], order=[1, array("B", [0, 2, 0, 1])]),
+        table(devices=["b"], clock=1, counts=[0, 1], order=[0, 0]),
+        ["gap", 1, {**GAP, "seqs": 2}],
+        ["gap", 5, GAP],
+        clocks=[[2, True], [1, True]],
+        through_seq=8,
+    )
+    b, a, first, *_ = codec.decode_batch(squeeze(body)).entries
+    # row 0: a, then b by its earlier clock, then b; row 1: a; row 2: b
+    assert (list(a.places), list(first.places), list(b.places)) == ([0, 6], [3], [4, 7])
 
 
 def test_a_frame_that_grows_too_much_is_refused() -> None:
@@ -265,11 +448,13 @@ def test_a_frame_that_grows_too_much_is_refused() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        entries(["columns", [0, 0], "d", 0, 0, [True, 1, [0, 5]], [[[0, 1]]]]),
-        entries(["columns", [0, 0], "d", 0, 0, [1, True, [0, 5]], [[[0, 1]]]]),
-        entries(["columns", [0, 0], "d", 0, 0, [1, 1, [0, True]], [[[0, 1]]]]),
-        entries(["columns", [0, 0], "d", False, 0, [1, 1, [0, 5]], [[[0, 1]]]]),
-        entries(["columns", [0, 0], "d", 0, 0, [1, 1, [0, 5]], [[[0, 1], None, [[False, True, "bad"]]]]]),
+        entries(table(counts=[0, True])),
+        entries(table(times=[True, [0, 5]])),
+        entries(table(times=[1, [0, True]])),
+        entries(table(clock=False)),
+        entries(table(order=[0, False])),
+        entries(table(order=[False, 0])),
+        entries(table(cells=[[[0, 1], None, [[False, True, "bad"]]]])),
         entries(SIMPLE, clocks=[[True, True]]),
     ],
 )
@@ -303,6 +488,11 @@ def test_an_ack_comes_back_and_is_what_the_schema_says() -> None:
     for wrong in (b"<html>", b"", cbor2.dumps({}), data + b"\x00", bytes(5000)):
         with pytest.raises(BadInput):
             codec.decode_ack(wrong)
+
+
+def test_a_chained_body_is_what_the_schema_says() -> None:
+    body = chain.encode(b"plain", chain.Base(b"base"), epoch=2**62, lane=Lane.BULK)
+    assert schema_says(body, "chained") == []
 
 
 def test_a_snapshot_comes_back() -> None:

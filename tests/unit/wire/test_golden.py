@@ -1,20 +1,25 @@
 """Bytes of every version, frozen: what a node of that version once wrote must be read for ever.
 
-The files hold what `nouns` describes, as the version's own writer wrote it. They are never written again; a new
-version adds a folder (`python tests/unit/wire/test_golden.py tests/golden/v2`).
+The files hold what the functions below describe, as the version's own writer wrote it. Once a version is released
+they are never written again; a new version adds a folder (`python tests/unit/wire/test_golden.py tests/golden/v2`).
+
+The batch and the row are as a node writes them; the chunk names its places, as the cloud does.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 import zstandard
 
 from wire import codec
 from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, Snapshot
 from wire.columns import Columns
+from wire.contents import Contents, join
 from wire.device import Device, Point, Roster
 from wire.entries import Alarm, ClockFix, Gap, Health
 from wire.sample import Clock, Sample, bad, uncertain
@@ -55,31 +60,49 @@ def ragged() -> Columns:
     )
 
 
+def second_lamp() -> Columns:
+    return Columns.of(
+        [
+            msgspec.structs.replace(s, device="lamp-002", values={**s.values, "dim_level": 30.25, "mode": "manual"})
+            for s in lamp().samples()[:3]
+        ]
+    )
+
+
+def first_row() -> Contents:
+    return Contents.of([lamp(), ragged(), second_lamp()])
+
+
+def second_row() -> Contents:
+    return Contents.of(
+        [
+            Gap(reason="the card was full", lost=5, seqs=5, from_us=NOW, to_us=NOW + 9, devices=("a",)),
+            ClockFix(boot=43, offset_us=-1_500_000, error_us=2_000),
+            alarm(),
+            Health(time_us=NOW, verdict="degraded", reasons=("1 of 2 devices are silent",), counters={"p": 1}),
+            roster(),
+            second_lamp(),
+            lamp(),
+        ]
+    )
+
+
+def chunk() -> list[Placed]:
+    return [Placed([0, 2, 4, 6], lamp()), Placed([1, 3, 5], ragged())]
+
+
 def batch() -> Batch:
-    entries = [
-        Placed([0, 2, 4, 6], lamp()),
-        Placed([1, 3, 5], ragged()),
-        Placed(
-            range(7, 12), Gap(reason="the card was full", lost=5, seqs=5, from_us=NOW, to_us=NOW + 9, devices=("a",))
-        ),
-        Placed((12,), ClockFix(boot=43, offset_us=-1_500_000, error_us=2_000)),
-        Placed((13,), alarm()),
-        Placed(
-            (14,), Health(time_us=NOW, verdict="degraded", reasons=("1 of 2 devices are silent",), counters={"p": 1})
-        ),
-        Placed((15,), roster()),
-    ]
     return Batch(
         node="cab-0042",
         epoch=2**62 + 1,
         lane=Lane.BULK,
         first_seq=1001,
-        through_seq=1016,
+        through_seq=1026,
         prev=ORIGIN,
         digest=bytes(range(16)),
         held_from=17,
         head_seq=2000,
-        entries=entries,
+        entries=join([(0, first_row()), (first_row().width, second_row())]),
     )
 
 
@@ -110,7 +133,7 @@ def roster() -> Roster:
 
 def ack() -> Ack:
     return Ack(
-        generation=3, epoch=2**62 + 1, lane=Lane.BULK, through_seq=1016, digest=bytes(range(16)), accepts=(1,),
+        generation=3, epoch=2**62 + 1, lane=Lane.BULK, through_seq=1026, digest=bytes(range(16)), accepts=(1,),
         server_us=NOW, pause_s=1.5, live_s=30.0,
     )  # fmt: skip
 
@@ -122,31 +145,55 @@ def snapshot() -> Snapshot:
 def written() -> dict[str, bytes]:
     return {
         "batch.cbor.zst": codec.encode_batch(batch()),
-        "row.cbor.zst": codec.encode_row(batch().entries[:2]),
+        "row.cbor.zst": codec.encode_row(first_row()),
+        "chunk.cbor.zst": codec.encode_row(chunk()),
         "snapshot.cbor.zst": codec.encode_snapshot(snapshot()),
         "ack.cbor": codec.encode_ack(ack()),
     }
 
 
-def shown(placed: list[Placed]) -> list[object]:
+def shown(placed: Sequence[Placed]) -> list[object]:
     return [
-        (list(p.places), [(s.time_us, dict(sorted(s.values.items())), s.quality, s.clock) for s in p.entry.samples()])
+        (
+            list(p.places),
+            [(s.device, s.time_us, sorted(s.values.items()), s.quality, s.clock) for s in p.entry.samples()],
+        )
         if isinstance(p.entry, Columns)
         else (list(p.places), p.entry)
         for p in placed
     ]
 
 
+PLACES = {
+    (0, "bin-7"): [0, 1, 2],
+    (0, "lamp-001"): [3, 4, 5, 6],
+    (0, "lamp-002"): [7, 8, 9],
+    (1, "lamp-001"): [19, 20, 21, 22],
+    (1, "lamp-002"): [23, 24, 25],
+}
+
+
+def test_where_each_sample_stands() -> None:
+    found = {p.entry.device: list(p.places) for p in batch().entries if isinstance(p.entry, Columns)}
+    assert found == {
+        device: [p for (_, name), places in PLACES.items() if name == device for p in places] for device in found
+    }
+    assert [list(p.places) for p in batch().entries if not isinstance(p.entry, Columns)] == [
+        [10, 11, 12, 13, 14], [15], [16], [17], [18]
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("version", sorted(p.name for p in GOLDEN.iterdir()))
 def test_what_that_version_wrote_is_read(version: str) -> None:
     files = {p.name: p.read_bytes() for p in (GOLDEN / version).iterdir()}
     back = codec.decode_batch(files["batch.cbor.zst"])
-    assert shown(list(back.entries)) == shown(list(batch().entries))
-    assert (back.node, back.epoch, back.through_seq, back.digest) == ("cab-0042", 2**62 + 1, 1016, bytes(range(16)))
-    assert shown(codec.decode_row(files["row.cbor.zst"])) == shown(list(batch().entries[:2]))
-    assert [c.samples() for c in codec.decode_snapshot(files["snapshot.cbor.zst"]).columns] == [
-        c.samples() for c in snapshot().columns
-    ]
+    assert shown(back.entries) == shown(batch().entries)
+    assert (back.node, back.epoch, back.through_seq, back.digest) == ("cab-0042", 2**62 + 1, 1026, bytes(range(16)))
+    assert shown(codec.decode_row(files["row.cbor.zst"])) == shown(first_row())
+    assert shown(codec.decode_row(files["chunk.cbor.zst"])) == shown(chunk())
+    assert {c.device: c.samples() for c in codec.decode_snapshot(files["snapshot.cbor.zst"]).columns} == {
+        c.device: c.samples() for c in snapshot().columns
+    }
     assert codec.decode_ack(files["ack.cbor"]) == ack()
 
 
@@ -163,6 +210,6 @@ def test_this_version_writes_what_is_frozen() -> None:
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
-    target.mkdir(parents=True)
+    target.mkdir(parents=True)  # never over what is there
     for file, content in written().items():
         (target / file).write_bytes(content)

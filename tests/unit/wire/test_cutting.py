@@ -6,7 +6,6 @@ import random
 
 import pytest
 
-from cloud.slicing import cut
 from support.cloud_batches import SECOND, START_US
 from wire.columns import Columns
 from wire.sample import Clock, Sample, Value
@@ -43,7 +42,7 @@ def test_a_part_has_the_samples_that_lie_there(seed: int) -> None:
     for _ in range(200):
         start = rng.randint(0, 59)
         stop = rng.randint(start + 1, 70)
-        part = cut(whole, start, stop)
+        part = whole.cut(start, stop)
         assert part.n == min(stop, 60) - start
         for found, expected in zip(part.samples(), samples[start:stop], strict=True):
             assert (found.time_us, dict(found.quality)) == (expected.time_us, dict(expected.quality))
