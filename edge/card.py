@@ -41,7 +41,8 @@ CREATE TABLE IF NOT EXISTS rows (
 CREATE TABLE IF NOT EXISTS quarantine (
     id INTEGER PRIMARY KEY, row INTEGER NOT NULL, reason TEXT NOT NULL, body BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS receipts (
-    id INTEGER PRIMARY KEY, source TEXT NOT NULL, key BLOB NOT NULL) STRICT;
+    id INTEGER PRIMARY KEY, source TEXT NOT NULL,        -- one row a source and commit
+    n INTEGER NOT NULL, keys BLOB NOT NULL) STRICT;      -- how many, and a MessagePack array of them
 """
 
 

@@ -1,8 +1,8 @@
 """Chains: which body a batch goes up in. Pure; the link asks before it sends, and tells what became of it.
 
 A self-contained body that the cloud has taken becomes the base of its lane. Later batches lean on it (`wire.chain`)
-when the cloud says in `accepts` that it reads them so, for at most KEY_S, and as long as that saves a fifth. A chained
-body that is refused for whatever reason is sent again in full, at once.
+when the cloud says in `accepts` that it reads them so, for at most KEY_S, and as long as that saves a twentieth. A
+chained body that is refused for whatever reason is sent again in full, at once.
 
 Bounds: one base a lane, of at most `wire.chain.MAX_BASE_BYTES`. A restart forgets them.
 """
@@ -19,7 +19,7 @@ from wire.chain import CHAINED, MAX_BASE_BYTES, Base
 from wire.frame import squeeze
 
 KEY_S: Final = 3600.0
-WORTH: Final = 0.8  # a chained body is sent when it is at most so much of the self-contained one
+WORTH: Final = 0.95  # a chained body is sent when it is at most so much of the self-contained one
 
 
 class Body(msgspec.Struct, frozen=True):

@@ -17,8 +17,11 @@ import logging
 import secrets
 import sqlite3
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import wraps
+from itertools import chain, groupby
+from operator import attrgetter
 from pathlib import Path
 from types import CoroutineType
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
@@ -176,16 +179,19 @@ class SqliteOutbox:
         await self.card.save_runs()
 
     async def _keep_receipts(self, receipts: Sequence[Receipt]) -> None:
-        await self.card.db.executemany(
-            "INSERT INTO receipts (source, key) VALUES (?, ?)", [(r.source, r.key) for r in receipts]
-        )
+        for source, found in groupby(sorted(receipts, key=attrgetter("source")), attrgetter("source")):
+            keys = [r.key for r in found]
+            await self.card.db.execute(
+                "INSERT INTO receipts (source, n, keys) VALUES (?, ?, ?)",
+                (source, len(keys), msgspec.msgpack.encode(keys)),
+            )
         # Old ones go now and then: it means looking through all of them, for an index would wear the card.
         self._receipts_since += len(receipts)
         if self._receipts_since >= RECENT // 4:
             self._receipts_since = 0
             await self.card.db.execute(
-                "DELETE FROM receipts WHERE id NOT IN (SELECT id FROM (SELECT id, row_number() OVER"
-                " (PARTITION BY source ORDER BY id DESC) AS age FROM receipts) WHERE age <= ?)",
+                "DELETE FROM receipts WHERE id IN (SELECT id FROM (SELECT id, sum(n) OVER"
+                " (PARTITION BY source ORDER BY id DESC) - n AS newer FROM receipts) WHERE newer >= ?)",
                 (RECENT,),
             )
 
@@ -385,8 +391,9 @@ class SqliteOutbox:
     @_whole
     async def recent(self, source: str) -> Sequence[bytes]:
         """See `Outbox.recent`."""
-        rows = await self.card.all("SELECT key FROM receipts WHERE source = ? ORDER BY id DESC LIMIT ?", source, RECENT)
-        return [r[0] for r in reversed(rows)]
+        rows = await self.card.all("SELECT keys FROM receipts WHERE source = ? ORDER BY id", source)
+        keys = chain.from_iterable(msgspec.msgpack.decode(keys, type=list[bytes]) for (keys,) in rows)
+        return list(deque(keys, RECENT))
 
     @_whole
     async def newest(self) -> Sequence[Columns]:
