@@ -48,8 +48,9 @@ class Deliver(Protocol):
     NotStored.
 
     `receipt` is recorded in the same commit as the samples; `samples` may be empty to record it alone, and commits
-    keep the order of calls. Many futures may be waited for at once, and one future may stand for many calls; a
-    driver states its bound and stops reading from its source when it is reached.
+    keep the order of calls. Many futures may be waited for at once, and one future stands for all calls that share a
+    commit: wait for it with `asyncio.wait` or `asyncio.shield`, for a task that is cancelled while it awaits a future
+    cancels it for everybody. A driver states its bound and stops reading from its source when it is reached.
     """
 
     def __call__(self, samples: Sequence[Sample], receipt: Receipt | None = None) -> Future[None]:

@@ -92,6 +92,7 @@ class GroupCommit:
     def __init__(self, outbox: Outbox, *, interval_s: float, committed: Callable[[bool, bool], None]) -> None:
         """`committed(urgent, live)` is called after each commit, with what was in it."""
         self._outbox, self._interval_s, self._committed = outbox, interval_s, committed
+        self._loop = asyncio.get_running_loop()  # asked once: it costs a call to the kernel each time
         self._pending = _Pending()
         self._wake = asyncio.Event()
         self._due: float | None = None
@@ -132,7 +133,7 @@ class GroupCommit:
 
     async def run(self) -> None:
         """Commit until cancelled; then once more, so that a clean stop loses nothing."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         try:
             while True:
                 while self._due is None or self._due > loop.time():
@@ -221,7 +222,7 @@ class GroupCommit:
         self.lost_samples += len(samples)
 
     def _wait_at_most(self, seconds: float) -> None:
-        due = asyncio.get_running_loop().time() + seconds
+        due = self._loop.time() + seconds
         if self._due is None or due < self._due:
             self._due = due
             self._wake.set()

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Final
+from math import inf
+from typing import Any, Final
 
 import msgspec
 
 from wire.device import Point
-from wire.sample import QUALITY_MAX_CHARS, Clock, Sample, Value, bad, uncertain, why_unstorable
+from wire.sample import INT_MAX, INT_MIN, QUALITY_MAX_CHARS, Clock, Sample, Value, bad, uncertain, why_unstorable
 
 EXACT: Final = 2**53
 LAST_US: Final = 2**52  # the year 2112: what wire.codec takes
@@ -54,6 +55,22 @@ def quantiser(resolution: float | None) -> Callable[[float], float] | None:
     return quantise
 
 
+class _Way(msgspec.Struct, frozen=True, gc=False):
+    """What is done to the values of one point; looked up once a reading."""
+
+    quantise: Callable[[float], float] | None
+    ranged: bool
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, point: Point) -> _Way:
+        low = -inf if point.low is None else point.low
+        high = inf if point.high is None else point.high
+        quantise = quantiser(point.resolution) if point.type == "float" else None
+        return cls(quantise, (point.low, point.high) != (None, None), low, high)
+
+
 class _Last(msgspec.Struct):
     value: Value
     quality: str | None
@@ -70,9 +87,7 @@ class Gate:
         time_resolution_us: int,
         reports: Mapping[str, Report] | None = None,
     ) -> None:
-        self._points = points
-        self._quantisers = {n: q for n, p in points.items() if p.type == "float" and (q := quantiser(p.resolution))}
-        self._ranges = {n: (p.low, p.high) for n, p in points.items() if (p.low, p.high) != (None, None)}
+        self._points = {name: _Way.of(point) for name, point in points.items()}
         self._reports = reports or {}
         self._last: dict[str, _Last] = {}
         self._live = {n for n, p in points.items() if p.live}
@@ -88,35 +103,32 @@ class Gate:
     def take(self, sample: Sample) -> Sample | None:
         """The sample as it is kept, or None when nothing of it is to be reported now."""
         values: dict[str, Value] = {}
-        quality = dict(sample.quality)
+        quality: dict[str, str] = dict(sample.quality) if sample.quality else {}
         time_us = min(max(sample.time_us, 0), LAST_US - 1)
         time_us -= time_us % self._resolution_us
+        ways, reports = self._points, self._reports
         for name, given in sample.values.items():
-            value = given
-            if name not in self._points:
+            value: Any = given
+            way = ways.get(name)
+            if way is None:
                 self.unknown_points += 1
                 continue
-            if type(value) is float:
-                if (quantise := self._quantisers.get(name)) is not None:
-                    value = quantise(value)
-            elif (why := why_unstorable(value)) is not None:
+            kind: type[object] = value.__class__
+            if kind is float:
+                if way.quantise is not None:
+                    value = way.quantise(value)
+            elif (kind is not int or not INT_MIN <= value <= INT_MAX) and (why := why_unstorable(value)) is not None:
                 value, quality[name] = None, bad(why)
-            if name in self._ranges and isinstance(value, int | float):
-                low, high = self._ranges[name]
-                if not (low is None or value >= low) or not (high is None or value <= high):
-                    quality.setdefault(name, uncertain("out of range"))
-            if name in self._reports and not self._due(name, value, quality.get(name), time_us):
+            if way.ranged and isinstance(value, int | float) and not way.low <= value <= way.high:
+                quality.setdefault(name, uncertain("out of range"))
+            if name in reports and not self._due(name, value, quality.get(name), time_us):
                 continue
             values[name] = value
         if not values:
             return None
-        return Sample(
-            sample.device,
-            time_us,
-            sample.clock,
-            values,
-            {n: q[:QUALITY_MAX_CHARS] for n, q in quality.items() if n in values},
-        )
+        if quality:
+            quality = {n: q[:QUALITY_MAX_CHARS] for n, q in quality.items() if n in values}
+        return Sample(sample.device, time_us, sample.clock, values, quality)
 
     def moved(self, sample: Sample) -> bool:
         """Whether a point that is watched live has another value than in the sample before."""

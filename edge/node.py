@@ -184,8 +184,7 @@ class Node:
 
     async def _open(self, line: Line, commit: GroupCommit, outbox: SqliteOutbox) -> None:
         def deliver(samples: Sequence[Sample], receipt: Receipt | None = None) -> asyncio.Future[None]:
-            # Many calls share a commit: whoever is cancelled while waiting must not cancel it for the others.
-            return asyncio.shield(self._take(samples, receipt, commit))
+            return self._take(samples, receipt, commit)
 
         driver = line.kind.open(line.name, line.settings, line.attachments, self._clock, outbox)
         pollers: list[Poller] = []

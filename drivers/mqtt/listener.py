@@ -63,7 +63,7 @@ class MqttDriver:
         self._draw = draw
         self._backoff = Backoff.of_line(clock)
         self._session: MqttSession | None = None
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter(acknowledged=0)
         self._mishaps = Mishaps("payload", _log)
 
     async def __aenter__(self) -> Self:

@@ -1,13 +1,18 @@
 """One MQTT 5 connection of a persistent session: the only place that knows aiomqtt and the paho client inside it.
 
-aiomqtt acknowledges a publish when it merely queues it, drops the DUP flag, and starts a task for each message. What
-must be taken from paho instead is taken here and nowhere else: manual acknowledgement, the message callback, and
-whether the broker had kept the session. `tests/unit/drivers/test_mqtt_session.py` guards these private names.
+aiomqtt acknowledges a publish when it merely queues it, drops the DUP flag, and starts a task for each message; paho
+reads and writes each packet by itself. What must be taken from paho instead is taken here and in `stream.py` and
+nowhere else: manual acknowledgement, the message callback, what is read, the queue of what is written, and whether the
+broker had kept the session. Tests guard these private names: `test_mqtt_session.py`, `test_mqtt_stream.py`.
+
+Acknowledgements of one turn of the loop, which are those of one commit, go out in one write.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,12 +26,14 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from drivers.errors import Misconfigured, Unreachable
+from drivers.mqtt.stream import Stream
 from drivers.mqtt.words import Line
 
 SUBSCRIBE_AT_ONCE: Final = 100
 RETAINED_ONLY_WHEN_NEW: Final = 1
 PACKET_BYTES: Final = (1 << 20) + (1 << 16)  # memory guard: the largest max_payload_bytes and a topic; see `words.py`
 CREDENTIALS_REFUSED: Final = frozenset({0x86, 0x87, 0x8C})  # bad user name or password, not authorized, bad method
+PUBACK: Final = 0x40
 THROWN_OUT: Final = frozenset({0x80, 0x8E})  # a closed socket without a reason, session taken over
 
 _quiet = logging.getLogger(f"{__name__}.paho")
@@ -34,7 +41,7 @@ _quiet.setLevel(logging.CRITICAL)  # what it would log is raised to us, and logg
 
 
 class Publish(Protocol):
-    """What came: paho's own message, as far as it is used."""
+    """What came, as far as it is used: cut out of the stream, or paho's own message."""
 
     mid: int
     qos: int
@@ -70,10 +77,13 @@ class MqttSession:
             timeout=line.timeout_s,
             tls_context=_tls(line) if line.secure else None,
             logger=_quiet,
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # what is written has been gathered already
         )
         self.resumed = False
         paho: Any = self._client._client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- see the docstring
         self._paho = paho
+        self._acks = bytearray()
+        self._stream = Stream(paho, on_publish, limit_bytes=PACKET_BYTES)
         paho.manual_ack_set(True)
 
         def on_message(_client: Any, _userdata: Any, message: Any) -> None:
@@ -90,7 +100,7 @@ class MqttSession:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._client.__aenter__()
+            await self._entered()
         except aiomqtt.MqttError as error:
             if _code(error) in CREDENTIALS_REFUSED:
                 line = self._line
@@ -100,8 +110,24 @@ class MqttSession:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        with suppress(aiomqtt.MqttError):  # the connection is gone already, which is what leaving wants
-            await self._client.__aexit__(None, None, None)
+        self._write_acks()  # what is kept is acknowledged before it is said that we go
+        try:
+            with suppress(aiomqtt.MqttError):  # the connection is gone already, which is what leaving wants
+                await self._client.__aexit__(None, None, None)
+        finally:
+            self._close()
+
+    async def _entered(self) -> None:
+        try:
+            await self._client.__aenter__()
+        except BaseException:
+            self._close()
+            raise
+
+    def _close(self) -> None:
+        """Close the socket, which aiomqtt leaves open, and listens to, where entering or leaving failed half-way."""
+        if self._paho.socket() is not None:
+            self._paho._sock_close()  # noqa: SLF001
 
     async def subscribe(self, topics: Sequence[str]) -> list[str]:
         """Ask for topics at QoS 1, for their retained publishes only where the subscription is new.
@@ -136,7 +162,17 @@ class MqttSession:
 
     def acknowledge(self, mid: int, qos: int) -> None:
         """Tell the broker that a publish is kept. Without effect when the connection is gone."""
-        self._paho.ack(mid, qos)
+        if qos != 1:
+            self._paho.ack(mid, qos)
+            return
+        if not self._acks:
+            asyncio.get_running_loop().call_soon(self._write_acks)
+        self._acks += bytes((PUBACK, 2, mid >> 8, mid & 255))
+
+    def _write_acks(self) -> None:
+        if self._acks:
+            acks, self._acks = bytes(self._acks), bytearray()
+            self._paho._packet_queue(PUBACK, acks, 0, 1)  # noqa: SLF001 -- one packet after the other, to paho one
 
     async def publish(self, topic: str, payload: bytes) -> None:
         """Publish at QoS 1; returns when the broker has it.
@@ -151,7 +187,7 @@ class MqttSession:
 
     def _explained(self, error: BaseException) -> str:
         line = self._line
-        text = f"broker {line.host}: {error}"
+        text = f"broker {line.host}: {self._stream.broken or error}"
         if line.secure and not line.cert and "timed out" in str(error):
             text += " (a broker that wants a client certificate looks like this too: set cert and key)"
         if _code(error) in THROWN_OUT:
