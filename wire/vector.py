@@ -177,25 +177,25 @@ def _pack_floats(values: Sequence[float], runs: Runs | None) -> Vector:
     bits = exact.tobytes()
     if bits == bits[:8] * len(values):
         return [SAME, values[0]]
+    few = values[:4]  # mostly enough to know that it takes more decimals
     for decimals in range(MAX_DECIMALS + 1):
         scale = 10**decimals
-        scaled = _scaled(values[:4], scale) and _scaled(values, scale)
-        # Bit for bit: == would take -0.0 for 0.0.
-        if scaled is not None and array("d", [s / scale for s in scaled]).tobytes() == bits:
+        if _scaled(few, bits[:32], scale) is not None and (scaled := _scaled(values, bits, scale)) is not None:
             return [DECIMAL, decimals, pack_ints(scaled, runs)]
     single = array("f", values)  # too large becomes inf, and then differs below
     return [F32, single] if array("d", single).tobytes() == bits else [F64, exact]
 
 
-def _scaled(values: Sequence[float], scale: int) -> list[int] | None:
-    """The integers that give these floats when they are divided by `scale`, or None."""
+def _scaled(values: Sequence[float], bits: bytes, scale: int) -> list[int] | None:
+    """The integers that give these floats, bit for bit, when they are divided by `scale`; or None."""
     try:
         scaled = [round(v * scale) for v in values]
     except (OverflowError, ValueError):  # infinite, or no number
         return None
     if not -EXACT < min(scaled) <= max(scaled) < EXACT:
         return None
-    return scaled if all(s / scale == v for s, v in zip(scaled, values, strict=True)) else None
+    # Not by ==, which would take -0.0 for 0.0.
+    return scaled if array("d", [s / scale for s in scaled]).tobytes() == bits else None
 
 
 def _checked(value: Any) -> Any:
@@ -361,8 +361,9 @@ def _decimal(value: float) -> tuple[int, int] | None:
 
     Not for -0.0, which no integer gives.
     """
+    bits = array("d", (value,)).tobytes()
     for decimals in range(MAX_DECIMALS + 1):
-        if scaled := _scaled((value,), 10**decimals):
+        if scaled := _scaled((value,), bits, 10**decimals):
             return decimals, scaled[0]
     return None
 
