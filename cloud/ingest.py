@@ -12,9 +12,10 @@ the ack asks for a pause.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, TypeVar
+from time import monotonic
+from typing import Final
 
+import msgspec
 from starlette.responses import Response
 
 from cloud.bases import Bases, NoBase, in_full
@@ -30,7 +31,7 @@ from cloud.views import Views
 from cloud.watching import Watching
 from wire import chain
 from wire.batch import Ack, Batch, Lane, Snapshot
-from wire.chain import Chained
+from wire.chain import Base, Chained
 from wire.codec import ACCEPTS, MAX_BODY_BYTES, decode_batch, decode_snapshot, encode_ack
 from wire.errors import BadInput
 
@@ -42,7 +43,6 @@ SNAPSHOT_TYPE: Final = "application/vnd.lamplighter.snapshot+cbor"
 IN_HAND: Final = 64
 PAUSE_FROM: Final = 128
 PAUSE_MOST_S: Final = 30.0
-T = TypeVar("T")
 
 _NODE: Final = Param(name="node", at="path", what="The node whose token is used.")
 _REFUSED: Final = problem_answers(
@@ -116,15 +116,20 @@ class Ingest:
         try:
             with self._bodies.of(node) as arriving:
                 body = await arriving.read(asked.request, BATCH_TYPE, CHAINED_TYPE)
+                since = monotonic()
                 async with self._in_hand:
-                    if arriving.media_type == CHAINED_TYPE:
+                    if arriving.media_type == BATCH_TYPE:
+                        opened = await asyncio.to_thread(_open, body)
+                    else:
                         chained = chain.decode(body)
-                        body = await self._in_full(node, chained)
-                        if body is None:
-                            return await self._without_base(node, chained)
-                    batch, facts = await _opened(body, _batch_and_facts)
-                    _same_node(node, batch.node)
-                    taken = await self._log.append(batch, facts, body)
+                        base = self._bases.of(node, chained.lane)
+                        opened = None if base is None else await asyncio.to_thread(_open_chained, chained, base)
+                        if opened is None:
+                            self._metrics.not_taken()
+                            place = await self._log.place(node, chained.epoch, chained.lane)
+                            return self._answer(409, node, place, since)
+                    _same_node(node, opened.batch.node)
+                    taken = await self._log.append(opened.batch, opened.facts, opened.body)
         except BadInput as error:
             self._metrics.refused(type(error).__name__)
             raise
@@ -132,25 +137,12 @@ class Ingest:
             self._waiting -= 1
         if taken.position is None:
             self._metrics.not_taken()
-        else:
-            if arriving.media_type == BATCH_TYPE:
-                self._bases.keep(node, batch.lane, body)
-            self._metrics.taken(batch.lane.value, facts.samples, facts.readings, len(body))
-        return self._answer(200 if taken.position is not None else 409, node, taken.place)
-
-    async def _in_full(self, node: str, chained: Chained) -> bytes | None:
-        """The self-contained body of a chained one, or None where its base is not here."""
-        base = self._bases.of(node, chained.lane)
-        if base is None:
-            return None
-        try:
-            return await _opened(base, lambda base: in_full(chained, base))
-        except NoBase:
-            return None
-
-    async def _without_base(self, node: str, chained: Chained) -> Response:
-        self._metrics.not_taken()
-        return self._answer(409, node, await self._log.place(node, chained.epoch, chained.lane))
+            return self._answer(409, node, taken.place, since)
+        lane, facts = opened.batch.lane, opened.facts
+        if opened.body is body:  # it came in full
+            self._bases.keep(node, lane, body)
+        self._metrics.taken(lane.value, facts.samples, facts.readings, len(opened.body))
+        return self._answer(200, node, taken.place, since)
 
     async def _place(self, asked: Asked) -> Response:
         node = _own_node(asked)
@@ -160,19 +152,20 @@ class Ingest:
         lane = asked.one("lane")
         if lane not in set(Lane):
             raise bad_request(f"lane is {lane!r}; there are {', '.join(Lane)}")
-        return self._answer(200, node, await self._log.place(node, epoch, Lane(lane)))
+        return self._answer(200, node, await self._log.place(node, epoch, Lane(lane)), monotonic())
 
     async def _snapshot(self, asked: Asked) -> Response:
         node = _own_node(asked)
         with self._bodies.of(node) as arriving:
             body = await arriving.read(asked.request, SNAPSHOT_TYPE)
             async with self._in_hand:
-                snapshot = await _opened(body, _snapshot)
+                snapshot = await asyncio.to_thread(_snapshot, body)
                 _same_node(node, snapshot.node)
                 await self._views.fresh(snapshot)
         return Response(status_code=204)
 
-    def _answer(self, status: int, node: str, place: Place) -> Response:
+    def _answer(self, status: int, node: str, place: Place, since: float) -> Response:
+        """`since` is when the request was all here, on the monotonic clock."""
         over = self._waiting - PAUSE_FROM
         ack = Ack(
             generation=self._log.generation,
@@ -184,6 +177,7 @@ class Ingest:
             server_us=self._now(),
             pause_s=min(PAUSE_MOST_S, 1.0 + over / PAUSE_FROM) if over > 0 else 0,
             live_s=self._watching.live_s(node),
+            held_s=round(monotonic() - since, 3),
         )
         return Response(encode_ack(ack), status, media_type=ACK_TYPE)
 
@@ -200,16 +194,28 @@ def _same_node(path: str, body: str) -> None:
         raise Problem(403, "forbidden", f"the body is of node {body}, the path of node {path}")
 
 
-def _batch_and_facts(body: bytes) -> tuple[Batch, Facts]:
+class _Opened(msgspec.Struct, frozen=True):
+    """A batch, what it holds, and the self-contained body that is kept of it."""
+
+    batch: Batch
+    facts: Facts
+    body: bytes
+
+
+def _open(body: bytes) -> _Opened:
     batch = decode_batch(body)
-    return batch, facts_of(batch)
+    return _Opened(batch, facts_of(batch), body)
+
+
+def _open_chained(chained: Chained, base: Base) -> _Opened | None:
+    """None where it does not lean on this base."""
+    try:
+        return _open(in_full(chained, base))
+    except NoBase:
+        return None
 
 
 def _snapshot(body: bytes) -> Snapshot:
     snapshot = decode_snapshot(body)
     check_snapshot(snapshot)
     return snapshot
-
-
-async def _opened(body: bytes, decode: Callable[[bytes], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(None, decode, body)

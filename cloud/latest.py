@@ -54,7 +54,7 @@ class _Waiting(msgspec.Struct, frozen=True, gc=False):
             older.high_us <= self.low_us
             and mine.dense
             and base(mine.clock) == base(other.clock)
-            and mine.cells.keys() >= other.cells.keys()
+            and (mine.points == other.points or mine.cells.keys() >= other.cells.keys())
         )
 
 

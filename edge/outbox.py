@@ -34,10 +34,12 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Cut(msgspec.Struct, frozen=True):
-    """A batch ready to go up. `rows` says how many sealed rows it joins (0 for a Gap made on the way)."""
+    """A batch ready to go up. `rows` says how many sealed rows it joins (0 for a Gap made on the way), `row_bytes` how
+    large those were: what `cut` is asked for is counted in them."""
 
     batch: Batch
     rows: int
+    row_bytes: int
 
 
 class Depth(msgspec.Struct, frozen=True, kw_only=True):

@@ -85,7 +85,7 @@ class MemoryOutbox:
                         break
                     taken.append(row)
                 entries = join([(r.first - run.acked - 1, r.contents) for r in taken])
-                return Cut(self._batch(run, taken[-1], entries), len(taken))
+                return Cut(self._batch(run, taken[-1], entries), len(taken), sum(r.size for r in taken))
         return None
 
     def _batch(self, run: _Run, last: _Row, entries: Contents) -> Batch:

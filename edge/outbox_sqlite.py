@@ -222,7 +222,7 @@ class SqliteOutbox:
             if taken:
                 last = rows[taken - 1]
                 batch = msgspec.structs.replace(head, through_seq=last.last_seq, digest=last.digest, entries=placed)
-                return Cut(batch, taken)
+                return Cut(batch, taken, sum(len(row.body) for row in rows[:taken]))
             await self._put_aside(run, rows[0].first_seq, rows[0].last_seq, f"damaged on the card: {damage}")
 
     async def _rows(self, run: Run, limit_bytes: int) -> list[_Row]:
@@ -250,7 +250,7 @@ class SqliteOutbox:
             digest=run.base,
             entries=Contents.of([gap]),
         )
-        return Cut(batch, 0)
+        return Cut(batch, 0, 0)
 
     def _batch(self, run: Run) -> Batch:
         """A batch from where the cloud stands; what is in it is filled in later."""

@@ -4,7 +4,7 @@ Bulk goes every `push_interval_s`; urgent entries and live changes at once; ever
 somebody is watching. After an outage it sends one Snapshot, then urgent, then bulk: fresh before complete. A bulk body
 is sized to take at most 2 s at the rate last seen.
 
-Bounds: bodies of 4 to 512 KiB; between tries of a failing link a random wait of up to 1, 2, 4 … `retry_max_s`;
+Bounds: bodies of 16 to 512 KiB of rows; between tries of a failing link a random wait of up to 1, 2, 4 … `retry_max_s`;
 `pause_s` and Retry-After are obeyed up to an hour; an unreadable row is set aside after halving down to it (at most
 13 steps); an unsupported version waits 10 minutes between tries and raises an alarm.
 """
@@ -29,7 +29,7 @@ from wire.errors import Malformed, TooLarge, Unsupported
 log = logging.getLogger(__name__)
 
 BODY_S: Final = 2.0
-MIN_BODY_BYTES: Final = 4 * 1024
+MIN_BODY_BYTES: Final = 16 * 1024  # of rows, which become about a quarter of it
 CLIMB: Final = 1.25  # how much more each body may be after one that did not get through
 FIRST_BODY_BYTES: Final = 64 * 1024
 LIVE_INTERVAL_S: Final = 2.0
@@ -256,12 +256,19 @@ class Uplink:
         else:
             self.batches += 1
             self.body_bytes += answer.sent_bytes
-            possible = answer.sent_bytes / max(answer.took_s, 0.001) * BODY_S
-            # Down at once, up by half of what the last body proves: one lucky body must not make the next take minutes.
-            self._ceiling_bytes = min(MAX_CUT_BYTES, self._ceiling_bytes * CLIMB)
-            wanted = min(possible, (self._body_bytes + possible) / 2, self._ceiling_bytes)
-            self._body_bytes = int(min(MAX_CUT_BYTES, max(MIN_BODY_BYTES, wanted)))
+            self._size_next(cut, answer.took_s - answer.ack.held_s)
             await self._heard(cut, answer)
+
+    def _size_next(self, cut: Cut, link_s: float) -> None:
+        """By what the last body proves of the link. The time that the cloud had it in hand proves nothing: a busy city
+        must not be sent more and smaller bodies, each of which costs it as much as a large one."""
+        possible = cut.row_bytes / max(link_s, 0.001) * BODY_S
+        if link_s < BODY_S / 2:  # a small body that took no time says little
+            possible = max(possible, self._body_bytes)
+        # Down at once, up by half of what the last body proves: one lucky body must not make the next take minutes.
+        self._ceiling_bytes = min(MAX_CUT_BYTES, self._ceiling_bytes * CLIMB)
+        wanted = min(possible, (self._body_bytes + possible) / 2, self._ceiling_bytes)
+        self._body_bytes = int(min(MAX_CUT_BYTES, max(MIN_BODY_BYTES, wanted)))
 
     async def _smaller(self, cut: Cut, error: Malformed | TooLarge) -> None:
         """Halve until the body is taken or is a single row, which is then set aside."""

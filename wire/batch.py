@@ -55,7 +55,8 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the log stands for one lane of one epoch. `generation` changes when the store was restored.
 
     `accepts` lists batch versions. `server_us` is the cloud's UTC time. The node waits `pause_s` before its next
-    batch, and pushes every 2 s for the next `live_s` because somebody is watching.
+    batch, and pushes every 2 s for the next `live_s` because somebody is watching. `held_s` is how long the cloud had
+    the body in hand: that much of the round trip says nothing about the link.
     """
 
     generation: int
@@ -67,6 +68,7 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     server_us: int
     pause_s: float = 0.0
     live_s: float = 0.0
+    held_s: float = 0.0
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,7 +28,19 @@ class Table:
     the point out, is one run of what is there. `times` are UTC microseconds. `order` is a vector of these runs.
     """
 
-    __slots__ = ("_ready", "_spans", "cells", "clock", "devices", "order", "runs", "ticks", "unit_us")
+    __slots__ = (
+        "_ready",
+        "_spans",
+        "cells",
+        "clock",
+        "dense",
+        "devices",
+        "order",
+        "points",
+        "runs",
+        "ticks",
+        "unit_us",
+    )
 
     def __init__(
         self,
@@ -43,6 +55,8 @@ class Table:
         """`ticks` are the times in units of `unit_us`."""
         self.clock, self.devices, self.runs, self.order = clock, devices, runs, order
         self.unit_us, self.ticks, self.cells = unit_us, ticks, cells
+        self.points = tuple(cells)
+        self.dense = all(c.present is None for c in cells.values())  # every sample has every point
         self._spans: list[tuple[int, int]] | None = None
         self._ready: dict[str, tuple[Vector, Sequence[int]]] = {}  # a point's vector, and its values before each device
 
@@ -50,11 +64,6 @@ class Table:
     def n(self) -> int:
         """How many samples."""
         return self.runs.n
-
-    @property
-    def points(self) -> tuple[str, ...]:
-        """The names of the points."""
-        return tuple(self.cells)
 
     @property
     def times(self) -> Sequence[int]:
@@ -66,21 +75,14 @@ class Table:
     def spans(self) -> Sequence[tuple[int, int]]:
         """Of each device the least and the greatest time."""
         if self._spans is None:
-            runs, unit_us = self.runs, self.unit_us
-            ticks = vector.unpack_ints(self.ticks, runs)
-            parts = [ticks[start : start + n] for start, n in zip(runs.starts, runs.counts, strict=True)]
-            self._spans = [(min(part) * unit_us, max(part) * unit_us) for part in parts]
+            unit_us = self.unit_us
+            self._spans = [(low * unit_us, high * unit_us) for low, high in vector.spans(self.ticks, self.runs)]
         return self._spans
 
     @property
     def span(self) -> tuple[int, int]:
         """The least and the greatest time of all."""
         return min(low for low, _ in self.spans), max(high for _, high in self.spans)
-
-    @property
-    def dense(self) -> bool:
-        """Whether every sample has every point."""
-        return all(c.present is None for c in self.cells.values())
 
     @property
     def readings(self) -> int:

@@ -260,6 +260,26 @@ def unpack_ints(vector: Vector, runs: Runs) -> Sequence[int]:
             )
 
 
+def spans(vector: Vector, runs: Runs) -> list[tuple[int, int]]:
+    """Of each run the least and the greatest integer, where the form tells without looking at each of them."""
+    match vector[0]:
+        case 0:
+            return [(vector[1], vector[1])] * len(runs.counts)
+        case 2 if vector[2].typecode in "BHIQ":  # they only rise
+            steps, found, at_ = vector[2], list[tuple[int, int]](), 0
+            for first, count in zip(unpack_ints(vector[1], one_run(len(runs.counts))), runs.counts, strict=True):
+                found.append((first, first + sum(steps[at_ : at_ + count - 1])))
+                at_ += count - 1
+            return found
+        case 3 if vector[2] >= 0:
+            firsts = unpack_ints(vector[1], one_run(len(runs.counts)))
+            return [(f, f + vector[2] * (n - 1)) for f, n in zip(firsts, runs.counts, strict=True)]
+        case _:
+            values = unpack_ints(vector, runs)
+            parts = [values[start : start + n] for start, n in zip(runs.starts, runs.counts, strict=True)]
+            return [(min(part), max(part)) for part in parts]
+
+
 def cut(vector: Vector, start: int, stop: int) -> Vector:
     """The values from `start` to before `stop` of a vector of one run, without expanding what lies around them."""
     if start == stop:

@@ -30,6 +30,7 @@ class SmallCloud:
         self.live_s = self.pause_s = 0.0
         self.server_us = 0
         self.took_s = 0.01
+        self.held_s = 0.0
 
     def take(self, batch: Batch) -> Ack:
         """The one rule."""
@@ -51,6 +52,7 @@ class SmallCloud:
             server_us=self.server_us,
             live_s=self.live_s,
             pause_s=self.pause_s,
+            held_s=self.held_s,
         )
 
     def backup(self) -> dict[tuple[int, Lane], Held]:

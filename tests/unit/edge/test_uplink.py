@@ -285,9 +285,19 @@ async def test_a_slower_link_gets_smaller_bodies_at_once(scene: Scene) -> None:
     assert scene.uplink._body_bytes == MIN_BODY_BYTES
 
 
+async def test_a_busy_city_does_not_get_smaller_bodies(scene: Scene) -> None:
+    await scene.push()
+    scene.uplink._body_bytes = before = 256 * 1024
+    scene.cloud.took_s, scene.cloud.held_s = 10.0, 9.9
+    for n in range(5):
+        await scene.outbox.append({Lane.BULK: [columns(n)]})
+        await scene.push()
+    assert scene.uplink._body_bytes >= before
+
+
 async def test_a_gap_that_is_refused_is_kept(scene: Scene) -> None:
     await scene.push()
-    gap = Cut(batch=(await made_gap(scene)), rows=0)
+    gap = Cut(batch=(await made_gap(scene)), rows=0, row_bytes=0)
     with pytest.raises(LinkDown):
         await scene.uplink._smaller(gap, Malformed("no"))
 
