@@ -72,6 +72,9 @@ class Poller:
                 self._accept(failed(self._device.id, self._points, now_us - late_us, clock, str(error)))
                 raise
             self._accept(sample)
+            # A library may lose a cancellation that meets its answer, as asyncio.wait_for of Python 3.11 does.
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise asyncio.CancelledError
             passed = floor((monotonic() - start) / self._period_s)
             self.missed += max(0, passed - turn - 1)
             turn = max(turn + 1, passed)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -93,3 +95,23 @@ def test_polls_are_spread_over_the_period() -> None:
     assert phases[0] >= 0
     assert phases[-1] < 1
     assert max(b - a for a, b in pairwise(phases)) < 0.02, "no gap, so no crowd either"
+
+
+async def test_a_cancellation_that_a_library_swallows_still_ends_it() -> None:
+    scene = Scene([])
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def poll(device: Device, points: Sequence[Point]) -> Sample:
+        asked.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await answer.wait()
+        return Sample(device.id, -1, Clock(0, synced=False), {p.name: 1 for p in points})
+
+    scene.poll = poll  # type: ignore[method-assign]
+    polling = asyncio.create_task(scene.poller(10).run(scene))  # type: ignore[arg-type]
+    await asked.wait()
+    polling.cancel()
+    done, _ = await asyncio.wait([polling], timeout=5)
+    assert done
+    assert polling.cancelled()
+    assert len(scene.samples) == 1, "the answer that came is kept"
