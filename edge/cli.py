@@ -23,6 +23,7 @@ import uvloop
 
 from drivers.errors import NotStored
 from drivers.tables import suggest
+from edge import interpreter
 from edge.config import Config, ConfigError, load
 from edge.node import Node, Ready
 from edge.outbox_sqlite import read_history
@@ -127,6 +128,7 @@ def _run(config: Config, args: argparse.Namespace) -> int:
         logging.getLogger("edge").error("%s", doubt)
 
     def ready(told: Ready) -> None:
+        interpreter.settled()
         url = f"http://{told.health}/health"
         logging.getLogger("edge").info("%s runs; health at %s", config.node.id, url)
         if args.endpoints:
@@ -141,6 +143,7 @@ def _run(config: Config, args: argparse.Namespace) -> int:
             loop.add_signal_handler(number, stop.set)
         await Node(config, on_ready=ready).run(stop)
 
+    interpreter.tune()
     try:
         uvloop.run(until_stopped())
     except (RuntimeError, OSError, sqlite3.Error) as error:

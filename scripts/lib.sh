@@ -21,11 +21,12 @@ need_debian() {
     return 1
 }
 
-# need_python: .venv with exactly what requirements.lock says, and this checkout in it. Quick when nothing changed.
+# need_python [VENV LOCK]: .venv with exactly what requirements.lock says, or another such pair, and this checkout in
+# it. Quick when nothing changed.
 need_python() {
-    local stamp
-    stamp=$(cat requirements.lock pyproject.toml | sha256sum)
-    [ "$(cat .venv/stamp 2>/dev/null)" = "$stamp" ] && [ -x .venv/bin/python ] && return 0
+    local venv=${1-.venv} lock=${2-requirements.lock} stamp
+    stamp=$(cat "$lock" pyproject.toml | sha256sum)
+    [ "$(cat "$venv/stamp" 2>/dev/null)" = "$stamp" ] && [ -x "$venv/bin/python" ] && return 0
     echo "preparing the Python environment …" >&2
     local python=${PYTHON-} candidate
     for candidate in $python python3.11 python3.12 python3.13 python3; do
@@ -36,14 +37,14 @@ need_python() {
         python=
     done
     [ -n "$python" ] || { echo "Python 3.11 or later is needed: sudo apt-get install -y python3 python3-venv" >&2; return 1; }
-    rm -rf .venv
-    if ! "$python" -m venv .venv 2>/dev/null; then
-        rm -rf .venv
-        need_debian python3-venv=no-such-program && "$python" -m venv .venv || return 1
+    rm -rf "$venv"
+    if ! "$python" -m venv "$venv" 2>/dev/null; then
+        rm -rf "$venv"
+        need_debian python3-venv=no-such-program && "$python" -m venv "$venv" || return 1
     fi
     # uv brings the rest: at once, and only what the lock names with its hashes.
-    .venv/bin/python -m pip install -q --require-hashes --no-deps -r <(sed -n '/^uv==/,/[^\\]$/p' requirements.lock) &&
-        VIRTUAL_ENV=.venv .venv/bin/uv pip sync -q --require-hashes requirements.lock &&
-        VIRTUAL_ENV=.venv .venv/bin/uv pip install -q --no-deps --no-build-isolation -e . &&
-        echo "$stamp" >.venv/stamp
+    "$venv/bin/python" -m pip install -q --require-hashes --no-deps -r <(sed -n '/^uv==/,/[^\\]$/p' "$lock") &&
+        VIRTUAL_ENV=$venv "$venv/bin/uv" pip sync -q --require-hashes "$lock" &&
+        VIRTUAL_ENV=$venv "$venv/bin/uv" pip install -q --no-deps --no-build-isolation -e . &&
+        echo "$stamp" >"$venv/stamp"
 }

@@ -1,0 +1,39 @@
+"""Each row of the benchmark runs, finds again what went in, and has a figure of ours. How fast is not asked here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import rows
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.xdist_group("bench")  # one at a time: each row takes the machine for itself
+@pytest.mark.parametrize("row", rows.NAMES)
+def test_a_row_has_its_figures(row: str, tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--quick", "--only", row, "--json", out],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONWARNINGS": "default"},
+        capture_output=True,
+        text=True,
+        timeout=220,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    machine, *figures = map(json.loads, out.read_text().splitlines())
+    assert machine["machine"]["commit"]
+    assert figures
+    for figure in figures:
+        assert figure["name"].split("/")[0] == row
+        assert figure["ours"] is not None or figure["note"]
+    assert any(figure["ours"] is not None for figure in figures)
