@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Final
 
@@ -28,18 +27,9 @@ class Turns:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = count()
 
-    @asynccontextmanager
-    async def turn(self, urgency: int) -> AsyncGenerator[None]:
-        """Hold the line for one request.
-
-        Raises:
-            Unreachable: too many wait already.
-        """
-        await self._take(urgency)
-        try:
-            yield
-        finally:
-            self._next()
+    def turn(self, urgency: int) -> Turn:
+        """Hold the line for one request, by `async with`, which raises Unreachable when too many wait already."""
+        return Turn(self._take, self._next, urgency)
 
     async def _take(self, urgency: int) -> None:
         if self._free:
@@ -68,3 +58,18 @@ class Turns:
                 waiter.set_result(None)
                 return
         self._free += 1
+
+
+class Turn:
+    """One turn at a line; a class of its own since it is taken for each request."""
+
+    __slots__ = ("_give", "_take", "_urgency")
+
+    def __init__(self, take: Callable[[int], Awaitable[None]], give: Callable[[], None], urgency: int) -> None:
+        self._take, self._give, self._urgency = take, give, urgency
+
+    async def __aenter__(self) -> None:
+        await self._take(self._urgency)
+
+    async def __aexit__(self, *_exc: object) -> None:
+        self._give()

@@ -12,13 +12,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment, Deliver, Now
 from drivers.errors import Misconfigured, Refused, Unreachable
 from drivers.modbus.link import ModbusLink, NoAnswer, NoLine, Said
-from drivers.modbus.registers import Block, Decoder, encode, plan
+from drivers.modbus.registers import Block, Decoder, Reader, encode, plan
 from drivers.modbus.words import Access, Address, Line, Space
 from drivers.profile import Profile
 from drivers.readings import allowed
@@ -29,6 +29,14 @@ from wire.sample import Sample, Value, bad
 SILENT_LIMIT: Final = 3  # time-outs in a row, from whomever, after which a connection is suspected itself
 ILLEGAL_ADDRESS: Final = 2
 GATEWAY: Final = (10, 11)  # said by a gateway in the device's stead: as good as no answer
+
+
+class _Plan(NamedTuple):
+    """The requests that fetch some points."""
+
+    points: tuple[Point, ...]
+    names: tuple[str, ...]
+    readers: list[Reader]
 
 
 class _Unit:
@@ -42,27 +50,39 @@ class _Unit:
         self.decoder = decoder
         self.backoff = Backoff.of_device(clock, line.backoff_first_s)
         self.split: set[Block] = set()
-        self.plans: dict[tuple[str, ...], list[Block]] = {}
+        self._plans: dict[tuple[str, ...], _Plan] = {}
+        self._last: _Plan | None = None
         self.owed: set[int] = set()  # sizes of answers that may still come, on a line where they could be mistaken
         self.breaks = 0  # how often in a row the connection broke while this device was asked
 
-    def blocks(self, points: Sequence[Point]) -> list[Block]:
-        """The requests for these points; planned once."""
-        names = tuple(p.name for p in points)
-        if (planned := self.plans.get(names)) is None:
-            whole = plan(self.profile, names)
-            planned = [b for w in whole for b in (w.without_gaps() if w in self.split else [w])]
-            self.plans[names] = planned
+    def plan(self, points: Sequence[Point]) -> _Plan:
+        """The requests for these points; planned once.
+
+        Raises:
+            Misconfigured: its profile has no such point.
+        """
+        asked = tuple(points)
+        if self._last is not None and self._last.points == asked:
+            return self._last
+        names = tuple(p.name for p in asked)
+        if (planned := self._plans.get(names)) is None:
+            for name in names:
+                if name not in self.profile.points:
+                    raise Misconfigured(f"profile {self.profile.name} has no point {name}")
+            blocks = [b for w in plan(self.profile, names) for b in (w.without_gaps() if w in self.split else [w])]
+            planned = self._plans[names] = _Plan(asked, names, [self.decoder.reader(b) for b in blocks])
+        self._last = planned
         return planned
 
-    def split_at_gaps(self, block: Block) -> list[Block]:
-        """Remember that this block is refused as a whole; the blocks to ask for instead, if that makes sense."""
+    def split_at_gaps(self, block: Block) -> list[Reader]:
+        """Remember that this block is refused as a whole; what to ask for instead, if that makes sense."""
         parts = block.without_gaps()
         if len(parts) < 2:
             return []
         self.split.add(block)
-        self.plans.clear()
-        return parts
+        self._plans.clear()
+        self._last = None
+        return [self.decoder.reader(b) for b in parts]
 
 
 class ModbusDriver:
@@ -104,16 +124,15 @@ class ModbusDriver:
     async def poll(self, device: Device, points: Sequence[Point]) -> Sample:
         """Read points of one device now; see the contract."""
         unit = self._unit(device)
-        for point in points:
-            if point.name not in unit.profile.points:
-                raise Misconfigured(f"profile {unit.profile.name} has no point {point.name}")
+        planned = unit.plan(points)
         values: dict[str, Value] = {}
         quality: dict[str, str] = {}
         refusals: list[str] = []
         stamp = None
-        queue = list(unit.blocks(points))
+        queue = planned.readers
         while queue:
-            block = queue.pop(0)
+            reader, *queue = queue
+            block = reader.block
             try:
                 answer = await self._turn(
                     POLL, device, _size(block.space, block.count), lambda b=block: self._link.read(
@@ -122,22 +141,22 @@ class ModbusDriver:
                 )  # fmt: skip
             except Said as said:
                 parts = unit.split_at_gaps(block) if said.code == ILLEGAL_ADDRESS else []
-                queue[:0] = parts
+                queue = [*parts, *queue]
                 if not parts:
                     refusals.append(str(said))
                     _spoil(block, str(said), values, quality)
             except Unreachable as gone:
                 if stamp is None:
                     raise
-                for rest in (block, *queue):
-                    _spoil(rest, str(gone), values, quality)
+                for rest in (reader, *queue):
+                    _spoil(rest.block, str(gone), values, quality)
                 break
             else:
                 stamp = stamp or self._now()
-                unit.decoder.read(block, answer, values, quality)
+                reader.read(answer, values, quality)
         if refusals and stamp is None:
             raise Refused(refusals[0])
-        return Sample(device.id, *(stamp or self._now()), {p.name: values[p.name] for p in points}, quality)
+        return Sample(device.id, *(stamp or self._now()), {n: values[n] for n in planned.names}, quality)
 
     async def write(self, device: Device, point: Point, value: Value) -> None:
         """Set one writable point; see the contract."""
@@ -172,10 +191,12 @@ class ModbusDriver:
         self._rest(unit)
         async with self._turns.turn(urgency):
             self._rest(unit)  # it may have failed while this one waited
-            await self._connected()
+            if not self._link.connected:
+                await self._connect()
             whole = False
             try:
-                await self._settle(unit)
+                if unit.owed:
+                    await self._settle(unit)
                 self._counts["requests"] += 1
                 answer = await request()
                 whole = True
@@ -203,14 +224,12 @@ class ModbusDriver:
 
     def _rest(self, unit: _Unit) -> None:
         # No countdown in these texts: they become qualities, and a quality that changes is always reported.
-        if not self._link.connected and self._line.left_s():
+        if self._line.left_s() and not self._link.connected:
             raise Unreachable(f"no connection to {self._link.where}")
         if unit.backoff.left_s():
             raise Unreachable(f"left alone after {unit.backoff.failures} failures")
 
-    async def _connected(self) -> None:
-        if self._link.connected:
-            return
+    async def _connect(self) -> None:
         if self._line.left_s():
             raise Unreachable(f"no connection to {self._link.where}")
         try:
@@ -235,8 +254,6 @@ class ModbusDriver:
         On a serial line answers carry no number, only a size: first comes a question whose answer has a size that is
         not owed, and which nobody uses.
         """
-        if not unit.owed:
-            return
         probe = plan(unit.profile, list(unit.profile.points))[0]
         step = 8 if probe.space in ("coil", "discrete") else 1
         counts = range(step, 8 * step + 1, step)

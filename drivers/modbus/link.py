@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import struct
 import time
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
-from pymodbus.exceptions import ModbusException
+from pymodbus.exceptions import ModbusException, ModbusIOException
 from pymodbus.pdu import ModbusPDU
+from pymodbus.pdu.register_message import ReadHoldingRegistersResponse
 
 from drivers.modbus.words import Line, Space
 
@@ -53,14 +53,37 @@ class Said(Exception):
         self.code = code
 
 
+class HoldingBytes(ReadHoldingRegistersResponse):
+    """An answer with registers, kept as the bytes that came."""
+
+    data = b""
+
+    def decode(self, data: bytes) -> None:
+        """Cut them out; see the base class."""
+        size = data[0]
+        if size >= len(data):
+            raise ModbusIOException(f"{size} bytes announced, {len(data) - 1} came", function_code=self.function_code)
+        self.data = data[1 : 1 + size - size % 2]
+
+    def __str__(self) -> str:
+        """What pymodbus makes of each answer for its log, also while nothing is logged: short."""
+        return f"{len(self.data)} bytes"
+
+
+class InputBytes(HoldingBytes):
+    """The same of input registers."""
+
+    function_code = 4
+
+
 class ModbusLink:
     """One TCP connection or serial line. Its caller sees to it that there is one request at a time."""
 
     def __init__(self, name: str, line: Line) -> None:
         self._name = name
         self._line = line
-        self._client: AsyncModbusTcpClient | AsyncModbusSerialClient | None = None
-        self._waiting: asyncio.Timeout | None = None
+        self._client: _Client | None = None
+        self._asking: _Client | None = None  # whoever owes an answer now
         self._heard_s = 0.0
 
     @property
@@ -118,24 +141,27 @@ class ModbusLink:
             NoLine, NoAnswer, Said.
         """
         client = self._ready()
+        request: Any
         match space:
             case "holding":
-                answer = await self._ask(client.read_holding_registers(start, count=count, device_id=unit), timeout_s)
+                request = client.read_holding_registers(start, count=count, device_id=unit)
             case "input":
-                answer = await self._ask(client.read_input_registers(start, count=count, device_id=unit), timeout_s)
+                request = client.read_input_registers(start, count=count, device_id=unit)
             case "coil":
-                answer = await self._ask(client.read_coils(start, count=count, device_id=unit), timeout_s)
+                request = client.read_coils(start, count=count, device_id=unit)
             case "discrete":
-                answer = await self._ask(client.read_discrete_inputs(start, count=count, device_id=unit), timeout_s)
+                request = client.read_discrete_inputs(start, count=count, device_id=unit)
+        answer = await self._ask(client, request, timeout_s)
         if answer.function_code != _READS[space]:
             raise NoAnswer("the answer is to another request")
         if space in ("coil", "discrete"):
             if not count <= len(answer.bits) < count + 8:
                 raise NoAnswer(f"the answer has {len(answer.bits)} bits where {count} were asked for")
             return answer.bits[:count]
-        if len(answer.registers) != count:
-            raise NoAnswer(f"the answer has {len(answer.registers)} registers where {count} were asked for")
-        return struct.pack(f">{count}H", *answer.registers)
+        assert isinstance(answer, HoldingBytes)
+        if len(answer.data) != 2 * count:
+            raise NoAnswer(f"the answer has {len(answer.data) // 2} registers where {count} were asked for")
+        return answer.data
 
     async def write(
         self, unit: int, space: Space, start: int, registers: Sequence[int], *, multiple: bool, timeout_s: float
@@ -147,13 +173,13 @@ class ModbusLink:
         """
         client = self._ready()
         if space == "coil":
-            answer = await self._ask(client.write_coil(start, bool(registers[0]), device_id=unit), timeout_s)
+            answer = await self._ask(client, client.write_coil(start, bool(registers[0]), device_id=unit), timeout_s)
             fits = (answer.function_code, answer.address, list(answer.bits[:1])) == (5, start, [bool(registers[0])])
         elif multiple or len(registers) > 1:
-            answer = await self._ask(client.write_registers(start, list(registers), device_id=unit), timeout_s)
+            answer = await self._ask(client, client.write_registers(start, list(registers), device_id=unit), timeout_s)
             fits = (answer.function_code, answer.address, answer.count) == (16, start, len(registers))
         else:
-            answer = await self._ask(client.write_register(start, registers[0], device_id=unit), timeout_s)
+            answer = await self._ask(client, client.write_register(start, registers[0], device_id=unit), timeout_s)
             echo = (answer.function_code, answer.address, list(answer.registers))
             fits = echo == (6, start, list(registers))
         if not fits:
@@ -169,45 +195,60 @@ class ModbusLink:
                 return
             await asyncio.sleep(left)
 
-    def _make(self) -> AsyncModbusTcpClient | AsyncModbusSerialClient:
-        # Retries and reconnects are ours, and so is the time-out of each request: pymodbus's own is never reached.
+    def _make(self) -> _Client:
+        # Retries and reconnects are ours, and so is the time-out of each request: pymodbus has none of its own.
         line = self._line
         common: dict[str, Any] = {
             "name": self._name,
-            "timeout": 3600,
+            "timeout": None,
             "retries": 0,
             "reconnect_delay": 0,
             "trace_packet": self._on_packet,
             "trace_connect": self._on_connect,
         }
         if line.serial:
-            return AsyncModbusSerialClient(
+            client = AsyncModbusSerialClient(
                 line.serial, baudrate=line.baud, parity=line.parity, stopbits=line.stop_bits, **common
             )
-        return AsyncModbusTcpClient(line.host, port=line.port, **common)
+        else:
+            client = AsyncModbusTcpClient(line.host, port=line.port, **common)
+        client.register(HoldingBytes)
+        client.register(InputBytes)
+        return client
 
-    def _ready(self) -> AsyncModbusTcpClient | AsyncModbusSerialClient:
+    def _ready(self) -> _Client:
         if self._client is None or not self._client.connected:
             raise NoLine(f"no connection to {self.where}")
         return self._client
 
-    async def _ask(self, request: Awaitable[ModbusPDU], timeout_s: float) -> ModbusPDU:
+    async def _ask(self, client: _Client, request: Awaitable[ModbusPDU], timeout_s: float) -> ModbusPDU:
+        task = asyncio.current_task()
+        assert task is not None
+        cancelled = task.cancelling()
+        timer = asyncio.get_running_loop().call_later(timeout_s, self._late, client, timeout_s)
+        self._asking = client
         try:
-            async with asyncio.timeout(timeout_s) as self._waiting:
-                answer = await request
-        except TimeoutError as error:
-            if not self.connected:
-                raise NoLine(f"{self.where} closed the connection") from error
-            raise NoAnswer(f"no answer within {timeout_s:g} s") from error
+            answer = await request
         except (ModbusException, OSError) as error:
             if not self.connected:
                 raise NoLine(f"{self.where} closed the connection") from error
             raise NoAnswer(f"no answer that can be read: {error}") from error
         finally:
-            self._waiting = None
+            self._asking = None
+            timer.cancel()
+        if task.cancelling() > cancelled:
+            # Whoever waits for an answer that comes together with a cancellation may give the one and forget the
+            # other (asyncio.wait_for does, before Python 3.12): then it is told again.
+            raise asyncio.CancelledError
         if answer.isError():
             raise Said(answer.exception_code)
         return answer
+
+    def _late(self, client: _Client, timeout_s: float) -> None:
+        if self.connected:
+            _give_up(client, NoAnswer(f"no answer within {timeout_s:g} s"))
+        else:
+            _give_up(client, NoLine(f"{self.where} closed the connection"))
 
     def _on_packet(self, sending: bool, data: bytes) -> bytes:
         if not sending:
@@ -215,9 +256,18 @@ class ModbusLink:
         return data
 
     def _on_connect(self, connected: bool) -> None:
-        # A broken connection leaves pymodbus waiting for its time-out: end that wait now.
-        if not connected and self._waiting is not None and not self._waiting.expired():
-            self._waiting.reschedule(0)
+        # A broken connection leaves pymodbus waiting: end that now.
+        if not connected and self._asking is not None:
+            _give_up(self._asking, NoLine(f"{self.where} closed the connection"))
 
 
+def _give_up(client: _Client, why: Exception) -> None:
+    """End the wait for the answer that is owed now."""
+    ctx: Any = client.ctx
+    owed: asyncio.Future[ModbusPDU] = ctx.response_future
+    if not owed.done():
+        owed.set_exception(why)
+
+
+_Client = AsyncModbusTcpClient | AsyncModbusSerialClient
 _READS: Final = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from conformance.driver_rigs import profile_of
 from drivers.errors import Refused
-from drivers.modbus.registers import Decoder, encode, plan
+from drivers.modbus.registers import Block, Decoder, encode, plan
+from drivers.modbus.words import Access
+from drivers.profile import Profile
+from drivers.readings import meaning
 
 ORDERS = {"ABCD": "01020304", "CDAB": "03040102", "BADC": "02010403", "DCBA": "04030201"}
 
@@ -83,3 +86,128 @@ def test_a_plan_fetches_everything_within_its_bounds(where: dict[int, str], most
             run = 0 if address in wanted else run + 1
             assert run <= gap
         assert all(len(b.pieces) and b.count <= most for b in block.without_gaps())
+
+
+# ---- A block decoded at once gives what its points give one by one
+
+
+def plainly(block: Block, profile: Profile, answer: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """Point by point, in the plainest way."""
+    values: dict[str, Any] = {}
+    quality: dict[str, str] = {}
+    for piece in block.pieces:
+        access: Access = profile.access[piece.point]
+        at = piece.start - block.start
+        if access.is_bit:
+            raw = answer[at]
+        else:
+            pairs = [answer[i : i + 2] for i in range(2 * at, 2 * (at + piece.width), 2)]
+            if access.order in ("CDAB", "DCBA"):
+                pairs.reverse()
+            if access.order in ("BADC", "DCBA"):
+                pairs = [p[::-1] for p in pairs]
+            data = b"".join(pairs)
+            if access.as_ == "text":
+                raw = data.split(b"\0")[0].decode("utf-8", "replace").strip()
+            elif access.as_[0] == "f":
+                (raw,) = struct.unpack(">f" if access.as_ == "f32" else ">d", data)
+            else:
+                raw = int.from_bytes(data, "big", signed=access.as_[0] == "i")
+        meant = meaning(
+            profile.points[piece.point],
+            field=access.field,
+            invalid=access.invalid,
+            choices=access.choices,
+            scaling=access.scaling,
+        )
+        values[piece.point], reason = meant(raw)
+        if reason is not None:
+            quality[piece.point] = reason
+    return values, quality
+
+
+scales = st.sampled_from([1, 1, 0.1, 0.1, 0.01, -0.5, 3, 10, 1e-5, 1.7, 1e15, 1e300])
+offsets = st.sampled_from([0, 0, 0, -40, 7, 0.5, -1e18])
+codes = st.lists(st.sampled_from([0, 1, 7, 32767, -32768, 65535, 2**32 - 1, -(2**63), 2**64 - 1]), max_size=2)
+orders = st.sampled_from(["ABCD", "ABCD", *ORDERS])
+
+
+@st.composite
+def points(draw: Any) -> dict[str, Any]:
+    """A point of any kind that a profile may have."""
+    where = draw(st.integers(0, 24))
+    space = draw(st.sampled_from(["holding"] * 6 + ["coil"]))
+    type_ = draw(st.sampled_from(["float", "float", "int", "bool", "text"]))
+    at: dict[str, Any] = {space: where}
+    if draw(st.booleans()):
+        at["invalid"] = draw(codes)
+    if space == "coil":
+        return {"type": "int" if type_ == "int" else "bool", "at": at}
+    at["order"] = draw(orders)
+    if type_ == "text":
+        if draw(st.booleans()):
+            at["choices"] = {"0": "off", "1": "on", "65535": "lost"}
+        else:
+            at |= {"as": "text", "length": draw(st.integers(1, 4))}
+    elif type_ == "bool":
+        if draw(st.booleans()):
+            at["bit"] = draw(st.integers(0, 15))
+    else:
+        at["as"] = draw(st.sampled_from([f for f in FORMATS if type_ == "float" or f[0] != "f"]))
+        if at["as"][0] == "u" and draw(st.booleans()):
+            at["bits"] = sorted(draw(st.tuples(st.integers(0, 15), st.integers(0, 15))))
+        if type_ == "float":
+            at |= {"scale": draw(scales), "offset": draw(offsets)}
+        else:
+            at |= {
+                "scale": draw(st.sampled_from([1, -1, 10, 10**16])),
+                "offset": draw(st.sampled_from([0, 5, -(10**3)])),
+            }
+    return {"type": type_, "at": at}
+
+
+odd = ["0000", "0001", "FFFF", "8000", "7FFF", "7FC00000", "7F800000", "FF800000", "80000000", "7FEFFFFFFFFFFFFF"]
+contents = st.lists(st.sampled_from([bytes.fromhex(o) for o in odd]) | st.binary(min_size=2, max_size=2), min_size=1)
+
+
+def told(values: dict[str, Any], quality: dict[str, str]) -> Any:
+    return sorted((n, type(v), repr(v)) for n, v in values.items()), list(quality.items())
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.lists(points(), min_size=1, max_size=12), contents, st.lists(st.booleans(), min_size=32, max_size=32))
+def test_a_block_at_once_is_its_points_one_by_one(many: list[Any], words: list[bytes], bits: list[bool]) -> None:
+    profile = profile_of("p", {"driver": "modbus", "point": {f"p{i}": p for i, p in enumerate(many)}})
+    decoder = Decoder(profile)
+    for block in plan(profile, list(profile.points)):
+        data = (b"".join(words) * 70)[: 2 * block.count]
+        answer = bits[: block.count] if block.space == "coil" else data
+        values: dict[str, Any] = {}
+        quality: dict[str, str] = {}
+        try:
+            plain = plainly(block, profile, answer)
+        except OverflowError:  # a scale of 1e300 with half a step added
+            with pytest.raises(OverflowError):
+                decoder.read(block, answer, values, quality)
+        else:
+            decoder.read(block, answer, values, quality)
+            assert told(values, quality) == told(*plain)
+
+
+def test_a_block_of_numbers_that_are_only_scaled() -> None:
+    """The common case, with what it must not get wrong: a negative zero, sums beyond all bounds, values missing."""
+    table = {f"f{i}": {"type": "float", "at": {"holding": 4 * i, "as": "f64"}} for i in range(3)}
+    table |= {f"s{i}": {"type": "float", "at": {"holding": 12 + i, "as": "i16", "scale": 0.1}} for i in range(2)}
+    table["m"] = {"type": "float", "at": {"holding": 14, "as": "i16", "scale": 0.1, "invalid": [-32768]}}
+    profile = profile_of("p", {"driver": "modbus", "point": table})
+    (block,) = plan(profile, list(profile.points))
+    for given_ in ((-0.0, 1.5, 2.0, 3, -7, 1), (1.7e308, 1.7e308, -0.0, 3, -7, 1), (1.0, 2.0, 3.0, 3, -7, -32768)):
+        data = struct.pack(">3d3h", *given_)
+        values: dict[str, Any] = {}
+        quality: dict[str, str] = {}
+        Decoder(profile).read(block, data, values, quality)
+        assert told(values, quality) == told(*plainly(block, profile, data))
+        missing = given_[-1] == -32768
+        assert repr(values["f0"]) == repr(given_[0])
+        assert (values["s1"], values["m"]) == (-0.7, None if missing else 0.1)
+        assert ("m" in quality) == missing
