@@ -46,7 +46,7 @@ from wire.sample import Sample
 log = logging.getLogger(__name__)
 
 PAGE_ROWS: Final = 64
-MAX_CUT_READINGS: Final = 50_000  # a tenth of what the codec takes: no single step of joining holds others up for long
+MAX_CUT_READINGS: Final = 100_000  # a fifth of what the codec takes
 NEWEST_ROWS: Final = 64
 MOVE_ROWS: Final = 128
 QUARANTINE_ROWS: Final = 8  # the latest; more are counted, not kept

@@ -117,10 +117,13 @@ def _typed_out(encoder: cbor2.CBOREncoder, items: array[Any]) -> None:
 
 
 def _typed_in(tag: cbor2.CBORTag, _immutable: bool) -> array[Any]:
-    if not isinstance(tag.value, bytes):
-        raise ValueError(f"tag {tag.tag} holds no byte string")
+    number, payload = tag.tag, tag.value
+    if type(payload) is not bytes:
+        raise ValueError(f"tag {number} holds no byte string")
+    if (code := vector.OF_BYTES.get(number)) is not None:  # nearly all
+        return array(code, payload)
     try:
-        return vector_check.typed(tag.tag, tag.value)
+        return vector_check.typed(number, payload)
     except Malformed as error:
         raise ValueError(str(error)) from error
 

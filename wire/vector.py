@@ -49,8 +49,9 @@ EXACT: Final = 2**53  # up to here every integer is a double, so dividing it is 
 # RFC 8746 §2.1: tag → array typecode, little-endian. Items of several bytes stand in byte planes, first the low bytes
 # of all, which compresses better than one item after the other; their tags are those of the RFC moved up by PLANES.
 PLANES: Final = 0x8000
+OF_BYTES: Final = {64: "B", 72: "b"}
 TYPECODES: Final = {
-    64: "B", 72: "b",
+    **OF_BYTES,
     PLANES + 69: "H", PLANES + 70: "I", PLANES + 71: "Q", PLANES + 77: "h", PLANES + 78: "i", PLANES + 79: "q",
     PLANES + 85: "f", PLANES + 86: "d",
 }  # fmt: skip
@@ -362,9 +363,17 @@ def rejoin(parts: Sequence[tuple[Vector, Runs]], pick: Callable[[Sequence[Any]],
 
     It is what `pack` would make of the values. Floats that are scaled integers are not made floats on the way.
     """
+    first = parts[0][0]
     kinds = {_KINDS.get(v[0]) or type(v[1]) for v, _ in parts}  # of form 0 the value's own type
+    # Nearly half of all points say the same all the time. A zero may be -0.0, and is looked at like any other.
+    told = len(kinds) == 1 and first[0] == SAME and (first[1] or type(first[1]) is not float)
+    if told and all(v[0] == SAME and v[1] == first[1] for v, _ in parts):
+        return first
     if kinds == {int}:
-        return pack_ints(pick(list(chain.from_iterable(unpack_ints(v, r) for v, r in parts))), runs)
+        values: list[int] = []
+        for v, r in parts:
+            values.extend(v[1] if v[0] == INTS else unpack_ints(v, r))
+        return pack_ints(pick(values), runs)
     if kinds == {float} and (found := _common(parts)) is not None:
         decimals, scaled = found
         packed = pack_ints(pick(scaled), runs)
@@ -402,9 +411,8 @@ def _common(parts: Sequence[tuple[Vector, Runs]]) -> tuple[int, list[int]] | Non
     most = max(decimals for decimals, _ in scaled)
     values: list[int] = []
     for (decimals, integers), (_, runs) in zip(scaled, parts, strict=True):
-        found = unpack_ints(integers, runs)
-        factor = 10 ** (most - decimals)
-        values.extend(found if factor == 1 else [v * factor for v in found])
+        found = integers[1] if integers[0] == INTS else unpack_ints(integers, runs)
+        values.extend(found if decimals == most else [v * 10 ** (most - decimals) for v in found])
     return (most, values) if -EXACT < min(values) <= max(values) < EXACT else None
 
 
