@@ -228,16 +228,21 @@ class SqliteOutbox:
     async def _rows(self, run: Run, limit_bytes: int) -> list[_Row]:
         """Unacked rows up to a size, at least one."""
         rows: list[_Row] = []
-        size = 0
-        async with self.card.db.execute(
-            "SELECT first_seq, id, digest, body FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
-            (row_id(run, run.acked), row_id(run, run.head), MAX_CUT_ROWS),
-        ) as cursor:
-            async for first, id_, digest, body in cursor:
+        size, after = 0, run.acked
+        while (wanted := min(PAGE_ROWS, MAX_CUT_ROWS - len(rows))) > 0:
+            # By the page: row by row, SQLite's thread would be asked for each, and a message wait for all of them.
+            page = await self.card.all(
+                "SELECT first_seq, id, digest, body FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+                row_id(run, after), row_id(run, run.head), wanted,
+            )  # fmt: skip
+            for first, id_, digest, body in page:
                 size += len(body)
                 if rows and size > limit_bytes:
-                    break
+                    return rows
                 rows.append(_Row(first, seq_of(id_), digest, body))
+            if len(page) < wanted:
+                break
+            after = rows[-1].last_seq
         return rows
 
     def _gap_before(self, run: Run) -> Cut:
