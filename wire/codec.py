@@ -138,12 +138,9 @@ def reopen_row(data: bytes) -> Contents:
 
     Raises:
         Malformed, Unsupported, TooLarge.
+        ArithmeticError, LookupError, TypeError, ValueError: it was not sealed by us, now or when it is expanded.
     """
-    body = _open(data)
-    try:
-        return _contents_in(body, ours=True)
-    except (ValueError, TypeError, IndexError):  # not as this version seals them
-        return _contents_in(body)
+    return _contents_in(_open(data), ours=True)
 
 
 def decode_batch(data: bytes) -> Batch:

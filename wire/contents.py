@@ -141,6 +141,15 @@ class Contents(Sequence[Placed]):
             ]  # fmt: skip
         return self._placed
 
+    def check_sealed(self) -> None:
+        """Pass if this is what one commit has sealed.
+
+        Raises:
+            Malformed: it is not.
+        """
+        if self.tables and (self.seated or any(t.order != FIRST_ROW for t in self.tables)):
+            raise Malformed("a row whose samples are not those of one commit")
+
     def fills(self, width: int) -> None:
         """Pass if the places fill 0 … width - 1 without a hole and without a double.
 
@@ -214,7 +223,7 @@ def join(rows: Sequence[tuple[int, Contents]]) -> Contents:
     """The contents of several rows as one batch has them. Each comes with the offset of its first seq.
 
     Raises:
-        Malformed: a row is not one that a node has sealed.
+        Malformed: a row is not one that a node has sealed: its samples would change their places.
     """
     if len(rows) == 1 and rows[0][0] == 0:
         return rows[0][1]
@@ -222,9 +231,8 @@ def join(rows: Sequence[tuple[int, Contents]]) -> Contents:
     parts: dict[_Shape, list[tuple[int, Table]]] = {}
     of_device: dict[_Run, dict[tuple[str, ...], None]] = {}  # the shapes in which each device comes
     for label, (offset, contents) in enumerate(rows):
+        contents.check_sealed()
         for t in contents.tables:
-            if contents.seated or t.order[0] != SAME:
-                raise Malformed("a row whose samples are not those of one commit")
             points = t.points
             parts.setdefault((t.clock, points), []).append((label, t))
             for device in t.devices:
