@@ -17,12 +17,20 @@ Name = Annotated[str, Meta(max_length=200)]
 Text = Annotated[str, Meta(max_length=2_000)]
 
 Severity = Literal["low", "medium", "high", "urgent"]
-AlarmState = Literal["raised", "acknowledged", "returned", "cleared", "shelved"]
+AlarmState = Literal["raised", "acknowledged", "returned", "cleared", "shelved", "suppressed"]
+Level = Literal["technician", "emergency", "hypervisor", "rule", "plan", "default"]  # the highest first
+Stage = Literal["accepted", "applied", "verified", "refused", "failed", "expired", "superseded"]
 Verdict = Literal["ok", "degraded", "failed"]
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A condition that someone must look at (ISA-18.2 states). `device` is the node's own id for the node's own."""
+    """A condition that someone must look at (ISA-18.2 states). `device` is the node's own id for the node's own.
+
+    Each of its transitions is one of these, and says all that there is to know. `active` is whether the condition
+    holds, `acknowledged` whether someone has seen it, also while `state` is shelved or suppressed and says neither;
+    shelved ends at `until_us`, and `cause` is the id of the alarm that explains a suppressed one. `by` is who acted.
+    `boot` is set where times are estimates of that boot's clock.
+    """
 
     id: Name
     device: Name
@@ -33,7 +41,44 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     time_us: int
     respond_by_us: int | None = None
     detail: Text = ""
+    text: Annotated[Mapping[Name, Text], Meta(max_length=10)] = {}  # by language
     values: Annotated[Mapping[Name, Value], Meta(max_length=256)] = {}
+    active: bool = True
+    acknowledged: bool = False
+    escalated: bool = False  # the time to respond is nearly over and nobody has acknowledged it
+    cause: Name = ""
+    until_us: int | None = None
+    by: Name = ""
+    boot: int | None = None
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A rule's word to whoever reads the feed: this has happened here. Nobody has to answer it."""
+
+    device: Name
+    rule: Name
+    tag: Name
+    time_us: int
+    values: Annotated[Mapping[Name, Value], Meta(max_length=256)] = {}
+    boot: int | None = None
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How far an order has come; exactly one is final (`wire.orders.FINAL`).
+
+    accepted: it holds its place, and is on the card. applied: the device has been told. verified: the device was read
+    and has the value. refused: a check said no. failed: the device did not take it. expired, superseded: its time ended
+    before it was verified, or a later order of its level took its place. `read_back` is what the device answered.
+    """
+
+    order: Name
+    stage: Stage
+    time_us: int
+    device: Name = ""
+    point: Name = ""
+    read_back: Value = None
+    detail: Text = ""
+    boot: int | None = None
 
 
 class ClockFix(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,4 +133,4 @@ class Unknown(msgspec.Struct, frozen=True):
     type: str
 
 
-Entry = Columns | Alarm | ClockFix | Gap | Health | Roster | Unknown
+Entry = Columns | Alarm | ClockFix | Gap | Health | Mark | Result | Roster | Unknown

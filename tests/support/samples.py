@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from wire.batch import Batch, Lane, Placed
 from wire.columns import Columns
 from wire.device import Device, Point, Roster
-from wire.entries import Alarm, ClockFix, Entry, Gap, Health
+from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result
 from wire.sample import INT_MAX, INT_MIN, Clock, Sample, bad, uncertain
 
 clocks = st.builds(Clock, st.integers(0, 2**63 - 1), st.booleans())
@@ -52,10 +52,27 @@ others = st.one_of(
         device=texts,
         rule=texts,
         severity=st.just("high"),
-        state=st.just("raised"),
+        state=st.sampled_from(["raised", "shelved"]),
         raised_us=times,
         time_us=times,
+        text=st.just({"en": "Lamp fault", "fr": "Défaut de lampe"}),
         values=st.dictionaries(names, values, max_size=2),
+        active=st.booleans(),
+        acknowledged=st.booleans(),
+        until_us=st.none() | times,
+        boot=st.none() | st.integers(0, 2**63 - 1),
+    ),
+    st.builds(
+        Mark, device=texts, rule=texts, tag=texts, time_us=times, values=st.dictionaries(names, values, max_size=2)
+    ),
+    st.builds(
+        Result,
+        order=texts,
+        stage=st.sampled_from(["accepted", "verified", "refused"]),
+        time_us=times,
+        device=texts,
+        read_back=values,
+        boot=st.none() | st.integers(0, 2**63 - 1),
     ),
     st.builds(
         lambda unit: Roster(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -21,7 +22,8 @@ from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, Snapshot
 from wire.columns import Columns
 from wire.contents import Contents, join
 from wire.device import Device, Point, Roster
-from wire.entries import Alarm, ClockFix, Gap, Health
+from wire.entries import Alarm, ClockFix, Gap, Health, Mark, Result
+from wire.orders import AlarmAct, Bundle, Command, Down, Relinquish
 from wire.sample import Clock, Sample, bad, uncertain
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -79,6 +81,8 @@ def second_row() -> Contents:
             Gap(reason="the card was full", lost=5, seqs=5, from_us=NOW, to_us=NOW + 9, devices=("a",)),
             ClockFix(boot=43, offset_us=-1_500_000, error_us=2_000),
             alarm(),
+            mark(),
+            result(),
             Health(time_us=NOW, verdict="degraded", reasons=("1 of 2 devices are silent",), counters={"p": 1}),
             roster(),
             second_lamp(),
@@ -97,7 +101,7 @@ def batch() -> Batch:
         epoch=2**62 + 1,
         lane=Lane.BULK,
         first_seq=1001,
-        through_seq=1026,
+        through_seq=1028,
         prev=ORIGIN,
         digest=bytes(range(16)),
         held_from=17,
@@ -116,8 +120,20 @@ def alarm() -> Alarm:
         raised_us=NOW,
         time_us=NOW,
         respond_by_us=NOW + 3_600_000_000,
+        text={"en": "Lamp fault", "fr": "Défaut de lampe"},
         values={"lamp_fault": True, "active_power": 0.0, "n": 7, "text": "x", "none": None},
+        acknowledged=True,
+        by="m.dupont",
+        boot=43,
     )
+
+
+def mark() -> Mark:
+    return Mark(device="lamp-001", rule="crosswalk-night", tag="crossing", time_us=NOW, values={"passages": 7})
+
+
+def result() -> Result:
+    return Result(order="o1", stage="verified", time_us=NOW, device="lamp-001", point="dim_level", read_back=40.5)
 
 
 def roster() -> Roster:
@@ -133,13 +149,31 @@ def roster() -> Roster:
 
 def ack() -> Ack:
     return Ack(
-        generation=3, epoch=2**62 + 1, lane=Lane.BULK, through_seq=1026, digest=bytes(range(16)), accepts=(1,),
+        generation=3, epoch=2**62 + 1, lane=Lane.BULK, through_seq=1028, digest=bytes(range(16)), accepts=(1,),
         server_us=NOW, pause_s=1.5, live_s=30.0,
     )  # fmt: skip
 
 
 def snapshot() -> Snapshot:
     return Snapshot(node="cab-0042", columns=[lamp(), ragged()])
+
+
+def downs() -> list[Down]:
+    given: dict[str, Any] = {"by": "m.dupont", "issued_us": NOW, "expires_us": NOW + 3_600_000_000}
+    point: dict[str, Any] = {"device": "lamp-001", "point": "dim_level"}
+    return [
+        Down(server_us=NOW),
+        *(
+            Down(server_us=NOW, order=order)
+            for order in (
+                Command(id="o1", group="g1", **given, **point, value=40.5, level="emergency"),
+                Command(id="o2", **given, **point, value=True),
+                Relinquish(id="o3", **given, **point),
+                AlarmAct(id="o4", **given, alarm="a1", act="shelve", until_us=NOW + 5, note="pièce commandée"),
+                Bundle(id="o5", **given, kind="plan", version="7", text='name = "été"'),
+            )
+        ),
+    ]
 
 
 def written() -> dict[str, bytes]:
@@ -149,6 +183,7 @@ def written() -> dict[str, bytes]:
         "chunk.cbor.zst": codec.encode_row(chunk()),
         "snapshot.cbor.zst": codec.encode_snapshot(snapshot()),
         "ack.cbor": codec.encode_ack(ack()),
+        "downs.json": msgspec.json.Encoder().encode_lines(downs()),
     }
 
 
@@ -168,8 +203,8 @@ PLACES = {
     (0, "bin-7"): [0, 1, 2],
     (0, "lamp-001"): [3, 4, 5, 6],
     (0, "lamp-002"): [7, 8, 9],
-    (1, "lamp-001"): [19, 20, 21, 22],
-    (1, "lamp-002"): [23, 24, 25],
+    (1, "lamp-001"): [21, 22, 23, 24],
+    (1, "lamp-002"): [25, 26, 27],
 }
 
 
@@ -179,7 +214,7 @@ def test_where_each_sample_stands() -> None:
         device: [p for (_, name), places in PLACES.items() if name == device for p in places] for device in found
     }
     assert [list(p.places) for p in batch().entries if not isinstance(p.entry, Columns)] == [
-        [10, 11, 12, 13, 14], [15], [16], [17], [18]
+        [10, 11, 12, 13, 14], [15], [16], [17], [18], [19], [20]
     ]  # fmt: skip
 
 
@@ -188,13 +223,14 @@ def test_what_that_version_wrote_is_read(version: str) -> None:
     files = {p.name: p.read_bytes() for p in (GOLDEN / version).iterdir()}
     back = codec.decode_batch(files["batch.cbor.zst"])
     assert shown(back.entries) == shown(batch().entries)
-    assert (back.node, back.epoch, back.through_seq, back.digest) == ("cab-0042", 2**62 + 1, 1026, bytes(range(16)))
+    assert (back.node, back.epoch, back.through_seq, back.digest) == ("cab-0042", 2**62 + 1, 1028, bytes(range(16)))
     assert shown(codec.decode_row(files["row.cbor.zst"])) == shown(first_row())
     assert shown(codec.decode_row(files["chunk.cbor.zst"])) == shown(chunk())
     assert {c.device: c.samples() for c in codec.decode_snapshot(files["snapshot.cbor.zst"]).columns} == {
         c.device: c.samples() for c in snapshot().columns
     }
     assert codec.decode_ack(files["ack.cbor"]) == ack()
+    assert msgspec.json.Decoder(Down).decode_lines(files["downs.json"]) == downs()
 
 
 def test_this_version_writes_what_is_frozen() -> None:
