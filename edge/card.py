@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS quarantine (
 CREATE TABLE IF NOT EXISTS receipts (
     id INTEGER PRIMARY KEY, source TEXT NOT NULL,        -- one row a source and commit
     n INTEGER NOT NULL, keys BLOB NOT NULL) STRICT;      -- how many, and a MessagePack array of them
+CREATE TABLE IF NOT EXISTS kept (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 """
 
 

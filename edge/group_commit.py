@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from drivers.contract import Receipt
 from drivers.errors import NotStored
-from edge.outbox import Outbox
+from edge.outbox import NOTHING, Outbox
 from edge.rows import seal
 from wire.batch import Lane
 from wire.entries import Entry, Gap, Health
@@ -44,13 +44,15 @@ class _Pending:
         self.owned: list[Sample] = []  # came without a receipt: nobody else has them
         self.receipts: list[Receipt] = []
         self.urgent: list[Entry] = []
+        self.kept: dict[str, bytes | None] = {}
         self.readings = 0
+        self.insisted: list[asyncio.Future[None]] = []
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # A failure is told to whoever waits; when nobody does, the lost samples are in the Gap all the same.
         self.done.add_done_callback(lambda f: None if f.cancelled() else f.exception())
 
     def __bool__(self) -> bool:
-        return bool(self.samples or self.receipts or self.urgent)
+        return bool(self.samples or self.receipts or self.urgent or self.kept)
 
 
 class _Lost:
@@ -125,11 +127,19 @@ class GroupCommit:
             self._wait_at_most(min(self._interval_s, 2.0) if self.hurry else self._interval_s)
         return pending.done
 
-    def put(self, entry: Entry) -> asyncio.Future[None]:
-        """Put an urgent entry into the next commit, which is made at once."""
-        self._pending.urgent.append(entry)
+    def put(self, *entries: Entry, kept: Mapping[str, bytes | None] = NOTHING) -> asyncio.Future[None]:
+        """Put urgent entries, and the state that goes with them, into the next commit, which is made at once."""
+        self._pending.urgent += entries
+        self._pending.kept |= kept
         self._wait_at_most(0)
         return self._pending.done
+
+    def insist(self, *entries: Entry, kept: Mapping[str, bytes | None] = NOTHING) -> asyncio.Future[None]:
+        """`put`, and something to wait for that ends when it is durable, however often the card refuses it first."""
+        self.put(*entries, kept=kept)
+        sure = self._loop.create_future()
+        self._pending.insisted.append(sure)
+        return sure
 
     async def run(self) -> None:
         """Commit until cancelled; then once more, so that a clean stop loses nothing."""
@@ -173,14 +183,15 @@ class GroupCommit:
             return
         self.refused = None
         self.committed_samples += len(pending.samples)
-        if not pending.done.cancelled():
-            pending.done.set_result(None)
+        for future in (pending.done, *pending.insisted):
+            if not future.done():
+                future.set_result(None)
         self._committed(bool(pending.urgent), live)
 
     async def _append(self, told: _Lost, pending: _Pending) -> None:
         bulk: list[Entry | Sample] = [told.gap()] if told.count else []
         bulk += pending.samples
-        await self._outbox.append({Lane.URGENT: pending.urgent, Lane.BULK: bulk}, pending.receipts)
+        await self._outbox.append({Lane.URGENT: pending.urgent, Lane.BULK: bulk}, pending.receipts, pending.kept)
 
     def _leave_out(self, pending: _Pending) -> None:
         """Find the samples that cannot be written. They are lost, also for a sender who would bring them again."""
@@ -205,6 +216,8 @@ class GroupCommit:
         # Alarms are not dropped: they wait for the card. A Health waits in vain: a newer one is on its way.
         keep = [e for e in pending.urgent if not isinstance(e, Health)]
         self._pending.urgent[:0] = keep[-MAX_URGENT:]
+        self._pending.kept = pending.kept | self._pending.kept
+        self._pending.insisted += pending.insisted
         if not pending.done.cancelled():
             pending.done.set_exception(error)
         self._wait_at_most(RETRY_S)

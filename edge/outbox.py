@@ -5,14 +5,18 @@ epoch, its seqs gapless from 1, each row end with a running digest. A run begins
 the cloud stands at a place that is not its own past (the card was rolled back or cloned): what it holds beyond goes
 on in a new run. This is the node's half of the one rule (ARCHITECTURE.md).
 
+State of alarms, orders and held values lies beside the rows, by key, and changes in the same commit as the entries that
+tell of it: the two never disagree.
+
 Bounds: `limit_bytes` on the card, the write-ahead log included. When it is reached, acked history goes first, oldest
-first, then the oldest unsent bulk rows become one Gap; urgent rows are never dropped.
+first, then the oldest unsent bulk rows become one Gap; urgent rows are never dropped. What is kept by key is bounded by
+whoever keeps it.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -24,6 +28,7 @@ from wire.sample import Sample
 
 MAX_CUT_BYTES = 512 * 1024  # the most that a cut is ever asked for, in bytes of rows …
 MAX_CUT_ROWS = 5_000  # … and the most rows that it joins
+NOTHING: Final[Mapping[str, bytes | None]] = {}
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -58,9 +63,16 @@ class Outbox(Protocol):
     Every verb raises `drivers.errors.NotStored` when the card refuses, and then nothing has changed.
     """
 
-    async def append(self, lanes: Mapping[Lane, Sequence[Entry | Sample]], receipts: Sequence[Receipt] = ()) -> None:
-        """Keep entries, loose samples and receipts in one step; durable on return. Within what is appended the seqs go
-        first to what is neither columns nor samples, as given, then to the samples by device.
+    async def append(
+        self,
+        lanes: Mapping[Lane, Sequence[Entry | Sample]],
+        receipts: Sequence[Receipt] = (),
+        kept: Mapping[str, bytes | None] = NOTHING,
+    ) -> None:
+        """Keep entries, loose samples, receipts and state in one step; durable on return. Within what is appended the
+        seqs go first to what is neither columns nor samples, as given, then to the samples by device.
+
+        `kept` is what the node must know again after a restart, by key; None takes it away.
 
         Raises:
             drivers.errors.NotStored: nothing was kept, not even after making room.
@@ -82,6 +94,10 @@ class Outbox(Protocol):
 
     async def depth(self) -> Depth:
         """How full it is."""
+        ...
+
+    async def kept(self, prefix: str) -> Mapping[str, bytes]:
+        """What is kept under the keys that begin so."""
         ...
 
     async def recent(self, source: str) -> Sequence[bytes]:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 import msgspec
 
 from drivers.contract import RECENT, Receipt
-from edge.outbox import Cut, Depth, Place
+from edge.outbox import NOTHING, Cut, Depth, Place
 from wire.batch import ORIGIN, Ack, Batch, Lane, advance
 from wire.codec import encode_row
 from wire.columns import Columns
@@ -63,14 +63,24 @@ class MemoryOutbox:
         self._runs = [_Run(lane, first) for lane in Lane]
         self._generation = 0
         self._receipts: list[Receipt] = []
+        self._kept: dict[str, bytes] = {}
         self._quarantined = 0
 
-    async def append(self, lanes: Mapping[Lane, Sequence[Entry | Sample]], receipts: Sequence[Receipt] = ()) -> None:
+    async def append(
+        self,
+        lanes: Mapping[Lane, Sequence[Entry | Sample]],
+        receipts: Sequence[Receipt] = (),
+        kept: Mapping[str, bytes | None] = NOTHING,
+    ) -> None:
         """See `Outbox.append`."""
         for lane, entries in lanes.items():
             if entries:
                 next(r for r in reversed(self._runs) if r.lane is lane and not r.closed).add(Contents.of(entries))
         self._receipts += receipts
+        for key, value in kept.items():
+            self._kept.pop(key, None)
+            if value is not None:
+                self._kept[key] = value
 
     async def cut(self, lane: Lane, limit_bytes: int) -> Cut | Place | None:
         """See `Outbox.cut`."""
@@ -159,6 +169,10 @@ class MemoryOutbox:
             limit_bytes=2**63,
             quarantined=self._quarantined,
         )
+
+    async def kept(self, prefix: str) -> Mapping[str, bytes]:
+        """See `Outbox.kept`."""
+        return {k: v for k, v in self._kept.items() if k.startswith(prefix)}
 
     async def recent(self, source: str) -> Sequence[bytes]:
         """See `Outbox.recent`."""

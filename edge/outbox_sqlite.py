@@ -32,7 +32,7 @@ import msgspec
 from drivers.contract import RECENT, Receipt
 from drivers.errors import NotStored
 from edge.card import SEQ_BITS, Card, Run, row_id, seq_of
-from edge.outbox import MAX_CUT_ROWS, Cut, Depth, Place
+from edge.outbox import MAX_CUT_ROWS, NOTHING, Cut, Depth, Place
 from edge.room import Room
 from edge.rows import Sealed, seal
 from wire import codec
@@ -157,24 +157,31 @@ class SqliteOutbox:
     # ---- append ------------------------------------------------------------------------------------------------
 
     @_whole
-    async def append(self, lanes: Mapping[Lane, Sequence[Entry | Sample]], receipts: Sequence[Receipt] = ()) -> None:
+    async def append(
+        self,
+        lanes: Mapping[Lane, Sequence[Entry | Sample]],
+        receipts: Sequence[Receipt] = (),
+        kept: Mapping[str, bytes | None] = NOTHING,
+    ) -> None:
         """See `Outbox.append`."""
         sealed = [(lane, row) for lane, entries in lanes.items() if entries for row in seal(entries)]
-        if not sealed and not receipts:
+        if not sealed and not receipts and not kept:
             return
         urgent = not lanes.get(Lane.BULK) and any(not isinstance(e, Health) for e in lanes.get(Lane.URGENT, ()))
         async with self._busy:
             coming = sum(len(row.body) for _, row in sealed)
             try:
                 await self.room.make(coming, urgent=urgent)
-                await self.card.write(lambda: self._insert(sealed, receipts))
+                await self.card.write(lambda: self._insert(sealed, receipts, kept))
             except sqlite3.Error as error:
                 log.warning("the card refuses (%s): making room and trying once more", error)
                 await self.room.emergency(coming, urgent=urgent)
-                await self.card.write(lambda: self._insert(sealed, receipts))
+                await self.card.write(lambda: self._insert(sealed, receipts, kept))
             self.room.hold_reserve()
 
-    async def _insert(self, sealed: Sequence[tuple[Lane, Sealed]], receipts: Sequence[Receipt]) -> None:
+    async def _insert(
+        self, sealed: Sequence[tuple[Lane, Sealed]], receipts: Sequence[Receipt], kept: Mapping[str, bytes | None]
+    ) -> None:
         for lane, row in sealed:
             run = self._open_run(lane)
             digest = advance(run.head_digest, row.body)
@@ -185,6 +192,11 @@ class SqliteOutbox:
             run.head, run.head_digest = run.head + row.width, digest
         if receipts:
             await self._keep_receipts(receipts)
+        for key, value in kept.items():
+            if value is None:
+                await self.card.db.execute("DELETE FROM kept WHERE key = ?", (key,))
+            else:
+                await self.card.db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (key, value))
         await self.card.save_runs()
 
     async def _keep_receipts(self, receipts: Sequence[Receipt]) -> None:
@@ -408,6 +420,12 @@ class SqliteOutbox:
         rows = await self.card.all("SELECT keys FROM receipts WHERE source = ? ORDER BY id", source)
         keys = chain.from_iterable(msgspec.msgpack.decode(keys, type=list[bytes]) for (keys,) in rows)
         return list(deque(keys, RECENT))
+
+    @_whole
+    async def kept(self, prefix: str) -> Mapping[str, bytes]:
+        """See `Outbox.kept`."""
+        rows = await self.card.all("SELECT key, value FROM kept WHERE substr(key, 1, ?) = ?", len(prefix), prefix)
+        return dict(rows)
 
     @_whole
     async def newest(self) -> Sequence[Columns]:

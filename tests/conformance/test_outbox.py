@@ -199,3 +199,12 @@ async def test_what_the_city_has_stays_as_history(outbox: Outbox) -> None:
     assert times == sorted(times)
     assert {30, 31, 60} <= set(times)
     assert not set(times) & {26, 70}
+
+
+async def test_what_is_kept_by_key_changes_with_its_entries(outbox: Outbox) -> None:
+    await outbox.append({Lane.URGENT: [ClockFix(boot=1, offset_us=2, error_us=3)]}, (), {"a/1": b"x", "a/2": b"y"})
+    await outbox.append({}, (), {"a/1": b"z", "b/1": b"", "a/2": None, "a/3": None})
+    assert await outbox.kept("a/") == {"a/1": b"z"}
+    assert await outbox.kept("b/") == {"b/1": b""}
+    assert await outbox.kept("") == {"a/1": b"z", "b/1": b""}
+    assert await outbox.kept("%") == {}

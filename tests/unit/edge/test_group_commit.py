@@ -11,6 +11,7 @@ from drivers.contract import Receipt
 from drivers.errors import NotStored
 from edge import group_commit
 from edge.group_commit import GroupCommit
+from edge.outbox import NOTHING
 from edge.outbox_memory import MemoryOutbox
 from edge.outbox_sqlite import SqliteOutbox
 from wire.batch import Lane
@@ -29,9 +30,15 @@ class Card(MemoryOutbox):
         self.full = False
         self.given: list[tuple[list[Entry], list[Entry], list[Receipt]]] = []
 
-    async def append(self, lanes: Mapping[Lane, Sequence[Entry]], receipts: Sequence[Receipt] = ()) -> None:
+    async def append(
+        self,
+        lanes: Mapping[Lane, Sequence[Entry]],
+        receipts: Sequence[Receipt] = (),
+        kept: Mapping[str, bytes | None] = NOTHING,
+    ) -> None:
         if self.full:
             raise NotStored("no space left on device")
+        await super().append({}, (), kept)
         self.given.append((list(lanes.get(Lane.URGENT, [])), list(lanes.get(Lane.BULK, [])), list(receipts)))
 
 
@@ -73,6 +80,22 @@ async def test_urgent_entries_take_what_waits_along(commit: GroupCommit, card: C
     assert card.given[0][0] == [FIX]
     assert len(card.given[0][1]) == 1
     assert told == [(True, True)]
+
+
+async def test_state_goes_with_its_entry_and_waits_with_it_for_the_card(commit: GroupCommit, card: Card) -> None:
+    card.full = True
+    first = asyncio.ensure_future(commit.insist(FIX, kept={"slot/a": b"1", "slot/b": b"1"}))
+    await commit.flush()
+    await asyncio.sleep(0)
+    assert not first.done(), "it is not durable"
+    second = asyncio.ensure_future(commit.insist(kept={"slot/a": b"2", "slot/b": None}))
+    await asyncio.sleep(0)
+    await commit.flush()
+    card.full = False
+    await commit.flush()
+    await asyncio.wait_for(asyncio.gather(first, second), 1)
+    assert await card.kept("slot/") == {"slot/a": b"2"}, "what was said later goes last"
+    assert [urgent for urgent, _, _ in card.given] == [[FIX]]
 
 
 async def test_nothing_is_written_when_nothing_waits(commit: GroupCommit, card: Card) -> None:
@@ -156,9 +179,9 @@ async def test_what_is_turned_away_while_a_gap_is_written_is_told_by_the_next(
     card.full = False
     append = card.append
 
-    async def slow(lanes: Mapping[Lane, Sequence[Entry]], receipts: Sequence[Receipt] = ()) -> None:
+    async def slow(*args: Any) -> None:
         commit.add(samples(2, "second"), None, live=False)
-        await append(lanes, receipts)
+        await append(*args)
 
     monkeypatch.setattr(card, "append", slow)
     await commit.flush()

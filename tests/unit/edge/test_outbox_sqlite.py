@@ -326,6 +326,7 @@ class OutboxMachine(RuleBasedStateMachine):
         super().__init__()
         self.loop = uvloop.new_event_loop()
         self.accepted: list[int] = []
+        self.kept: dict[str, bytes] = {}
         self.cloud = SmallCloud()
         self.epochs = itertools.count(1)
         self.late: list[Any] = []
@@ -350,6 +351,22 @@ class OutboxMachine(RuleBasedStateMachine):
             self.accepted.extend(range(first, first + size))
             entries.append(columns(range(first, first + size)))
         self.do(self.outbox.append({Lane.BULK: entries}))
+
+    @rule(changes=st.dictionaries(st.sampled_from("abc"), st.none() | st.binary(max_size=3), min_size=1))
+    def keep(self, changes: dict[str, bytes | None]) -> None:
+        """State that goes with an entry."""
+        first = len(self.accepted)
+        self.accepted.append(first)
+        self.do(self.outbox.append({Lane.BULK: [columns([first])]}, (), changes))
+        for key, value in changes.items():
+            self.kept.pop(key, None)
+            if value is not None:
+                self.kept[key] = value
+
+    @invariant()
+    def what_is_kept_is_known_again(self) -> None:
+        if hasattr(self, "outbox"):
+            assert self.do(self.outbox.kept("")) == self.kept
 
     @rule(limit=st.sampled_from([1, 200, 1 << 20]), heard=st.booleans(), later=st.booleans())
     def push(self, limit: int, heard: bool, later: bool) -> None:
