@@ -10,6 +10,16 @@ import msgspec
 from wire.device import Point
 
 
+class Writing(msgspec.Struct, frozen=True, kw_only=True):
+    """How a point is set: what is read to see whether it has come, from when on, how near it must be (None: by the
+    point's resolution), and how long a relay or lamp must be left alone between two writes. Seconds."""
+
+    reads_back: str
+    settle_s: float = 0
+    tolerance: float | None = None
+    min_write_s: float = 0
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """One model of device. `access` says for each point how the protocol reaches it, `whole` what holds for all."""
 
@@ -20,3 +30,4 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     access: Mapping[str, Any]
     whole: Any
     time_resolution_us: int | None = None
+    writing: Mapping[str, Writing] = {}  # of the points that are writable

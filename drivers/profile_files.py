@@ -14,8 +14,9 @@ from typing import Annotated, Any, Final, cast
 import msgspec
 from msgspec import Meta
 
-from drivers import registry, tables
-from drivers.profile import Profile
+from drivers import readings, registry, tables
+from drivers.errors import Refused
+from drivers.profile import Profile, Writing
 from drivers.tables import Problem
 from wire.device import Point, PointType
 
@@ -49,6 +50,24 @@ class PointTable(msgspec.Struct, kw_only=True, frozen=True):
         Meta(description="the texts that it can be; taken from the choices in `at` where those are given"),
     ] = ()
     writable: Annotated[bool, Meta(description="whether it may be set")] = False
+    safe: Annotated[
+        int | float | bool | str | None,
+        Meta(description="what a writable point is left at when nobody says anything else, or the time is unknown"),
+    ] = None
+    reads_back: Annotated[
+        str, Meta(description="the point that tells what a writable one was set to; left out: itself")
+    ] = ""
+    settle_s: Annotated[
+        Annotated[float, Meta(ge=0, le=60)], Meta(description="how long after a write reading back tells the truth")
+    ] = 0
+    tolerance: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(description="how near what is read back must be; left out: the resolution"),
+    ] = None
+    min_write_s: Annotated[
+        Annotated[float, Meta(ge=0, le=3600)],
+        Meta(description="how long a relay or lamp is left alone between two writes"),
+    ] = 0
     live: Annotated[bool, Meta(description="whether a change should reach the city within 2 s")] = False
     stale_after_s: Annotated[
         Positive | None, Meta(description="age from which the last value says nothing about now")
@@ -66,6 +85,9 @@ class PointTable(msgspec.Struct, kw_only=True, frozen=True):
             raise ValueError(f"range: a point of type {self.type} has none; leave it out")
         if self.choices and self.type != "text":
             raise ValueError('choices: only a point of type text has them; write type = "text"')
+        of_writing = (self.safe is not None, self.reads_back, self.settle_s, self.tolerance is not None)
+        if (any(of_writing) or self.min_write_s) and not self.writable:
+            raise ValueError("safe, reads_back, settle_s, tolerance and min_write_s go with writable = true")
 
 
 class ProfileTable(msgspec.Struct, kw_only=True, frozen=True):
@@ -138,8 +160,10 @@ def parse_profile(name: str, table: Mapping[str, Any], file: str, problems: list
         access=access,
         whole=whole,
         time_resolution_us=None if resolution is None else round(resolution * 1_000_000),
+        writing={n: _writing(n, t) for n, t in head.point.items() if t.writable},
     )
-    problems += [Problem(file, key, text) for key, text in (*_names(profile), *kind.check(profile))]
+    wrong = (*_names(profile), *_wrong_writing(profile), *kind.check(profile))
+    problems += [Problem(file, key, text) for key, text in wrong]
     return profile if len(problems) == before else None
 
 
@@ -162,12 +186,41 @@ def _point(name: str, table: PointTable, choices: Sequence[str]) -> Point:
         resolution=table.resolution,
         choices=table.choices or (tuple(dict.fromkeys(choices)) if table.type == "text" else ()),
         writable=table.writable,
+        safe=table.safe,
         live=table.live,
         stale_after_s=table.stale_after_s,
         label={} if table.label is None else {k: v for k, v in msgspec.to_builtins(table.label).items() if v},
         talq=table.talq,
         smart_data_model=table.smart_data_model,
     )
+
+
+def _writing(name: str, table: PointTable) -> Writing:
+    return Writing(
+        reads_back=table.reads_back or name,
+        settle_s=table.settle_s,
+        tolerance=table.tolerance,
+        min_write_s=table.min_write_s,
+    )
+
+
+def _wrong_writing(profile: Profile) -> list[tuple[str, str]]:
+    wrong: list[tuple[str, str]] = []
+    for name, writing in profile.writing.items():
+        point = profile.points[name]
+        if writing.reads_back not in profile.points:
+            text = f'there is no point "{writing.reads_back}"{tables.suggest(writing.reads_back, profile.points)}'
+            wrong.append((f"point.{name}.reads_back", text))
+        elif profile.points[writing.reads_back].type != point.type:
+            wrong.append((f"point.{name}.reads_back", f"must be a point of type {point.type}, as {name} is"))
+        if writing.tolerance is not None and point.type not in ("int", "float"):
+            wrong.append((f"point.{name}.tolerance", "only numbers have one; leave it out"))
+        if point.safe is not None:
+            try:
+                readings.allowed(point, point.safe)
+            except Refused as error:
+                wrong.append((f"point.{name}.safe", f"cannot be written: {error}"))
+    return wrong
 
 
 def _names(profile: Profile) -> list[tuple[str, str]]:

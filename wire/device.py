@@ -18,7 +18,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `resolution` is the smallest step that means something, in the point's own unit: a float is kept to the
     nearest multiple of it. `live` asks that a change reaches the city within 2 s. `stale_after_s` is how old
-    the last value may be before it says nothing about now.
+    the last value may be before it says nothing about now. `safe` is what a writable point is left at when nobody says
+    anything else, and when the node does not know enough to do better.
     """
 
     name: Short
@@ -29,6 +30,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     resolution: float | None = None
     choices: Annotated[tuple[Short, ...], Meta(max_length=256)] = ()
     writable: bool = False
+    safe: int | float | bool | Short | None = None
     live: bool = False
     stale_after_s: float | None = None
     label: Annotated[Mapping[Short, Short], Meta(max_length=20)] = {}

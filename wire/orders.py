@@ -9,7 +9,7 @@ Bounds: the text of a bundle has MAX_BUNDLE_CHARS, one `Down` MAX_DOWN_BYTES as 
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -18,7 +18,7 @@ from wire.entries import Level, Name, Stage, Text
 
 MAX_BUNDLE_CHARS: Final = 256 * 1024
 MAX_DOWN_BYTES: Final = 2 * 1024 * 1024  # a bundle of MAX_BUNDLE_CHARS, each written as \uXXXX at worst
-LEVELS: Final[tuple[Level, ...]] = get_args(Level)
+LEVELS: Final[tuple[Level, ...]] = ("technician", "emergency", "hypervisor", "rule", "plan", "default")
 FINAL: Final[frozenset[Stage]] = frozenset({"verified", "refused", "failed", "expired", "superseded"})
 
 Time = Annotated[int, Meta(ge=0, lt=2**52)]
