@@ -1,0 +1,1 @@
+"""Rules: declared conditions over what devices say, and what they do. Pure: a sample or a time in, effects out."""
