@@ -1,0 +1,125 @@
+"""`lamplighter-edge plan`: draw what the lamps will do, and check a plan before it is put on a node.
+
+Exit codes: 0 drawn, or the plan is sound; 1 there is nothing to draw; 78 the plan is wrong, as for the configuration.
+At most MAX_SHOWN nights are drawn at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from drivers.tables import Problem, suggest
+from edge.plans.load import load_file
+from edge.plans.local import FIRST_DATE, LAST_DATE, Place
+from edge.plans.picture import Language, picture
+from edge.plans.plan import Plan, tonight
+from wire.device import Device, Roster
+
+EXIT_FAILED: Final = 1
+EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h, as in edge/cli.py
+MAX_SHOWN: Final = 31
+
+
+def add(verbs: Any) -> None:
+    """Add `plan show` and `plan check` to the command line; `verbs` is what `add_subparsers` gave (it has no public
+    type)."""
+    plan: argparse.ArgumentParser = verbs.add_parser("plan", help="draw or check a lighting plan")
+    acts = plan.add_subparsers(dest="act", required=True)
+    show = acts.add_parser("show", help="draw tonight, or another night, of the plan that the node follows")
+    show.add_argument("--device", help="only the calendar that this device follows")
+    show.add_argument("--date", type=_date, help="the evening of the night, YYYY-MM-DD (default: tonight)")
+    show.add_argument("--nights", type=_nights, default=1, help=f"so many nights, up to {MAX_SHOWN} (default 1)")
+    check = acts.add_parser("check", help="tell everything that is wrong in a plan")
+    check.add_argument("file", type=Path, help="plan.toml")
+    for act in (show, check):
+        act.add_argument("--config", type=Path, required=True, help="node.toml: it has the place and the devices")
+        act.add_argument("--lang", choices=["en", "fr"], help="language of the picture (default: that of LANG)")
+
+
+def run(
+    args: argparse.Namespace,
+    *,
+    plan: Path | None,
+    place: Place | None,
+    roster: Roster,
+    now_us: int,
+    out: TextIO,
+    err: TextIO,
+    locale: str = "",
+) -> int:
+    """Do what the command line says: `plan` and `place` from the configuration, `locale` such as fr_FR.UTF-8."""
+    if place is None:
+        return _fail(err, "the configuration does not say where the node is: write lon and lat in [site]")
+    file: Path | None = args.file if args.act == "check" else plan
+    if file is None:
+        return _fail(err, 'the node follows no plan: write plan = "plan.toml" in [control]')
+    problems: list[Problem] = []
+    found = load_file(file, place, problems=problems, roster=roster)
+    if found is None:
+        err.writelines(f"{p}\n" for p in problems)
+        err.write(f"{len(problems)} problem(s); the plan would not be taken\n")
+        return EXIT_CONFIG
+    if args.act == "check":
+        out.write(_summary(found, roster))
+        return 0
+    language: Language = args.lang or ("fr" if locale.startswith("fr") else "en")
+    return _show(found, roster, args, now_us, language, out, err)
+
+
+def _show(
+    plan: Plan, roster: Roster, args: argparse.Namespace, now_us: int, language: Language, out: TextIO, err: TextIO
+) -> int:
+    groups = plan.groups(roster.devices)
+    device: str | None = args.device
+    if device is not None:
+        known = {d.id: d for d in roster.devices}
+        if device not in known:
+            return _fail(err, f'there is no device "{device}"{suggest(device, known)}')
+        calendar = plan.follows(known[device])
+        if calendar is None:
+            return _fail(err, f"{device} follows no calendar: no [[assign]] of the plan selects it")
+        calendars: Sequence[str] = [calendar]
+    else:
+        # A plan can be looked at before the devices are there.
+        calendars = [c for c in plan.table.calendar if c in groups] or list(plan.table.calendar)
+    first: date = args.date or tonight(plan, now_us)
+    pictures = [
+        picture(plan, calendar, first + timedelta(days=i), devices=len(groups.get(calendar, ())), language=language)
+        for i in range(args.nights)
+        for calendar in calendars
+    ]
+    out.write("\n\n\n".join(pictures) + "\n")
+    return 0
+
+
+def _summary(plan: Plan, roster: Roster) -> str:
+    groups: dict[str, list[Device]] = plan.groups(roster.devices)
+    lines = [f"calendar {name}: {len(groups.get(name, ()))} device(s) of this node" for name in plan.table.calendar]
+    followed = sum(map(len, groups.values()))
+    lines.append(f"{len(roster.devices) - followed} device(s) of this node follow no calendar")
+    return "\n".join([*lines, f"{plan.name}, version {plan.version}: the plan is sound", ""])
+
+
+def _fail(err: TextIO, text: str) -> int:
+    err.write(f"{text}\n")
+    return EXIT_FAILED
+
+
+def _date(text: str) -> date:
+    try:
+        found = date.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'"{text}" is no date; write YYYY-MM-DD') from error
+    if not FIRST_DATE <= found <= LAST_DATE - timedelta(days=MAX_SHOWN):
+        raise argparse.ArgumentTypeError(f"write a year from {FIRST_DATE.year} to {LAST_DATE.year - 1}")
+    return found
+
+
+def _nights(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_SHOWN:
+        raise argparse.ArgumentTypeError(f"write a number from 1 to {MAX_SHOWN}")
+    return int(text)
