@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from bench.stand import BIN, BenchError, Stand
-from edge.cloud_link import CloudLink
+from edge.cloud_link import Cloud, CloudLink
 from wire.batch import Batch
 
 READY_S: Final = 30.0
@@ -122,7 +122,7 @@ async def send(city: SecureCity, batches: Sequence[Batch]) -> tuple[Crossed, lis
     async with relay(city.port) as (passing, port):
         url = f"https://localhost:{port}"
         ca_file: Path = city.certificate
-        async with CloudLink(url, node=first.node, token=city.token, timeout_s=30, ca_file=ca_file) as link:
+        async with CloudLink(Cloud(url=url, node=first.node, token=city.token, timeout_s=30, ca_file=ca_file)) as link:
             await link.place(first.epoch, first.lane)
             opening = passed = passing.crossed
             each: list[Sent] = []

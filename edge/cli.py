@@ -1,4 +1,4 @@
-"""`lamplighter-edge`: run the node, check what it would run with, read what it has kept.
+"""`lamplighter-edge`: run the node, check what it would run with, read what it has kept, ask what it decides by.
 
 Exit codes: 0 it was asked to end, or the configuration is sound; 1 it could not go on (the reason is on standard
 error); 2 the command line is wrong; 78 the configuration is wrong, and starting again cannot help.
@@ -17,16 +17,18 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
+from zoneinfo import ZoneInfo
 
 import msgspec
 import uvloop
 
 from drivers.errors import NotStored
 from drivers.tables import suggest
-from edge import interpreter
-from edge.config import Config, ConfigError, load
+from edge import cli_plan, cli_rules, cli_why, interpreter
+from edge.config import Config, ConfigError, load, place_of
 from edge.node import Node, Ready
 from edge.outbox_sqlite import read_history
+from edge.sky import sky
 from wire.sample import Sample
 
 EXIT_FAILED = 1
@@ -43,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
     history = verbs.add_parser("history", help="print what the node has kept, also while it runs")
     history.add_argument("--device", help="only this device")
     history.add_argument("--hours", type=float, default=1.0, help="how far back (default 1)")
+    cli_rules.add(verbs)
+    cli_plan.add(verbs)
+    cli_why.add(verbs)
     for verb in (run, check, history):
         verb.add_argument("--config", type=Path, required=True, help="node.toml")
     run.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
@@ -63,6 +68,12 @@ def main(argv: list[str] | None = None) -> int:
             return _check(config)
         case "history":
             return _history(config, args.device, args.hours)
+        case "rules":
+            return _rules(config, args)
+        case "plan":
+            return _plan(config, args)
+        case "why":
+            return cli_why.run(config, args, locale=_locale(), out=sys.stdout, err=sys.stderr)
         case _:
             return _run(config, args)
 
@@ -107,6 +118,28 @@ def _history(config: Config, device: str | None, hours: float) -> int:
     except BrokenPipeError:  # as in `… | head`
         sys.stdout = None
     return 0
+
+
+def _rules(config: Config, args: argparse.Namespace) -> int:
+    zone = UTC if config.site is None else ZoneInfo(config.site.time_zone)
+    return cli_rules.run(config, args, ambient=sky(config.site), zone=zone)
+
+
+def _plan(config: Config, args: argparse.Namespace) -> int:
+    return cli_plan.run(
+        args,
+        plan=config.plan,
+        place=None if config.site is None else place_of(config.site),
+        roster=config.roster,
+        now_us=time.time_ns() // 1000,
+        out=sys.stdout,
+        err=sys.stderr,
+        locale=_locale(),
+    )
+
+
+def _locale() -> str:
+    return next((v for n in ("LC_ALL", "LC_MESSAGES", "LANG") if (v := os.environ.get(n))), "")
 
 
 def _line(sample: Sample) -> str:

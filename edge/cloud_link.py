@@ -80,37 +80,49 @@ def trust(ca_file: Path | None = None, client_cert: Path | None = None) -> ssl.S
     return context
 
 
-class CloudLink:
-    """Open it with `async with`. Not for two requests at a time: there is one connection."""
+class Cloud(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the cloud is, who we are to it, and whom to trust."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        node: str,
-        token: str,
-        timeout_s: float,
-        ca_file: Path | None = None,
-        client_cert: Path | None = None,
-    ) -> None:
-        self._timeout_s = timeout_s
-        self._base = f"{url.rstrip('/')}/v1/nodes/{quote(node, safe='')}"
-        self._client = httpx.AsyncClient(
+    url: str
+    node: str
+    token: str
+    timeout_s: float
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+
+    @property
+    def base(self) -> str:
+        """What all our addresses begin with."""
+        return f"{self.url.rstrip('/')}/v1/nodes/{quote(self.node, safe='')}"
+
+    def client(self) -> httpx.AsyncClient:
+        """A client of one connection."""
+        client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(
-                verify=trust(ca_file, client_cert),
+                verify=trust(self.ca_file, self.client_cert),
                 limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE_S),
                 socket_options=[
                     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
                     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-                    (socket.IPPROTO_TCP, TCP_USER_TIMEOUT, int(timeout_s * 1000)),
+                    (socket.IPPROTO_TCP, TCP_USER_TIMEOUT, int(self.timeout_s * 1000)),
                 ],
             ),
-            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S)),
-            headers={"Authorization": f"Bearer {token}", "User-Agent": "lamplighter-edge"},
+            timeout=httpx.Timeout(self.timeout_s, connect=min(self.timeout_s, CONNECT_S)),
+            headers={"Authorization": f"Bearer {self.token}", "User-Agent": "lamplighter-edge"},
             follow_redirects=False,
         )
         for name in ("Accept", "Accept-Encoding", "Connection"):  # nobody asks for them, and each body would carry them
-            del self._client.headers[name]
+            del client.headers[name]
+        return client
+
+
+class CloudLink:
+    """Open it with `async with`. Not for two requests at a time: there is one connection."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._timeout_s = cloud.timeout_s
+        self._base = cloud.base
+        self._client = cloud.client()
         self._chains = Chains()
 
     async def __aenter__(self) -> Self:

@@ -22,6 +22,9 @@ from drivers.tables import Problem, parse, read
 from edge.card import MIN_LIMIT_BYTES
 from edge.cloud_link import plain_http_allowed, trust
 from edge.lines import Id, Line, attach, says
+from edge.plans.load import load_file
+from edge.plans.local import Place, zone
+from edge.rules.words import load as load_rules
 from wire.device import Roster
 
 MAX_PORT: Final = 65_535
@@ -82,6 +85,23 @@ class ClockTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ] = False
 
 
+class SiteTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[site]`"""
+
+    lon: Annotated[float, Meta(ge=-180, le=180), says("WGS 84 longitude of the cabinet in degrees")]
+    lat: Annotated[float, Meta(ge=-90, le=90), says("WGS 84 latitude in degrees: dusk and dawn come from it")]
+    time_zone: Annotated[str, says('the IANA name of the local time, such as "Europe/Paris"')]
+    country: Annotated[str, says("ISO 3166-1 code of the country whose public holidays a plan may name")] = ""
+
+
+class ControlTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[control]`"""
+
+    rules: Annotated[tuple[str, ...], says("files with rules (docs/rules.md)")] = ()
+    plan: Annotated[str, says("the file with the lighting plan (docs/plans.md), until the city sends one")] = ""
+    downlink: Annotated[bool, says("take orders from the city")] = True
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The tables by name. What is in them is checked one by one, so that one mistake hides no other."""
 
@@ -90,6 +110,8 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     outbox: dict[str, Any] = {}
     health: dict[str, Any] = {}
     clock: dict[str, Any] = {}
+    site: dict[str, Any] | None = None
+    control: dict[str, Any] = {}
     line: tuple[dict[str, Any], ...] = ()
     device: tuple[dict[str, Any], ...] = ()
 
@@ -102,6 +124,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     outbox: OutboxTable
     health: HealthTable
     clock: ClockTable
+    site: SiteTable | None
+    control: ControlTable
+    rules: tuple[Path, ...]
+    plan: Path | None
     token: str
     lines: tuple[Line, ...]
     doubts: tuple[Problem, ...]  # what keeps one line from working, and not the node
@@ -137,6 +163,8 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     outbox = parse(OutboxTable, file.outbox, file=name, key="outbox", problems=problems)
     health = parse(HealthTable, file.health, file=name, key="health", problems=problems)
     clock = parse(ClockTable, file.clock, file=name, key="clock", problems=problems)
+    site = None if file.site is None else parse(SiteTable, file.site, file=name, key="site", problems=problems)
+    control = parse(ControlTable, file.control, file=name, key="control", problems=problems)
     token = ""
     if cloud is not None:
         token = _token(cloud, path, problems)
@@ -145,9 +173,20 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
         problems.append(Problem(name, "health.listen", f"a port is at most {MAX_PORT}"))
     doubts: list[Problem] = []
     lines = attach(path, file.line, file.device, profiles, "" if node is None else node.id, problems, doubts)
+    devices = tuple(a.device for line in lines for a in line.attachments)
+    roster = Roster(
+        devices=devices, profiles={p: tuple(profiles[p].points.values()) for p in sorted({d.profile for d in devices})}
+    )
+    rules: tuple[Path, ...] = ()
+    plan: Path | None = None
+    if control is not None:
+        rules = tuple(path.parent / r for r in control.rules)
+        plan = path.parent / control.plan if control.plan else None
+        if not problems:  # what is said of devices that are wrong themselves helps nobody
+            _check_control(name, site, rules, plan, roster, problems)
     if problems or node is None or cloud is None or outbox is None or health is None or clock is None:
         raise ConfigError([*problems, *doubts])
-    devices = tuple(a.device for line in lines for a in line.attachments)
+    assert control is not None
     return Config(
         node=msgspec.structs.replace(node, data_dir=str(path.parent / node.data_dir)),
         cloud=msgspec.structs.replace(
@@ -156,14 +195,43 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
         outbox=outbox,
         health=health,
         clock=clock,
+        site=site,
+        control=control,
+        rules=rules,
+        plan=plan,
         token=token,
         lines=lines,
         doubts=tuple(doubts),
-        roster=Roster(
-            devices=devices,
-            profiles={p: tuple(profiles[p].points.values()) for p in sorted({d.profile for d in devices})},
-        ),
+        roster=roster,
     )
+
+
+def _check_control(
+    name: str,
+    site: SiteTable | None,
+    rules: Sequence[Path],
+    plan: Path | None,
+    roster: Roster,
+    problems: list[Problem],
+) -> None:
+    if site is None:
+        if rules or plan is not None:
+            text = "is missing: rules and plans need to know where the cabinet is; write lon, lat and time_zone"
+            problems.append(Problem(name, "site", text))
+        return
+    try:
+        zone(site.time_zone)
+    except ValueError as error:
+        problems.append(Problem(name, "site.time_zone", str(error)))
+        return
+    load_rules(rules, roster, problems)
+    if plan is not None:
+        load_file(plan, place_of(site), problems=problems, roster=roster)
+
+
+def place_of(site: SiteTable) -> Place:
+    """The site as plans know it."""
+    return Place(lat=site.lat, lon=site.lon, time_zone=site.time_zone, country=site.country)
 
 
 def _token(cloud: CloudTable, path: Path, problems: list[Problem]) -> str:

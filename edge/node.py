@@ -13,16 +13,21 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC
 from pathlib import Path
 from typing import Final, cast
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from drivers.contract import Driver, Receipt
 from drivers.errors import DriverError, Misconfigured
+from edge.autonomy import Autonomy
 from edge.clock import NodeClock
-from edge.cloud_link import CloudLink
+from edge.cloud_link import Cloud, CloudLink
 from edge.config import Config
+from edge.decided import decided
+from edge.downlink import Downlink
 from edge.group_commit import GroupCommit
 from edge.health import Doctor
 from edge.intake import Gate, time_resolution_us
@@ -32,8 +37,9 @@ from edge.outbox_sqlite import SqliteOutbox
 from edge.poller import Poller
 from edge.street import Street
 from edge.uplink import Uplink
-from edge.web import serve
+from edge.web import Pages, serve
 from wire.device import Point
+from wire.entries import ClockFix
 from wire.sample import Sample
 
 log = logging.getLogger(__name__)
@@ -64,6 +70,8 @@ class Node:
         self._pollers: list[Poller] = []
         self._counted: Counter[str] = Counter()  # by pollers of lines that have started again since
         self._restarts = 0
+        self._line_of = {device: line.name for line in config.lines for device in line.tables}
+        self._downlink: Downlink | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set.
@@ -84,16 +92,15 @@ class Node:
                 )
             )
             self._clock = NodeClock(last_known_us=outbox.card.last_known_us, trust_system=config.clock.trust_system)
-            link = await stack.enter_async_context(
-                CloudLink(
-                    config.cloud.url,
-                    node=config.node.id,
-                    token=config.token,
-                    timeout_s=config.cloud.timeout_s,
-                    ca_file=Path(config.cloud.ca_file) if config.cloud.ca_file else None,
-                    client_cert=Path(config.cloud.client_cert) if config.cloud.client_cert else None,
-                )
+            cloud = Cloud(
+                url=config.cloud.url,
+                node=config.node.id,
+                token=config.token,
+                timeout_s=config.cloud.timeout_s,
+                ca_file=Path(config.cloud.ca_file) if config.cloud.ca_file else None,
+                client_cert=Path(config.cloud.client_cert) if config.cloud.client_cert else None,
             )
+            link = await stack.enter_async_context(CloudLink(cloud))
             commit = GroupCommit(
                 outbox,
                 interval_s=config.outbox.commit_interval_s,
@@ -107,7 +114,7 @@ class Node:
                 max_wait_s=config.cloud.retry_max_s,
                 latest=self._street.latest,
                 put=commit.put,
-                hear=self._clock.hear,
+                hear=self._hear,
                 watched=lambda live: setattr(commit, "hurry", live),
                 now_us=lambda: self._clock()[0],
             )
@@ -131,22 +138,50 @@ class Node:
                 self._expect(line)
             self._street.recall(await outbox.newest())
             commit.put(config.roster)
+            autonomy = self._autonomy = Autonomy(
+                config,
+                street=self._street,
+                clock=self._clock,
+                commit=commit,
+                driver=self._driver_of,
+                kept=await outbox.kept(""),
+            )
+            await autonomy.rebuild(outbox.history)
             async with asyncio.TaskGroup() as always:
                 tasks = [
+                    always.create_task(autonomy.run(self._line_faults), name="autonomy"),
                     always.create_task(commit.run(), name="commit"),
                     always.create_task(uplink.run(), name="uplink"),
                     always.create_task(self._report(doctor, commit), name="health"),
                     always.create_task(self._watch(commit), name="clock"),
-                    always.create_task(serve(doctor.look, config.health.listen, self._ready), name="web"),
+                    always.create_task(
+                        serve(self._pages(doctor, autonomy), config.health.listen, self._ready), name="web"
+                    ),
                 ]
+                if config.control.downlink:
+                    client = await stack.enter_async_context(cloud.client())
+                    downlink = self._downlink = Downlink(
+                        client, f"{cloud.base}/orders", autonomy.down, max_wait_s=config.cloud.retry_max_s
+                    )
+                    tasks.append(always.create_task(downlink.run(), name="downlink"))
                 lines = [
                     always.create_task(self._keep(line, commit, outbox), name=f"line {line.name}")
                     for line in config.lines
                 ]
                 await stop.wait()
                 notify("STOPPING=1")
+                await autonomy.close()
                 await _end(lines)
                 await _end(tasks)  # the commit's last act is to write what waits
+
+    def _pages(self, doctor: Doctor, autonomy: Autonomy) -> Pages:
+        zone = UTC if self._config.site is None else ZoneInfo(self._config.site.time_zone)
+        return Pages(
+            look=doctor.look,
+            decided=lambda: decided(autonomy.control, zone),
+            alarms=autonomy.alarming.standing,
+            explain=autonomy.ruling.explain,
+        )
 
     def _ready(self, health: str) -> None:
         notify("READY=1")
@@ -193,6 +228,7 @@ class Node:
                 self._drivers[line.name] = driver
                 self._opened[line.name] = time.monotonic()
                 self._faults.pop(line.name, None)
+                self._autonomy.opened(list(line.tables))
                 listeners = [a.device for a in line.attachments if line.kind.polled(a.profile) < set(a.profile.points)]
                 if listeners:
                     group.create_task(driver.listen(listeners, deliver))
@@ -238,6 +274,8 @@ class Node:
                 live |= gate.moved(sample)
                 self._street.note(sample, now)
         done = commit.add(kept, receipt, live=live)
+        for sample in kept:  # what follows from them goes into the same commit
+            self._autonomy.take(sample)
         if any(self._gates[s.device].remembers for s in kept):
             done.add_done_callback(lambda d: self._forget(d, kept))
         return done
@@ -265,8 +303,18 @@ class Node:
             if time.monotonic() >= next_check:
                 next_check = time.monotonic() + CLOCK_CHECK_S
                 if (fix := self._clock.check()) is not None:
+                    self._autonomy.corrected(fix)
                     commit.put(fix)
             await asyncio.sleep(min(CLOCK_CHECK_S, pat_s or CLOCK_CHECK_S))
+
+    def _hear(self, server_us: int, took_us: int) -> ClockFix | None:
+        fix = self._clock.hear(server_us, took_us)
+        if fix is not None:
+            self._autonomy.corrected(fix)
+        return fix
+
+    def _driver_of(self, device: str) -> Driver | None:
+        return self._drivers.get(self._line_of[device])
 
     def _line_faults(self) -> Mapping[str, str]:
         """Lines that failed, and those whose driver has no connection now."""
@@ -294,6 +342,15 @@ class Node:
             unknown_points=sum(g.unknown_points for g in self._gates.values()),
         )
         found.update(self._counted)
+        found.update({f"orders_{stage}": count for stage, count in self._autonomy.desk.counts.items()})
+        found["orders_open"] = self._autonomy.desk.open
+        found["alarms_standing"] = len(self._autonomy.alarming.standing())
+        if self._downlink is not None:
+            found.update(
+                downlink_connected=int(self._downlink.connected),
+                downlink_streams=self._downlink.streams,
+                downlink_unreadable=self._downlink.unreadable,
+            )
         for name, driver in self._drivers.items():
             found.update({f"{name}.{what}": count for what, count in driver.counters().items()})
         return dict(found)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
 import io
 import json
+import queue
 import re
 import shutil
 import signal
@@ -13,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,24 @@ from rich.text import Text
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from firmware_sim.compare import Comparison  # noqa: E402 - after the path
 from support.stage import Stage, StageError  # noqa: E402 - found by the line above
 
 PLAIN_EVERY_S = 2.0
+ACTS_SHOWN = 8
+ORDER_AFTER_S = 4.0
+ACTS: dict[str, Callable[[dict[str, Any]], str]] = {  # what is told of alarms, orders and their results
+    "alarm": lambda d: f"alarm   {d['device']} {d['rule']}: {d['state']} ({d['severity']}) {d['text'].get('en', '')}",
+    "order": lambda d: f"order   {d.get('device')} {d.get('point')} = {d.get('value')} by {d['by']}, {d['level']}",
+    "result": lambda d: f"result  {d.get('device')} {d.get('point')}: {d['stage']} {_read_back(d)}",
+}
+
+
+def _read_back(data: dict[str, Any]) -> str:
+    read = data.get("read_back")
+    return "" if read is None else f"(read back: {read})"
+
+
 SHOWN = {  # which points of a kind say most, and how they are written
     "streetlight": (("dim_reached", "%"), ("active_power", "W")),
     "meter": (("active_power", "W"), ("frequency", "Hz")),
@@ -47,6 +64,8 @@ class Feed(threading.Thread):
         super().__init__(daemon=True)
         self._stage, self._cursor = stage, ""
         self.latest: dict[str, dict[str, Any]] = {}
+        self.acts: collections.deque[str] = collections.deque(maxlen=ACTS_SHOWN)
+        self.told: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.events = 0
         self.connected = False
 
@@ -75,8 +94,13 @@ class Feed(threading.Thread):
     def _take(self, event: dict[str, Any]) -> None:
         self.events += 1
         data = event.get("data", {})
-        if event.get("type", "").endswith(".reading"):
+        kind = event.get("type", "").rpartition(".")[2]
+        if kind == "reading":
             self.latest[data["device"]] = data
+        elif kind in ACTS:
+            text = f"{event['time'][11:19]}  {ACTS[kind](data)}"
+            self.acts.append(text)
+            self.told.put(text)
 
 
 class View:
@@ -89,6 +113,7 @@ class View:
         self._ledger_at = 0
         self.health: dict[str, Any] = {}
         self.node: dict[str, Any] | None = None
+        self.decided: list[dict[str, Any]] = []
 
     def look(self) -> None:
         """Ask everyone how they are."""
@@ -99,6 +124,8 @@ class View:
                 self._ledger_at = ledger.tell()
         with contextlib.suppress(httpx.HTTPError, ValueError):
             self.health = self._stage.health()
+            decided = self._stage.http.get(self._stage.health_url.replace("/health", "/control")).json()
+            self.decided = [d for d in decided if d["device"] in ("lamp-002", "lamp-004", "lamp-010")]
         self.node = None
         with contextlib.suppress(httpx.HTTPError):
             self.node = next(iter(self._stage.get("/v1/nodes")["nodes"]), None)
@@ -112,7 +139,13 @@ class View:
         )
 
     def __rich__(self) -> Group:
-        return Group(self._head(), self._devices(), self._foot())
+        return Group(self._head(), self._devices(), self._acts(), self._foot())
+
+    def _acts(self) -> Panel:
+        """Alarms, orders and results as they came, and why three lamps are as they are."""
+        lines = [Text(text, style=_style(text), no_wrap=True, overflow="ellipsis") for text in list(self._feed.acts)]
+        why = [Text(f"{d['device']}  {d['why']['en']}", style="green") for d in self.decided]
+        return Panel(Group(*lines, *why), title="what the node does", title_align="left")
 
     def _head(self) -> Panel:
         health, node = self.health, self.node
@@ -165,10 +198,17 @@ class View:
             f"curl {key} $U/v1/nodes\n"
             f"curl {key} $U/v1/devices/lamp-001\n"
             f'curl {key} "$U/v1/devices/bin-001/readings?limit=5"\n'
+            f"curl {stage.health_url.replace('/health', '/control/lamp-010')}\n"
+            f"curl -H 'Authorization: Bearer {stage.tokens['operator']}' -H 'Idempotency-Key: 1' $U/v1/commands"
+            ' -d \'{"device": "lamp-010", "point": "dim_level", "value": 40, "expires_in_s": 60}\'\n'
             f'curl -N {key} "$U/v1/feed?after=0"',
             style="cyan",
             overflow="fold",  # a line that is cut off cannot be pasted
         )
+
+
+def _style(text: str) -> str:
+    return "red" if " raised" in text else "cyan" if "verified" in text or "cleared" in text else "white"
 
 
 def _colour(verdict: str | None) -> str:
@@ -186,8 +226,33 @@ def showing(view: View, console: Console) -> Iterator[None]:
         yield
 
 
+class Script:
+    """What happens while the street speaks: an operator's order, and perhaps an outage of the aggregator."""
+
+    def __init__(self, stage: Stage, view: View, *, outage_s: float | None) -> None:
+        self._stage, self._view = stage, view
+        self._started = time.monotonic()
+        self._outage = None if outage_s is None else (outage_s / 3, outage_s * 2 / 3)
+        self._ordered = self.away = False
+
+    def step(self) -> None:
+        """Whatever is due."""
+        now = time.monotonic() - self._started
+        if self._outage and not self.away and self._outage[0] <= now < self._outage[1]:
+            assert self._stage.cloud is not None
+            self._stage.cloud.kill()
+            self.away, self._view.phase = True, "outage: the aggregator was killed; the node keeps everything"
+        if self.away and self._outage and now >= self._outage[1]:
+            self._stage.start_cloud()
+            self.away, self._view.phase = False, "the aggregator is back: the backlog drains"
+        if not self._ordered and not self.away and now >= ORDER_AFTER_S:
+            self._ordered = True
+            what = {"device": "lamp-010", "point": "dim_level", "value": 65, "expires_in_s": 20}
+            self._stage.order("/v1/commands", "demo", **what).raise_for_status()
+
+
 def play(stage: Stage, args: argparse.Namespace, console: Console, stop: threading.Event) -> int:
-    """The three acts: the street speaks, perhaps the cloud goes away, the street falls silent and all must be there."""
+    """The street speaks, things happen, the street falls silent, and then all must be there."""
     stage.directory.mkdir(parents=True, exist_ok=True)
     stage.make_tokens()
     stage.start_cloud()
@@ -199,28 +264,19 @@ def play(stage: Stage, args: argparse.Namespace, console: Console, stop: threadi
     view.phase = "the street speaks (Ctrl-C ends it)"
     with showing(view, console):
         started = last_line = time.monotonic()
-        outage = None
-        if args.outage:
-            span = args.seconds or 60
-            outage = (started + span / 3, started + span * 2 / 3)
-        away = False
+        script = Script(stage, view, outage_s=(args.seconds or 60) if args.outage else None)
         while not stop.is_set() and (args.seconds is None or time.monotonic() - started < args.seconds):
-            now = time.monotonic()
-            if outage and not away and outage[0] <= now < outage[1]:
-                assert stage.cloud is not None
-                stage.cloud.kill()
-                away, view.phase = True, "outage: the aggregator was killed; the node keeps everything"
-            if away and outage and now >= outage[1]:
-                stage.start_cloud()
-                away, view.phase = False, "the aggregator is back: the backlog drains"
+            script.step()
             view.look()
-            if not console.is_terminal and now - last_line >= PLAIN_EVERY_S:
-                last_line = now
+            while not console.is_terminal and not feed.told.empty():
+                console.print(feed.told.get(), soft_wrap=True, highlight=False)
+            if not console.is_terminal and time.monotonic() - last_line >= PLAIN_EVERY_S:
+                last_line = time.monotonic()
                 console.print(view.line(), soft_wrap=True)
             stop.wait(0.5)
         if args.picture:
             draw(view, args.picture)
-        if away:
+        if script.away:
             stage.start_cloud()
         view.phase = "the street is silent; the node drains"
         stage.hush()
@@ -229,6 +285,11 @@ def play(stage: Stage, args: argparse.Namespace, console: Console, stop: threadi
             console.print(view.line(), soft_wrap=True)
         found = stage.settle(lambda c: not c.missing)
         view.look()
+    return verdict(stage, found, console)
+
+
+def verdict(stage: Stage, found: Comparison, console: Console) -> int:
+    """What the street's own ledger says of it."""
     for example in found.examples:
         console.print(example, soft_wrap=True, highlight=False)
     if found.wrong or found.unknown:

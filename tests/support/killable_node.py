@@ -6,6 +6,11 @@ ack.before        MQTT: durable, the broker has no acknowledgement yet
 ack.after         MQTT: the broker has it
 answer.before     the cloud has answered, the outbox has not heard it
 answer.after      the outbox has heard it
+order.taken       an order holds its place in memory, and nothing of it is durable
+write.before      an order is durable, and its device has not been told
+write.after       its device has been told, and nobody else
+result.before     the device has been read back, and nobody knows
+result.after      the final result waits for its commit
 """
 
 from __future__ import annotations
@@ -17,8 +22,10 @@ from typing import Any
 
 import aiosqlite
 
+from drivers.modbus.bus import ModbusDriver
 from drivers.mqtt.session import MqttSession
 from edge.cli import main
+from edge.orders import Desk
 from edge.outbox_sqlite import SqliteOutbox
 
 POINT, _, COUNT = os.environ.get("KILL_AT", "").partition(":")
@@ -61,6 +68,32 @@ def acknowledge(self: MqttSession, mid: int, qos: int) -> None:
     reached("ack.after")
 
 
+_take, _settled, _write = Desk.take, Desk.settled, ModbusDriver.write
+
+
+def take(self: Desk, *args: Any, **kwargs: Any) -> None:
+    _take(self, *args, **kwargs)
+    reached("order.taken")
+
+
+async def write(self: ModbusDriver, *args: Any) -> None:
+    reached("write.before")
+    await _write(self, *args)
+    reached("write.after")
+
+
+def settled(self: Desk, key: Any, level: Any, held: Any, read_back: Any) -> None:
+    ordered = held is not None and bool(held.order)  # the plan settles too
+    if ordered:
+        reached("result.before")
+    _settled(self, key, level, held, read_back)
+    if ordered:
+        reached("result.after")
+
+
+Desk.take = take  # type: ignore[method-assign]
+Desk.settled = settled  # type: ignore[method-assign]
+ModbusDriver.write = write  # type: ignore[method-assign]
 aiosqlite.Connection.execute = execute  # type: ignore[method-assign,assignment]
 SqliteOutbox.confirm = confirm  # type: ignore[method-assign,assignment]
 MqttSession.acknowledge = acknowledge  # type: ignore[method-assign]

@@ -10,19 +10,22 @@ import contextlib
 import select
 import socket
 import threading
+from collections.abc import Callable
 
 
 class Relay:
     """One listening port, passed on to one target."""
 
-    def __init__(self, target: tuple[str, int]) -> None:
-        self._target = target
+    def __init__(self, target: tuple[str, int], seen: Callable[[bytes], None] = lambda _data: None) -> None:
+        """`seen` is shown what goes to the target."""
+        self._target, self._seen = target, seen
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._cut = False
         self._ended = False
         self._open: list[tuple[socket.socket, socket.socket]] = []
         self._frozen: list[socket.socket] = []
+        self._near: set[socket.socket] = set()
         self._guard = threading.Lock()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -69,6 +72,7 @@ class Relay:
                 near.close()
                 return
             self._open.append((near, far))
+            self._near.add(near)
 
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with self._guard:
@@ -77,6 +81,8 @@ class Relay:
         try:
             data = source.recv(65536)
             if data:
+                if source in self._near:
+                    self._seen(data)
                 sink.sendall(data)
                 return
         except OSError:

@@ -116,8 +116,9 @@ class Stage:
         return self.street
 
     def make_tokens(self) -> None:
-        """One for the node, one for a reader."""
-        for role, more in (("node", ["--node", self.node_name]), ("reader", [])):
+        """One for the node, one for a reader, one for an operator."""
+        roles = (("node", ["--node", self.node_name]), ("reader", []), ("operator", ["--name", "m.dupont"]))
+        for role, more in roles:
             done = subprocess.run(
                 [BIN / "lamplighter-cloud", "token", "create", "--data", self.data, "--role", role, *more],
                 capture_output=True,
@@ -193,6 +194,11 @@ class Stage:
         )
         answer.raise_for_status()
         return answer.json()
+
+    def order(self, path: str, key: str, **body: Any) -> httpx.Response:
+        """What the aggregator answers to an operator who gives an order."""
+        headers = {"Authorization": f"Bearer {self.tokens['operator']}", "Idempotency-Key": key}
+        return self.http.post(self.cloud_url + path, json=body, headers=headers)
 
     def health(self) -> dict[str, Any]:
         """The node's own."""

@@ -30,6 +30,8 @@ OWN_TABLES = {
     "[outbox]": config.OutboxTable,
     "[health]": config.HealthTable,
     "[clock]": config.ClockTable,
+    "[site]": config.SiteTable,
+    "[control]": config.ControlTable,
     "[[line]]": lines.LineTable,
     "[[device]]": lines.DeviceTable,
     "Reporting by exception": intake.Report,
@@ -159,7 +161,8 @@ def cloud_paths() -> list[str]:
 
 
 def test_every_route_is_told() -> None:
-    node = [r.path for r in web.app(lambda: None).routes if isinstance(r, Route)]  # type: ignore[arg-type,return-value]
+    app = web.Pages(look=None, decided=None, alarms=None, explain=None).app()  # type: ignore[arg-type]
+    node = [r.path for r in app.routes if isinstance(r, Route)]
     assert node
     for path in node:
         assert f"GET {path}" in section("operations.md", "The node's HTTP")
@@ -203,6 +206,9 @@ def test_every_example_loads(path: Path, tmp_path: Path) -> None:
     table = tomllib.loads(path.read_text())
     if "node" in table:
         assert config.load(path, Anything(tmp_path)).roster.devices
+    elif path.stem in ("rules", "plan"):  # they are checked with the node that goes by them
+        node = config.load(path.parent / "node.toml", Anything(tmp_path))
+        assert path in (*node.rules, node.plan)
     else:
         assert scene.load(path).devices
 

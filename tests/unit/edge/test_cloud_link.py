@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge.cloud_link import BATCH_TYPE, CHAINED_TYPE, MAX_ANSWER_BYTES, SNAPSHOT_TYPE, CloudLink, LinkDown, trust
+from edge.cloud_link import BATCH_TYPE, CHAINED_TYPE, Cloud, CloudLink, LinkDown, MAX_ANSWER_BYTES, SNAPSHOT_TYPE, trust
 from wire import codec
 from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, Snapshot
 from wire.columns import Columns
@@ -111,7 +111,7 @@ async def server() -> AsyncIterator[Server]:
 
 
 def link_to(server: Server, **more: Any) -> CloudLink:
-    return CloudLink(server.url, **{"node": "cab-1", "token": "secret", "timeout_s": 5, **more})
+    return CloudLink(Cloud(url=server.url, **{"node": "cab-1", "token": "secret", "timeout_s": 5, **more}))
 
 
 @pytest.fixture

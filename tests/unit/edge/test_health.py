@@ -15,7 +15,7 @@ from edge.clock import EARLIEST_US, NodeClock
 from edge.health import Doctor
 from edge.outbox import Depth
 from edge.street import Street
-from edge.web import app
+from edge.web import Pages
 from wire.batch import Lane
 from wire.entries import Health
 from wire.sample import Clock, Sample
@@ -88,6 +88,10 @@ def cabinet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cabinet:
     found = Cabinet(tmp_path)
     monkeypatch.setattr(health.shutil, "disk_usage", lambda _: SimpleNamespace(free=found.free_bytes))
     return found
+
+
+def pages(cabinet: Cabinet) -> Pages:
+    return Pages(look=cabinet.look, decided=lambda: [], alarms=lambda: [], explain=lambda _device: [])
 
 
 async def test_in_good_health(cabinet: Cabinet) -> None:
@@ -195,7 +199,7 @@ async def test_the_age_of_the_oldest_never_goes_below_zero(cabinet: Cabinet) -> 
 
 
 async def test_over_http_failed_is_503_and_everything_else_200(cabinet: Cabinet) -> None:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app(cabinet.look)), base_url="http://node") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(pages(cabinet).app()), base_url="http://node") as client:
         answer = await client.get("/health")
         assert (answer.status_code, answer.json()["verdict"]) == (200, "ok")
         assert answer.headers["cache-control"] == "no-store"

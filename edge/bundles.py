@@ -1,0 +1,87 @@
+"""Bundles: the plan and the rules that the node lives by, from the city's last bundle or from its own files.
+
+A bundle is kept on the card and goes before the files of the configuration; one that cannot be followed any more, since
+devices have changed, is told in the log and left aside. Bounds: those of `wire.orders`, of plans and of rules.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from drivers.tables import Problem
+from edge.config import Config, place_of
+from edge.orders import Declined
+from edge.plans.load import PlanError, load, load_file
+from edge.plans.plan import Plan
+from edge.rules.rule import Rules
+from edge.rules.words import load as load_rules
+from edge.rules.words import load_texts
+from wire.orders import Bundle
+
+log = logging.getLogger(__name__)
+
+PREFIX: Final = "bundle/"
+
+
+class Bundles:
+    """What a node of this configuration can live by."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def plan_at_start(self, kept: Mapping[str, bytes]) -> Plan | None:
+        """The city's last plan, else the one of the configuration."""
+        if (body := kept.get(f"{PREFIX}plan")) is not None:
+            try:
+                return self.plan_of(msgspec.msgpack.decode(body, type=Bundle))
+            except Declined as declined:  # devices may have gone since
+                log.error("the plan from the city cannot be followed any more: %s", declined)  # noqa: TRY400 - told
+        if self._config.plan is None or self._config.site is None:
+            return None
+        return load_file(self._config.plan, place_of(self._config.site), problems=[], roster=self._config.roster)
+
+    def plan_of(self, bundle: Bundle) -> Plan:
+        """The plan that a bundle holds.
+
+        Raises:
+            Declined: with everything that is wrong in it.
+        """
+        if self._config.site is None:
+            raise Declined("this node does not know where it is: its configuration has no [site]")
+        try:
+            return load(
+                bundle.text,
+                place_of(self._config.site),
+                source=f"plan {bundle.version}",
+                roster=self._config.roster,
+            )
+        except PlanError as error:
+            raise Declined(str(error)) from error
+
+    def rules_at_start(self, kept: Mapping[str, bytes]) -> Rules:
+        """The city's last rules, else those of the configuration."""
+        if (body := kept.get(f"{PREFIX}rules")) is not None:
+            try:
+                return self.rules_of(msgspec.msgpack.decode(body, type=Bundle))
+            except Declined as declined:
+                log.error("the rules from the city cannot be followed any more: %s", declined)  # noqa: TRY400 - told
+        return load_rules(self._config.rules, self._config.roster, [])
+
+    def rules_of(self, bundle: Bundle) -> Rules:
+        """The rules that a bundle holds.
+
+        Raises:
+            Declined: with everything that is wrong in them.
+        """
+        if self._config.site is None:
+            raise Declined("this node does not know where it is: its configuration has no [site]")
+        problems: list[Problem] = []
+        rules = load_texts({Path(f"rules {bundle.version}"): bundle.text}, self._config.roster, problems)
+        if problems:
+            raise Declined("\n".join(map(str, problems)))
+        return rules

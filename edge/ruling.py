@@ -1,0 +1,179 @@
+"""Ruling: the rules at work. Samples and time go in; alarms, held values and marks come out.
+
+A sample is looked at when it arrives, before it is on the card; what follows from it is put into the same commit. The
+engine's axis is UTC as it was at start, going on by the monotonic clock. Of several rules that hold the same point, the
+one that asked last has it; when that is over, the one before has it again for the rest of its time.
+
+Bounds: those of the engine; one held value a point and rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from drivers.contract import Now
+from edge.alarming import Alarming, Kept, Put
+from edge.alarms.causes import Suppression
+from edge.alarms.raised import Raised
+from edge.arbitration import Held
+from edge.control import Control, Ended, Key
+from edge.orders import Wake
+from edge.rules import effects as fx
+from edge.rules.engine import Engine, Explained
+from edge.rules.rule import Rules
+from edge.rules.watch import TRUE
+from wire.entries import Entry, Mark
+from wire.sample import Sample
+
+
+class Ruling:
+    """The rules of the node. `engine` has been fed the local history already."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        rules: Rules,
+        *,
+        alarming: Alarming,
+        control: Control,
+        now: Now,
+        axis_us: Callable[[], int],
+        monotonic_us: Callable[[], int],
+        put: Put,
+        wake: Wake,
+    ) -> None:
+        """`axis_us` is the engine's axis now."""
+        self._alarming, self._control, self._now, self._axis_us = alarming, control, now, axis_us
+        self._monotonic_us, self._put, self._wake = monotonic_us, put, wake
+        self._asked: dict[Key, dict[str, Held]] = {}
+        for key in control.held():
+            if (held := control.array(key).held("rule")) is not None:
+                self._asked[key] = {held.by: held}
+        self.follow(engine, rules)
+
+    def follow(self, engine: Engine, rules: Rules) -> None:
+        """Go by these rules from now on. What others hold or have raised ends."""
+        self._engine, self._rules = engine, rules
+        self._watched = {device for rule in rules.rules for device in rule.devices}
+        names = {r.name for r in rules.rules}
+        for key, asked in list(self._asked.items()):
+            for name in [n for n in asked if n not in names]:
+                self._let_go(key, name)
+
+    def take(self, sample: Sample) -> None:
+        """A sample has arrived and been put into the next commit."""
+        if sample.device not in self._watched:
+            return
+        late_us = max(0, self._now()[0] - sample.time_us)
+        if found := self._engine.take(sample, self._axis_us(), late_us):
+            self._do(found)
+
+    def advance(self) -> None:
+        """What fell due."""
+        if found := self._engine.advance(self._axis_us()):
+            self._do(found)
+
+    def due_us(self) -> int | None:
+        """When `advance` has something to do next, in microseconds from now."""
+        due = self._engine.due_us()
+        return None if due is None else due - self._axis_us()
+
+    def assume(self, engine: Engine) -> None:
+        """Alarms stand whose beginning lies before the history that an engine was fed: their rules are true for it.
+        What has ended since, the next sample tells."""
+        to_axis_us = self._axis_us() - self._now()[0]
+        for alarm in self._alarming.standing():
+            stands = {e.rule: e.state for e in engine.explain(alarm.device, self._axis_us())}.get(alarm.rule, TRUE)
+            if alarm.active and stands != TRUE:
+                engine.assume(alarm.rule, alarm.device, alarm.raised_us + to_axis_us)
+
+    def ended(self, key: Key, ended: Ended | None) -> None:
+        """A held value's time is over; where a rule had it, another may have asked before."""
+        if ended is not None and ended.level == "rule":
+            self._let_go(key, ended.held.by)
+
+    def explain(self, device: str) -> Sequence[Explained]:
+        """Where each rule stands on a device."""
+        return self._engine.explain(device, self._axis_us())
+
+    def _do(self, effects: Sequence[fx.Effect]) -> None:
+        entries: list[Entry] = []
+        kept: dict[str, bytes | None] = {}
+        woken: list[Key] = []
+        late_by_us = self._axis_us() - self._now()[0]  # from the axis to the node's clock
+        for effect in effects:
+            time_us = effect.time_us - late_by_us
+            match effect:
+                case fx.Raise():
+                    self._alarming.raise_(
+                        Raised(
+                            device=effect.device,
+                            rule=effect.rule,
+                            severity=effect.severity,
+                            time_us=time_us,
+                            respond_within_s=effect.respond_within_s,
+                            detail=effect.detail,
+                            text=effect.text,
+                            values=effect.values,
+                            suppresses=suppressions(self._rules, effect.rule),
+                        )
+                    )
+                case fx.Return():
+                    self._alarming.returned(effect.device, effect.rule, effect.values, time_us)
+                case fx.Hold():
+                    key = (effect.device, effect.point)
+                    kept |= self._hold(key, effect, time_us)
+                    woken.append(key)
+                case fx.Release():
+                    key = (effect.device, effect.point)
+                    kept |= self._release(key, effect.rule)
+                    woken.append(key)
+                case fx.Mark():
+                    clock = self._now()[1]
+                    boot = None if clock.synced else clock.boot
+                    entries.append(
+                        Mark(device=effect.device, rule=effect.rule, tag=effect.tag, time_us=time_us,
+                             values=effect.values, boot=boot)
+                    )  # fmt: skip
+        if entries or kept:
+            self._put(*entries, kept=kept)
+        for key in woken:
+            self._wake(key)
+
+    def _hold(self, key: Key, effect: fx.Hold, time_us: int) -> Kept:
+        gone_us = max(0, self._axis_us() - effect.time_us)
+        length_us = round(effect.hold_s * 1e6)
+        held = Held(
+            value=effect.value,
+            by=effect.rule,
+            ends_us=self._monotonic_us() + length_us - gone_us,
+            until_us=time_us + length_us,
+        )
+        asked = self._asked.setdefault(key, {})
+        asked.pop(effect.rule, None)
+        asked[effect.rule] = held
+        return self._control.hold(key, "rule", held)[1]
+
+    def _release(self, key: Key, rule: str) -> Kept:
+        asked = self._asked.get(key, {})
+        if asked.pop(rule, None) is None:
+            return {}
+        now_us = self._monotonic_us()
+        left = [h for h in asked.values() if h.ends_us is None or h.ends_us > now_us]
+        if not left:
+            self._asked.pop(key, None)
+            return self._control.release(key, "rule")[1]
+        return self._control.hold(key, "rule", left[-1])[1]
+
+    def _let_go(self, key: Key, rule: str) -> None:
+        if kept := self._release(key, rule):
+            self._put(kept=kept)
+        self._wake(key)
+
+
+def suppressions(rules: Rules, name: str) -> tuple[Suppression, ...]:
+    """What an alarm of a rule explains."""
+    rule = rules.named(name)
+    if rule is None or rule.alarming is None:
+        return ()
+    return tuple(Suppression(rules=frozenset({s.rule}), devices=s.devices) for s in rule.alarming.suppresses)

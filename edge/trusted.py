@@ -1,0 +1,47 @@
+"""Trusted time: by what an order's end is judged. The later of two clocks, for an order must never be applied late.
+
+One is the node's own, while it is synchronised; the other is the cloud's, as the downlink last told it, going on by
+the monotonic clock. With neither, it is not known whether an order has ended, and none is taken.
+
+Bounds: two numbers. The cloud's words count for MAX_SERVER_AGE_US after the last of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from drivers.contract import Now
+
+MAX_SERVER_AGE_US: Final = 86_400_000_000  # a crystal drifts by seconds a day: older words of the cloud say nothing
+
+
+class TrustedTime:
+    """Ask it; tell it what the downlink says."""
+
+    def __init__(self, now: Now, monotonic_us: Callable[[], int]) -> None:
+        self._now, self._monotonic_us = now, monotonic_us
+        self._ahead_us: int | None = None  # of the monotonic clock, as far as the cloud has ever said it to be …
+        self._since_us = self._heard_us = 0  # … since when, and when it last said anything
+
+    def hear(self, server_us: int) -> None:
+        """The cloud's UTC time in microseconds, as it was when this was sent.
+
+        What came late on the way says less than what is known. It is believed again after a day, or a clock of the
+        cloud that was once ahead would be followed for ever.
+        """
+        mono_us = self._monotonic_us()
+        ahead_us = server_us - mono_us
+        if self._ahead_us is None or ahead_us > self._ahead_us or mono_us - self._since_us > MAX_SERVER_AGE_US:
+            self._ahead_us, self._since_us = ahead_us, mono_us
+        self._heard_us = mono_us
+
+    def now_us(self) -> int | None:
+        """UTC microseconds, or None where nobody knows."""
+        time_us, clock = self._now()
+        own_us = time_us if clock.synced else None
+        mono_us = self._monotonic_us()
+        if self._ahead_us is None or mono_us - self._heard_us > MAX_SERVER_AGE_US:
+            return own_us
+        told_us = mono_us + self._ahead_us
+        return told_us if own_us is None else max(own_us, told_us)
