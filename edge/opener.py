@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ IDLE_S: Final = 10.0
 RETRY_S: Final = 600.0
 ANSWER_S: Final = 60.0
 END_S: Final = 5.0
+NICE: Final = 10  # it steps aside for whatever else is to run on its core
 COMMAND: Final = (sys.executable, "-P", "-m", "edge.opening")
 
 
@@ -79,6 +81,8 @@ class Opener:
     async def _ask(self, request: bytes) -> Opened:
         if self._process is None:
             self._process = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE, stdout=PIPE)
+            with contextlib.suppress(OSError):  # forbidden by systemd's unit, or it has ended already
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, NICE)  # at once: its start is work, too
         to, back = self._process.stdin, self._process.stdout
         assert to is not None
         assert back is not None

@@ -1,7 +1,7 @@
 """Opening: what sealed rows hold becomes the contents of one batch. Pure, but for `main`.
 
 `python -m edge.opening` does it for `edge.opener`, in a process of its own: a request comes in by standard input, its
-answer goes out by standard output, until the input ends. It steps aside for everything else on its core.
+answer goes out by standard output, until the input ends.
 
 Bounds: MAX_CUT_READINGS a batch, unless a single row holds more; one request at a time, of at most MAX_FRAME_BYTES, as
 is its answer.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import struct
 import sys
@@ -29,7 +28,6 @@ log = logging.getLogger(__name__)
 
 MAX_CUT_READINGS: Final = 100_000  # a fifth of what the codec takes
 MAX_FRAME_BYTES: Final = 32 << 20  # rows are at most 1 MiB and a body 4 MiB; more is none of ours
-NICE: Final = 10
 HEAD: Final = struct.Struct(">I")  # how many bytes of msgpack follow
 
 
@@ -88,8 +86,6 @@ def _read(acked: int, rows: Sequence[Row], read: Callable[[bytes], Contents]) ->
 def main() -> None:
     """Answer requests until there are no more. A bug ends it: whoever asked does without."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the node, which then ends this
-    with contextlib.suppress(OSError):  # systemd may forbid it
-        os.nice(NICE)
     interpreter.tune()
     interpreter.settled()
     decode = msgspec.msgpack.Decoder(Request).decode
