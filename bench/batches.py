@@ -13,8 +13,8 @@ from copy import copy
 import msgspec
 
 from bench.street import Street
+from edge.opening import MAX_CUT_READINGS
 from edge.outbox import MAX_CUT_BYTES
-from edge.outbox_sqlite import MAX_CUT_READINGS
 from edge.rows import seal
 from wire.batch import ORIGIN, Batch, Lane, Placed, advance
 from wire.codec import decode_row

@@ -50,7 +50,8 @@ class Coded(msgspec.Struct, kw_only=True, frozen=True):
             low, high = self.field
             if not 0 <= low <= high < unsigned_bits:
                 raise ValueError("bit and bits go with unsigned formats, lowest bit first, and must lie inside it")
-        if self.choices is not None and (form in ("f32", "f64", "text") or self.scaling != IDENTITY):
+        scaled = self.scaling != IDENTITY  # asked in any case: it says what is wrong with scale and offset
+        if self.choices is not None and (form in ("f32", "f64", "text") or scaled):
             raise ValueError("choices go with whole numbers that are not scaled")
         if self.choices is not None and not all(k.removeprefix("-").isdecimal() for k in self.choices):
             raise ValueError('choices: write the numbers as keys, such as {0 = "off", 1 = "on"}')

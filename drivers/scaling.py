@@ -2,6 +2,9 @@
 
 Written as decimals in a data sheet, so kept as a fraction of whole numbers: an integer scaled by 0.1 gives the double
 nearest to value / 10 (Python divides integers with one rounding), not value * 0.1 with two.
+
+Bounds: scale and offset lie within LEAST … MOST, or are an offset of 0. Then no raw number of 64 bits, whole or not,
+makes the arithmetic of `value` raise; a float may become infinite, which `drivers.readings` tells.
 """
 
 from __future__ import annotations
@@ -10,8 +13,12 @@ from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from math import lcm
+from typing import Final
 
 import msgspec
+
+LEAST: Final = 1e-30  # from quecto to quetta: no unit has a step beyond (SI brochure, table 7)
+MOST: Final = 1e30
 
 
 class Scaling(msgspec.Struct, frozen=True):
@@ -26,7 +33,7 @@ class Scaling(msgspec.Struct, frozen=True):
         """From numbers as they stand in a file: 0.1 means one tenth.
 
         Raises:
-            ValueError: a scale of 0, or a number that is not finite.
+            ValueError: a scale of 0, or a number that is not finite or beyond the bounds.
         """
         try:
             factor, shift = Fraction(Decimal(repr(scale))), Fraction(Decimal(repr(offset)))
@@ -34,6 +41,12 @@ class Scaling(msgspec.Struct, frozen=True):
             raise ValueError("scale and offset must be finite numbers") from error
         if factor == 0:
             raise ValueError("a scale of 0 makes every value the same")
+        for name, number in (("scale", scale), ("offset", offset)):
+            if number and not LEAST <= abs(number) <= MOST:
+                raise ValueError(
+                    f"{name} is {number:g}: what it gives may be no finite number; write one of a size between"
+                    f" {LEAST:g} and {MOST:g}"
+                )
         over = lcm(factor.denominator, shift.denominator)
         return cls(int(factor * over), int(shift * over), over)
 

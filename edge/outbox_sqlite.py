@@ -32,13 +32,15 @@ import msgspec
 from drivers.contract import RECENT, Receipt
 from drivers.errors import NotStored
 from edge.card import SEQ_BITS, Card, Run, row_id, seq_of
+from edge.opener import Opener
+from edge.opening import Row
 from edge.outbox import MAX_CUT_ROWS, NOTHING, Cut, Depth, Place
 from edge.room import Room
 from edge.rows import Sealed, seal
 from wire import codec
 from wire.batch import Ack, Batch, Lane, advance
 from wire.columns import Columns
-from wire.contents import Contents, join
+from wire.contents import Contents
 from wire.entries import Entry, Gap, Health
 from wire.errors import BadInput
 from wire.sample import Sample
@@ -46,7 +48,6 @@ from wire.sample import Sample
 log = logging.getLogger(__name__)
 
 PAGE_ROWS: Final = 64
-MAX_CUT_READINGS: Final = 100_000  # a fifth of what the codec takes
 NEWEST_ROWS: Final = 64
 MOVE_ROWS: Final = 128
 QUARANTINE_ROWS: Final = 8  # the latest; more are counted, not kept
@@ -81,41 +82,6 @@ def _whole(
     return shielded
 
 
-class _Row(msgspec.Struct, frozen=True):
-    first_seq: int
-    last_seq: int
-    digest: bytes
-    body: bytes
-
-
-def _opened(acked: int, rows: Sequence[_Row]) -> tuple[Contents, int, str]:
-    """What as many rows hold as are readable and fit into a body, how many those are, and what stopped it."""
-    try:
-        return _read(acked, rows, codec.reopen_row)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # one is not as we seal them
-        log.exception("a row on the card is not put together like a row; all of this cut are looked at")
-        return _read(acked, rows, codec.decode_row)
-
-
-def _read(acked: int, rows: Sequence[_Row], read: Callable[[bytes], Contents]) -> tuple[Contents, int, str]:
-    opened: list[tuple[int, Contents]] = []
-    readings = 0
-    damage = ""
-    for row in rows:
-        try:
-            contents = read(row.body)
-            contents.fills(row.last_seq - row.first_seq + 1)
-            contents.check_sealed()
-        except BadInput as error:
-            damage = str(error)
-            break
-        readings += contents.readings
-        if opened and readings > MAX_CUT_READINGS:
-            break
-        opened.append((row.first_seq - acked - 1, contents))
-    return join(opened), len(opened), damage
-
-
 class SqliteOutbox:
     """See `edge.outbox.Outbox`. Open it with `async with`."""
 
@@ -132,6 +98,7 @@ class SqliteOutbox:
         self._node, self._draw_epoch = node, epoch
         self.card = Card(directory, limit_bytes=limit_bytes, epoch=epoch)
         self.room = Room(self.card, history_us=history_us, now_us=now_us)
+        self.opener = Opener()
         self._generation = 0
         self._quarantined = 0
         self._receipts_since = 0
@@ -151,6 +118,7 @@ class SqliteOutbox:
 
     async def __aexit__(self, *exc: object) -> None:
         """Write down what was acked and close."""
+        await self.opener.close()
         async with self._busy:
             await self.card.close()
 
@@ -239,16 +207,16 @@ class SqliteOutbox:
                 # Before the lock is let go: a commit that makes room meanwhile must leave these rows alone.
                 run.sent = max(run.sent, rows[-1].last_seq)
             # Opening and joining takes a while for a large body: meanwhile polls, commits and health go on.
-            placed, taken, damage = await asyncio.to_thread(_opened, run.acked, rows)
+            placed, taken, damage = await self.opener.open(run.acked, rows)
             if taken:
                 last = rows[taken - 1]
                 batch = msgspec.structs.replace(head, through_seq=last.last_seq, digest=last.digest, entries=placed)
                 return Cut(batch, taken, sum(len(row.body) for row in rows[:taken]))
             await self._put_aside(run, rows[0].first_seq, rows[0].last_seq, f"damaged on the card: {damage}")
 
-    async def _rows(self, run: Run, limit_bytes: int) -> list[_Row]:
+    async def _rows(self, run: Run, limit_bytes: int) -> list[Row]:
         """Unacked rows up to a size, at least one."""
-        rows: list[_Row] = []
+        rows: list[Row] = []
         size, after = 0, run.acked
         while (wanted := min(PAGE_ROWS, MAX_CUT_ROWS - len(rows))) > 0:
             # By the page: row by row, SQLite's thread would be asked for each, and a message wait for all of them.
@@ -260,7 +228,7 @@ class SqliteOutbox:
                 size += len(body)
                 if rows and size > limit_bytes:
                     return rows
-                rows.append(_Row(first, seq_of(id_), digest, body))
+                rows.append(Row(first, seq_of(id_), digest, body))
             if len(page) < wanted:
                 break
             after = rows[-1].last_seq

@@ -233,13 +233,13 @@ def join(rows: Sequence[tuple[int, Contents]]) -> Contents:
     for label, (offset, contents) in enumerate(rows):
         contents.check_sealed()
         for t in contents.tables:
-            points = t.points
-            parts.setdefault((t.clock, points), []).append((label, t))
-            for device in t.devices:
-                of_device.setdefault((device, t.clock), {})[points] = None
+            parts.setdefault((t.clock, t.points), []).append((label, t))
         for item in contents.others:
             first = item.places[0] + offset
             others.append(Placed(range(first, first + len(item.places)), item.entry))
+    for (clock, points), found in parts.items():
+        for device in set[str]().union(*(t.devices for _, t in found)):
+            of_device.setdefault((device, clock), {})[points] = None
     devices: dict[_Shape, set[str]] = {}
     joined: dict[_Shape, set[tuple[str, ...]]] = {}
     for (device, clock), found in of_device.items():

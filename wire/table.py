@@ -10,13 +10,14 @@ are cut the columns of one device, when somebody asks for them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any
 
 from wire import vector
 from wire.columns import ABSENT, PRESENT, Cell, Columns, Quality, cut_runs, runs_of
+from wire.rejoin import flat, rejoin
 from wire.sample import Clock, Sample
 from wire.vector import Runs, Vector, one_run
 
@@ -36,6 +37,7 @@ class Table:
         "dense",
         "devices",
         "order",
+        "plain",
         "points",
         "runs",
         "ticks",
@@ -56,7 +58,9 @@ class Table:
         self.clock, self.devices, self.runs, self.order = clock, devices, runs, order
         self.unit_us, self.ticks, self.cells = unit_us, ticks, cells
         self.points = tuple(cells)
-        self.dense = all(c.present is None for c in cells.values())  # every sample has every point
+        odd = [c for c in cells.values() if c.present is not None or c.quality]
+        self.plain = not odd  # every sample has every point, and all are good
+        self.dense = not odd or all(c.present is None for c in odd)  # every sample has every point
         self._spans: list[tuple[int, int]] | None = None
         self._ready: dict[str, tuple[Vector, Sequence[int]]] = {}  # a point's vector, and its values before each device
 
@@ -87,6 +91,8 @@ class Table:
     @property
     def readings(self) -> int:
         """How many readings: one for each point of each sample that has it."""
+        if self.dense:
+            return self.runs.n * len(self.cells)
         return sum(self.n if c.present is None else c.present.count(PRESENT) for c in self.cells.values())
 
     @classmethod
@@ -175,27 +181,41 @@ class _Cut(Mapping[str, Cell]):
         return len(self._table.cells)
 
 
-def join(parts: Sequence[tuple[int, Table]], devices: Collection[str], points: Sequence[str]) -> Table:
+def join(parts: Sequence[tuple[int, Table]], devices: Collection[str], points: tuple[str, ...]) -> Table:
     """The samples of these devices out of several tables with the same clock, as one table with these points.
 
     Each part comes with its place among the rows that are joined, which becomes the order of its samples. The devices
     stand by name, the samples of each in the order of the parts.
     """
-    spans: dict[str, list[range]] = {d: [] for d in sorted(devices)}
-    labels: list[int] = []
-    for label, table in parts:
-        base = len(labels)
-        for device, start, count in zip(table.devices, table.runs.starts, table.runs.counts, strict=True):
-            if device in spans:
-                spans[device].append(range(base + start, base + start + count))
-        labels += [label] * table.n
-    wanted = list(chain.from_iterable(chain.from_iterable(spans.values())))
-    runs = Runs([sum(map(len, found)) for found in spans.values()])
+    tables = [table for _, table in parts]
+    shapes = [t.runs for t in tables]
+    labels = list(chain.from_iterable(repeat(label, t.runs.n) for label, t in parts))
+    places: dict[str, list[int]] = {}
+    for place, device in enumerate(chain.from_iterable(map(_device_of_each, tables))):
+        places.setdefault(device, []).append(place)
+    found = [places[d] for d in sorted(devices)]
+    wanted = list(chain.from_iterable(found))
+    runs = Runs(list(map(len, found)))
     pick: Pick = itemgetter(*wanted) if len(wanted) > 1 else lambda flat: [flat[i] for i in wanted]
-    cells = {point: _joined([(t.cells.get(point), t.runs) for _, t in parts], pick, runs) for point in points}
-    unit_us, ticks = _ticks(pick(list(chain.from_iterable(t.times for _, t in parts))), runs)
+    if all(t.plain and t.points == points for t in tables):
+        columns = zip(*([c.vector for c in t.cells.values()] for t in tables), strict=True)
+        cells = {p: Cell(rejoin(c, shapes, pick, runs)) for p, c in zip(points, columns, strict=True)}
+    else:
+        cells = {point: _joined([(t.cells.get(point), t.runs) for t in tables], pick, runs) for point in points}
+    units = {t.unit_us for t in tables}
+    if len(units) == 1 and len(wanted) == len(labels):  # each has the coarsest unit that its times allow, so all have
+        (unit_us,), ticks = units, vector.pack_ints(pick(flat((t.ticks for t in tables), shapes)), runs)
+    else:
+        unit_us, ticks = _ticks(pick(list(chain.from_iterable(t.times for t in tables))), runs)
     order = vector.pack_ints(pick(labels), runs)
-    return Table(parts[0][1].clock, list(spans), runs, order, unit_us, ticks, cells)
+    return Table(tables[0].clock, sorted(devices), runs, order, unit_us, ticks, cells)
+
+
+def _device_of_each(table: Table) -> Iterable[str]:
+    """The device of each sample."""
+    if table.runs.n == len(table.devices):
+        return table.devices
+    return chain.from_iterable(map(repeat, table.devices, table.runs.counts))
 
 
 def _marks(samples: Sequence[Sample], point: str) -> Quality:
@@ -226,9 +246,9 @@ def _joined(parts: Sequence[tuple[Cell | None, Runs]], pick: Pick, runs: Runs) -
     if any(cell is not None and cell.quality for cell, _ in parts):
         flat = [cell.qualities(r.n) if cell is not None else [None] * r.n for cell, r in parts]
         quality = runs_of(pick(list(chain.from_iterable(flat))))
-    dense = [(cell.vector, r) for cell, r in parts if cell is not None and cell.present is None]
+    dense = [cell.vector for cell, _ in parts if cell is not None and cell.present is None]
     if len(dense) == len(parts):
-        return Cell(vector.rejoin(dense, pick, runs), None, quality)
+        return Cell(rejoin(dense, [r for _, r in parts], pick, runs), None, quality)
     values: list[Any] = []
     for cell, r in parts:
         if cell is None:

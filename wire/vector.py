@@ -26,10 +26,9 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import accumulate, chain, compress, islice, repeat
-from math import copysign
 from operator import itemgetter, sub
 from typing import Any, Final, cast
 
@@ -61,6 +60,7 @@ RANGES: Final = {
     "B": (0, 2**8 - 1), "b": (-(2**7), 2**7 - 1), "H": (0, 2**16 - 1), "h": (-(2**15), 2**15 - 1),
     "I": (0, 2**32 - 1), "i": (-(2**31), 2**31 - 1), "q": (-(2**63), 2**63 - 1), "Q": (0, 2**64 - 1),
 }  # fmt: skip
+_SIZES: Final = {code: array(code).itemsize for code in RANGES}
 
 Vector = list[Any]  # as written above; typed arrays are `array.array` in memory and CBORTag on the wire
 
@@ -147,29 +147,30 @@ def pack_ints(values: Sequence[int], runs: Runs | None = None) -> Vector:
         return [SAME, _checked(low)]
     if low < INT_MIN or high > INT_MAX:
         return _pack_any(values)
-    plain = _narrowest(values, low, high)
+    plain = _narrowest(low, high)
     runs = runs or one_run(n)
     if plain is None:
         return _pack_any(values)
     if len(runs.counts) == n:  # one value a run: there are no steps
-        return [INTS, plain]
+        return [INTS, array(plain, values)]
     steps = runs.steps(values)
     least, most = min(steps), max(steps)
     if least == most and abs(least) < 2**63:
         return [EVEN, pack_ints(runs.firsts(values)), least]
-    stepped = _narrowest(steps, least, most)
-    if stepped is None or stepped.itemsize > plain.itemsize:
-        return [INTS, plain]
+    stepped = _narrowest(least, most)
+    if stepped is None or _SIZES[stepped] > _SIZES[plain]:
+        return [INTS, array(plain, values)]
     # What repeats itself more compresses better.
-    if stepped.itemsize == plain.itemsize and len(set(steps)) >= len(set(values)):
-        return [INTS, plain]
-    return [STEPS, pack_ints(runs.firsts(values)), stepped]
+    if _SIZES[stepped] == _SIZES[plain] and len(set(steps)) >= len(set(values)):
+        return [INTS, array(plain, values)]
+    return [STEPS, pack_ints(runs.firsts(values)), array(stepped, steps)]
 
 
-def _narrowest(values: Sequence[int], low: int, high: int) -> array[Any] | None:
+def _narrowest(low: int, high: int) -> str | None:
+    """The first typecode that takes integers from `low` to `high`."""
     for code, (least, most) in RANGES.items():
         if least <= low and high <= most:
-            return array(code, values)
+            return code
     return None
 
 
@@ -181,13 +182,13 @@ def _pack_floats(values: Sequence[float], runs: Runs | None) -> Vector:
     few = values[:4]  # mostly enough to know that it takes more decimals
     for decimals in range(MAX_DECIMALS + 1):
         scale = 10**decimals
-        if _scaled(few, bits[:32], scale) is not None and (scaled := _scaled(values, bits, scale)) is not None:
+        if scaled_by(few, bits[:32], scale) is not None and (scaled := scaled_by(values, bits, scale)) is not None:
             return [DECIMAL, decimals, pack_ints(scaled, runs)]
     single = array("f", values)  # too large becomes inf, and then differs below
     return [F32, single] if array("d", single).tobytes() == bits else [F64, exact]
 
 
-def _scaled(values: Sequence[float], bits: bytes, scale: int) -> list[int] | None:
+def scaled_by(values: Sequence[float], bits: bytes, scale: int) -> list[int] | None:
     """The integers that give these floats, bit for bit, when they are divided by `scale`; or None."""
     try:
         scaled = [round(v * scale) for v in values]
@@ -238,27 +239,41 @@ def unpack_ints(vector: Vector, runs: Runs) -> Sequence[int]:
         case 1:
             return vector[1]
         case 2:
-            steps = vector[2]
-            firsts = unpack_ints(vector[1], one_run(len(runs.counts)))
-            if len(firsts) == 1:
-                return list(accumulate(steps, initial=firsts[0]))
+            firsts, steps, counts = _firsts(vector[1], len(runs.counts)), vector[2], runs.counts
+            if len(counts) == 1:
+                return list(accumulate(steps, initial=next(iter(firsts))))
             values: list[int] = []
             at = 0
-            for first, count in zip(firsts, runs.counts, strict=True):
-                values.extend(accumulate(steps[at : at + count - 1], initial=first))
+            for first, count in zip(firsts, counts, strict=True):
+                if count == 2:  # as most are in a row: every other second a sample, every five seconds a commit
+                    values += (first, first + steps[at])
+                elif count == 1:
+                    values.append(first)
+                else:
+                    values.extend(accumulate(steps[at : at + count - 1], initial=first))
                 at += count - 1
             return values
         case _:
-            step = vector[2]
-            firsts = unpack_ints(vector[1], one_run(len(runs.counts)))
-            if len(firsts) == 1:
-                return range(firsts[0], firsts[0] + step * runs.n, step) if step else [firsts[0]] * runs.n
-            return list(
-                chain.from_iterable(
-                    range(first, first + step * count, step) if step else repeat(first, count)
-                    for first, count in zip(firsts, runs.counts, strict=True)
-                )
-            )
+            firsts, step, counts = _firsts(vector[1], len(runs.counts)), vector[2], runs.counts
+            if not step:
+                return list(chain.from_iterable(map(repeat, firsts, counts)))
+            if len(counts) == 1:
+                first = next(iter(firsts))
+                return range(first, first + step * runs.n, step)
+            return [v for first, n in zip(firsts, counts, strict=True) for v in range(first, first + step * n, step)]
+
+
+def _firsts(vector: Vector, n: int) -> Iterable[int]:
+    """The first integer of each of n runs."""
+    match vector[0]:
+        case 0:
+            return repeat(vector[1], n)
+        case 1:
+            return vector[1]
+        case 2:  # of one run, whose own first is of form 0
+            return accumulate(vector[2], initial=vector[1][1])
+        case _:
+            return unpack_ints(vector, one_run(n))
 
 
 def spans(vector: Vector, runs: Runs) -> list[tuple[int, int]]:
@@ -356,64 +371,6 @@ def at(vector: Vector, i: int) -> Any:
             return vector[1][at(vector[2], i)]
         case _:
             return vector[1][i]
-
-
-def rejoin(parts: Sequence[tuple[Vector, Runs]], pick: Callable[[Sequence[Any]], Sequence[Any]], runs: Runs) -> Vector:
-    """One vector of the values of all parts, in the order that `pick` brings them into.
-
-    It is what `pack` would make of the values. Floats that are scaled integers are not made floats on the way.
-    """
-    first = parts[0][0]
-    kinds = {_KINDS.get(v[0]) or type(v[1]) for v, _ in parts}  # of form 0 the value's own type
-    # Nearly half of all points say the same all the time. A zero may be -0.0, and is looked at like any other.
-    told = len(kinds) == 1 and first[0] == SAME and (first[1] or type(first[1]) is not float)
-    if told and all(v[0] == SAME and v[1] == first[1] for v, _ in parts):
-        return first
-    if kinds == {int}:
-        values: list[int] = []
-        for v, r in parts:
-            values.extend(v[1] if v[0] == INTS else unpack_ints(v, r))
-        return pack_ints(pick(values), runs)
-    if kinds == {float} and (found := _common(parts)) is not None:
-        decimals, scaled = found
-        packed = pack_ints(pick(scaled), runs)
-        return [SAME, packed[1] / 10**decimals] if packed[0] == SAME else [DECIMAL, decimals, packed]
-    return pack(pick(list(chain.from_iterable(unpack(v, r) for v, r in parts))), runs)
-
-
-_KINDS: Final = {INTS: int, STEPS: int, EVEN: int, DECIMAL: float}
-
-
-@lru_cache(maxsize=4096)  # the same few come again and again
-def _decimal(value: float) -> tuple[int, int] | None:
-    """The fewest decimals that give this float exactly and the integer with them, or None where there are too many.
-
-    Not for -0.0, which no integer gives.
-    """
-    bits = array("d", (value,)).tobytes()
-    for decimals in range(MAX_DECIMALS + 1):
-        if scaled := _scaled((value,), bits, 10**decimals):
-            return decimals, scaled[0]
-    return None
-
-
-def _common(parts: Sequence[tuple[Vector, Runs]]) -> tuple[int, list[int]] | None:
-    """Floats as integers with as many decimals as the one that needs most, or None where one needs too many."""
-    scaled: list[tuple[int, Vector]] = []
-    for vector, _ in parts:
-        if vector[0] == DECIMAL:
-            scaled.append((vector[1], vector[2]))
-            continue
-        found = _decimal(vector[1]) if vector[1] or copysign(1, vector[1]) > 0 else None
-        if found is None:
-            return None
-        scaled.append((found[0], [SAME, found[1]]))
-    most = max(decimals for decimals, _ in scaled)
-    values: list[int] = []
-    for (decimals, integers), (_, runs) in zip(scaled, parts, strict=True):
-        found = integers[1] if integers[0] == INTS else unpack_ints(integers, runs)
-        values.extend(found if decimals == most else [v * 10 ** (most - decimals) for v in found])
-    return (most, values) if -EXACT < min(values) <= max(values) < EXACT else None
 
 
 def spread(values: Sequence[Value], at_: Sequence[int], n: int, missing: object) -> list[Any]:

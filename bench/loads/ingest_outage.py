@@ -25,8 +25,8 @@ from bench import batches
 from bench.loads.ingest_fleet import MEDIA
 from bench.street import Street
 from edge.cloud_link import Answer, LinkDown
+from edge.opening import MAX_CUT_READINGS
 from edge.outbox import Cut, Depth, Place
-from edge.outbox_sqlite import MAX_CUT_READINGS
 from edge.rows import seal
 from edge.uplink import Uplink
 from wire import codec

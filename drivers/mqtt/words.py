@@ -110,7 +110,8 @@ class Access(msgspec.Struct, kw_only=True, frozen=True):
     command_topic: Annotated[str, Meta(description="where to, if not to the model's command_topic")] = ""
 
     def __post_init__(self) -> None:
-        if self.choices is not None and self.scaling != IDENTITY:
+        scaled = self.scaling != IDENTITY  # asked in any case: it says what is wrong with scale and offset
+        if self.choices is not None and scaled:
             raise ValueError("choices and scale do not go together")
 
     @property

@@ -126,7 +126,7 @@ def plainly(block: Block, profile: Profile, answer: Any) -> tuple[dict[str, Any]
     return values, quality
 
 
-scales = st.sampled_from([1, 1, 0.1, 0.1, 0.01, -0.5, 3, 10, 1e-5, 1.7, 1e15, 1e300])
+scales = st.sampled_from([1, 1, 0.1, 0.1, 0.01, -0.5, 3, 10, 1e-5, 1.7, 1e15, 1e30])
 offsets = st.sampled_from([0, 0, 0, -40, 7, 0.5, -1e18])
 codes = st.lists(st.sampled_from([0, 1, 7, 32767, -32768, 65535, 2**32 - 1, -(2**63), 2**64 - 1]), max_size=2)
 orders = st.sampled_from(["ABCD", "ABCD", *ORDERS])
@@ -184,14 +184,8 @@ def test_a_block_at_once_is_its_points_one_by_one(many: list[Any], words: list[b
         answer = bits[: block.count] if block.space == "coil" else data
         values: dict[str, Any] = {}
         quality: dict[str, str] = {}
-        try:
-            plain = plainly(block, profile, answer)
-        except OverflowError:  # a scale of 1e300 with half a step added
-            with pytest.raises(OverflowError):
-                decoder.read(block, answer, values, quality)
-        else:
-            decoder.read(block, answer, values, quality)
-            assert told(values, quality) == told(*plain)
+        decoder.read(block, answer, values, quality)
+        assert told(values, quality) == told(*plainly(block, profile, answer))
 
 
 def test_a_block_of_numbers_that_are_only_scaled() -> None:

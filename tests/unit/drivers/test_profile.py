@@ -109,6 +109,23 @@ def test_codes_go_together_in_any_protocol(tmp_path: Path, at: str, told: str) -
     assert told in problem
 
 
+@pytest.mark.parametrize(
+    ("driver", "whole", "at"),
+    [
+        ("modbus", "", 'holding = 1, as = "u64"'),
+        ("modbus", "", 'holding = 1, as = "f32"'),
+        ("ble", "manufacturer = 7", "byte = 0"),
+        ("mqtt", 'topic = "a/{serial}"', 'value = "v"'),
+    ],
+)
+@pytest.mark.parametrize("words", ["scale = 1e300, offset = 0.5", "scale = 1e-300, offset = 1e300", "scale = 0.0"])
+def test_a_scale_that_may_give_no_finite_number(tmp_path: Path, driver: str, whole: str, at: str, words: str) -> None:
+    text = f'{HEAD}driver = "{driver}"\n[{driver}]\n{whole}\n[point.a]\ntype = "float"\nat = {{ {at}, {words} }}\n'
+    (problem,) = problems_of(tmp_path, text)
+    assert problem.startswith("p0.toml: point.a.at: ")
+    assert "scale" in problem
+
+
 def test_a_later_folder_replaces_and_names_choose(tmp_path: Path) -> None:
     good = HEAD + 'driver = "fake"\ntime_resolution_s = 0.5\n[point.a]\ntype = "int"\nat = {}\n'
     for name, kind in (("one", "first"), ("two", "second")):

@@ -23,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from drivers.contract import Receipt
 from drivers.errors import NotStored
 from edge.card import MIN_LIMIT_BYTES, PAGE_BYTES, WAL_PAGES
+from edge.opener import ROWS_APART
 from edge.outbox import Cut, Place
 from edge.outbox_sqlite import SqliteOutbox
 from edge.rows import ROW_BYTES
@@ -291,6 +292,23 @@ async def test_a_fork_stays_within_the_cap_and_survives_a_crash_half_way(
         await drain(outbox, cloud)
     numbers = sorted(n for _, n in cloud.numbers())
     assert numbers == list(range(1501)), "nothing is lost, and nothing is twice"
+
+
+async def test_a_backlog_is_opened_in_a_process_that_does_not_hold_the_card(tmp_path: Path) -> None:
+    cloud = SmallCloud()
+    async with box(tmp_path) as outbox:
+        await drain(outbox, cloud)
+        for n in range(ROWS_APART + 5):
+            await outbox.append({Lane.BULK: [columns(range(n, n + 1))]})
+        cut = await outbox.cut(Lane.BULK, 1 << 20)
+        assert isinstance(cut, Cut)
+        pid = outbox.opener.pid
+        assert pid is not None
+        held = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+        assert not any(name.startswith(str(tmp_path)) for name in held)
+        await drain(outbox, cloud)
+    assert not Path(f"/proc/{pid}").exists()
+    assert [n for _, n in cloud.numbers()] == list(range(ROWS_APART + 5))
 
 
 async def test_what_is_being_cut_is_not_pruned_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

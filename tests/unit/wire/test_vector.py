@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from support.samples import columns_of_values, decimals, integers
 from wire import vector, vector_check
 from wire.errors import Malformed
+from wire.rejoin import rejoin
 from wire.sample import INT_MAX, INT_MIN, Value
 from wire.vector import Runs, Vector, one_run
 
@@ -145,7 +146,7 @@ def test_rejoining_gives_what_packing_the_values_gives(parts: list[list[list[Val
         return itemgetter(*wanted)(flat) if len(wanted) > 1 else list(flat)
 
     packed = [(vector.pack(flat(devices), runs_of(devices)), runs_of(devices)) for devices in parts]
-    joined = vector_check.check(vector.rejoin(packed, pick, runs), runs)
+    joined = vector_check.check(rejoin([v for v, _ in packed], [r for _, r in packed], pick, runs), runs)
     assert bits(vector.unpack(joined, runs)) == bits(pick(values))
 
 
@@ -178,7 +179,9 @@ def test_rejoining_gives_what_packing_the_values_gives(parts: list[list[list[Val
 def test_what_was_packed_apart_is_packed_as_if_it_had_never_been(parts: list[list[Value]]) -> None:
     values, runs = flat(parts), runs_of(parts)
     packed = [(vector.pack(part), one_run(len(part))) for part in parts]
-    assert shown(vector.rejoin(packed, list[Any], runs)) == shown(vector.pack(values, runs))
+    assert shown(rejoin([v for v, _ in packed], [r for _, r in packed], list[Any], runs)) == shown(
+        vector.pack(values, runs)
+    )
 
 
 @pytest.mark.parametrize(
