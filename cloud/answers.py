@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from wire.device import Device, Point
-from wire.entries import Alarm, Health
+from wire.entries import AlarmState, Health, Severity, Stage
 from wire.sample import Value
 
 ClockWord = Literal["synced", "estimated", "corrected"]
@@ -152,6 +152,83 @@ def seen_as(device: str, node: str, described: Device | None, conflict: tuple[st
     )
 
 
+class ActAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked of an alarm's node, and is not confirmed: the node owns its alarms."""
+
+    order: str
+    act: str
+    stage: str
+    by: str
+    issued: str
+    until: str | None
+
+
+class AlarmSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """An alarm as its owner last told it: `source` is /nodes/NODE, or /aggregator for the aggregator's own.
+
+    `state` is one of ISA-18.2. `active` is whether the condition holds, `acknowledged` whether someone has seen it,
+    also while it is shelved (until `until`) or suppressed (`cause` is the id of the alarm that explains it).
+    `asked` are acts on their way to the node.
+    """
+
+    id: str
+    source: str
+    node: str
+    device: str
+    rule: str
+    severity: Severity
+    state: AlarmState
+    raised: str
+    raised_us: int
+    time: str
+    time_us: int
+    clock: ClockWord
+    boot: int | None
+    respond_by: str | None
+    respond_by_us: int | None
+    until: str | None
+    until_us: int | None
+    active: bool
+    acknowledged: bool
+    escalated: bool
+    cause: str
+    by: str
+    detail: str
+    text: Mapping[str, str]
+    values: Mapping[str, Value]
+    asked: tuple[ActAsked, ...] | msgspec.UnsetType = msgspec.UNSET
+
+
+class MarkSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule's word to whoever reads the feed."""
+
+    node: str
+    device: str
+    rule: str
+    tag: str
+    time: str
+    time_us: int
+    clock: ClockWord
+    boot: int | None
+    values: Mapping[str, Value]
+
+
+class ResultSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """A stage that an order has reached, as its node said it."""
+
+    node: str
+    order: str
+    stage: Stage
+    time: str
+    time_us: int
+    clock: ClockWord
+    boot: int | None
+    device: str
+    point: str
+    read_back: Value
+    detail: str
+
+
 class NodeDetail(msgspec.Struct, frozen=True, kw_only=True):
     """One node: its ledger, its last health, its roster (with digest) and its alarms that are not cleared."""
 
@@ -163,7 +240,7 @@ class NodeDetail(msgspec.Struct, frozen=True, kw_only=True):
     health: Health | None
     roster_digest: str | None
     devices: tuple[DeviceSeen, ...]
-    alarms: tuple[Alarm, ...]
+    alarms: tuple[AlarmSeen, ...]
 
 
 class PointLatest(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,13 +15,18 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from cloud import openapi
-from cloud.feed import CUT_S, Feed
+from cloud.alarms import Alarms
+from cloud.downlink import Downlink, Pace
+from cloud.feed import Feed
 from cloud.guard import Guard, fault_problem, http_problem
 from cloud.ingest import Ingest
 from cloud.log import Unavailable
 from cloud.metrics import Metrics
+from cloud.order_queries import OrderQueries
+from cloud.orders import Orders
 from cloud.queries import Queries
 from cloud.routes import LOG, Route, serve
+from cloud.sse import CUT_S
 from cloud.store import Store
 from cloud.times import Now
 from cloud.tokens import Tokens
@@ -31,19 +36,36 @@ from cloud.watching import Watching
 SAVE_S: Final = 30.0
 SILENCE_S: Final = 5.0
 COMPACT_S: Final = 10.0
+END_S: Final = 1.0
+PRUNE_S: Final = 60.0
 
 
 class Application(msgspec.Struct, frozen=True):
-    """What is served, the table that it is made from, and the feed, which must be ended before the server is."""
+    """What is served, the table that it is made from, and the streams, which must be ended before the server is."""
 
     asgi: ASGIApp
     routes: tuple[Route, ...]
     feed: Feed
+    downlink: Downlink
+
+    def close(self) -> None:
+        """End all streams: their readers come again."""
+        self.feed.close()
+        self.downlink.close()
 
 
-def application(store: Store, tokens: Tokens, metrics: Metrics, now: Now, feed_cut_s: float = CUT_S) -> Application:
+def application(
+    store: Store,
+    tokens: Tokens,
+    metrics: Metrics,
+    now: Now,
+    feed_cut_s: float = CUT_S,
+    pace: Pace | None = None,
+) -> Application:
     """Put the parts together over an open store."""
     watching = Watching()
+    downlink = Downlink(store.orders, tokens, metrics, now, pace or Pace())
+    orders = Orders(store.orders, store.views, downlink, metrics, now)
     feed = Feed(
         log=store.log,
         views=store.views,
@@ -61,27 +83,42 @@ def application(store: Store, tokens: Tokens, metrics: Metrics, now: Now, feed_c
     upkeep = Upkeep(metrics, ready, lambda: openapi.document(table))
     table.extend(Ingest(store.log, store.views, watching, metrics, now).routes())
     table.extend(Queries(store.views, watching).routes())
+    table.extend(orders.routes())
+    table.extend(OrderQueries(store.orders, store.views, downlink, now).routes())
+    table.extend(Alarms(store.alarms, store.views, store.orders, orders).routes())
+    table.extend(downlink.routes())
     table.extend(feed.routes())
     table.extend(upkeep.routes())
     metrics.gauge("log_head", "The position of the newest record", lambda: store.log.reach().head)
     metrics.gauge("log_floor", "The position up to which batches were compacted", lambda: store.log.reach().floor)
     metrics.gauge("writer_waiting", "Transactions that wait or are being done", lambda: store.writer.waiting)
     metrics.gauge("feeds", "Feed readers", lambda: feed.readers)
+    metrics.gauge("downlinks", "Nodes that have a downlink open", lambda: downlink.nodes)
     asgi = Starlette(
         routes=[serve(route, tokens) for route in table],
         exception_handlers={HTTPException: http_problem, Exception: fault_problem},
     )
     asgi.router.redirect_slashes = False  # a wrong path is told, not guessed at
-    return Application(Guard(asgi, metrics, feed.path), tuple(table), feed)
+
+    def lasting(path: str) -> bool:
+        return path == feed.path or (path.startswith("/v1/nodes/") and path.endswith("/orders"))
+
+    return Application(Guard(asgi, metrics, lasting), tuple(table), feed, downlink)
 
 
 async def tend(store: Store, now: Now, compact: Callable[[], Awaitable[bool]]) -> None:
-    """Save, watch for silence and compact, until cancelled. Trouble with the store is logged and tried again."""
+    """Save, watch for silence, end orders and compact, until cancelled. Trouble is logged and tried again."""
     began_us = now()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_every(SAVE_S, store.save))
-        tasks.create_task(_every(SILENCE_S, lambda: store.note_silence(now(), began_us)))
+        tasks.create_task(_every(SILENCE_S, lambda: store.look(now(), began_us)))
+        tasks.create_task(_every(END_S, lambda: _while_true(lambda: _any(store.orders.end_due(now())))))
+        tasks.create_task(_every(PRUNE_S, lambda: _while_true(lambda: _any(store.orders.prune(now())))))
         tasks.create_task(_every(COMPACT_S, lambda: _while_true(compact), at_once=True))
+
+
+async def _any(count: Awaitable[int]) -> bool:
+    return await count > 0
 
 
 async def _while_true(step: Callable[[], Awaitable[bool]]) -> None:

@@ -16,14 +16,17 @@ import msgspec
 from cloud.facts import Facts
 from cloud.findings import Finding
 from cloud.interned import Interned
+from cloud.order_stages import forward
 from cloud.times import DAY_US, SECOND_US
 from wire.batch import Batch
 from wire.device import Roster
-from wire.entries import Alarm, ClockFix, Gap, Health
+from wire.entries import Alarm, ClockFix, Gap, Health, Result
+from wire.orders import FINAL
 
 # How long a run of samples lasts, in classes: within one, a search by its beginning knows how far back to look.
 SPANS_US: Final = (3_600 * SECOND_US, DAY_US, 32 * DAY_US)
 MAX_ALARMS: Final = 1_000  # cleared ones that are kept for each node
+MAX_RESULTS: Final = 10_000  # stages of orders that are kept for each node, the newest
 
 
 def span_of(from_us: int, to_us: int) -> int:
@@ -76,9 +79,15 @@ class Building:
                     device_set(numbers.values()),
                 ),
             )
+        reported = False
         for item in facts.others:
             entry = item.entry
-            if isinstance(entry, Roster):
+            if isinstance(entry, Result):
+                _result(
+                    connection, node_no, batch.node, (position, batch.first_seq + item.places[0]), entry, received_us
+                )
+                reported = True
+            elif isinstance(entry, Roster):
                 new.extend(self._roster(connection, node_no, position, entry))
             elif isinstance(entry, Gap):
                 stream = self._interned.stream(connection, batch.node, batch.epoch, batch.lane)
@@ -90,6 +99,12 @@ class Building:
                 )
             else:
                 _other(connection, node_no, position, entry)
+        if reported:
+            connection.execute(
+                "DELETE FROM results WHERE node_no = ?1 AND position < (SELECT position FROM results"
+                " WHERE node_no = ?1 ORDER BY position DESC LIMIT 1 OFFSET ?2)",
+                (node_no, MAX_RESULTS),
+            )
         return _conflicts(connection, batch.node, new, received_us) if new else ()
 
     def numbers(
@@ -143,6 +158,23 @@ class Building:
             ((node_no, numbers[d.id], d.kind, msgspec.json.encode(d)) for d in roster.devices),
         )
         return new
+
+
+def _result(
+    connection: sqlite3.Connection, node_no: int, node: str, at: tuple[int, int], result: Result, received_us: int
+) -> None:
+    """Keep each stage as it was first said, and let the order itself, where it is known, move forward to it."""
+    connection.execute(
+        "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET position = excluded.position,"
+        " seq = excluded.seq, body = excluded.body WHERE (excluded.position, excluded.seq) < (position, seq)",
+        (result.order, node_no, result.stage, *at, msgspec.msgpack.encode(result)),
+    )
+    row = connection.execute("SELECT stage FROM orders WHERE id = ? AND node = ?", (result.order, node)).fetchone()
+    if row is not None and (stage := forward(row[0], result.stage)) != row[0]:
+        connection.execute(
+            "UPDATE orders SET stage = ?, ended_us = ?, sent_us = ifnull(sent_us, ?) WHERE id = ?",
+            (stage, received_us if stage in FINAL else None, received_us, result.order),
+        )
 
 
 def _other(connection: sqlite3.Connection, node_no: int, position: int, entry: object) -> None:

@@ -40,8 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    names = Options.__struct_fields__
-    options = Options(**{name: getattr(given, name) for name in names})
+    options = Options(**{name: getattr(given, name) for name in Options.__struct_fields__ if hasattr(given, name)})
     if (why := refusal(options)) is not None:
         print(f"lamplighter-cloud: {why}", file=sys.stderr)
         return 2

@@ -28,7 +28,7 @@ from wire import codec
 from wire.batch import Placed
 from wire.columns import Columns, merge
 from wire.device import Roster
-from wire.entries import Alarm, ClockFix, Gap, Health
+from wire.entries import Alarm, ClockFix, Gap, Health, Result
 from wire.errors import BadInput
 
 FOLD_RECORDS: Final = 512
@@ -254,6 +254,9 @@ def _needed(connection: sqlite3.Connection, node_no: int, position: int, entry: 
             query, values = "SELECT position FROM fixes WHERE node_no = ? AND boot = ?", (node_no, entry.boot)
         case Alarm():
             query, values = "SELECT position FROM alarms WHERE node_no = ? AND id = ?", (node_no, entry.id)
+        case Result():
+            query = "SELECT position FROM results WHERE id = ? AND node_no = ? AND stage = ?"
+            values = (entry.order, node_no, entry.stage)
         case _:
             return False
     row = connection.execute(query, values).fetchone()

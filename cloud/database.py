@@ -22,77 +22,16 @@ from typing import Final
 
 import msgspec
 
+from cloud import schema
 from cloud.cursor import Origins
 from cloud.log import Unavailable
 from cloud.times import Now
 
 STORE: Final = "store.db"
 GENERATION: Final = "generation"
-SCHEMA_VERSION: Final = 1
 WAL_LIMIT_BYTES: Final = 64 << 20
 WAL_PAGES: Final = 4_000  # checkpoint after about 16 MB: fewer, larger writes
 BUSY_MS: Final = 10_000
-
-# What only the log knows. Nothing of this can be built from anything else.
-_LOG: Final = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE nodes (node_no INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE streams (
-    stream_no INTEGER PRIMARY KEY, node_no INTEGER NOT NULL, epoch INTEGER NOT NULL, lane TEXT NOT NULL,
-    first_heard_us INTEGER NOT NULL, last_heard_us INTEGER NOT NULL, through_seq INTEGER NOT NULL,
-    digest BLOB NOT NULL, held_from INTEGER NOT NULL, head_seq INTEGER NOT NULL, samples INTEGER NOT NULL,
-    readings INTEGER NOT NULL, from_us INTEGER, to_us INTEGER, UNIQUE (node_no, epoch, lane));
-CREATE TABLE log (
-    position INTEGER PRIMARY KEY, stream_no INTEGER, received_us INTEGER NOT NULL, body BLOB NOT NULL);
-CREATE INDEX log_stream ON log (stream_no);
-CREATE TABLE devices (
-    node_no INTEGER NOT NULL, device_no INTEGER NOT NULL, id TEXT NOT NULL, position INTEGER NOT NULL,
-    PRIMARY KEY (node_no, device_no)) WITHOUT ROWID;
-CREATE UNIQUE INDEX devices_id ON devices (id, node_no);
-CREATE TABLE chunks (
-    chunk_no INTEGER PRIMARY KEY, stream_no INTEGER NOT NULL, node_no INTEGER NOT NULL, device_no INTEGER NOT NULL,
-    base INTEGER NOT NULL, span INTEGER NOT NULL, from_us INTEGER NOT NULL, to_us INTEGER NOT NULL,
-    n INTEGER NOT NULL, last_position INTEGER NOT NULL, first_seq INTEGER NOT NULL, small INTEGER NOT NULL,
-    body BLOB NOT NULL);
-CREATE INDEX chunks_at ON chunks (node_no, device_no, base, span, from_us);
-CREATE INDEX chunks_small ON chunks (stream_no, device_no, base) WHERE small = 1;
-CREATE TABLE residue (
-    position INTEGER PRIMARY KEY, stream_no INTEGER NOT NULL, first_seq INTEGER NOT NULL,
-    received_us INTEGER NOT NULL, body BLOB NOT NULL);
-CREATE TABLE fresh (
-    node_no INTEGER NOT NULL, device_no INTEGER NOT NULL, body BLOB NOT NULL,
-    PRIMARY KEY (node_no, device_no)) WITHOUT ROWID;
-CREATE TABLE silence (node_no INTEGER PRIMARY KEY, told_us INTEGER NOT NULL);
-"""
-
-# What is built from the log and can be dropped at any time.
-_VIEWS: Final = """
-CREATE TABLE spans (
-    node_no INTEGER NOT NULL, base INTEGER NOT NULL, span INTEGER NOT NULL, from_us INTEGER NOT NULL,
-    position INTEGER NOT NULL, to_us INTEGER NOT NULL, devices BLOB NOT NULL,
-    PRIMARY KEY (node_no, base, span, from_us, position)) WITHOUT ROWID;
-CREATE TABLE rosters (
-    node_no INTEGER PRIMARY KEY, position INTEGER NOT NULL, digest TEXT NOT NULL, profiles BLOB NOT NULL);
-CREATE TABLE rostered (
-    node_no INTEGER NOT NULL, device_no INTEGER NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL,
-    PRIMARY KEY (node_no, device_no)) WITHOUT ROWID;
-CREATE TABLE gaps (
-    stream_no INTEGER NOT NULL, first_seq INTEGER NOT NULL, node_no INTEGER NOT NULL, position INTEGER NOT NULL,
-    lost INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (stream_no, first_seq)) WITHOUT ROWID;
-CREATE INDEX gaps_node ON gaps (node_no, position);
-CREATE TABLE alarms (
-    node_no INTEGER NOT NULL, id TEXT NOT NULL, position INTEGER NOT NULL, state TEXT NOT NULL,
-    body BLOB NOT NULL, PRIMARY KEY (node_no, id)) WITHOUT ROWID;
-CREATE TABLE health (
-    node_no INTEGER PRIMARY KEY, position INTEGER NOT NULL, interval_s REAL NOT NULL, body BLOB NOT NULL);
-CREATE TABLE fixes (
-    node_no INTEGER NOT NULL, boot INTEGER NOT NULL, position INTEGER NOT NULL, offset_us INTEGER NOT NULL,
-    error_us INTEGER NOT NULL, PRIMARY KEY (node_no, boot)) WITHOUT ROWID;
-CREATE TABLE latest (
-    node_no INTEGER NOT NULL, device_no INTEGER NOT NULL, body BLOB NOT NULL,
-    PRIMARY KEY (node_no, device_no)) WITHOUT ROWID;
-"""
-_VIEW_NAMES: Final = ("spans", "rosters", "rostered", "gaps", "alarms", "health", "fixes", "latest")
 
 
 class Misplaced(Exception):
@@ -112,13 +51,11 @@ def connect(directory: Path) -> sqlite3.Connection:
     connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == 0:
+    if version in schema.KNOWN:
         with transaction(connection):
-            for statement in (*_split(_LOG), *_split(_VIEWS)):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    elif version != SCHEMA_VERSION:
-        raise Misplaced(f"{directory / STORE} has schema {version}; this version reads {SCHEMA_VERSION}")
+            schema.bring_up(connection, version)
+    elif version != schema.VERSION:
+        raise Misplaced(f"{directory / STORE} has schema {version}; this version reads {schema.VERSION}")
     return connection
 
 
@@ -152,15 +89,8 @@ def transaction(connection: sqlite3.Connection) -> Generator[None]:
 
 def drop_views(connection: sqlite3.Connection) -> None:
     """Leave only what the log knows. Call within a transaction."""
-    for name in _VIEW_NAMES:
-        connection.execute(f"DROP TABLE {name}")
-    for statement in _split(_VIEWS):
-        connection.execute(statement)
+    schema.drop_views(connection)
     put_meta(connection, "latest_mark", 0)
-
-
-def _split(script: str) -> list[str]:
-    return [s for s in script.split(";") if s.strip()]
 
 
 def meta(connection: sqlite3.Connection, key: str, default: int = 0) -> int:
@@ -197,6 +127,10 @@ def settle_generation(connection: sqlite3.Connection, directory: Path, now: Now)
             put_meta(connection, "previous", inside.generation)
             put_meta(connection, "shared_through", head)
             put_meta(connection, "copy", 0)
+            # Whether they were sent since the copy was made is not known: the nodes have the word.
+            connection.execute(
+                "UPDATE orders SET sent_us = issued_us, stage = 'sent' WHERE sent_us IS NULL AND ended_us IS NULL"
+            )
     return Origins(meta(connection, "generation"), meta(connection, "previous"), meta(connection, "shared_through"))
 
 

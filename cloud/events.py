@@ -16,15 +16,16 @@ import msgspec
 
 from cloud.answers import ClockWord
 from cloud.facts import base
-from cloud.findings import Notice
+from cloud.findings import Notice, Told
 from cloud.log import Record
 from cloud.readings import clock_word, corrected, plain
+from cloud.reports import OWN, alarm_seen, mark_seen, result_seen
 from cloud.times import text
 from cloud.views import Fix
 from wire.batch import Batch, Placed
 from wire.columns import ABSENT, Columns
 from wire.device import Roster
-from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Unknown
+from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result, Unknown
 from wire.sample import Value
 
 PREFIX: Final = "city.lamplighter."
@@ -32,7 +33,7 @@ PREFIX: Final = "city.lamplighter."
 SLICE_BYTES: Final = 1 << 20
 EXPANDED: Final = 4_096  # readings that are expanded at a time
 
-EventType = Literal["reading", "alarm", "clock_fix", "gap", "health", "roster", "ledger"]
+EventType = Literal["reading", "alarm", "mark", "order", "result", "clock_fix", "gap", "health", "roster", "ledger"]
 TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
 
 
@@ -139,8 +140,11 @@ def _width(entry: Entry) -> int:
 
 
 def events_of_notice(notice: Notice) -> Slice:
-    """The event of what the aggregator itself has noticed."""
+    """The event of what the aggregator itself has noticed, decided or taken from an operator."""
+    if notice.told is not None:
+        return _told(notice.id, notice.told)
     finding = notice.finding
+    assert finding is not None
     event = CloudEvent(
         specversion="1.0",
         id=notice.id,
@@ -153,6 +157,20 @@ def events_of_notice(notice: Notice) -> Slice:
     return Slice((Encoded("ledger", finding.node, None, msgspec.json.encode(event)),), 0, None)
 
 
+def _told(name: str, told: Told) -> Slice:
+    event = CloudEvent(
+        specversion="1.0",
+        id=name,
+        source=OWN,
+        type=PREFIX + told.type,
+        time=text(told.time_us),
+        datacontenttype="application/json",
+        data=told.data,
+        subject=told.subject or msgspec.UNSET,
+    )
+    return Slice((Encoded(told.type, told.node, told.device_kind or None, msgspec.json.encode(event)),), 0, None)
+
+
 def _parts(known: _Known, item: Placed, start: int) -> Iterator[tuple[int, _Parts]]:
     entry = item.entry
     if isinstance(entry, Columns):
@@ -160,7 +178,7 @@ def _parts(known: _Known, item: Placed, start: int) -> Iterator[tuple[int, _Part
         for at in range(start, entry.n, step):
             run = entry.cut(at, at + step)
             yield from zip(item.places[at : at + step], _readings(known, run), strict=True)
-    elif (parts := _other(known.record, known.node, entry)) is not None:
+    elif (parts := _other(known, entry)) is not None:
         yield item.places[0], parts
 
 
@@ -189,13 +207,19 @@ def _readings(known: _Known, columns: Columns) -> Iterator[_Parts]:
         yield _Parts("reading", columns.device, moment, data)
 
 
-def _other(record: Record, node: str, entry: Entry) -> _Parts | None:
+def _other(known: _Known, entry: Entry) -> _Parts | None:
+    record, node = known.record, known.node
     data: dict[str, Any] = {"node": node}
     match entry:
         case Alarm():
-            data |= msgspec.to_builtins(entry)
-            data["values"] = {p: plain(v) for p, v in entry.values.items()}
-            return _Parts("alarm", entry.device, entry.time_us, data)
+            alarm = alarm_seen(node, entry, known.fixes)
+            return _Parts("alarm", entry.device, alarm.time_us, alarm)
+        case Mark():
+            mark = mark_seen(node, entry, known.fixes)
+            return _Parts("mark", entry.device, mark.time_us, mark)
+        case Result():
+            result = result_seen(node, entry, known.fixes)
+            return _Parts("result", entry.device or None, result.time_us, result)
         case Health():
             return _Parts("health", None, entry.time_us, data | msgspec.to_builtins(entry))
         case Gap():

@@ -1,7 +1,8 @@
 """Facts: what the log and the views need to know of a batch, found once and without expanding a column.
 
 Raises Malformed for what the codec lets through and the store cannot keep: integers beyond 64 bits, a gap that
-counts backwards. Bounds: a batch names at most MAX_BATCH_DEVICES devices, an alarm has MAX_ALARM_BYTES packed.
+counts backwards. Bounds: a batch names at most MAX_BATCH_DEVICES devices; an alarm has MAX_ALARM_BYTES packed, and so
+has a mark.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from cloud.times import TIME_BOUND_US
 from wire.batch import Batch, Placed, Snapshot
 from wire.codec import MAX_NAME_CHARS
 from wire.contents import Contents
-from wire.entries import Alarm, ClockFix, Entry, Gap, Health
+from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result
 from wire.errors import Malformed
 from wire.sample import Clock, Value, why_unstorable
 
@@ -99,8 +100,19 @@ def _check(entry: Entry) -> None:
         if not 0 <= entry.boot < 2**63:
             raise Malformed(f"a clock fix for boot {entry.boot}")
     elif isinstance(entry, Alarm):
-        within = (entry.raised_us, entry.time_us, entry.respond_by_us or 0)
+        within = (entry.raised_us, entry.time_us, entry.respond_by_us or 0, entry.until_us or 0)
+        _check_boot("an alarm", entry.boot)
         _check_values("alarm", entry.values)
+    elif isinstance(entry, Mark):
+        within = (entry.time_us,)
+        _check_boot("a mark", entry.boot)
+        _check_values("mark", entry.values)
+    elif isinstance(entry, Result):
+        within = (entry.time_us,)
+        _check_boot("a result", entry.boot)
+        if not entry.order:
+            raise Malformed("a result names no order")
+        _check_values("result", {"read_back": entry.read_back})
     elif isinstance(entry, Health):
         within = (entry.time_us,)
         if not 0 < entry.interval_s <= 86_400:
@@ -118,11 +130,16 @@ def _check(entry: Entry) -> None:
         size = len(msgspec.msgpack.encode(entry))
     except (OverflowError, UnicodeEncodeError) as error:
         raise Malformed(f"{name}: {error}") from error
-    if isinstance(entry, Alarm) and size > MAX_ALARM_BYTES:
-        raise Malformed(f"an alarm of {size} bytes; at most {MAX_ALARM_BYTES}")
+    if isinstance(entry, Alarm | Mark) and size > MAX_ALARM_BYTES:
+        raise Malformed(f"{name} has {size} bytes; at most {MAX_ALARM_BYTES}")
 
 
 def _check_values(name: str, values: Mapping[str, Value]) -> None:
     for point, value in values.items():
         if (why := why_unstorable(value)) is not None:
             raise Malformed(f"{name}, {point[:MAX_NAME_CHARS]}: {why}")
+
+
+def _check_boot(what: str, boot: int | None) -> None:
+    if boot is not None and not 0 <= boot < 2**63:
+        raise Malformed(f"{what} of boot {boot}")

@@ -17,10 +17,7 @@ from contextlib import ExitStack
 from typing import Final
 
 import msgspec
-from sse_starlette import EventSourceResponse
-from sse_starlette.sse import SendTimeoutError
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
 
 from cloud import cursor as cursors
 from cloud.cursor import Cursor, Origins, Start
@@ -30,18 +27,17 @@ from cloud.metrics import Metrics
 from cloud.problem import bad_request, unavailable
 from cloud.routes import READERS, Answer, Asked, Param, Route
 from cloud.slices import Slices
+from cloud.sse import CUT_S, EVENT_STREAM, StreamResponse
 from cloud.tokens import Grant, Tokens
 from cloud.views import Views
 from cloud.watching import Watching
 
 MAX_READERS: Final = 2_000
 CHUNK_BYTES: Final = 256 << 10
-CUT_S: Final = 10.0
 KEEP_ALIVE_S: Final = 15.0
 CACHE_BYTES: Final = 32 << 20
 MAX_FILTERS: Final = 100
 RETRY_MS: Final = 2_000
-EVENT_STREAM: Final = "text/event-stream"
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -135,7 +131,9 @@ class Feed:
             open_.enter_context(self._watching.open(wanted.nodes))
         self._readers += 1
         open_.callback(self._left)
-        return _FeedResponse(self._stream(start, reset, wanted, asked.grant), self._cut_s, open_, self._metrics)
+        stream = self._stream(start, reset, wanted, asked.grant)
+        metrics = self._metrics
+        return StreamResponse(stream, self._cut_s, open_, metrics.feed_sent, lambda: metrics.feed_cut("slow"))
 
     def _left(self) -> None:
         self._readers -= 1
@@ -216,27 +214,6 @@ class Feed:
             grown.cancel()
             closing.cancel()
         return bool(done)
-
-
-class _FeedResponse(EventSourceResponse):
-    """Server-sent events that are given up when the reader does not take them."""
-
-    def __init__(self, stream: AsyncIterator[bytes], cut_s: float, open_: ExitStack, metrics: Metrics) -> None:
-        # The stream sends comments of its own: they carry the cursor.
-        super().__init__(stream, ping=0, sep="\n", send_timeout=cut_s)  # pyright: ignore[reportUnknownMemberType]
-        self._open = open_
-        self._counted = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def counted(message: Message) -> None:
-            await send(message)
-            self._counted.feed_sent(len(message.get("body", b"")))
-
-        with self._open:
-            try:
-                await super().__call__(scope, receive, counted)
-            except SendTimeoutError:  # no fault of ours; returning in the middle of an answer closes the connection
-                self._counted.feed_cut("slow")
 
 
 def _filter(asked: Asked) -> Filter:

@@ -1,7 +1,8 @@
-"""Finding: something that the aggregator itself has noticed about a node, and tells in ledger and feed.
+"""Notices: what the aggregator itself says, in the log between the batches: the feed has one order and one cursor.
 
-A finding is kept in the log as JSON, between the batches, so that the feed has one order and one cursor. It is
-told once, when it is noticed; the views are never built from it.
+A Finding is something that it has noticed about a node, for ledger and feed. A Told is for the feed alone: an order
+that it has taken, an order that it has ended, a step of one of its own alarms. Each is kept once, as JSON, in the
+transaction of what it tells; the views are never built from them.
 """
 
 from __future__ import annotations
@@ -23,8 +24,26 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     detail: Mapping[str, Any]
 
 
-class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """A finding as it stands in the log: its id names the generation, for positions return after a restore."""
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What was taken or decided. `data` is the event's; `subject` the device, `device_kind` its kind, where known."""
+
+    node: str
+    type: Literal["order", "result", "alarm"]
+    time_us: int
+    data: Any
+    subject: str = ""
+    device_kind: str = ""
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One of the two as it stands in the log: its id names the generation, for positions return after a restore."""
 
     id: str
-    finding: Finding
+    finding: Finding | None = None
+    told: Told | None = None
+
+
+def notice_of(said: Finding | Told, generation: int, position: int) -> Notice:
+    """What stands in the log at a position."""
+    name = f"{said.node}/cloud/{generation}/{position}"
+    return Notice(id=name, finding=said) if isinstance(said, Finding) else Notice(id=name, told=said)

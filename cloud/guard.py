@@ -1,11 +1,13 @@
 """Guard: the outermost layer. Bounds how many requests are in hand, and turns every fault of ours into a problem.
 
-Bounds: MAX_REQUESTS at a time besides feeds, which have a bound of their own; more are answered 503 at once.
+Bounds: MAX_REQUESTS at a time besides feeds and downlinks, which have bounds of their own; more are answered 503 at
+once.
 A fault is logged here and nowhere else, with its traceback; the one who asked learns only that it was ours.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -23,17 +25,18 @@ MAX_REQUESTS: Final = 2_048
 class Guard:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, feed_path: str) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, lasting: Callable[[str], bool]) -> None:
+        """`lasting` says of a path that its answers last, and are bounded where they are made."""
         self._app = app
         self._metrics = metrics
-        self._feed_path = feed_path
+        self._lasting = lasting
         self._in_hand = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is not served here")
-        if scope["path"] == self._feed_path:
+        if self._lasting(scope["path"]):
             await self._guarded(scope, receive, send)
             return
         if self._in_hand >= MAX_REQUESTS:

@@ -1,7 +1,7 @@
 """Log: the only commit point of the cloud. A batch is taken whole and once, or nothing changes.
 
     append   compare-and-append (the one rule); durable on return, whatever it answers
-    note     keep a finding of the aggregator itself, in the same order
+    note     keep what the aggregator itself says, in the same order
     read     what was taken, by position, batches whole and in the bytes in which they came
     reach    which positions can be read: floor < position ≤ head
 
@@ -18,7 +18,7 @@ from typing import Protocol
 import msgspec
 
 from cloud.facts import Facts
-from cloud.findings import Finding
+from cloud.findings import Finding, Told
 from cloud.streams import Place
 from wire.batch import Batch, Lane
 
@@ -64,8 +64,8 @@ class Log(Protocol):
         """
         ...
 
-    async def note(self, findings: Sequence[Finding]) -> None:
-        """Keep findings, each at a position of its own."""
+    async def note(self, said: Sequence[Finding | Told]) -> None:
+        """Keep notices, each at a position of its own."""
         ...
 
     async def place(self, node: str, epoch: int, lane: Lane) -> Place:

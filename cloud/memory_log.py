@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import msgspec
 
 from cloud.facts import Facts
-from cloud.findings import Finding, Notice
+from cloud.findings import Finding, Told, notice_of
 from cloud.ledger import Neighbours, findings_of
 from cloud.log import READ_BYTES, Reach, Record, Taken
-from cloud.memory_views import MemoryViews, begun
-from cloud.streams import Place, Stream, fits_nowhere_yet, origin
+from cloud.memory_views import MemoryViews
+from cloud.streams import Place, Stream, begun, fits_nowhere_yet, origin
 from cloud.times import Now
 from wire.batch import Batch, Lane
 
@@ -57,12 +57,12 @@ class MemoryLog:
         at = own.index(stream)
         return Neighbours(own[at - 1] if at else None, own[at + 1] if at + 1 < len(own) else None)
 
-    async def note(self, findings: Sequence[Finding]) -> None:
-        """Keep findings."""
-        for finding in findings:
+    async def note(self, said: Sequence[Finding | Told]) -> None:
+        """Keep notices."""
+        for each in said:
             position = len(self._records) + 1
-            notice = Notice(id=f"{finding.node}/cloud/{self._generation}/{position}", finding=finding)
-            self._records.append(Record(position, finding.time_us, True, msgspec.json.encode(notice)))
+            notice = notice_of(each, self._generation, position)
+            self._records.append(Record(position, each.time_us, True, msgspec.json.encode(notice)))
         growth, self._growth = self._growth, asyncio.Event()
         growth.set()
 

@@ -27,15 +27,18 @@ from cloud.answers import (
 from cloud.facts import Facts, base
 from cloud.findings import Finding
 from cloud.ledger import MAX_GAPS, GapPlace, ledger_of
+from cloud.memory_reports import alarms_in, results_in
+from cloud.nearest import nearest
 from cloud.readings import clock_word, corrected, cursor_of, parse_cursor, plain
+from cloud.reports import alarm_seen
 from cloud.silence import Heard
-from cloud.streams import Stream
+from cloud.streams import Stream, begun
 from cloud.times import SECOND_US, Now, text
-from cloud.views import Fix, ReadingsAsked
+from cloud.views import AlarmsAsked, Fix, ReadingsAsked, Target, TargetsAsked
 from wire.batch import Batch, Lane, Snapshot
 from wire.columns import Columns
 from wire.device import Device, Point, Roster
-from wire.entries import Alarm, ClockFix, Entry, Gap, Health
+from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Result
 from wire.sample import Sample
 
 _SNAPSHOT = -1
@@ -81,6 +84,10 @@ class MemoryViews:
         self._snapshots.append((max(self._batches, default=0), snapshot))
         self._heard.hear(snapshot.node, self._now())
 
+    async def names(self) -> Sequence[str]:
+        """All of them."""
+        return sorted(self._names())
+
     async def nodes(self, after: str, limit: int) -> NodesPage:
         """Nodes by name."""
         names = sorted(n for n in self._names() if n > after)
@@ -109,6 +116,7 @@ class MemoryViews:
         roster = self._roster(name)
         health = [e for _, _, e in self._entries(name) if isinstance(e, Health)]
         alarms = {e.id: (p, e) for p, _, e in self._entries(name) if isinstance(e, Alarm)}
+        fixes = await self.fixes(name)
         open_ = sorted((a for a in alarms.values() if a[1].state != "cleared"), key=lambda a: (-a[0], a[1].id))
         hearing = self._heard.of(name)
         silent = hearing is not None and hearing.silent_at(self._now())
@@ -121,9 +129,7 @@ class MemoryViews:
             health=health[-1] if health else None,
             roster_digest=None if roster is None else roster[1].digest().hex(),
             devices=tuple(self._seen(d, name) for d in sorted(self._firsts(name))),
-            alarms=tuple(
-                msgspec.structs.replace(a, values={p: plain(v) for p, v in a.values.items()}) for _, a in open_
-            ),
+            alarms=tuple(alarm_seen(name, a, fixes) for _, a in open_),
         )
 
     async def devices(self, after: str, limit: int, kind: str | None, node: str | None) -> DevicesPage:
@@ -184,6 +190,41 @@ class MemoryViews:
             rows=tuple(row for _, row in page),
             next=cursor_of(page[-1][0]) if more else None,
         )
+
+    async def alarms(self, asked: AlarmsAsked) -> tuple[Sequence[tuple[str, Alarm]], tuple[str, str] | None]:
+        """The last word on each."""
+        return alarms_in({n: [e for _, _, e in self._entries(n)] for n in self._names()}, asked)
+
+    async def results(self, orders: Sequence[str]) -> Mapping[str, Sequence[tuple[str, Result]]]:
+        """The first word on each stage."""
+        return results_in(
+            (
+                ((position, batch.first_seq + item.places[0]), batch.node, item.entry)
+                for position, (_, batch, _) in sorted(self._batches.items())
+                for item in batch.entries
+            ),
+            orders,
+        )
+
+    async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[Target]:
+        """Each device under its owner."""
+        known = {d for n in self._names() for d in self._firsts(n)}
+        named = known if asked.devices is None else known & set(asked.devices)
+        found: list[Target] = []
+        for device in sorted(named):
+            claim = self._choose(device, None)
+            assert claim is not None
+            meant = claim.device is not None and asked.takes(claim.device) and asked.node in {None, claim.node}
+            if meant or asked.devices is not None:
+                roster = self._roster(claim.node)
+                described = None if roster is None else claim.device
+                points = () if roster is None or described is None else roster[1].profiles.get(described.profile, ())
+                found.append(Target(device, claim.node, claim.device, points))
+        return found[: limit + 1]
+
+    async def near(self, device: str) -> str | None:
+        """Of all names."""
+        return nearest(device, sorted({d for n in self._names() for d in self._firsts(n)}))
 
     async def kinds(self, node: str) -> Mapping[str, str]:
         """From the roster."""
@@ -320,15 +361,3 @@ class MemoryViews:
         ]
         lost = sum(g.gap.lost for g in gaps)
         return ledger_of(list(streams.values()), gaps[-MAX_GAPS:], len(gaps), lost, conflicts)
-
-
-def begun(batch: Batch, position: int, now_us: int) -> Stream:
-    """A stream at its origin."""
-    return Stream(
-        node=batch.node,
-        epoch=batch.epoch,
-        lane=batch.lane,
-        order=position,
-        first_heard_us=now_us,
-        last_heard_us=now_us,
-    )

@@ -28,6 +28,8 @@ class Metrics:
         self._jobs = Counter("lamplighter_commit_jobs", "Jobs done in transactions", registry=registry)
         self._feeds_cut = Counter("lamplighter_feeds_cut", "Feed readers cut off", ["reason"], registry=registry)
         self._events = Counter("lamplighter_feed_sent_bytes", "Bytes sent to feed readers", registry=registry)
+        self._downlink = Counter("lamplighter_downlink_sent_bytes", "Bytes sent to nodes", registry=registry)
+        self._orders = Counter("lamplighter_orders", "Orders taken", ["order"], registry=registry)
         self._errors = Counter("lamplighter_errors", "Faults of our own", registry=registry)
         self._compacted = Counter("lamplighter_compacted_batches", "Batches compacted", registry=registry)
 
@@ -62,6 +64,14 @@ class Metrics:
     def feed_sent(self, size: int) -> None:
         """Bytes went to a feed."""
         self._events.inc(size)
+
+    def downlink_sent(self, size: int) -> None:
+        """Bytes went to a downlink."""
+        self._downlink.inc(size)
+
+    def ordered(self, order: str, count: int) -> None:
+        """Orders were taken."""
+        self._orders.labels(order).inc(count)
 
     def fault(self) -> None:
         """Something of our own went wrong."""

@@ -19,6 +19,7 @@ def document(table: Sequence[Route]) -> bytes:
         for a in r.all_answers.values()
         if isinstance(a.body, type) and issubclass(a.body, msgspec.Struct)
     }
+    bodies |= {r.takes for r in table if r.takes is not None}
     kinds = sorted(bodies, key=lambda b: b.__name__)
     _, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     paths: dict[str, dict[str, Any]] = {}
@@ -62,6 +63,9 @@ def _operation(route: Route) -> dict[str, Any]:
         content: dict[str, Any] = {media_type: {"schema": {"type": "string"}} for media_type in route.bodies}
         content[route.bodies[0]]["schema"]["contentEncoding"] = "zstd"
         operation["requestBody"] = {"required": True, "content": content}
+    if route.takes is not None:
+        schema = {"$ref": f"#/components/schemas/{route.takes.__name__}"}
+        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": schema}}}
     return operation
 
 
@@ -71,7 +75,7 @@ def _parameter(param: Param) -> dict[str, Any]:
         "name": param.name,
         "in": param.at,
         "description": param.what,
-        "required": param.at == "path",
+        "required": param.at == "path" or param.required,
         "schema": schema,
     }
     if param.many:

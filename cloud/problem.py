@@ -7,7 +7,7 @@ uvicorn says before a request reaches us (400 to bytes that are no HTTP, 503 bey
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -15,16 +15,20 @@ import msgspec
 from starlette.responses import Response
 
 MEDIA_TYPE: Final = "application/problem+json"
+MAX_PROBLEMS: Final = 100
 
 
 class ProblemBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What every error says. `accepts` names versions that are spoken here, where that was the trouble."""
+    """What every error says. `accepts` names versions that are spoken here, where that was the trouble; `problems`
+    are all that is wrong, where it is more than one thing: the first 100.
+    """
 
     type: str
     title: str
     status: int
     detail: str = ""
     accepts: tuple[int, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 class Problem(Exception):
@@ -37,6 +41,7 @@ class Problem(Exception):
         detail: str,
         accepts: tuple[int, ...] = (),
         headers: Mapping[str, str] | None = None,
+        problems: Sequence[str] = (),
     ) -> None:
         """`kind` becomes the last part of the URN."""
         super().__init__(detail)
@@ -45,6 +50,7 @@ class Problem(Exception):
         self.detail = detail
         self.accepts = accepts
         self.headers = dict(headers or {})
+        self.problems = tuple(problems)
 
     def response(self) -> Response:
         """The answer."""
@@ -54,6 +60,7 @@ class Problem(Exception):
             status=self.status,
             detail=self.detail[:2_000],
             accepts=self.accepts,
+            problems=self.problems[:MAX_PROBLEMS],
         )
         content = msgspec.json.encode(body)
         return Response(content, self.status, {**self.headers, "Cache-Control": "no-store"}, MEDIA_TYPE)
@@ -67,6 +74,12 @@ def bad_request(detail: str) -> Problem:
 def not_found(detail: str) -> Problem:
     """There is no such thing."""
     return Problem(404, "not-found", detail)
+
+
+def wrong(status: int, kind: str, problems: Sequence[str]) -> Problem:
+    """All that is wrong with what was sent, in one answer."""
+    more = f"; and {len(problems) - 5} more, see problems" if len(problems) > 5 else ""
+    return Problem(status, kind, "; ".join(problems[:5]) + more, problems=problems)
 
 
 def unavailable(detail: str, retry_after_s: int = 5) -> Problem:

@@ -27,6 +27,7 @@ JSON: Final = "application/json"
 
 READERS: Final[frozenset[Role]] = frozenset({"reader", "operator", "admin"})
 NODES: Final[frozenset[Role]] = frozenset({"node"})
+ORDERERS: Final[frozenset[Role]] = frozenset({"operator", "admin"})
 ANYONE: Final[frozenset[Role]] = frozenset({"node", "reader", "operator", "admin"})
 
 
@@ -38,6 +39,7 @@ class Param(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     schema: Mapping[str, Any] = msgspec.field(default_factory=lambda: {"type": "string"})
     many: bool = False
+    required: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +55,12 @@ class Asked(msgspec.Struct, frozen=True):
 
     request: Request
     grant: Grant | None
+
+    @property
+    def by(self) -> str:
+        """Who asks, as orders say it: the token's name, or its id when it has none."""
+        assert self.grant is not None
+        return self.grant.name[:200] or self.grant.id
 
     def path(self, name: str) -> str:
         """A parameter of the path."""
@@ -98,6 +106,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     answers: Mapping[int, Answer]
     params: tuple[Param, ...] = ()
     bodies: tuple[str, ...] = ()  # media types; the first is one zstd frame
+    takes: type[msgspec.Struct] | None = None  # what the body is in JSON, where it is
 
     @property
     def template(self) -> str:
@@ -123,9 +132,9 @@ def problem_answers(**answers: str) -> dict[int, Answer]:
     }
 
 
-def json_response(body: msgspec.Struct) -> Response:
+def json_response(body: msgspec.Struct, status: int = 200) -> Response:
     """A struct as JSON."""
-    return Response(msgspec.json.encode(body), 200, {"Cache-Control": "no-store"}, JSON)
+    return Response(msgspec.json.encode(body), status, {"Cache-Control": "no-store"}, JSON)
 
 
 def serve(route: Route, tokens: Tokens) -> StarletteRoute:

@@ -22,10 +22,10 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from cloud import compact, database
-from cloud.app import application, tend
+from cloud.app import Application, application, tend
 from cloud.connection import Connection
 from cloud.crash import Crash
-from cloud.feed import Feed
+from cloud.downlink import Pace
 from cloud.metrics import Metrics
 from cloud.notify import Notify
 from cloud.routes import LOG
@@ -40,7 +40,7 @@ GRACE_S: Final = 2
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line says."""
+    """What the command line says; `pace` is what tests shorten."""
 
     data: Path
     host: str = "127.0.0.1"
@@ -51,6 +51,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     insecure_http: bool = False
     feed_days: float = 7.0
     feed_cut_s: float = 10.0
+    pace: Pace = Pace()
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,12 +110,12 @@ async def run(options: Options, crash: Crash) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((options.host, options.port))
         async with opened(options.data, utc_us, crash, metrics.committed) as store:
-            app = application(store, tokens, metrics, utc_us, options.feed_cut_s)
+            app = application(store, tokens, metrics, utc_us, options.feed_cut_s, options.pace)
             step = compact.Compaction(store, int(options.feed_days * DAY_US), utc_us, crash, metrics.compacted).step
             started = asyncio.Event()
             server = _Server(_config(options, app.asgi), started)
             beside = asyncio.create_task(_beside(tend(store, utc_us, step), notify.watchdog()))
-            _stop_on_signals(server, app.feed, notify)
+            _stop_on_signals(server, app, notify)
             serving = asyncio.create_task(server.serve([listener]))
             await asyncio.wait((serving, asyncio.ensure_future(started.wait())), return_when="FIRST_COMPLETED")
             if started.is_set():
@@ -125,7 +126,7 @@ async def run(options: Options, crash: Crash) -> None:
                 notify.tell("READY=1")
             # Whatever ends first ends both: without its upkeep the store must not go on.
             await asyncio.wait((serving, beside), return_when="FIRST_COMPLETED")
-            app.feed.close()
+            app.close()
             server.should_exit = True
             await serving
             beside.cancel()
@@ -139,10 +140,10 @@ async def _beside(*tasks: Coroutine[Any, Any, None]) -> None:
             group.create_task(task)
 
 
-def _stop_on_signals(server: uvicorn.Server, feed: Feed, notify: Notify) -> None:
+def _stop_on_signals(server: uvicorn.Server, app: Application, notify: Notify) -> None:
     def stop() -> None:
         notify.tell("STOPPING=1")
-        feed.close()
+        app.close()
         server.should_exit = True
 
     loop = asyncio.get_running_loop()

@@ -35,6 +35,7 @@ class Heard:
 
     def __init__(self, nodes: Mapping[str, Hearing] | None = None) -> None:
         self._nodes = dict(nodes or {})
+        self._loaded_us = max((h.heard_us for h in self._nodes.values()), default=0)
 
     def hear(self, node: str, now_us: int, facts: Facts | None = None) -> None:
         """The node was heard; its batch may say a new interval."""
@@ -49,6 +50,18 @@ class Heard:
     def of(self, node: str) -> Hearing | None:
         """When a node was heard, if ever."""
         return self._nodes.get(node)
+
+    def standing(self, since_us: int) -> tuple[dict[str, int], dict[str, int]]:
+        """When the nodes that are told to be silent were last heard; and when all were, as if the time for which we
+        were not here, until `since_us`, had not been.
+        """
+        away_us = max(0, since_us - self._loaded_us)
+        silent = {node: hearing.heard_us for node, hearing in self._nodes.items() if hearing.told}
+        heard = {
+            node: hearing.heard_us + (away_us if hearing.heard_us <= self._loaded_us else 0)
+            for node, hearing in self._nodes.items()
+        }
+        return silent, heard
 
     def changes(self, now_us: int, since_us: int) -> list[Finding]:
         """What is to be told now. Nobody is called silent for the time before `since_us`, when we were not here."""

@@ -14,7 +14,7 @@ import msgspec
 
 from cloud import database
 from cloud.facts import Facts
-from cloud.findings import Finding, Notice
+from cloud.findings import Finding, Told, notice_of
 from cloud.interned import Interned, load_stream
 from cloud.ledger import findings_of
 from cloud.log import READ_BYTES, Reach, Record, Taken
@@ -80,9 +80,9 @@ class SqliteLog:
         taken, _ = await self._writer.do(work, committed, ingest=True)
         return taken
 
-    async def note(self, findings: Sequence[Finding]) -> None:
-        """Keep findings, each at a position of its own."""
-        await self._writer.do(lambda connection: self.note_in(connection, findings), self.grow)
+    async def note(self, said: Sequence[Finding | Told]) -> None:
+        """Keep notices, each at a position of its own."""
+        await self._writer.do(lambda connection: self.note_in(connection, said), self.grow)
 
     async def place(self, node: str, epoch: int, lane: Lane) -> Place:
         """Where the log stands."""
@@ -127,14 +127,14 @@ class SqliteLog:
         """Tell that what is at and below a position can no longer be read whole. On the event loop."""
         self._reach = Reach(max(floor, self._reach.floor), self._reach.head)
 
-    def note_in(self, connection: sqlite3.Connection, findings: Sequence[Finding]) -> int:
-        """Keep findings within a transaction; the new head, or 0."""
+    def note_in(self, connection: sqlite3.Connection, said: Sequence[Finding | Told]) -> int:
+        """Keep notices within a transaction; the new head, or 0."""
         head = 0
-        for finding in findings:
+        for each in said:
             head = self._interned.next_position(connection)
-            notice = Notice(id=f"{finding.node}/cloud/{self._generation}/{head}", finding=finding)
+            notice = notice_of(each, self._generation, head)
             connection.execute(
-                "INSERT INTO log VALUES (?, NULL, ?, ?)", (head, finding.time_us, msgspec.json.encode(notice))
+                "INSERT INTO log VALUES (?, NULL, ?, ?)", (head, each.time_us, msgspec.json.encode(notice))
             )
         return head
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from cloud import sqlite_reports
 from cloud.answers import (
     Conflict,
     DeviceDetail,
@@ -31,15 +32,24 @@ from cloud.latest import latest_of
 from cloud.latest_table import LatestTable
 from cloud.ledger import MAX_CONFLICTS, MAX_GAPS, GapPlace, ledger_of
 from cloud.readers import Readers
-from cloud.readings import Window, page, parse_cursor, plain
+from cloud.readings import Window, page, parse_cursor
+from cloud.reports import alarm_seen
 from cloud.silence import Heard, Hearing
 from cloud.sqlite_pieces import pieces_of
 from cloud.times import Now, text
-from cloud.views import MAX_ALARMS_SHOWN, MAX_DEVICES_SHOWN, Fix, ReadingsAsked
+from cloud.views import (
+    MAX_ALARMS_SHOWN,
+    MAX_DEVICES_SHOWN,
+    AlarmsAsked,
+    Fix,
+    ReadingsAsked,
+    Target,
+    TargetsAsked,
+)
 from cloud.writer import Writer
 from wire.batch import Batch, Snapshot
 from wire.device import Device, Point
-from wire.entries import Alarm, Gap, Health
+from wire.entries import Alarm, Gap, Health, Result
 
 _Profiles = dict[str, tuple[Point, ...]]
 _SEEN = (
@@ -81,6 +91,11 @@ class SqliteViews:
         """Take in a snapshot."""
         await self._latest.fresh(snapshot, self._writer, self._building)
         self._heard.hear(snapshot.node, self._now())
+
+    async def names(self) -> Sequence[str]:
+        """The names of all nodes."""
+        query = "SELECT name FROM nodes ORDER BY name"
+        return [name for (name,) in await self._readers.ask(lambda connection: connection.execute(query).fetchall())]
 
     async def nodes(self, after: str, limit: int) -> NodesPage:
         """Nodes by name, after one."""
@@ -162,6 +177,22 @@ class SqliteViews:
 
         return await self._readers.ask(query)
 
+    async def alarms(self, asked: AlarmsAsked) -> tuple[Sequence[tuple[str, Alarm]], tuple[str, str] | None]:
+        """A page of alarms, and where to go on."""
+        return await self._readers.ask(lambda connection: sqlite_reports.alarms_of(connection, asked))
+
+    async def results(self, orders: Sequence[str]) -> Mapping[str, Sequence[tuple[str, Result]]]:
+        """The stages of orders."""
+        return await self._readers.ask(lambda connection: sqlite_reports.results_of(connection, orders))
+
+    async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[Target]:
+        """The devices that an order is for."""
+        return await self._readers.ask(lambda connection: sqlite_reports.targets_of(connection, asked, limit))
+
+    async def near(self, device: str) -> str | None:
+        """The nearest known id."""
+        return await self._readers.ask(lambda connection: sqlite_reports.near(connection, device))
+
     async def kinds(self, node: str) -> Mapping[str, str]:
         """The kind of each device in a node's roster."""
         return await self._readers.ask(
@@ -207,6 +238,7 @@ class SqliteViews:
             "SELECT body FROM alarms WHERE node_no = ? AND state <> 'cleared' ORDER BY position DESC, id LIMIT ?",
             (node_no, MAX_ALARMS_SHOWN),
         )
+        fixes = _fixes(connection, node_no)
         conflicts = {c.device: c.nodes for c in _conflicts(connection, node_no, name)}
         return NodeDetail(
             node=name,
@@ -219,17 +251,12 @@ class SqliteViews:
             devices=tuple(
                 seen_as(device, name, _described(body), conflicts.get(device, ())) for device, _, body in devices
             ),
-            alarms=tuple(_alarm(body) for (body,) in alarms),
+            alarms=tuple(alarm_seen(name, msgspec.msgpack.decode(body, type=Alarm), fixes) for (body,) in alarms),
         )
 
 
 def _described(body: bytes | None) -> Device | None:
     return None if body is None else msgspec.json.decode(body, type=Device)
-
-
-def _alarm(body: bytes) -> Alarm:
-    alarm = msgspec.msgpack.decode(body, type=Alarm)
-    return msgspec.structs.replace(alarm, values={p: plain(v) for p, v in alarm.values.items()})
 
 
 def _heard_text(hearing: Hearing | None) -> str | None:

@@ -15,7 +15,8 @@ from typing import Final
 
 import msgspec
 
-from cloud import database
+from cloud import alarm_keeper, database
+from cloud.alarm_keeper import Keeper
 from cloud.building import Building
 from cloud.crash import Crash, never
 from cloud.cursor import Origins
@@ -23,6 +24,7 @@ from cloud.facts import facts_of
 from cloud.interned import Interned, stream_key
 from cloud.latest_table import LatestTable
 from cloud.log import Unavailable
+from cloud.order_store import OrderStore
 from cloud.readers import Readers
 from cloud.silence import Heard, Hearing
 from cloud.sqlite_log import SqliteLog, reach_of
@@ -59,6 +61,8 @@ class Store(msgspec.Struct, frozen=True):
     readers: Readers
     interned: Interned
     origins: Origins
+    orders: OrderStore
+    alarms: Keeper
 
     async def save(self) -> None:
         """Save what is held in memory, and make older copies of the store distinguishable from it."""
@@ -87,6 +91,12 @@ class Store(msgspec.Struct, frozen=True):
             self.heard.untell(findings)
             raise
 
+    async def look(self, now_us: int, since_us: int) -> None:
+        """Tell who has fallen silent and who is heard again, and let our own alarms follow."""
+        await self.note_silence(now_us, since_us)
+        while await self.alarms.look(now_us, since_us):
+            pass
+
 
 @asynccontextmanager
 async def opened(
@@ -109,6 +119,7 @@ async def opened(
             heard = Heard(_hearings(connection))
             latest = LatestTable()
             latest.load(connection)
+            own = alarm_keeper.load(connection)
         except BaseException:
             database.close(connection)
             raise
@@ -127,7 +138,9 @@ async def opened(
             applied=views.applied,
             now=now,
         )
-        store = Store(directory, log, views, heard, latest, writer, readers, interned, origins)
+        orders = OrderStore(writer, readers, log.note_in, log.grow)
+        alarms = Keeper(alarms=own, writer=writer, readers=readers, heard=heard, note_in=log.note_in, grow=log.grow)
+        store = Store(directory, log, views, heard, latest, writer, readers, interned, origins, orders, alarms)
         try:
             await _catch_up(store, progress)
             yield store

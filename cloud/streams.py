@@ -70,3 +70,15 @@ def origin(epoch: int, lane: Lane) -> Place:
 def fits_nowhere_yet(batch: Batch) -> bool:
     """The one rule for an epoch that the log has never heard of."""
     return batch.first_seq == 1 and batch.prev == ORIGIN
+
+
+def begun(batch: Batch, position: int, now_us: int) -> Stream:
+    """A stream at its origin."""
+    return Stream(
+        node=batch.node,
+        epoch=batch.epoch,
+        lane=batch.lane,
+        order=position,
+        first_heard_us=now_us,
+        last_heard_us=now_us,
+    )

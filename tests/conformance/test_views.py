@@ -22,11 +22,11 @@ from cloud.memory_views import MemoryViews
 from cloud.store import opened as opened_store
 from cloud.store import rebuild
 from cloud.times import TIME_BOUND_US
-from cloud.views import ReadingsAsked, Views
+from cloud.views import AlarmsAsked, ReadingsAsked, TargetsAsked, Views
 from support.cloud_batches import SECOND, START_US, Sender, Ticking, Weather, columns, opened, roster, send
 from wire.batch import Lane, Snapshot
 from wire.columns import Columns
-from wire.entries import Alarm, ClockFix, Gap, Health
+from wire.entries import Alarm, ClockFix, Gap, Health, Result
 from wire.sample import Clock, Sample
 
 
@@ -71,6 +71,7 @@ async def everything(views: Views, seed: int = 0) -> dict[str, Any]:
     """What views answer to all there is to ask."""
     rng = random.Random(seed)
     answers: dict[str, Any] = {}
+    answers["names"] = await views.names()
     for node in (await views.nodes("", 1_000)).nodes:
         answers[node.node] = node
         answers[f"{node.node} detail"] = await views.node(node.node)
@@ -79,6 +80,32 @@ async def everything(views: Views, seed: int = 0) -> dict[str, Any]:
     for kind in (None, "bin"):
         for node in (None, "cab-1", "cab-2"):
             answers[f"devices {kind} {node}"] = (await views.devices("", 1_000, kind, node)).devices
+    for states in (frozenset[str](), frozenset({"cleared", "raised"})):
+        asked = AlarmsAsked(states=states, limit=1_000)
+        answers[f"alarms {states}"] = (await views.alarms(asked))[0]
+        for limit in (1, 2):
+            found: list[Any] = []
+            after: tuple[str, str] | None = ("", "")
+            while after is not None:
+                page, after = await views.alarms(msgspec.structs.replace(asked, after=after, limit=limit))
+                assert len(page) <= limit
+                found += page
+            assert found == list(answers[f"alarms {states}"][: len(found)])
+            assert len(found) == len(answers[f"alarms {states}"])
+    some = AlarmsAsked(node="cab-2", device="a", severities=frozenset({"high"}), id="al-2", limit=9)
+    answers["some alarms"] = (await views.alarms(some))[0]
+    answers["results"] = await views.results([f"o-{i}" for i in range(8)])
+    for wanted in (
+        TargetsAsked(devices=("a", "b", "nobody", "x/1")),
+        TargetsAsked(),
+        TargetsAsked(kind="bin"),
+        TargetsAsked(node="cab-1", profile="p"),
+        TargetsAsked(tag="none"),
+    ):
+        answers[f"{wanted}"] = await views.targets(wanted, 100)
+        assert len(await views.targets(wanted, 0)) <= 1
+    for name in ("ab", "x-1", "zzz"):
+        answers[f"near {name}"] = await views.near(name)
     for device in ("a", "b", "d", "x/1", "nobody"):
         for node in (None, "cab-2"):
             answers[f"{device} {node}"] = await views.device(device, node)
@@ -271,6 +298,55 @@ async def test_alarms_stand_until_they_are_cleared(cloud: Both, now: Ticking) ->
         detail = await cloud.views.node("cab-1")
         assert detail is not None
         assert len(detail.alarms) == shown
+
+
+async def test_times_of_a_boot_that_did_not_know_the_time_are_corrected(cloud: Both, now: Ticking) -> None:
+    sender = Sender()
+    alarm = Alarm(
+        id="a", device="lamp-001", rule="r", severity="high", state="raised", raised_us=5, time_us=7, until_us=9, boot=3
+    )
+    await send(cloud.log, sender.batch(alarm, lane=Lane.URGENT))
+    for clock, offset in (("estimated", 0), ("corrected", 1_000)):
+        detail = await cloud.views.node("cab-1")
+        assert detail is not None
+        (seen,) = detail.alarms
+        assert (seen.clock, seen.raised_us, seen.time_us, seen.until_us) == (clock, 5 + offset, 7 + offset, 9 + offset)
+        await send(cloud.log, sender.batch(ClockFix(boot=3, offset_us=1_000, error_us=1), lane=Lane.URGENT))
+
+
+async def test_each_stage_of_an_order_is_kept_as_it_was_first_said(cloud: Both, now: Ticking) -> None:
+    sender, other = Sender(), Sender("cab-2")
+
+    def result(stage: Any, detail: str) -> Result:
+        return Result(order="o-1", stage=stage, time_us=now(), detail=detail)
+
+    await send(cloud.log, sender.batch(result("accepted", "1"), result("accepted", "2"), lane=Lane.URGENT))
+    await send(cloud.log, other.batch(result("verified", "not mine"), lane=Lane.URGENT))
+    await send(cloud.log, sender.batch(result("failed", "3"), result("verified", "4"), lane=Lane.URGENT))
+    await send(cloud.log, sender.batch(result("failed", "5"), lane=Lane.URGENT))
+    said = (await cloud.views.results(["o-1", "o-2"]))["o-1"]
+    assert [(node, r.stage, r.detail) for node, r in said] == [
+        ("cab-1", "accepted", "1"),
+        ("cab-2", "verified", "not mine"),
+        ("cab-1", "failed", "3"),
+        ("cab-1", "verified", "4"),
+    ]
+
+
+async def test_a_group_is_who_has_all_that_is_said_under_its_owner(cloud: Both) -> None:
+    await send(cloud.log, Sender("cab-1").batch(roster("lamp-1", "lamp-2"), lane=Lane.URGENT))
+    await send(cloud.log, Sender("cab-2").batch(roster("lamp-2", "bin-1", kind="bin"), lane=Lane.URGENT))
+    for asked, expected in (
+        (TargetsAsked(), [("bin-1", "cab-2"), ("lamp-1", "cab-1"), ("lamp-2", "cab-1")]),
+        (TargetsAsked(kind="bin"), [("bin-1", "cab-2")]),
+        (TargetsAsked(node="cab-1"), [("lamp-1", "cab-1"), ("lamp-2", "cab-1")]),
+        (TargetsAsked(devices=("lamp-2", "lamp-9")), [("lamp-2", "cab-1")]),
+    ):
+        found = await cloud.views.targets(asked, 10)
+        assert [(t.id, t.node) for t in found] == expected
+        assert all(t.points[0].name == "n" for t in found)
+    assert await cloud.views.near("lmap-1") == "lamp-1"
+    assert await cloud.views.near("zebra") is None
 
 
 async def test_pages_join_to_the_whole(cloud: Both) -> None:

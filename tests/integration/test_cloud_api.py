@@ -94,6 +94,25 @@ def test_every_answer_is_as_described(cloud: Process) -> None:
     check("/v1/devices/lamp-001/readings", 400, readings, to="2026-01-01T00:00:00")
     check("/v1/devices/lamp-001/readings", 400, readings, cursor="x")
     check("/v1/devices/lamp-001/readings", 400, readings, limit=5_001)
+    check("/v1/alarms", 200, "/v1/alarms", state="raised", severity="high")
+    assert [a["id"] for a in check("/v1/alarms", 200, "/v1/alarms", device="lamp-001")["alarms"]] == ["a"]
+    check("/v1/alarms", 400, "/v1/alarms", state="loud")
+    given = {"device": "lamp-001", "point": "n", "value": 1, "expires_in_s": 60}
+    for body, status in ((given, 202), ({**given, "point": "m"}, 422), ({**given, "device": "x"}, 404), ({}, 400)):
+        answer = cloud.order("/v1/commands", body)
+        assert answer.status_code == status, answer.text
+        content = described["paths"]["/v1/commands"]["post"]["responses"][str(status)]["content"]
+        media = answer.headers["content-type"].partition(";")[0]
+        schema = {**content[media]["schema"], "components": described["components"]}
+        Draft202012Validator(schema).validate(answer.json())
+        if status == 202:
+            taken = described["paths"]["/v1/commands"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+            Draft202012Validator({**taken, "components": described["components"]}).validate(body)
+            group = answer.json()["group"]
+    check("/v1/commands", 200, "/v1/commands", node="cab-1", open=1)
+    check("/v1/commands", 400, "/v1/commands", open=2)
+    check(f"/v1/commands/{group}", 200, "/v1/commands/{id}")
+    check("/v1/commands/nothing", 404, "/v1/commands/{id}")
     moment = page["rows"][2]["time"]
     rows = check("/v1/devices/lamp-001/readings", 200, readings, **{"from": moment, "to": NOW_US + 3 * SECOND})["rows"]
     assert {r["time_us"] for r in rows} == {NOW_US + 1 * SECOND, NOW_US + 2 * SECOND}
@@ -107,7 +126,7 @@ async def test_every_route_is_described_and_every_described_one_is_served(tmp_pa
             served = {(r.template, r.method.lower()) for r in app.routes}
             described = json.loads(openapi.document(app.routes))
     assert served == {(path, method) for path, item in described["paths"].items() for method in item}
-    assert len(served) == 13
+    assert len(served) == 21
 
 
 @pytest.mark.parametrize(

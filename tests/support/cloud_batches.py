@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import get_args
 
 from cloud.facts import Facts, facts_of
 from cloud.log import Log, Taken
@@ -11,7 +12,7 @@ from wire import codec
 from wire.batch import ORIGIN, Batch, Lane, Placed, Snapshot, advance
 from wire.columns import Columns
 from wire.device import Device, Point, Roster
-from wire.entries import Alarm, ClockFix, Entry, Gap, Health
+from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result, Stage
 from wire.sample import Clock, Sample, Value
 
 START_US = 1_790_000_000_000_000
@@ -95,7 +96,7 @@ def roster(*devices: str, kind: str = "streetlight", stale_after_s: float | None
     """A roster of devices of one kind."""
     return Roster(
         devices=tuple(Device(id=d, kind=kind, profile="p", lon=5.04, lat=47.32) for d in devices),
-        profiles={"p": (Point(name="n", type="int", unit="W", stale_after_s=stale_after_s),)},
+        profiles={"p": (Point(name="n", type="int", unit="W", writable=True, stale_after_s=stale_after_s),)},
     )
 
 
@@ -137,7 +138,7 @@ class Weather:
 
     def other(self, node: str) -> Entry:
         rng, now_us = self.rng, self.now()
-        kind = rng.randrange(5)
+        kind = rng.randrange(8)
         if kind == 0:
             names = [d for d in self.devices[node] if rng.random() < 0.8]
             return roster(*names, kind=rng.choice(["streetlight", "bin"]))
@@ -147,7 +148,15 @@ class Weather:
             return ClockFix(boot=rng.randint(1, 3), offset_us=rng.randint(-5, 5) * 1800 * SECOND, error_us=10)
         if kind == 3:
             return Gap(reason="full", lost=rng.randint(0, 9), seqs=rng.randint(1, 9), devices=("a",), from_us=now_us)
-        state = rng.choice(["raised", "acknowledged", "cleared"])
+        boot = rng.choice([None, None, 1, 2, 3])
+        if kind == 4:
+            return Mark(device="a", rule="r", tag="t", time_us=now_us, values={"t": float("nan")}, boot=boot)
+        if kind in {5, 6}:
+            stage = rng.choice(get_args(Stage))
+            order = f"o-{rng.randint(1, 6)}"
+            back = rng.choice([None, 5, float("-inf")])
+            return Result(order=order, stage=stage, time_us=now_us, device="a", point="n", read_back=back, boot=boot)
+        state = rng.choice(["raised", "acknowledged", "cleared", "shelved"])
         return Alarm(
             id=f"al-{rng.randint(1, 4)}",
             device=rng.choice(self.devices[node]),
@@ -157,6 +166,7 @@ class Weather:
             raised_us=now_us,
             time_us=now_us,
             values={"t": float("inf")},
+            boot=boot,
         )
 
     def snapshot(self) -> Snapshot:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,12 +46,17 @@ class Process:
     def bearer(self, role: Role = "reader", node: str | None = None) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token(role, node)}"}
 
-    def start(self, *options: str, wait: bool = True, **environment: str) -> Self:
+    def start(self, *options: str, wait: bool = True, pace: dict[str, float] | None = None, **environment: str) -> Self:
         endpoints = self.directory / "endpoints.json"
         endpoints.unlink(missing_ok=True)
         command = [sys.executable, "-m", "cloud.cli", "run", "--data", str(self.data), "--port", "0"]
+        command += ["--endpoints", str(endpoints), *options]
+        if pace is not None:
+            # -P: this folder has a cloud.py of its own
+            child = Path(__file__).with_name("cloud_child.py")
+            command = [sys.executable, "-P", str(child), str(self.data), str(endpoints), json.dumps(pace)]
         self.running = subprocess.Popen(
-            [*command, "--endpoints", str(endpoints), *options],
+            command,
             env={**os.environ, **environment},
             stderr=subprocess.PIPE,
         )
@@ -114,6 +120,20 @@ class Process:
             headers={**SNAPSHOT, **self.bearer("node", snapshot.node)},
         )
 
+    def order(self, path: str, body: Any, key: str | None = None, role: Role = "operator") -> httpx.Response:
+        """Give an order; the key is drawn where none is given."""
+        headers = {**self.bearer(role), "Idempotency-Key": f'"{uuid.uuid4() if key is None else key}"'}
+        return self.client.post(f"{self.url}{path}", json=body, headers=headers)
+
+    @contextmanager
+    def downlink(self, node: str = "cab-1", **query: Any) -> Iterator[Feed]:
+        path = f"{self.url}/v1/nodes/{node}/orders"
+        with self.client.stream("GET", path, params=query, headers=self.bearer("node", node)) as answer:
+            if answer.status_code != 200:
+                answer.read()
+                raise AssertionError(answer.text)
+            yield Feed(answer)
+
     def readings(self, device: str, **query: Any) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         while True:
@@ -156,6 +176,13 @@ class Feed:
             elif not line:
                 found = {}
         raise EOFError
+
+    def order(self) -> dict[str, Any]:
+        """The next order of a downlink; what only says the time is passed over."""
+        while True:
+            found = self.next()
+            if "order" in found["data"]:
+                return found["data"]["order"]
 
     def take(self, n: int) -> list[dict[str, Any]]:
         return [self.next() for _ in range(n)]

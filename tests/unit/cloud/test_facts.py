@@ -11,7 +11,7 @@ from cloud.facts import check_snapshot, facts_of
 from support.cloud_batches import Sender, columns
 from wire.batch import Snapshot
 from wire.device import Point, Roster
-from wire.entries import Alarm, Entry, Gap, Health
+from wire.entries import Alarm, Entry, Gap, Health, Mark, Result
 from wire.errors import Malformed
 
 
@@ -33,6 +33,15 @@ def alarm(**fields: Any) -> Alarm:
         Health(time_us=1, verdict="ok", boot=2**64),
         Health(time_us=1, verdict="ok", outbox_bytes=-(2**70)),
         Gap(reason="x", lost=2**60),
+        alarm(until_us=2**63),
+        alarm(boot=-1),
+        Mark(device="d", rule="r", tag="t", time_us=1, values={"n": 2**64}),
+        Mark(device="d", rule="r", tag="t", time_us=-(2**63)),
+        Mark(device="d", rule="r", tag="t", time_us=1, values={f"{i}": "x" * 4_000 for i in range(20)}),
+        Result(order="", stage="verified", time_us=1),
+        Result(order="o", stage="verified", time_us=2**63),
+        Result(order="o", stage="verified", time_us=1, read_back=2**64),
+        Result(order="o", stage="verified", time_us=1, boot=2**63),
     ],
 )
 def test_what_the_store_cannot_keep(entry: Entry) -> None:
@@ -45,6 +54,9 @@ def test_what_the_store_cannot_keep(entry: Entry) -> None:
     [
         alarm(values={"n": -(2**63), "m": 2**64 - 1, "x": float("nan"), "b": True, "z": None}),
         Health(time_us=1, verdict="ok", counters={"c": 2**64 - 1}),
+        alarm(until_us=2**60, boot=2**63 - 1),
+        Mark(device="d", rule="r", tag="t", time_us=1, values={"n": None}),
+        Result(order="o", stage="verified", time_us=1, read_back=float("nan")),
         Roster(devices=(), profiles={"p": (Point(name="n", type="int", unit="W"),)}),
     ],
 )

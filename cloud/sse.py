@@ -1,0 +1,49 @@
+"""Server-sent events that are given up when the reader does not take them: for the feed and the downlink.
+
+Bound: each piece that is written must be taken within `cut_s`, or the connection is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from typing import Final
+
+from sse_starlette import EventSourceResponse
+from sse_starlette.sse import SendTimeoutError
+from starlette.types import Message, Receive, Scope, Send
+
+CUT_S: Final = 10.0
+EVENT_STREAM: Final = "text/event-stream"
+
+
+class StreamResponse(EventSourceResponse):
+    """A stream of bytes that are framed already. Its headers tell proxies not to buffer and not to keep."""
+
+    def __init__(
+        self,
+        stream: AsyncIterator[bytes],
+        cut_s: float,
+        open_: ExitStack,
+        sent: Callable[[int], None],
+        cut: Callable[[], None],
+    ) -> None:
+        """`open_` is closed when the answer ends, however; `sent` is told of bytes, `cut` of a reader given up."""
+        # The stream says by itself that it lives: `ping` would know nothing of it.
+        super().__init__(stream, ping=0, sep="\n", send_timeout=cut_s)  # pyright: ignore[reportUnknownMemberType]
+        self._open = open_
+        self._sent = sent
+        self._cut = cut
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Write the stream until it ends or the reader goes."""
+
+        async def counted(message: Message) -> None:
+            await send(message)
+            self._sent(len(message.get("body", b"")))
+
+        with self._open:
+            try:
+                await super().__call__(scope, receive, counted)
+            except SendTimeoutError:  # no fault of ours; returning in the middle of an answer closes the connection
+                self._cut()

@@ -1,0 +1,88 @@
+"""Whatever is sent, it is read or refused with words; never a fault of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloud.given import read
+from cloud.order_checks import MAX_LIFE_US, Given, Wrongs, aimed_at, drafts_of, end_of
+from cloud.order_requests import ActGiven, BundleGiven, CommandGiven, RelinquishGiven
+from cloud.problem import Problem
+from cloud.views import Target
+from wire.device import Device, Point
+from wire.orders import Order
+
+NOW_US = 1_790_000_000_000_000
+KINDS = [CommandGiven, RelinquishGiven, ActGiven, BundleGiven]
+KEYS = sorted({f for kind in KINDS for f in kind.__struct_fields__} | {"devcie", ""})
+POINTS = tuple(Point(name=t, type=t, writable=True, low=-5) for t in ("int", "float", "bool", "text"))
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=False),
+    st.text(max_size=5),
+    st.sampled_from(
+        ["int", "float", "bool", "text", "hypervisor", "2026-09-22T00:00:00Z", "shelve", "plan", 60, 1e308]
+    ),
+)
+VALUES = st.recursive(LEAVES, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner)))
+
+
+def sensible(given_: dict[str, Any]) -> dict[str, Any]:
+    """One that may well be taken."""
+    return {"device": "lamp", "point": "float", "value": 1, "expires_in_s": 60} | given_
+
+
+def read_or_refused(raw: dict[str, Any], kind: type[Any]) -> object:
+    try:
+        return read(msgspec.json.encode(raw), kind)
+    except Problem as problem:
+        return problem
+
+
+@given(
+    st.sampled_from(KINDS),
+    st.one_of(
+        st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6),
+        st.dictionaries(st.sampled_from(["point", "value", "expires_in_s", "expires", "level"]), VALUES).map(sensible),
+    ),
+)
+def test_whatever_is_sent_is_an_order_or_refused(kind: type[Any], raw: dict[str, Any]) -> None:
+    found = read_or_refused(raw, kind)
+    if isinstance(found, Problem):
+        assert (found.status, bool(found.detail)) == (400, True)
+    if not isinstance(found, CommandGiven | RelinquishGiven):
+        return
+    wrongs = Wrongs()
+    expires_us = end_of(found.expires, found.expires_in_s, ("expires", "expires_in_s"), NOW_US, wrongs)
+    aimed_at(found, wrongs)
+    target = Target("lamp", "cab-1", Device(id="lamp", kind="k", profile="p"), POINTS)
+    by = Given(by="room", now_us=NOW_US, group="g", draw=lambda: "1")
+    drafts = drafts_of(found, [target], expires_us, by, wrongs)
+    if not wrongs.problems:  # what is taken can be sent, and is what the node will read
+        (draft,) = drafts
+        order: Order = msgspec.json.decode(msgspec.json.encode(draft.order), type=Order)
+        assert order == draft.order
+        assert NOW_US < order.expires_us <= NOW_US + MAX_LIFE_US
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{", b"\xff", b'{"point": "\\ud800"}', b"[" * 5_000, b'"x"'])
+def test_what_is_no_object(body: bytes) -> None:
+    with pytest.raises(Problem) as refused:
+        read(body, CommandGiven)
+    assert refused.value.status == 400
+
+
+def test_all_that_is_wrong_is_told() -> None:
+    with pytest.raises(Problem) as refused:
+        read(b'{"devcie": "a", "level": "plan", "value": null, "group": {"knd": "x"}}', CommandGiven)
+    told = refused.value.problems
+    assert len(told) == 5
+    for part in ("did you mean device?", "write one of hypervisor, emergency", "point is missing", "value: ", "`knd`"):
+        assert any(part in t for t in told), (part, told)
