@@ -5,6 +5,7 @@ A sample's alarms go into the commit that the sample goes into: call right after
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
@@ -19,6 +20,8 @@ from edge.orders import Declined
 from wire.entries import Alarm, ClockFix, Entry
 from wire.orders import AlarmAct
 from wire.sample import Value
+
+log = logging.getLogger(__name__)
 
 PREFIX: Final = "alarm/"
 
@@ -48,8 +51,10 @@ class Alarming:
         put: Put,
     ) -> None:
         self._now, self._put = now, put
-        alarms = sorted((msgspec.msgpack.decode(b, type=Alarm) for b in kept.values()), key=lambda a: a.raised_us)
+        alarms, unreadable = _read(kept)
         self._book = AlarmBook(node=node, draw_id=draw_id, kept=alarms, suppresses=suppresses)
+        if unreadable:
+            put(kept=dict.fromkeys(unreadable))
 
     def raise_(self, raised: Raised) -> None:
         """A condition holds."""
@@ -101,6 +106,19 @@ class Alarming:
         told = list(alarms)
         if told:
             self._put(*told, kept=_kept(told))
+
+
+def _read(kept: Mapping[str, bytes]) -> tuple[list[Alarm], list[str]]:
+    """The alarms, oldest first, and the keys of what is none: a node that would not start for it helps nobody."""
+    alarms: list[Alarm] = []
+    unreadable: list[str] = []
+    for key, body in kept.items():
+        try:
+            alarms.append(msgspec.msgpack.decode(body, type=Alarm))
+        except msgspec.DecodeError as error:
+            log.error("%s was kept and cannot be read: %s", key, error)  # noqa: TRY400 - no bug of ours
+            unreadable.append(key)
+    return sorted(alarms, key=lambda a: a.raised_us), unreadable
 
 
 def _kept(alarms: Iterable[Alarm]) -> Kept:

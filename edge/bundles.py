@@ -7,9 +7,11 @@ devices have changed, is told in the log and left aside. Bounds: those of `wire.
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -26,6 +28,8 @@ from wire.orders import Bundle
 log = logging.getLogger(__name__)
 
 PREFIX: Final = "bundle/"
+READ_S: Final = 5.0  # the longest wait for a card that is being written
+_UNFIT: Final = "the %s from the city cannot be followed any more: %s"
 
 
 class Bundles:
@@ -39,11 +43,15 @@ class Bundles:
         if (body := kept.get(f"{PREFIX}plan")) is not None:
             try:
                 return self.plan_of(msgspec.msgpack.decode(body, type=Bundle))
-            except Declined as declined:  # devices may have gone since
-                log.error("the plan from the city cannot be followed any more: %s", declined)  # noqa: TRY400 - told
+            except (Declined, msgspec.DecodeError) as error:  # devices may have gone since
+                log.error(_UNFIT, "plan", error)  # noqa: TRY400 - no bug of ours
         if self._config.plan is None or self._config.site is None:
             return None
-        return load_file(self._config.plan, place_of(self._config.site), problems=[], roster=self._config.roster)
+        problems: list[Problem] = []
+        plan = load_file(self._config.plan, place_of(self._config.site), problems=problems, roster=self._config.roster)
+        for problem in problems:  # it was sound when the configuration was read
+            log.error("%s", problem)
+        return plan
 
     def plan_of(self, bundle: Bundle) -> Plan:
         """The plan that a bundle holds.
@@ -68,8 +76,8 @@ class Bundles:
         if (body := kept.get(f"{PREFIX}rules")) is not None:
             try:
                 return self.rules_of(msgspec.msgpack.decode(body, type=Bundle))
-            except Declined as declined:
-                log.error("the rules from the city cannot be followed any more: %s", declined)  # noqa: TRY400 - told
+            except (Declined, msgspec.DecodeError) as error:
+                log.error(_UNFIT, "rules", error)  # noqa: TRY400 - no bug of ours
         return load_rules(self._config.rules, self._config.roster, [])
 
     def rules_of(self, bundle: Bundle) -> Rules:
@@ -85,3 +93,17 @@ class Bundles:
         if problems:
             raise Declined("\n".join(map(str, problems)))
         return rules
+
+
+def followed(data_dir: str, kind: Literal["plan", "rules"]) -> Bundle | None:
+    """The city's last bundle of this kind, from the card of a node that may be running; it is only read.
+
+    Raises:
+        sqlite3.Error: the card cannot be read. msgspec.DecodeError: what is kept is no bundle.
+    """
+    path = Path(data_dir) / "outbox.db"
+    if not path.exists():
+        return None
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=READ_S)) as card:
+        found = card.execute("SELECT value FROM kept WHERE key = ?", (PREFIX + kind,)).fetchone()
+    return None if found is None else msgspec.msgpack.decode(found[0], type=Bundle)

@@ -32,8 +32,9 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     levels: tuple[HeldAt, ...]
 
 
-def decided(control: Control, zone: tzinfo) -> Iterable[Decided]:
-    """Every point for which something is held, by device and point."""
+def decided(control: Control, zone: tzinfo, now_us: int | None = None) -> Iterable[Decided]:
+    """Every point for which something is held, by device and point. `now_us` (UTC) is given so that an end on another
+    day is told with its date."""
     for key in sorted(control.held()):
         array = control.array(key)
         top = array.top()
@@ -42,6 +43,6 @@ def decided(control: Control, zone: tzinfo) -> Iterable[Decided]:
             device=key[0],
             point=key[1],
             value=None if top is None else top[1].value,
-            why={"en": why(array, unit, zone, "en"), "fr": why(array, unit, zone, "fr")},
+            why={"en": why(array, unit, zone, "en", now_us), "fr": why(array, unit, zone, "fr", now_us)},
             levels=tuple(HeldAt(level=lv, value=h.value, by=h.by, until_us=h.until_us) for lv, h in array),
         )

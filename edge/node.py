@@ -178,9 +178,10 @@ class Node:
         zone = UTC if self._config.site is None else ZoneInfo(self._config.site.time_zone)
         return Pages(
             look=doctor.look,
-            decided=lambda: decided(autonomy.control, zone),
+            decided=lambda: decided(autonomy.control, zone, self._clock()[0]),
             alarms=autonomy.alarming.standing,
             explain=autonomy.ruling.explain,
+            devices=self._gates,
         )
 
     def _ready(self, health: str) -> None:
@@ -344,6 +345,7 @@ class Node:
         found.update(self._counted)
         found.update({f"orders_{stage}": count for stage, count in self._autonomy.desk.counts.items()})
         found["orders_open"] = self._autonomy.desk.open
+        found["autonomy_mishaps"] = self._autonomy.mishaps.count
         found["alarms_standing"] = len(self._autonomy.alarming.standing())
         if self._downlink is not None:
             found.update(

@@ -90,7 +90,7 @@ class OwnAlarms:
             if devices:
                 self._look_at_line(name, faults.get(name), now)
         for key, (since, held, why, read_back) in self._stuck.items():
-            if key[0] not in self._told and now - since >= STUCK_S:
+            if now - since >= STUCK_S:  # said again and again: a flood may have let it drop
                 self._told.add(key[0])
                 self._raise_stuck(key, held, why, read_back)
 
@@ -107,7 +107,7 @@ class OwnAlarms:
                     self._alarming.returned(self._node, rule, {}, self._now()[0])
             return
         self._well.pop(name, None)
-        if now - self._down.setdefault(name, now) >= LINE_DOWN_S and rule not in self._lines_told:
+        if now - self._down.setdefault(name, now) >= LINE_DOWN_S:
             self._lines_told.add(rule)
             self._alarming.raise_(
                 Raised(

@@ -1,25 +1,27 @@
 """Planning: the lighting plan at work. It holds the level "plan" of the points that it says something about.
 
 A plan needs the time: when nobody has known it for LOST_S, or there is no plan that can be read, the level holds
-nothing and the lamps fall to their safe value. A photocell on the lamp is asked too, while what it says is fresh.
-Looked at when a setting ends, and at least every LOOK_S.
+nothing and the lamps fall to their safe value. A photocell on the lamp is asked too: the last that it has said, for as
+long as its device has been heard in the last PHOTOCELL_FRESH_S, and it has not been bad for as long. (A point that
+reports by exception is silent while nothing changes; one poll that fails must not make a lamp blink.)
+
+Looked at when a setting ends, and at least every LOOK_S; asked more often it does nothing. Bounds: one look costs a
+step for each writable point of the devices.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from drivers.contract import Now
 from edge.arbitration import Held
-from edge.control import Control
+from edge.control import Control, Key
 from edge.orders import Wake
-from edge.plans.plan import Plan
+from edge.plans.plan import Plan, Setting
 from edge.street import Street
 from wire.device import Device
-
-log = logging.getLogger(__name__)
+from wire.sample import Sample
 
 LOST_S: Final = 86_400.0
 LOOK_S: Final = 20.0
@@ -28,7 +30,7 @@ PHOTOCELL_FRESH_S: Final = 300.0
 
 
 class Planning:
-    """The plan that the node follows, if any."""
+    """The plan that the node follows, if any. `monotonic` is in seconds, and the clock of the street."""
 
     def __init__(
         self,
@@ -41,16 +43,37 @@ class Planning:
         wake: Wake,
         plan: Plan | None,
     ) -> None:
-        self._devices = [d for d in devices if any(key[0] == d.id for key in control.points)]
+        points: dict[str, list[str]] = {}
+        for device, point in control.points:
+            points.setdefault(device, []).append(point)
+        self._devices = [(d, points[d.id]) for d in devices if d.id in points]
         self._control, self._street, self._now, self._monotonic = control, street, now, monotonic
         self._wake = wake
         self._known = monotonic()  # when the time was last known
+        self._due = self._known
+        self._holds: set[Key] = set()
+        self._photocells: dict[str, tuple[bool, float | None]] = {}  # what it said, and since when it is bad
         self.plan = plan
 
     def follow(self, plan: Plan) -> None:
         """Go by this plan from now on."""
         self.plan = plan
+        self.look_again()
         self.advance()
+
+    def look_again(self) -> None:
+        """Something has changed that no setting tells of, such as the clock: the next `advance` looks."""
+        self._due = self._monotonic()
+
+    def seen(self, sample: Sample) -> None:
+        """A photocell may have said something."""
+        if PHOTOCELL not in sample.values:
+            return
+        dark = sample.values[PHOTOCELL]
+        if isinstance(dark, bool) and PHOTOCELL not in sample.quality:
+            self._photocells[sample.device] = dark, None
+        elif (said := self._photocells.get(sample.device)) is not None and said[1] is None:
+            self._photocells[sample.device] = said[0], self._monotonic()
 
     @property
     def lost(self) -> bool:
@@ -59,37 +82,48 @@ class Planning:
 
     def advance(self) -> float:
         """Hold what the plan says now. Seconds until it may say something else."""
+        now = self._monotonic()
         time_us, clock = self._now()
         if clock.synced:
-            self._known = self._monotonic()
-        wait_s = LOOK_S
+            self._known = now
+        if now < self._due:
+            return self._due - now
         plan = None if self.lost else self.plan
-        for device in self._devices:
-            setting = None if plan is None else plan.at(device, time_us, self._dark(device))
-            key = None if setting is None else (device.id, setting.point)
-            for point in [p for d, p in self._control.points if d == device.id]:
-                place = (device.id, point)
-                before = self._control.array(place).held("plan")
-                if setting is None or place != key:
-                    if before is not None:
-                        self._control.release(place, "plan")
-                        self._wake(place)
-                    continue
-                wait_s = min(wait_s, max(0.0, (setting.until_us - time_us) / 1e6))
-                if before is None or (before.value, before.by, before.until_us) != (
-                    setting.value, setting.program, setting.until_us,
-                ):  # fmt: skip
-                    held = Held(value=setting.value, by=setting.program, until_us=setting.until_us)
-                    self._control.hold(place, "plan", held)
-                    if before is None or before.value != setting.value:
-                        self._wake(place)
+        wait_s = LOOK_S
+        for device, points in self._devices if plan is not None or self._holds else ():
+            setting = None if plan is None else plan.at(device, time_us, self._dark(device.id, now))
+            if setting is not None and setting.point in points:
+                self._hold((device.id, setting.point), setting)
+                if setting.until_us > time_us:
+                    wait_s = min(wait_s, (setting.until_us - time_us) / 1e6)
+            for point in points:
+                if setting is None or point != setting.point:
+                    self._release((device.id, point))
+        self._due = now + wait_s
         return wait_s
 
-    def _dark(self, device: Device) -> bool | None:
-        known = self._street.devices.get(device.id)
-        if known is None or known.sample is None or known.good is None:
+    def _hold(self, place: Key, setting: Setting) -> None:
+        before = self._control.array(place).held("plan")
+        self._holds.add(place)
+        if before is not None and (before.value, before.by, before.until_us) == (
+            setting.value, setting.program, setting.until_us,
+        ):  # fmt: skip
+            return
+        held = Held(value=setting.value, by=setting.program, until_us=setting.until_us)
+        self._control.hold(place, "plan", held)
+        if before is None or before.value != setting.value:
+            self._wake(place)
+
+    def _release(self, place: Key) -> None:
+        if place in self._holds:
+            self._holds.discard(place)
+            self._control.release(place, "plan")
+            self._wake(place)
+
+    def _dark(self, device: str, now: float) -> bool | None:
+        dark, bad_since = self._photocells.get(device, (None, None))
+        if bad_since is not None and now - bad_since > PHOTOCELL_FRESH_S:
             return None
-        if self._monotonic() - known.good > PHOTOCELL_FRESH_S or PHOTOCELL in known.sample.quality:
-            return None
-        dark = known.sample.values.get(PHOTOCELL)
-        return dark if isinstance(dark, bool) else None
+        known = self._street.devices.get(device)
+        fresh = known is not None and known.good is not None and now - known.good <= PHOTOCELL_FRESH_S
+        return dark if fresh else None

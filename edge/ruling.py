@@ -4,23 +4,30 @@ A sample is looked at when it arrives, before it is on the card; what follows fr
 engine's axis is UTC as it was at start, going on by the monotonic clock. Of several rules that hold the same point, the
 one that asked last has it; when that is over, the one before has it again for the rest of its time.
 
-Bounds: those of the engine; one held value a point and rule.
+What goes wrong in here is noted (`edge.mishaps`), and whoever brought the sample does not hear of it: a driver's line
+must not fall for a rule. Of several things that follow, one that cannot be done takes none of the others along.
+
+Bounds: those of the engine; one held value a point and rule; what an alarm explains is cut to what `edge.alarms.causes`
+allows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from msgspec.structs import replace
+
 from drivers.contract import Now
 from edge.alarming import Alarming, Kept, Put
-from edge.alarms.causes import Suppression
+from edge.alarms.causes import MAX_NAMED, MAX_SUPPRESSIONS, Suppression
 from edge.alarms.raised import Raised
 from edge.arbitration import Held
 from edge.control import Control, Ended, Key
+from edge.mishaps import Mishaps
 from edge.orders import Wake
 from edge.rules import effects as fx
 from edge.rules.engine import Engine, Explained
-from edge.rules.rule import Rules
+from edge.rules.rule import Rule, Rules
 from edge.rules.watch import TRUE
 from wire.entries import Entry, Mark
 from wire.sample import Sample
@@ -41,8 +48,10 @@ class Ruling:
         monotonic_us: Callable[[], int],
         put: Put,
         wake: Wake,
+        mishaps: Mishaps,
     ) -> None:
         """`axis_us` is the engine's axis now."""
+        self._mishaps = mishaps
         self._alarming, self._control, self._now, self._axis_us = alarming, control, now, axis_us
         self._monotonic_us, self._put, self._wake = monotonic_us, put, wake
         self._asked: dict[Key, dict[str, Held]] = {}
@@ -52,26 +61,48 @@ class Ruling:
         self.follow(engine, rules)
 
     def follow(self, engine: Engine, rules: Rules) -> None:
-        """Go by these rules from now on. What others hold or have raised ends."""
+        """Go by these rules from now on. What is held and they would not hold so ends."""
         self._engine, self._rules = engine, rules
         self._watched = {device for rule in rules.rules for device in rule.devices}
-        names = {r.name for r in rules.rules}
+        holds = {rule.name: _holds(rule) for rule in rules.rules}
         for key, asked in list(self._asked.items()):
-            for name in [n for n in asked if n not in names]:
-                self._let_go(key, name)
+            for name, held in list(asked.items()):
+                if (key, held.value) not in holds.get(name, ()):
+                    self._let_go(key, name)
 
-    def take(self, sample: Sample) -> None:
-        """A sample has arrived and been put into the next commit."""
+    def take(self, sample: Sample) -> bool:
+        """A sample has arrived and been put into the next commit. Whether anything followed from it."""
         if sample.device not in self._watched:
-            return
-        late_us = max(0, self._now()[0] - sample.time_us)
-        if found := self._engine.take(sample, self._axis_us(), late_us):
+            return False
+        try:
+            late_us = max(0, self._now()[0] - sample.time_us)
+            found = self._engine.take(sample, self._axis_us(), late_us)
+        except Exception as error:  # noqa: BLE001 - whoever brought the sample must go on
+            self._mishaps.note(f"the rules on {sample.device}", error)
+            return False
+        if found:
             self._do(found)
+        return bool(found)
 
     def advance(self) -> None:
         """What fell due."""
         if found := self._engine.advance(self._axis_us()):
             self._do(found)
+
+    def corrected(self) -> None:
+        """True time has become known: what is held ends when it would have, and that is told by the right clock."""
+        ahead_us = self._now()[0] - self._monotonic_us()
+        kept: dict[str, bytes | None] = {}
+        for key, asked in self._asked.items():
+            for name, held in asked.items():
+                if held.ends_us is not None:
+                    asked[name] = replace(held, until_us=held.ends_us + ahead_us)
+            before = self._control.array(key).held("rule")
+            if before is not None and (now := asked.get(before.by)) is not None and now != before:
+                kept |= self._control.hold(key, "rule", now)[1]
+                self._wake(key)
+        if kept:
+            self._put(kept=kept)
 
     def due_us(self) -> int | None:
         """When `advance` has something to do next, in microseconds from now."""
@@ -100,47 +131,56 @@ class Ruling:
         entries: list[Entry] = []
         kept: dict[str, bytes | None] = {}
         woken: list[Key] = []
-        late_by_us = self._axis_us() - self._now()[0]  # from the axis to the node's clock
+        ahead_us = self._axis_us() - self._now()[0]  # of the node's clock
         for effect in effects:
-            time_us = effect.time_us - late_by_us
-            match effect:
-                case fx.Raise():
-                    self._alarming.raise_(
-                        Raised(
-                            device=effect.device,
-                            rule=effect.rule,
-                            severity=effect.severity,
-                            time_us=time_us,
-                            respond_within_s=effect.respond_within_s,
-                            detail=effect.detail,
-                            text=effect.text,
-                            values=effect.values,
-                            suppresses=suppressions(self._rules, effect.rule),
-                        )
-                    )
-                case fx.Return():
-                    self._alarming.returned(effect.device, effect.rule, effect.values, time_us)
-                case fx.Hold():
-                    key = (effect.device, effect.point)
-                    kept |= self._hold(key, effect, time_us)
-                    woken.append(key)
-                case fx.Release():
-                    key = (effect.device, effect.point)
-                    kept |= self._release(key, effect.rule)
-                    woken.append(key)
-                case fx.Mark():
-                    clock = self._now()[1]
-                    boot = None if clock.synced else clock.boot
-                    entries.append(
-                        Mark(device=effect.device, rule=effect.rule, tag=effect.tag, time_us=time_us,
-                             values=effect.values, boot=boot)
-                    )  # fmt: skip
+            try:
+                self._one(effect, effect.time_us - ahead_us, entries, kept, woken)
+            except Exception as error:  # noqa: BLE001 - what else follows must still be done
+                self._mishaps.note(f"the rule {effect.rule} on {effect.device}", error)
         if entries or kept:
             self._put(*entries, kept=kept)
         for key in woken:
             self._wake(key)
 
+    def _one(
+        self, effect: fx.Effect, time_us: int, entries: list[Entry], kept: dict[str, bytes | None], woken: list[Key]
+    ) -> None:
+        match effect:
+            case fx.Raise():
+                self._alarming.raise_(
+                    Raised(
+                        device=effect.device,
+                        rule=effect.rule,
+                        severity=effect.severity,
+                        time_us=time_us,
+                        respond_within_s=effect.respond_within_s,
+                        detail=effect.detail,
+                        text=effect.text,
+                        values=effect.values,
+                        suppresses=suppressions(self._rules, effect.rule),
+                    )
+                )
+            case fx.Return():
+                self._alarming.returned(effect.device, effect.rule, effect.values, time_us)
+            case fx.Hold():
+                key = (effect.device, effect.point)
+                kept |= self._hold(key, effect, time_us)
+                woken.append(key)
+            case fx.Release():
+                key = (effect.device, effect.point)
+                kept |= self._release(key, effect.rule)
+                woken.append(key)
+            case fx.Mark():
+                clock = self._now()[1]
+                boot = None if clock.synced else clock.boot
+                entries.append(
+                    Mark(device=effect.device, rule=effect.rule, tag=effect.tag, time_us=time_us,
+                         values=effect.values, boot=boot)
+                )  # fmt: skip
+
     def _hold(self, key: Key, effect: fx.Hold, time_us: int) -> Kept:
+        if key not in self._control.points:
+            raise LookupError(f"this node has no writable point {key[1]} of {key[0]}")
         gone_us = max(0, self._axis_us() - effect.time_us)
         length_us = round(effect.hold_s * 1e6)
         held = Held(
@@ -159,11 +199,13 @@ class Ruling:
         if asked.pop(rule, None) is None:
             return {}
         now_us = self._monotonic_us()
-        left = [h for h in asked.values() if h.ends_us is None or h.ends_us > now_us]
+        left = {name: h for name, h in asked.items() if h.ends_us is None or h.ends_us > now_us}
         if not left:
             self._asked.pop(key, None)
             return self._control.release(key, "rule")[1]
-        return self._control.hold(key, "rule", left[-1])[1]
+        self._asked[key] = left
+        last = next(reversed(left.values()))
+        return {} if self._control.array(key).held("rule") == last else self._control.hold(key, "rule", last)[1]
 
     def _let_go(self, key: Key, rule: str) -> None:
         if kept := self._release(key, rule):
@@ -172,8 +214,24 @@ class Ruling:
 
 
 def suppressions(rules: Rules, name: str) -> tuple[Suppression, ...]:
-    """What an alarm of a rule explains."""
+    """What an alarm of a rule explains, as much of it as an alarm may."""
     rule = rules.named(name)
     if rule is None or rule.alarming is None:
         return ()
-    return tuple(Suppression(rules=frozenset({s.rule}), devices=s.devices) for s in rule.alarming.suppresses)
+    by_devices: dict[frozenset[str], set[str]] = {}
+    for each in rule.alarming.suppresses:
+        by_devices.setdefault(each.devices, set()).add(each.rule)
+    found: list[Suppression] = []
+    room = MAX_NAMED
+    for devices, names in by_devices.items():
+        if len(devices) <= room and len(found) < MAX_SUPPRESSIONS:
+            room -= len(devices)
+            found.append(Suppression(rules=frozenset(names), devices=devices))
+    return tuple(found)
+
+
+def _holds(rule: Rule) -> set[tuple[Key, object]]:
+    """What a rule may hold."""
+    if (holding := rule.holding) is None:
+        return set()
+    return {((device, holding.point), holding.value) for device in holding.devices or rule.devices}

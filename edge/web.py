@@ -2,15 +2,20 @@
 
 `GET /health` is how the node is; 503 when the verdict is `failed`. `GET /control` says for every point that something
 is held for what it should be and why, `GET /control/{device}` for one device; `GET /alarms` the alarms that stand;
-`GET /rules/{device}` where each rule stands on a device. Nothing can be changed here.
+`GET /rules/{device}` where each rule stands on a device. A device that is not there is 404, with the nearest name.
+Nothing can be changed here.
+
+Bounds: MAX_CONNECTIONS at a time; an answer has at most MAX_ITEMS, and `Left-Out` says how many more there are. Numbers
+that JSON has not (NaN, infinities) are null.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -20,11 +25,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from drivers.tables import suggest
 from edge.decided import Decided
 from edge.rules.engine import Explained
 from wire.entries import Alarm, Health
 
 MAX_CONNECTIONS: Final = 32
+MAX_ITEMS: Final = 4_000
+MAX_NEAR_CHARS: Final = 500
+TURN_ITEMS: Final = 50  # are put into words before the others on this loop have their turn
 
 
 class Pages:
@@ -37,8 +46,10 @@ class Pages:
         decided: Callable[[], Iterable[Decided]],
         alarms: Callable[[], Sequence[Alarm]],
         explain: Callable[[str], Sequence[Explained]],
+        devices: Collection[str] = (),
     ) -> None:
         self._look, self._decided, self._alarming, self._explain = look, decided, alarms, explain
+        self._devices = devices
 
     def app(self) -> Starlette:
         """The routes."""
@@ -57,14 +68,34 @@ class Pages:
         return _json(found, 503 if found.verdict == "failed" else 200)
 
     async def _control(self, request: Request) -> Response:
-        device = request.path_params.get("device")
-        return _json([d for d in self._decided() if device in (None, d.device)])
+        device: str | None = request.path_params.get("device")
+        if device is not None and device not in self._devices:
+            return self._unknown(device)
+        found: list[Decided] = []
+        for n, each in enumerate(self._decided()):
+            if device in (None, each.device):
+                found.append(each)
+            if n % TURN_ITEMS == 0:
+                await asyncio.sleep(0)
+        return _listed(found)
 
     async def _alarms(self, _request: Request) -> Response:
-        return _json(self._alarming())
+        return _listed(self._alarming())
 
     async def _rules(self, request: Request) -> Response:
-        return _json(self._explain(request.path_params["device"]))
+        device: str = request.path_params["device"]
+        return _listed(self._explain(device)) if device in self._devices else self._unknown(device)
+
+    def _unknown(self, device: str) -> Response:
+        near = suggest(device[:64], self._devices)[:MAX_NEAR_CHARS]
+        return _json({"error": f'there is no device "{device[:64]}"{near}'}, 404)
+
+
+def _listed(items: Sequence[object]) -> Response:
+    answer = _json(items[:MAX_ITEMS])
+    if len(items) > MAX_ITEMS:
+        answer.headers["Left-Out"] = str(len(items) - MAX_ITEMS)
+    return answer
 
 
 def _json(body: object, status: int = 200) -> Response:

@@ -15,7 +15,7 @@ from msgspec import Meta
 from edge.lines import says
 from edge.plans.dates import Nth, day_range, span, span_end, weekdays
 from edge.plans.times import ClockTime, SunTime, when
-from wire.device import Device
+from edge.selector import Selector
 
 MAX_TEXT_BYTES: Final = 256 * 1024
 MAX_PROGRAMS: Final = 100  # these two and MAX_RULES are checked in load, where the whole is known
@@ -24,7 +24,6 @@ MAX_PERIODS: Final = 8
 MAX_CALENDARS: Final = 100
 MAX_RULES: Final = 400
 MAX_ASSIGNMENTS: Final = 200
-MAX_IDS: Final = 2_000
 MAX_MARGIN_MIN: Final = 120
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
@@ -167,29 +166,6 @@ class CalendarTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     default: Annotated[str, says("the program of nights that no rule names")]
     rule: Annotated[Annotated[tuple[RuleTable, ...], Meta(max_length=MAX_RULES)], says("its rules, in order")] = ()
-
-
-class Selector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Which devices are meant: all that is written must fit, and something must be."""
-
-    kind: Annotated[str, says("devices of this kind, such as streetlight")] = ""
-    profile: Annotated[str, says("devices of this profile")] = ""
-    tag: Annotated[str, says("devices that have this tag")] = ""
-    id: Annotated[Annotated[tuple[str, ...], Meta(max_length=MAX_IDS)], says("these devices")] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse a selector that would take the bins and the doors along."""
-        if not (self.kind or self.profile or self.tag or self.id):
-            raise ValueError("selects everything; write at least one of kind, profile, tag, id")
-
-    def fits(self, device: Device) -> bool:
-        """Whether a device is meant."""
-        return (
-            (not self.kind or device.kind == self.kind)
-            and (not self.profile or device.profile == self.profile)
-            and (not self.tag or self.tag in device.tags)
-            and (not self.id or device.id in self.id)
-        )
 
 
 class AssignTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

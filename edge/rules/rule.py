@@ -5,15 +5,12 @@ At most MAX_RULES a node, MAX_WATCHES pairs of rule and device, MAX_WINDOWS wind
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import msgspec
 
 from edge.rules.condition import Condition
-from edge.rules.tables import Selector
-from wire.device import Device
 from wire.entries import Severity
 
 MAX_RULES: Final = 200
@@ -90,20 +87,3 @@ class Rules(msgspec.Struct, frozen=True):
         if rule is None or rule.alarming is None:
             return ()
         return [s.rule for s in rule.alarming.suppresses if device in s.devices]
-
-
-def selected(selector: Selector, devices: Iterable[Device]) -> list[Device]:
-    """The devices that match everything that is given; * and ? stand for any letters."""
-
-    def fits(words: str | tuple[str, ...], values: Collection[str]) -> bool:
-        patterns = (words,) if isinstance(words, str) else words
-        return not patterns or any(fnmatchcase(v, p) for p in patterns for v in values)
-
-    return [
-        d
-        for d in devices
-        if fits(selector.kind, (d.kind,))
-        and fits(selector.profile, (d.profile,))
-        and fits(selector.tag, d.tags)
-        and fits(selector.id, (d.id,))
-    ]

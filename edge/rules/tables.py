@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from edge.selector import Selector
 from wire.entries import Severity
 
 MAX_CONDITION_CHARS: Final = 1_000
@@ -21,7 +22,6 @@ MAX_HOLD_S: Final = 86_400
 MAX_WAIT_S: Final = 604_800
 OPERATIONS: Final = ("mean", "max", "min", "count", "rate")
 
-Words = str | tuple[str, ...]
 Condition = Annotated[str, Meta(min_length=1, max_length=MAX_CONDITION_CHARS)]
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]*")
 
@@ -29,19 +29,6 @@ _NAME: Final = re.compile(r"[a-z_][a-z0-9_]*")
 def says(text: str) -> Any:
     """What docs/rules.md says of a key."""
     return Meta(description=text)
-
-
-class Selector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which devices: those that match everything that is given."""
-
-    kind: Annotated[Words, says("the kind of device")] = ()
-    profile: Annotated[Words, says("its model")] = ()
-    tag: Annotated[Words, says("a word among its tags")] = ()
-    id: Annotated[Words, says("its id")] = ()
-
-    def __post_init__(self) -> None:
-        if not (self.kind or self.profile or self.tag or self.id):
-            raise ValueError('selects by nothing; write one of kind, profile, tag, id; id = "*" selects every device')
 
 
 class WindowTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

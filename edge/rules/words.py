@@ -22,8 +22,8 @@ from edge.rules import condition, trial
 from edge.rules.condition import RESERVED, Condition
 from edge.rules.read import Read, Tell, read_tables, read_text
 from edge.rules.rule import MAX_RULES, MAX_WATCHES, MAX_WINDOWS, Alarming, Holding, Rule, Rules, Suppressed, WindowOf
-from edge.rules.rule import selected as choose
-from edge.rules.tables import CommandTable, Consequence, RuleTable, Selector
+from edge.rules.tables import CommandTable, Consequence, RuleTable
+from edge.selector import Selector
 from wire.device import Device, Point, Roster
 
 MAX_FILES: Final = 50
@@ -178,7 +178,7 @@ class _Street:
     # ---- parts -------------------------------------------------------------------------------------------------
 
     def _select(self, selector: Selector, key: str, tell: Tell) -> list[Device]:
-        found = choose(selector, self._devices)
+        found = [d for d in self._devices if selector.fits(d)]
         if found:
             return found
         there = {
@@ -191,7 +191,7 @@ class _Street:
         for field, known in there.items():
             words: str | tuple[str, ...] = getattr(selector, field)
             for word in (words,) if isinstance(words, str) else words:
-                if not choose(Selector(**{field: word}), self._devices):
+                if not any(map(Selector(**{field: word}).fits, self._devices)):
                     near = suggest(word, known) if known else f"; no device has a {field}"
                     tell(f"{key}.{field}", f'no device has the {field} "{word}"{near[:300]}')
                     alone = False

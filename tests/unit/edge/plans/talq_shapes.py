@@ -23,9 +23,9 @@ from edge.plans.words import (
     PlanTable,
     ProgramTable,
     RuleTable,
-    Selector,
     StepTable,
 )
+from edge.selector import Selector
 from wire.device import Device
 
 X, CMS, NOON = "x-lamplighter", "cms", "12:00:00"

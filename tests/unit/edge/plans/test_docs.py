@@ -19,9 +19,9 @@ from edge.plans.words import (
     PlanTable,
     ProgramTable,
     RuleTable,
-    Selector,
     StepTable,
 )
+from edge.selector import Selector
 
 PAGE = (Path(__file__).parents[4] / "docs" / "plans.md").read_text()
 KINDS = [

@@ -86,7 +86,7 @@ def test_everything_wrong_is_told_at_once() -> None:
         "calendar.c.rule[0]": 'days is "lundi"',
         "calendar.c.rule[1]": "has more than one of days, dates, holiday",
         "assign[0].calendar": 'there is no calendar "d"',
-        "assign[0].on": "selects everything",
+        "assign[0].on": "selects by nothing",
     }
     assert 'off is "moonset"' in found["program.a.active[2]"], "both ends"
     assert 'from is "2026-02-30", a day that does not exist' in found["calendar.c.rule[0]"]

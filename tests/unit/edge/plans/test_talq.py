@@ -29,9 +29,9 @@ from edge.plans.words import (
     PlanTable,
     ProgramTable,
     RuleTable,
-    Selector,
     StepTable,
 )
+from edge.selector import Selector
 from unit.edge.plans.talq_shapes import (
     NOON,
     Json,

@@ -12,6 +12,7 @@ from drivers.tables import Key, describe
 from edge.rules import rule, tables, trial, window, words
 from edge.rules.condition import AMBIENT
 from edge.rules.language import FUNCTIONS
+from edge.selector import Selector
 
 if TYPE_CHECKING:
     from conftest import Street
@@ -21,7 +22,7 @@ else:
 PAGE = (Path(__file__).parents[4] / "docs/rules.md").read_text()
 TABLES = {
     "[[rule]]": tables.RuleTable,
-    "on": tables.Selector,
+    "on": Selector,
     "window.NAME": tables.WindowTable,
     "alarm": tables.AlarmTable,
     "command": tables.CommandTable,
