@@ -1,10 +1,11 @@
 /* A cabinet's worth of Modbus TCP gateways in one process: what is polled, so that it is not what is measured.
  *
- *     modbus_server GATEWAYS UNITS REGISTERS SEED COUNTS
+ *     modbus_server GATEWAYS UNITS REGISTERS SEED COUNTS [STILL]
  *
  * Each gateway listens on a port of its own (said on stdout, one line: "ports P P ...") and answers for units 1 to
  * UNITS with REGISTERS holding registers from 0. Each register begins at a place drawn from SEED and takes one step up
- * or down in one second of four on average: values of a quiet installation. COUNTS is a file of one little-endian
+ * or down in one second of four on average: values of a quiet installation. The last STILL of them (0) stay as they are
+ * written; any may be. COUNTS is a file of one little-endian
  * uint64 for each unit, gateway by gateway: answers that the kernel took whole, always as they stand now.
  *
  * Bounds: 32 gateways of 247 units, 125 registers, as many connections as select() takes.
@@ -34,6 +35,7 @@ struct unit {
 static struct unit units[MAX_GATEWAYS][MAX_UNITS + 1];
 static modbus_t *gateways[MAX_GATEWAYS];
 static int gateway_of[FD_SETSIZE];
+static int still;
 
 static void fail(const char *what)
 {
@@ -59,7 +61,7 @@ static time_t now_s(void)
 static void step(struct unit *unit)
 {
     for (time_t now = now_s(); unit->stepped < now; unit->stepped++)
-        for (int i = 0; i < unit->mapping->nb_registers; i++) {
+        for (int i = 0; i < unit->mapping->nb_registers - still; i++) {
             uint64_t luck = draw(&unit->random) >> 61; /* 0 ... 7 */
             uint16_t *at = &unit->mapping->tab_registers[i];
             if (luck == 0 && *at > 0)
@@ -102,12 +104,13 @@ static int port_of(int listener)
 
 int main(int argc, char **argv)
 {
-    if (argc != 6) {
-        fprintf(stderr, "usage: modbus_server GATEWAYS UNITS REGISTERS SEED COUNTS\n");
+    if (argc != 6 && argc != 7) {
+        fprintf(stderr, "usage: modbus_server GATEWAYS UNITS REGISTERS SEED COUNTS [STILL]\n");
         return 2;
     }
     int gateway_count = argument(argv[1], MAX_GATEWAYS), unit_count = argument(argv[2], MAX_UNITS);
     int registers = argument(argv[3], MAX_REGISTERS), seed = argument(argv[4], INT32_MAX);
+    still = argc == 7 ? argument(argv[6], registers) : 0;
     uint64_t *counts = map_counts(argv[5], sizeof(uint64_t) * (size_t)(gateway_count * unit_count));
     int listeners[MAX_GATEWAYS], highest = 0;
     fd_set known;

@@ -1,18 +1,22 @@
-/* Messages in, answers out: how long each answer takes, by one clock.
+/* Lamps that say what they are, and are told what to be: how long each answer takes, by one clock.
  *
  *     rule_load PORT PER_SECOND COUNT DEVICES ANSWERS
  *
- * Publishes COUNT messages {"n": N, "level": 77.5} at QoS 1, evenly spaced, to lamps/lampNN/state in turn at the broker
- * on PORT (MQTT 3.1.1), and takes what comes on lamps/+/ANSWERS at QoS 0 over a second connection, where each {"n": N}
- * answers the message of that number. With ANSWERS = state they come from the broker itself: the bare round trip. The
- * first message has a level of 7.5, below the threshold. SIGTERM ends it early. The first tenth is warm-up. At the end
- * one line:
+ * Publishes COUNT messages {"n": N, "level": L} at QoS 1, evenly spaced, to lamps/lampNN/state at the broker on PORT
+ * (MQTT 3.1.1), each lamp at its own turn, and takes what comes on lamps/+/ANSWERS at QoS 0 over a second connection.
+ * The levels of a lamp are 77.5 and 7.5 by turns; at the first it is to be told {"n": 1}, at the second {"n": 0}, and N
+ * is what it was told last, 0 before. So each message asks for exactly one command. One message a lamp is under way:
+ * one whose turn comes before the last was answered is held back, and then counts from its turn, so that one long wait
+ * is not one slow answer only. With ANSWERS = state what comes back is what was published: the bare round trip. SIGTERM
+ * ends it early. The first tenth is warm-up. At the end one line:
  *
- *     sent S answered A twice D below B p50_us X p99_us Y worst_us Z behind_us W
+ *     sent S answered A extra E wrong W held H p50_us X p99_us Y worst_us Z behind_us B
  *
- * `below` says whether the first was answered, `behind` by how much the worst publish was late itself.
+ * `extra` are answers to nothing, `wrong` those with another value, `held` messages that were held back; `behind` is by
+ * how much the worst of the others was late itself.
  *
- * Bounds: 1,000,000 messages; it waits 3 s for the last answer. Any failure ends it with a word.
+ * Bounds: 1,000,000 messages, 100 lamps; it waits 3 s for the last answer, and then 0.3 s for what nobody asked for. Any
+ * failure ends it with a word.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -31,7 +35,8 @@
 #include <unistd.h>
 
 enum { MAX_COUNT = 1000000, BUFFER = 1 << 18, CONNACK = 2, PUBLISH = 3, SUBACK = 9 };
-static const int64_t NS_A_S = 1000000000, LAST_NS = 3000000000;
+enum { MAX_LAMPS = 100 };
+static const int64_t NS_A_S = 1000000000, LAST_NS = 3000000000, EXTRA_NS = 300000000;
 
 struct connection {
     int socket;
@@ -39,8 +44,15 @@ struct connection {
     uint8_t buffer[BUFFER];
 };
 
-static int64_t *sent_ns, *took_ns;
-static int count, answered, twice;
+struct lamp {
+    int n, wanted, messages; /* what it was told last, and is to be told */
+    int under_way, waits;    /* which message, -1 for none; whether its turn has come and it is held back */
+    int64_t from_ns;
+};
+
+static struct lamp lamps[MAX_LAMPS];
+static int64_t *took_ns;
+static int lamp_count, echo, answered, extra, wrong, held;
 static volatile sig_atomic_t ended;
 
 static void end(int number)
@@ -82,21 +94,29 @@ static size_t put_text(uint8_t *at, const char *text)
     return length + 2;
 }
 
-static void answer(const uint8_t *payload, size_t length, int64_t now)
+static void answer(const uint8_t *topic, size_t topic_length, const uint8_t *payload, size_t length, int64_t now)
 {
-    char text[64] = {0};
+    char name[64] = {0}, text[64] = {0};
+    memcpy(name, topic, topic_length < sizeof name ? topic_length : sizeof name - 1);
     memcpy(text, payload, length < sizeof text ? length : sizeof text - 1);
+    int number = -1;
     const char *at = strstr(text, "\"n\"");
     at = at ? strchr(at, ':') : NULL;
-    int n = at ? atoi(at + 1) : -1;
-    if (n < 0 || n >= count || sent_ns[n] == 0)
-        fail("an answer to nothing");
-    if (took_ns[n]) {
-        twice++;
-    } else {
-        took_ns[n] = now - sent_ns[n];
-        answered++;
+    if (sscanf(name, "lamps/lamp%d/", &number) != 1 || number < 0 || number >= lamp_count || !at) {
+        errno = 0;
+        fail("an answer that is none");
     }
+    struct lamp *lamp = &lamps[number];
+    if (lamp->under_way < 0) {
+        extra++;
+        return;
+    }
+    if (!echo && atoi(at + 1) != lamp->wanted)
+        wrong++;
+    took_ns[lamp->under_way] = now - lamp->from_ns;
+    lamp->n = lamp->wanted;
+    lamp->under_way = -1;
+    answered++;
 }
 
 /* Takes what whole packets have come; the kind of the last of them, 0 where there is none. */
@@ -126,8 +146,8 @@ static int take(struct connection *from)
             fail("the broker");
         }
         if (kind == PUBLISH) {
-            size_t topic = (size_t)(body[0] << 8 | body[1]) + 2 + (from->buffer[at] & 6 ? 2 : 0);
-            answer(body + topic, length - topic, now);
+            size_t topic = (size_t)(body[0] << 8 | body[1]), begin = topic + 2 + (from->buffer[at] & 6 ? 2 : 0);
+            answer(body + 2, topic, body + begin, length - begin, now);
         }
         at = head + length;
     }
@@ -162,19 +182,24 @@ static void subscribe(struct connection *to, const char *topic)
     }
 }
 
-static void publish(struct connection *to, int n, int devices)
+static void publish(struct connection *to, int number, int message, int64_t from_ns)
 {
+    struct lamp *lamp = &lamps[number];
+    int above = lamp->messages++ % 2 == 0;
     char topic[32], body[64];
-    snprintf(topic, sizeof topic, "lamps/lamp%02d/state", n % devices);
-    int size = snprintf(body, sizeof body, "{\"n\": %d, \"level\": %s}", n, n == 0 ? "7.5" : "77.5");
+    snprintf(topic, sizeof topic, "lamps/lamp%02d/state", number);
+    int size = snprintf(body, sizeof body, "{\"n\": %d, \"level\": %s}", lamp->n, above ? "77.5" : "7.5");
     uint8_t packet[128] = {0x32, 0};
     size_t length = 2 + put_text(packet + 2, topic);
-    packet[length++] = (uint8_t)((n % 65535 + 1) >> 8);
-    packet[length++] = (uint8_t)(n % 65535 + 1);
+    packet[length++] = (uint8_t)((message % 65535 + 1) >> 8);
+    packet[length++] = (uint8_t)(message % 65535 + 1);
     memcpy(packet + length, body, (size_t)size);
     length += (size_t)size;
     packet[1] = (uint8_t)(length - 2);
-    sent_ns[n] = now_ns();
+    lamp->wanted = above;
+    lamp->under_way = message;
+    lamp->from_ns = from_ns;
+    lamp->waits = 0;
     write_all(to->socket, packet, length);
 }
 
@@ -190,16 +215,20 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: rule_load PORT PER_SECOND COUNT DEVICES ANSWERS\n");
         return 2;
     }
-    int port = atoi(argv[1]), per_second = atoi(argv[2]), devices = atoi(argv[4]);
-    count = atoi(argv[3]);
-    if (per_second < 1 || count < 10 || count > MAX_COUNT || devices < 1 || devices > 100) {
-        fprintf(stderr, "rule_load: COUNT 10 to %d, DEVICES 1 to 100\n", MAX_COUNT);
+    int port = atoi(argv[1]), per_second = atoi(argv[2]), count = atoi(argv[3]);
+    lamp_count = atoi(argv[4]);
+    if (per_second < 1 || count < 10 || count > MAX_COUNT || lamp_count < 1 || lamp_count > MAX_LAMPS) {
+        fprintf(stderr, "rule_load: COUNT 10 to %d, DEVICES 1 to %d\n", MAX_COUNT, MAX_LAMPS);
         return 2;
     }
     prctl(PR_SET_TIMERSLACK, 1);
     static struct connection devices_side, lamps_side;
-    sent_ns = calloc((size_t)count, sizeof *sent_ns);
     took_ns = calloc((size_t)count, sizeof *took_ns);
+    if (!took_ns)
+        fail("memory");
+    for (int i = 0; i < lamp_count; i++)
+        lamps[i].under_way = -1;
+    echo = strcmp(argv[5], "state") == 0;
     char topic[64];
     snprintf(topic, sizeof topic, "lamps/+/%s", argv[5]);
     connected(&devices_side, port, "rule-in");
@@ -207,20 +236,39 @@ int main(int argc, char **argv)
     subscribe(&lamps_side, topic);
 
     struct pollfd polled[2] = {{devices_side.socket, POLLIN, 0}, {lamps_side.socket, POLLIN, 0}};
-    int64_t began = now_ns(), behind = 0, last = 0;
-    int sent = 0, own = strcmp(argv[5], "state") == 0;
+    int64_t began = now_ns(), behind = 0, until = 0, moved = began;
+    int sent = 0, before = 0;
     signal(SIGTERM, end);
-    while (sent < count || (answered < count - !own && now_ns() < last + LAST_NS)) {
+    for (;;) {
+        int64_t wait = NS_A_S / 100, now = now_ns();
         if (ended)
             count = sent;
-        int64_t due = began + sent * NS_A_S / per_second, now = now_ns();
-        if (sent < count && now >= due) {
-            behind = now - due > behind ? now - due : behind;
-            publish(&devices_side, sent++, devices);
-            last = now;
-            continue;
+        for (int i = 0; i < lamp_count && sent < count; i++) {
+            struct lamp *lamp = &lamps[i];
+            int64_t due = began + ((int64_t)lamp->messages * lamp_count + i) * NS_A_S / per_second;
+            if (now < due) {
+                wait = due - now < wait ? due - now : wait;
+            } else if (lamp->under_way >= 0) {
+                held += !lamp->waits;
+                lamp->waits = 1;
+            } else {
+                if (!lamp->waits)
+                    behind = now - due > behind ? now - due : behind;
+                publish(&devices_side, i, sent++, lamp->waits ? due : now);
+                now = now_ns();
+            }
         }
-        int64_t wait = sent < count ? due - now : NS_A_S / 100;
+        if (answered + sent != before) {
+            before = answered + sent;
+            moved = now;
+        }
+        if (now > moved + LAST_NS)
+            break; /* an answer that never comes */
+        if (sent == count && answered == sent) {
+            until = until ? until : now + EXTRA_NS;
+            if (now >= until)
+                break;
+        }
         struct timespec most = {wait / NS_A_S, wait % NS_A_S};
         int ready = ppoll(polled, 2, &most, NULL);
         if (ready < 0 && errno != EINTR)
@@ -230,8 +278,8 @@ int main(int argc, char **argv)
         if (ready > 0 && polled[1].revents)
             take(&lamps_side);
     }
-    int first = count / 10, kept = 0, below = took_ns[0] != 0;
-    for (int n = first; n < count; n++)
+    int first = sent / 10, kept = 0;
+    for (int n = first; n < sent; n++)
         if (took_ns[n])
             took_ns[first + kept++] = took_ns[n];
     if (kept == 0) {
@@ -239,8 +287,9 @@ int main(int argc, char **argv)
         fail("no answer at all");
     }
     qsort(took_ns + first, (size_t)kept, sizeof *took_ns, by_size);
-    printf("sent %d answered %d twice %d below %d p50_us %.1f p99_us %.1f worst_us %.1f behind_us %.1f\n", sent, answered,
-           twice, below, (double)took_ns[first + kept / 2] / 1e3, (double)took_ns[first + kept * 99 / 100] / 1e3,
-           (double)took_ns[first + kept - 1] / 1e3, (double)behind / 1e3);
+    printf("sent %d answered %d extra %d wrong %d held %d p50_us %.1f p99_us %.1f worst_us %.1f behind_us %.1f\n", sent,
+           answered, extra, wrong, held, (double)took_ns[first + kept / 2] / 1e3,
+           (double)took_ns[first + kept * 99 / 100] / 1e3, (double)took_ns[first + kept - 1] / 1e3,
+           (double)behind / 1e3);
     return 0;
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 from bench.batches import pushes
@@ -13,13 +15,25 @@ from cloud.facts import facts_of
 from drivers.mqtt.payload import Payload
 from drivers.profile import Profile
 from drivers.profile_files import SHIPPED, load_profiles
+from drivers.tables import Problem
 from edge.intake import Gate
 from edge.rows import seal
+from edge.rules.engine import Engine
+from edge.rules.words import load_texts
 from wire import chain, codec, vector
 from wire.batch import Batch
 from wire.contents import Contents, join
+from wire.device import Device, Roster
 from wire.sample import Sample
 from wire.vector import Runs
+
+LAMP_RULE = """
+[[rule]]
+name = "lamp"
+on = {{ kind = "streetlight" }}
+when = "{when}"
+tag = "lamp"
+"""
 
 
 @cache
@@ -64,6 +78,33 @@ def test_intake_of_a_lamp(benchmark: Any) -> None:
     sample = next(s for s in street_samples(60) if s.device.startswith("lamp"))
     gate = Gate(points, time_resolution_us=1_000_000)
     benchmark(gate.take, sample)
+
+
+def engine(rules: str) -> tuple[Engine, list[Sample]]:
+    """For one lamp, and its samples; `rules` are TOML."""
+    samples = [s for s in street_samples(60) if s.device.startswith("lamp")]
+    lamp = samples[0].device
+    device = Device(id=lamp, kind="streetlight", profile="lx-1")
+    roster = Roster(devices=(device,), profiles={"lx-1": tuple(profile("lx-1").points.values())})
+    problems: list[Problem] = []
+    made = load_texts({Path("rules.toml"): rules}, roster, problems)
+    assert not problems, problems
+    return Engine(made, roster.devices, roster.profiles, lambda _: {}), [s for s in samples if s.device == lamp]
+
+
+def take_in(benchmark: Any, rules: str) -> None:
+    """Samples as they arrive, one a second."""
+    found, samples = engine(rules)
+    clock = count(samples[0].time_us, 1_000_000)
+    benchmark(lambda: found.take(samples[0], next(clock)))
+
+
+def test_rules_with_none_for_the_device(benchmark: Any) -> None:
+    take_in(benchmark, "")
+
+
+def test_rules_with_one_that_is_not_true(benchmark: Any) -> None:
+    take_in(benchmark, LAMP_RULE.format(when="active_power > 900.0"))
 
 
 def test_payload_of_an_air_sensor(benchmark: Any) -> None:

@@ -1,14 +1,15 @@
 """Node-RED: what many take for rules between messages.
 
 It runs with its shipped settings, editor included; what is changed is named where it is set. Its one flow
-(`node-red/flows.json`) is MQTT in → switch: level above a threshold → function → MQTT out, at QoS 1 both ways.
+(`node-red/flows.json`) is MQTT in → switch: level above a threshold or not → a function for each → MQTT out, at QoS 1
+both ways.
 `python -m bench.peers.node_red` installs it with npm, exactly what `node-red/package-lock.json` says.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
+import json
 import shutil
 import socket
 import subprocess
@@ -23,9 +24,10 @@ from bench.stand import PEERS, Absent, BenchError, Stand
 
 PINNED: Final = Path(__file__).with_name("node-red")
 LOCK: Final = PINNED / "package-lock.json"
-VERSION: Final = re.search(r'"node-red": "([\d.]+)"', (PINNED / "package.json").read_text(encoding="utf-8"))[1]
+VERSION: Final[str] = json.loads((PINNED / "package.json").read_text(encoding="utf-8"))["dependencies"]["node-red"]
 NAME: Final = f"Node-RED {VERSION}"
 HOME: Final = PEERS / "node-red"
+NODELAY: Final = PINNED / "nodelay.js"  # why: there
 READY_S: Final = 60.0
 # No news to its maker from a benchmark, and nobody else's port; all else as it comes.
 SETTINGS: Final = """
@@ -81,7 +83,7 @@ def _wanted() -> str:
 class NodeRed:
     """One that runs. `started_s`: from being executed until its flow listens."""
 
-    def __init__(self, stand: Stand, broker_port: int, topic: str, threshold: float) -> None:
+    def __init__(self, stand: Stand, broker_port: int, topic: str, threshold: float, *, nodelay: bool) -> None:
         directory = stand.fresh("node-red")
         shutil.copy(PINNED / "flows.json", directory)
         with socket.socket() as probe:
@@ -91,7 +93,12 @@ class NodeRed:
             "Node-RED",
             ["node", HOME / "node_modules/node-red/red.js", "-u", directory, "-s", directory / "settings.js"],
             side="test",
-            environment={"BROKER_PORT": str(broker_port), "TOPIC_IN": topic, "THRESHOLD": str(threshold)},
+            environment={
+                "BROKER_PORT": str(broker_port),
+                "TOPIC_IN": topic,
+                "THRESHOLD": str(threshold),
+                **({"NODE_OPTIONS": f'--require "{NODELAY}"'} if nodelay else {}),
+            },
         )
         self.process.wait_until(self._listens, "its flow does not listen", READY_S)
         self.started_s = time.time() - psutil.Process(self.process.process.pid).create_time()
@@ -101,15 +108,16 @@ class NodeRed:
         return "Started flows" in said and "Connected to broker" in said
 
 
-def start(stand: Stand, broker_port: int, topic: str, *, threshold: float) -> NodeRed:
-    """Start it; it answers what comes on `…/state` with a level above the threshold on `…/set`.
+def start(stand: Stand, broker_port: int, topic: str, *, threshold: float, nodelay: bool = False) -> NodeRed:
+    """Start it; on `…/set` it tells who says on `…/state` that its `n` is not 1 although its level is above the
+    threshold, or not 0 although it is not. `nodelay`: without Nagle's algorithm, which it has as shipped.
 
     Raises:
         Absent: it is not installed.
     """
     if (reason := available()) is not None:
         raise Absent(reason)
-    return NodeRed(stand, broker_port, topic, threshold)
+    return NodeRed(stand, broker_port, topic, threshold, nodelay=nodelay)
 
 
 if __name__ == "__main__":

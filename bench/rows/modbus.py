@@ -46,12 +46,13 @@ Run = Mapping[str, float]
 
 
 class Meters:
-    """The devices: `gateways` TCP ports of UNITS units each."""
+    """The devices: `gateways` TCP ports of UNITS units each, with REGISTERS that move and `still` more that do not."""
 
-    def __init__(self, stand: Stand, program: Path, gateways: int) -> None:
+    def __init__(self, stand: Stand, program: Path, gateways: int, *, still: int = 0) -> None:
         self._stand, self.gateways = stand, gateways
         self._counts = stand.fresh("meters") / "answers"
-        self.process = stand.start("meters", [program, gateways, UNITS, REGISTERS, SEED, self._counts], side="load")
+        command = [program, gateways, UNITS, REGISTERS + still, SEED, self._counts, *([still] if still else [])]
+        self.process = stand.start("meters", [str(word) for word in command], side="load")
         self.process.wait_until(lambda: "\n" in self.process.said(), "no ports", 10)
         self.ports = [int(p) for p in self.process.said().split()[1:]]
 
@@ -145,9 +146,7 @@ def _ours(stand: Stand, server: Path, gateways: int, window_s: float) -> dict[st
     meters, city = Meters(stand, server, gateways), City(stand, yielding=True)
     push_s = 1 if stand.quick else PUSH_S
     settings = {"cloud": {"push_interval_s": push_s}}
-    node = Node(
-        stand, city, _lines(meters.ports), _devices(gateways), profiles={"meter": _profile()}, settings=settings
-    )
+    node = Node(stand, city, lines(meters.ports), devices(gateways), profiles={"meter": profile()}, settings=settings)
     node.start()
     meters.wait_until_asked(node.process)
     time.sleep(QUICK_WARM_S if stand.quick else WARM_S)
@@ -205,20 +204,23 @@ def _busy_s(process: Process) -> float:
     return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
-def _profile() -> str:
+def profile() -> str:
+    """Of a meter: its registers, each a point."""
     head = 'kind = "meter"\ndriver = "modbus"\nmodel = "a meter of the benchmark"\nsource = ["bench/rows/modbus.py"]\n'
     point = '\n[point.r{i:02}]\ntype = "float"\nunit = "V"\nrange = [0, 6553.5]\nresolution = 0.1\n'
     point += "at = {{ holding = {i}, scale = 0.1 }}\n"
     return head + "".join(point.format(i=i) for i in range(REGISTERS))
 
 
-def _lines(ports: Sequence[int]) -> list[dict[str, object]]:
+def lines(ports: Sequence[int]) -> list[dict[str, object]]:
+    """One for each gateway."""
     return [{"name": f"g{g}", "protocol": "modbus", "host": "127.0.0.1", "port": p} for g, p in enumerate(ports)]
 
 
-def _devices(gateways: int) -> list[dict[str, object]]:
+def devices(gateways: int, *, poll_s: float = POLL_S) -> list[dict[str, object]]:
+    """All meters behind so many gateways."""
     return [
-        {"id": f"m{g:02}-{u:03}", "profile": "meter", "line": f"g{g}", "address": {"unit": u}, "poll_s": POLL_S}
+        {"id": f"m{g:02}-{u:03}", "profile": "meter", "line": f"g{g}", "address": {"unit": u}, "poll_s": poll_s}
         for g in range(gateways)
         for u in range(1, UNITS + 1)
     ]

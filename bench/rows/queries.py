@@ -319,7 +319,7 @@ def _readings(city: City, token: str, devices: Sequence[str], more: Mapping[str,
 
     async def ask() -> list[bytes]:
         pages: list[bytes] = []
-        async with Reader(city, token) as reader:
+        async with Reader(city.url, token) as reader:
             for device in devices:
                 asked: dict[str, Any] = {**more, "limit": PAGE_ROWS}
                 while True:
@@ -339,7 +339,7 @@ async def _latest(city: City, token: str, count: int) -> list[bytes]:
     devices = [f"cab-{2 + i // len(per_node):05}.{per_node[i % len(per_node)]}" for i in range(count)]
 
     async def some(first: int) -> list[bytes]:
-        async with Reader(city, token) as reader:
+        async with Reader(city.url, token) as reader:
             return [await reader.get(f"/v1/devices/{device}") for device in devices[first::CONNECTIONS]]
 
     return list(chain.from_iterable(await asyncio.gather(*map(some, range(CONNECTIONS)))))
