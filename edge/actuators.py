@@ -19,17 +19,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Protocol, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import msgspec
 
 from drivers.contract import Driver
 from drivers.errors import DriverError, Refused, Unreachable
-from drivers.profile import Writing
+from edge.actuator import Actuator, Told
 from edge.arbitration import Held
 from edge.clock import monotonic_us as node_monotonic_us
 from edge.control import Control, Key
-from wire.device import Device, Point
 from wire.entries import Level
 from wire.sample import Sample, Value
 
@@ -42,43 +41,9 @@ REPORT_S: Final = 10.0
 LINE_S: Final = 10.0
 CALL_S: Final = 60.0  # a busy line may let a write wait; a driver that never answers is a bug, and no reason to stop
 
+__all__ = ["Actuator", "Actuators", "Told"]
+
 T = TypeVar("T")
-
-
-class Actuator(msgspec.Struct, frozen=True):
-    """A writable point and the way to it."""
-
-    device: Device
-    point: Point
-    reads_back: Point
-    polled: bool  # whether what it reads back can be asked for
-    writing: Writing
-
-    def matches(self, wanted: Value, read: Value) -> bool:
-        """Whether what was read is what was wanted, as near as the point can tell."""
-        if isinstance(wanted, bool | str) or not isinstance(read, int | float) or isinstance(read, bool):
-            return type(wanted) is type(read) and wanted == read
-        assert isinstance(wanted, int | float)
-        near = self.writing.tolerance
-        if near is None:
-            near = self.reads_back.resolution or self.point.resolution or 0
-        return abs(read - wanted) <= near * 1.0001
-
-
-class Told(Protocol):
-    """Who hears how it goes. Calls never block."""
-
-    def applied(self, key: Key, level: Level, held: Held) -> None:
-        """The device has been told."""
-        ...
-
-    def settled(self, key: Key, level: Level | None, held: Held | None, read_back: Value) -> None:
-        """The device has the value; or nothing is held (None), and it is left as it is."""
-        ...
-
-    def failed(self, key: Key, level: Level, held: Held, why: str, read_back: Value) -> bool:
-        """TRIES have failed, or one more. True when the value has been let go, so that the next one below is tried."""
-        ...
 
 
 class _Failure(msgspec.Struct, frozen=True):

@@ -98,6 +98,7 @@ class Autonomy:
             now=clock,
             monotonic=monotonic,
             wake=self.actuators.wake,
+            put=commit.put,
             plan=self._bundles.plan_at_start(kept),
         )
         self._sky = sky(config.site)

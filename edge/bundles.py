@@ -32,6 +32,10 @@ READ_S: Final = 5.0  # the longest wait for a card that is being written
 _UNFIT: Final = "the %s from the city cannot be followed any more: %s"
 
 
+class CardError(Exception):
+    """The card cannot tell what the node follows."""
+
+
 class Bundles:
     """What a node of this configuration can live by."""
 
@@ -99,11 +103,16 @@ def followed(data_dir: str, kind: Literal["plan", "rules"]) -> Bundle | None:
     """The city's last bundle of this kind, from the card of a node that may be running; it is only read.
 
     Raises:
-        sqlite3.Error: the card cannot be read. msgspec.DecodeError: what is kept is no bundle.
+        CardError: in words: the card cannot be read, or what it holds is no bundle.
     """
     path = Path(data_dir) / "outbox.db"
     if not path.exists():
         return None
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=READ_S)) as card:
-        found = card.execute("SELECT value FROM kept WHERE key = ?", (PREFIX + kind,)).fetchone()
-    return None if found is None else msgspec.msgpack.decode(found[0], type=Bundle)
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=READ_S)) as card:
+            if card.execute("SELECT 1 FROM sqlite_schema WHERE name = 'kept'").fetchone() is None:
+                return None  # of a node that has not taken orders yet
+            found = card.execute("SELECT value FROM kept WHERE key = ?", (PREFIX + kind,)).fetchone()
+        return None if found is None else msgspec.msgpack.decode(found[0], type=Bundle)
+    except (sqlite3.Error, msgspec.DecodeError) as error:
+        raise CardError(f"{path}: what the city has sent cannot be read: {error}") from error

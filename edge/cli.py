@@ -25,6 +25,7 @@ import uvloop
 from drivers.errors import NotStored
 from drivers.tables import suggest
 from edge import cli_plan, cli_rules, cli_why, interpreter
+from edge.bundles import CardError, followed
 from edge.config import Config, ConfigError, load, place_of
 from edge.node import Node, Ready
 from edge.outbox_sqlite import read_history
@@ -126,6 +127,11 @@ def _rules(config: Config, args: argparse.Namespace) -> int:
 
 
 def _plan(config: Config, args: argparse.Namespace) -> int:
+    try:
+        sent = followed(config.node.data_dir, "plan")
+    except CardError as error:
+        print(f"lamplighter-edge: {error}", file=sys.stderr)
+        sent = None
     return cli_plan.run(
         args,
         plan=config.plan,
@@ -135,6 +141,7 @@ def _plan(config: Config, args: argparse.Namespace) -> int:
         out=sys.stdout,
         err=sys.stderr,
         locale=_locale(),
+        followed=sent,
     )
 
 

@@ -1,5 +1,8 @@
 """`lamplighter-edge plan`: draw what the lamps will do, and check a plan before it is put on a node.
 
+Drawn is the plan that the node follows: the city's last one, where that can be followed, else the file of the
+configuration; the first line says which.
+
 Exit codes: 0 drawn, or the plan is sound; 1 there is nothing to draw; 78 the plan is wrong, as for the configuration.
 At most MAX_SHOWN nights are drawn at once.
 """
@@ -7,21 +10,34 @@ At most MAX_SHOWN nights are drawn at once.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 from drivers.tables import Problem, suggest
-from edge.plans.load import load_file
+from edge.plans.load import load_file, read
 from edge.plans.local import FIRST_DATE, LAST_DATE, Place
 from edge.plans.picture import Language, picture
 from edge.plans.plan import Plan, tonight
 from wire.device import Device, Roster
+from wire.orders import Bundle
 
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h, as in edge/cli.py
 MAX_SHOWN: Final = 31
+_WHICH: Final[Mapping[Language, Mapping[str, str]]] = {
+    "en": {
+        "city": "the plan from the city, version {}, given by {}",
+        "file": "the plan of the file {}",
+        "unfit": "the node cannot follow the plan from the city, version {}, any more: it follows its file",
+    },
+    "fr": {
+        "city": "le programme envoyé par la ville, version {}, donné par {}",
+        "file": "le programme du fichier {}",
+        "unfit": "le nœud ne peut plus suivre le programme de la ville, version {} : il suit son fichier",
+    },
+}
 
 
 def add(verbs: Any) -> None:
@@ -33,6 +49,7 @@ def add(verbs: Any) -> None:
     show.add_argument("--device", help="only the calendar that this device follows")
     show.add_argument("--date", type=_date, help="the evening of the night, YYYY-MM-DD (default: tonight)")
     show.add_argument("--nights", type=_nights, default=1, help=f"so many nights, up to {MAX_SHOWN} (default 1)")
+    show.add_argument("--file", type=Path, help="draw this plan instead of the one that the node follows")
     check = acts.add_parser("check", help="tell everything that is wrong in a plan")
     check.add_argument("file", type=Path, help="plan.toml")
     for act in (show, check):
@@ -50,14 +67,26 @@ def run(
     out: TextIO,
     err: TextIO,
     locale: str = "",
+    followed: Bundle | None = None,
 ) -> int:
-    """Do what the command line says: `plan` and `place` from the configuration, `locale` such as fr_FR.UTF-8."""
+    """Do what the command line says: `plan` and `place` from the configuration, `locale` such as fr_FR.UTF-8;
+    `followed` is the plan that the city has sent."""
     if place is None:
         return _fail(err, "the configuration does not say where the node is: write lon and lat in [site]")
-    file: Path | None = args.file if args.act == "check" else plan
+    language: Language = args.lang or ("fr" if locale.startswith("fr") else "en")
+    if args.act == "show" and args.file is None and followed is not None:
+        problems: list[Problem] = []
+        source = f"plan {followed.version}"
+        sent = read(followed.text, place, source=source, problems=problems, roster=roster)
+        if sent is not None:
+            which = _WHICH[language]["city"].format(followed.version, followed.by)
+            return _show(sent, which, roster, args, now_us, language, out, err)
+        err.writelines(f"{p}\n" for p in problems)
+        err.write(_WHICH[language]["unfit"].format(followed.version) + "\n")
+    file: Path | None = args.file or plan
     if file is None:
         return _fail(err, 'the node follows no plan: write plan = "plan.toml" in [control]')
-    problems: list[Problem] = []
+    problems = []
     found = load_file(file, place, problems=problems, roster=roster)
     if found is None:
         err.writelines(f"{p}\n" for p in problems)
@@ -66,12 +95,18 @@ def run(
     if args.act == "check":
         out.write(_summary(found, roster))
         return 0
-    language: Language = args.lang or ("fr" if locale.startswith("fr") else "en")
-    return _show(found, roster, args, now_us, language, out, err)
+    return _show(found, _WHICH[language]["file"].format(file), roster, args, now_us, language, out, err)
 
 
 def _show(
-    plan: Plan, roster: Roster, args: argparse.Namespace, now_us: int, language: Language, out: TextIO, err: TextIO
+    plan: Plan,
+    which: str,
+    roster: Roster,
+    args: argparse.Namespace,
+    now_us: int,
+    language: Language,
+    out: TextIO,
+    err: TextIO,
 ) -> int:
     groups = plan.groups(roster.devices)
     device: str | None = args.device
@@ -92,7 +127,7 @@ def _show(
         for i in range(args.nights)
         for calendar in calendars
     ]
-    out.write("\n\n\n".join(pictures) + "\n")
+    out.write(f"{which}\n\n" + "\n\n\n".join(pictures) + "\n")
     return 0
 
 

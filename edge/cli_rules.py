@@ -1,6 +1,8 @@
 """`lamplighter-edge rules check | replay | explain`: what rules are, would have done, and where they stand.
 
-None of it touches the running node: rules files and the outbox are only read. A time is shown in the site's time zone.
+They are the rules that the node follows: the city's last ones, where those can be followed, else its files; it is said
+which. None of it touches the running node: rules files and the outbox are only read. A time is shown in the site's
+time zone.
 Exit codes are those of `lamplighter-edge`: 0, 1 it could not be done, 78 the rules are wrong.
 """
 
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Final, Protocol, TextIO
 
 from drivers.tables import Problem, suggest
+from edge.bundles import CardError, followed
 from edge.config import NodeTable
 from edge.lines import Line
 from edge.outbox_sqlite import read_history
@@ -26,7 +29,7 @@ from edge.rules.effects import Effect, Hold, Mark, Raise, Release, Return
 from edge.rules.engine import Ambient, Engine, Explained
 from edge.rules.replay import Replay
 from edge.rules.rule import Rule, Rules
-from edge.rules.words import load
+from edge.rules.words import load, load_texts
 from wire.device import Roster
 from wire.sample import Value
 
@@ -91,13 +94,13 @@ def run(
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> int:
     """Do what `args` say. `ambient` tells the world at a UTC time in microseconds."""
-    problems: list[Problem] = []
-    rules = load(args.file or config.rules, config.roster, problems)
-    if problems:
-        for problem in problems:
-            _say(str(problem), sys.stderr)
-        _say(f"{len(problems)} problem(s)", sys.stderr)
-        return EXIT_CONFIG
+    rules = _followed(config) if not args.file else None
+    if rules is None:
+        problems: list[Problem] = []
+        rules = load(args.file or config.rules, config.roster, problems)
+        if problems:
+            _problems(problems)
+            return EXIT_CONFIG
     if args.rules == "check":
         return _check(rules)
     known = [r.name for r in rules.rules] if args.rules == "replay" else [d.id for d in config.roster.devices]
@@ -126,6 +129,32 @@ def run(
     except BrokenPipeError:  # as in `… | head`
         sys.stdout = None
     return 0
+
+
+def _followed(config: Configured) -> Rules | None:
+    """The rules that the city has sent, where the node can follow them; on standard error is said what it does."""
+    try:
+        bundle = followed(config.node.data_dir, "rules")
+    except CardError as error:
+        _say(f"lamplighter-edge: {error}", sys.stderr)
+        return None
+    if bundle is None:
+        return None
+    problems: list[Problem] = []
+    rules = load_texts({Path(f"rules {bundle.version}"): bundle.text}, config.roster, problems)
+    if problems:
+        _problems(problems)
+        _say(f"the node cannot follow the rules from the city, version {bundle.version}, any more: its files count",
+             sys.stderr)  # fmt: skip
+        return None
+    _say(f"the rules from the city, version {bundle.version}, given by {bundle.by}; --file checks others", sys.stderr)
+    return rules
+
+
+def _problems(problems: Iterable[Problem]) -> None:
+    told = [str(p) for p in problems]
+    for text in [*told, f"{len(told)} problem(s)"]:
+        _say(text, sys.stderr)
 
 
 def seconds(text: str) -> float:

@@ -128,10 +128,11 @@ class GroupCommit:
         return pending.done
 
     def put(self, *entries: Entry, kept: Mapping[str, bytes | None] = NOTHING) -> asyncio.Future[None]:
-        """Put urgent entries, and the state that goes with them, into the next commit, which is made at once."""
+        """Put urgent entries, and the state that goes with them, into the next commit, which is made at once. State
+        alone waits as samples do: what a power cut takes of it, it takes of what led to it too."""
         self._pending.urgent += entries
         self._pending.kept |= kept
-        self._wait_at_most(0)
+        self._wait_at_most(0 if entries else self._interval_s)
         return self._pending.done
 
     def insist(self, *entries: Entry, kept: Mapping[str, bytes | None] = NOTHING) -> asyncio.Future[None]:

@@ -1,8 +1,9 @@
 """What is known of orders: each until its end and a day more, the last one of each place for longer.
 
 An order that was taken is kept whole until it has its final result, and as that result afterwards, so that one that is
-sent again is known again. The last order of a place (a level of a point) is not forgotten at all: a clock that jumps
-ahead and back must not let it, or one before it, be applied anew. Pure: the caller keeps what is returned.
+sent again is known again. A clock that jumps ahead and back must not let an order be taken anew: none is forgotten
+before it has been known for a day of this run, unless there is no room, and the last one of each place (a level of a
+point) is not forgotten at all. Pure: the caller keeps what is returned.
 
 Bounds: MAX_OPEN orders without a final result; MAX_KNOWN ids, and one more for each place.
 """
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 MAX_OPEN: Final = 4_000
 MAX_KNOWN: Final = 20_000
+TIGHT: Final = MAX_KNOWN * 3 // 4
 DAY_US: Final = 86_400_000_000
 MAX_LAST_US: Final = 31 * DAY_US
 PREFIX: Final = "order/"
@@ -42,7 +44,9 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     order: Order | None = None
     stage: Stage = "accepted"
     result: Result | None = None
-    told_us: int = 0  # monotonic, of this run: when the result was last told
+    # Monotonic, and of this run only: when the result was last told, and since when it is known.
+    told_us: int = 0
+    since_us: int = 0
 
     @property
     def place(self) -> Place | None:
@@ -92,7 +96,7 @@ class Records:
         last = self._last.get(((order.device, order.point), order.level))
         return last is not None and self._known[last].issued_us > order.issued_us
 
-    def take(self, order: Command | Relinquish) -> Kept:
+    def take(self, order: Command | Relinquish, mono_us: int) -> Kept:
         """It is accepted."""
         record = Record(
             ends_us=order.expires_us,
@@ -101,6 +105,7 @@ class Records:
             device=order.device,
             point=order.point,
             order=order,
+            since_us=mono_us,
         )
         self._known[order.id], self._open[order.id] = record, order
         self._last[(order.device, order.point), order.level] = order.id
@@ -114,33 +119,37 @@ class Records:
         record.stage = "applied"
         return {PREFIX + order_id: _body(record)}
 
-    def finish(self, order: Order, result: Result, told_us: int) -> Kept:
+    def finish(self, order: Order, result: Result, mono_us: int) -> Kept:
         """It has its final result. One that there is no room to remember gets it again when it is sent again."""
         self._open.pop(order.id, None)
         record = self._known.get(order.id)
         if record is None:
             if self.full:
                 return {}
-            record = self._known[order.id] = Record(ends_us=order.expires_us, issued_us=order.issued_us)
+            record = self._known[order.id] = Record(
+                ends_us=order.expires_us, issued_us=order.issued_us, since_us=mono_us
+            )
         record.order, record.stage, record.result = None, result.stage, result
-        body = _body(record)
-        record.told_us = told_us
-        return {PREFIX + order.id: body}
+        record.told_us = mono_us
+        return {PREFIX + order.id: _body(record)}
 
-    def forget(self, now_us: int) -> Kept:
+    def forget(self, now_us: int, mono_us: int) -> Kept:
         """Let go of ids that nobody will send again."""
         lasts = set(self._last.values())
+        tight = len(self._known) - len(lasts) >= TIGHT
         gone: dict[str, bytes | None] = {}
         for order_id, record in self._known.items():
             # What was refused for lasting too long is not remembered for so long.
             record.ends_us = min(record.ends_us, now_us + MAX_LAST_US)
-            if record.result is not None and record.ends_us + DAY_US < now_us and order_id not in lasts:
+            if record.result is None or order_id in lasts or record.ends_us + DAY_US >= now_us:
+                continue
+            if tight or mono_us - record.since_us >= DAY_US:
                 gone[PREFIX + order_id] = None
         for name in gone:
             del self._known[name.removeprefix(PREFIX)]
         return gone
 
-    def restore(self, kept: Mapping[str, bytes]) -> Kept:
+    def restore(self, kept: Mapping[str, bytes], mono_us: int) -> Kept:
         """Take back what was known before a restart; what to keep no longer, because it cannot be read."""
         gone: dict[str, bytes | None] = {}
         for name, body in kept.items():
@@ -151,6 +160,7 @@ class Records:
                 log.error("%s was kept and cannot be read: %s", name, error)  # noqa: TRY400 - no bug of ours
                 gone[name] = None
                 continue
+            record.since_us = mono_us
             self._known[order_id] = record
             if record.order is not None:
                 self._open[order_id] = record.order
@@ -162,8 +172,4 @@ class Records:
 
 
 def _body(record: Record) -> bytes:
-    told_us, record.told_us = record.told_us, 0
-    try:
-        return msgspec.msgpack.encode(record)
-    finally:
-        record.told_us = told_us
+    return msgspec.msgpack.encode(msgspec.structs.replace(record, told_us=0, since_us=0))

@@ -180,7 +180,7 @@ class Desk:
         commit.kept |= kept
         if before is not None and (older := self._records.open(before.order)) is not None:
             self._final(commit, older, "superseded", instead)
-        commit.kept |= self._records.take(order)
+        commit.kept |= self._records.take(order, self._monotonic_us())
         commit.entries.append(self._result(order, "accepted"))
         self.counts["accepted"] += 1
         self._wake((order.device, order.point), self._put(commit))
@@ -263,7 +263,7 @@ class Desk:
                     del self._giving_way[key]
             if self._monotonic_us() >= self._forget_us:
                 self._forget_us = self._monotonic_us() + FORGET_EVERY_US
-                commit.kept |= self._records.forget(now_us)
+                commit.kept |= self._records.forget(now_us, self._monotonic_us())
         self._put(commit)
         for each in ended:  # after it was put: who is told now may put something else in its place
             self._freed(each.key, each)
@@ -276,7 +276,7 @@ class Desk:
         line is open. What `Control.restore` said to keep goes into the same commit.
         """
         commit = _Commit()
-        commit.kept |= self._records.restore(kept)
+        commit.kept |= self._records.restore(kept, self._monotonic_us())
         lost = {d.held.order for d in dropped}
         for order in self._records.all_open():
             if isinstance(order, AlarmAct | Bundle):

@@ -122,16 +122,17 @@ class OwnAlarms:
             )
 
     def _raise_stuck(self, key: Key, held: Held, why: str, read_back: Value) -> None:
+        wanted = f"{held.value:.12g}" if isinstance(held.value, float) else f"{held.value}"[:100]
         self._alarming.raise_(
             Raised(
                 device=key[0],
                 rule=NOT_AS_SET,
                 severity="medium",
                 time_us=self._now()[0],
-                detail=f"{key[1]} should be {held.value}: {why}"[:2000],
+                detail=f"{key[1]} should be {wanted}: {why}"[:2000],
                 text={
-                    "en": f"{key[1]} cannot be set to {held.value}",
-                    "fr": f"{key[1]} ne peut être réglé à {held.value}",
+                    "en": f"{key[1]} cannot be set to {wanted}",
+                    "fr": f"{key[1]} ne peut être réglé à {wanted}",
                 },
                 values={} if read_back is None else {key[1]: read_back},
             )

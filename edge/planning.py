@@ -14,7 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+import msgspec
+
 from drivers.contract import Now
+from edge.alarming import Put
 from edge.arbitration import Held
 from edge.control import Control, Key
 from edge.orders import Wake
@@ -26,7 +29,26 @@ from wire.sample import Sample
 LOST_S: Final = 86_400.0
 LOOK_S: Final = 20.0
 PHOTOCELL: Final = "dark"
+STEADY_S: Final = 60.0
 PHOTOCELL_FRESH_S: Final = 300.0
+
+
+class _Photocell(msgspec.Struct):
+    """What a photocell says, believed once it has said it for STEADY_S: headlights and leaves are no nightfall."""
+
+    believed: bool
+    said: bool
+    since: float
+    bad_since: float | None = None
+
+    def hear(self, dark: bool, now: float) -> None:
+        self.believed = self.at(now)
+        if dark is not self.said:
+            self.said, self.since = dark, now
+        self.bad_since = None
+
+    def at(self, now: float) -> bool:
+        return self.said if now - self.since >= STEADY_S else self.believed
 
 
 class Planning:
@@ -41,6 +63,7 @@ class Planning:
         now: Now,
         monotonic: Callable[[], float],
         wake: Wake,
+        put: Put,
         plan: Plan | None,
     ) -> None:
         points: dict[str, list[str]] = {}
@@ -48,11 +71,11 @@ class Planning:
             points.setdefault(device, []).append(point)
         self._devices = [(d, points[d.id]) for d in devices if d.id in points]
         self._control, self._street, self._now, self._monotonic = control, street, now, monotonic
-        self._wake = wake
+        self._wake, self._put = wake, put
         self._known = monotonic()  # when the time was last known
         self._due = self._known
         self._holds: set[Key] = set()
-        self._photocells: dict[str, tuple[bool, float | None]] = {}  # what it said, and since when it is bad
+        self._photocells: dict[str, _Photocell] = {}
         self.plan = plan
 
     def follow(self, plan: Plan) -> None:
@@ -69,11 +92,15 @@ class Planning:
         """A photocell may have said something."""
         if PHOTOCELL not in sample.values:
             return
-        dark = sample.values[PHOTOCELL]
+        dark, cell = sample.values[PHOTOCELL], self._photocells.get(sample.device)
+        now = self._monotonic()
         if isinstance(dark, bool) and PHOTOCELL not in sample.quality:
-            self._photocells[sample.device] = dark, None
-        elif (said := self._photocells.get(sample.device)) is not None and said[1] is None:
-            self._photocells[sample.device] = said[0], self._monotonic()
+            if cell is None:
+                self._photocells[sample.device] = _Photocell(believed=dark, said=dark, since=now)
+            else:
+                cell.hear(dark, now)
+        elif cell is not None and cell.bad_since is None:
+            cell.bad_since = now
 
     @property
     def lost(self) -> bool:
@@ -110,7 +137,8 @@ class Planning:
         ):  # fmt: skip
             return
         held = Held(value=setting.value, by=setting.program, until_us=setting.until_us)
-        self._control.hold(place, "plan", held)
+        if kept := self._control.hold(place, "plan", held)[1]:
+            self._put(kept=kept)
         if before is None or before.value != setting.value:
             self._wake(place)
 
@@ -121,9 +149,9 @@ class Planning:
             self._wake(place)
 
     def _dark(self, device: str, now: float) -> bool | None:
-        dark, bad_since = self._photocells.get(device, (None, None))
-        if bad_since is not None and now - bad_since > PHOTOCELL_FRESH_S:
+        cell = self._photocells.get(device)
+        if cell is None or (cell.bad_since is not None and now - cell.bad_since > PHOTOCELL_FRESH_S):
             return None
         known = self._street.devices.get(device)
         fresh = known is not None and known.good is not None and now - known.good <= PHOTOCELL_FRESH_S
-        return dark if fresh else None
+        return cell.at(now) if fresh else None

@@ -2,7 +2,8 @@
 
 A sample is looked at when it arrives, before it is on the card; what follows from it is put into the same commit. The
 engine's axis is UTC as it was at start, going on by the monotonic clock. Of several rules that hold the same point, the
-one that asked last has it; when that is over, the one before has it again for the rest of its time.
+one that asked last has it; when that is over, the one before has it again for the rest of its time. To ask for the same
+value again while it lasts is no new asking: two rules that are both true do not take turns.
 
 What goes wrong in here is noted (`edge.mishaps`), and whoever brought the sample does not hear of it: a driver's line
 must not fall for a rule. Of several things that follow, one that cannot be done takes none of the others along.
@@ -190,22 +191,30 @@ class Ruling:
             until_us=time_us + length_us,
         )
         asked = self._asked.setdefault(key, {})
-        asked.pop(effect.rule, None)
+        before = asked.get(effect.rule)
+        if before is None or before.value != held.value or not self._lasts(before):
+            asked.pop(effect.rule, None)  # it has its turn now; one that only goes on keeps its place
         asked[effect.rule] = held
-        return self._control.hold(key, "rule", held)[1]
+        return self._top(key)
 
     def _release(self, key: Key, rule: str) -> Kept:
         asked = self._asked.get(key, {})
         if asked.pop(rule, None) is None:
             return {}
-        now_us = self._monotonic_us()
-        left = {name: h for name, h in asked.items() if h.ends_us is None or h.ends_us > now_us}
+        return self._top(key)
+
+    def _top(self, key: Key) -> Kept:
+        """Let the last asker have it whose time is not over."""
+        left = {name: held for name, held in self._asked[key].items() if self._lasts(held)}
         if not left:
-            self._asked.pop(key, None)
+            del self._asked[key]
             return self._control.release(key, "rule")[1]
         self._asked[key] = left
         last = next(reversed(left.values()))
         return {} if self._control.array(key).held("rule") == last else self._control.hold(key, "rule", last)[1]
+
+    def _lasts(self, held: Held) -> bool:
+        return held.ends_us is None or held.ends_us > self._monotonic_us()
 
     def _let_go(self, key: Key, rule: str) -> None:
         if kept := self._release(key, rule):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from typing import Any, Final, Protocol, cast
@@ -52,6 +53,7 @@ class Program(Protocol):
         ...
 
 
+@cache
 def _library() -> Callable[[str], Program]:
     package = PathFinder.find_spec("cel")
     if package is None or package.submodule_search_locations is None:
@@ -62,9 +64,6 @@ def _library() -> Callable[[str], Program]:
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return cast("Callable[[str], Program]", module.compile)
-
-
-_compile: Final = _library()
 
 
 class Text:
@@ -86,7 +85,7 @@ def compiled(text: Text) -> Program:
     if '"""' in text.text or "'''" in text.text:
         raise ValueError("a quoted text stands on one line here; write it between single quotes")
     try:
-        program = _compile(text.text)
+        program = _library()(text.text)
     except ValueError as error:
         raise ValueError(_why(text, str(error))) from None
     if macro := _MACROS.search(text.bare):

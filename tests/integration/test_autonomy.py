@@ -68,6 +68,9 @@ def test_lamps_follow_the_plan_and_are_put_back(lamps: Lamps) -> None:
     assert [held["level"] for held in one["levels"]] == ["plan", "default"]
     lamps.set(2, 2, 800)
     until(lambda: lamps.level(2) == 35)
+    assert lamps.get("/control/lamp-03") == {"error": 'there is no device "lamp-03" (did you mean "lamp-002"?)'}
+    until(lambda: "autonomy_mishaps" in lamps.stage.health()["counters"])
+    assert lamps.stage.health()["counters"]["autonomy_mishaps"] == 0
 
 
 def test_a_rule_brightens_the_crossing_for_a_while_then_the_plan_has_it_again(lamps: Lamps) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge.cloud_link import BATCH_TYPE, CHAINED_TYPE, Cloud, CloudLink, LinkDown, MAX_ANSWER_BYTES, SNAPSHOT_TYPE, trust
+from edge.cloud_link import BATCH_TYPE, CHAINED_TYPE, MAX_ANSWER_BYTES, SNAPSHOT_TYPE, Cloud, CloudLink, LinkDown, trust
 from wire import codec
 from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, Snapshot
 from wire.columns import Columns

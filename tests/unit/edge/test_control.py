@@ -170,6 +170,11 @@ def test_a_slot_kept_before_there_were_marks_is_given_one() -> None:
     control = Control(POINTS, 1)
     _, changed = control.restore(kept, 5, None)
     assert set(changed) == {"slot/default/dim_level/lamp/1"}
+    control = Control(POINTS, 1)
+    dropped, changed = control.restore(kept, 50, None)
+    assert len(dropped) == 1
+    assert set(changed) == {"slot/hypervisor/dim_level/lamp/1", "slot/default/dim_level/lamp/1"}
+    assert control.top(LAMP) == ("default", Held(value=70, by="")), "also where its value has ended since"
 
 
 def test_what_the_plan_holds_is_marked_until_something_kept_is() -> None:

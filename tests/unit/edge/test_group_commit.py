@@ -98,6 +98,20 @@ async def test_state_goes_with_its_entry_and_waits_with_it_for_the_card(commit: 
     assert [urgent for urgent, _, _ in card.given] == [[FIX]]
 
 
+async def test_state_alone_does_not_hurry(commit: GroupCommit, card: Card) -> None:
+    running = asyncio.ensure_future(commit.run())
+    commit.put(kept={"slot/a": b"1"})
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert await card.kept("") == {}
+    commit.put(FIX)
+    await commit.insist()
+    assert await card.kept("") == {"slot/a": b"1"}
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
 async def test_nothing_is_written_when_nothing_waits(commit: GroupCommit, card: Card) -> None:
     await commit.flush()
     assert card.given == []

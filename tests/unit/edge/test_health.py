@@ -91,7 +91,7 @@ def cabinet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cabinet:
 
 
 def pages(cabinet: Cabinet) -> Pages:
-    return Pages(look=cabinet.look, decided=lambda: [], alarms=lambda: [], explain=lambda _device: [])
+    return Pages(look=cabinet.look, decided=list, alarms=list, explain=lambda _device: [])
 
 
 async def test_in_good_health(cabinet: Cabinet) -> None:

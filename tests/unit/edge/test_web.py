@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import httpx
+import pytest
+
+from edge import web
+from edge.decided import Decided, HeldAt
+from edge.rules.engine import Explained
+from edge.web import MAX_ITEMS, Pages
+from wire.entries import Alarm, Health, Verdict
+
+LAMPS = ("lamp-001", "lamp-002", "lamp-003")
+
+
+def one(device: str, value: float = 35.0) -> Decided:
+    held = HeldAt(level="plan", value=value, by="always", until_us=None)
+    return Decided(device=device, point="dim_level", value=value, why={"en": "35 %", "fr": "35 %"}, levels=(held,))
+
+
+def alarm(n: int, value: float) -> Alarm:
+    return Alarm(id=f"a{n}", device="lamp-001", rule="r", severity="low", state="raised", raised_us=1, time_us=1,
+                 values={"v": value})  # fmt: skip
+
+
+class Node:
+    def __init__(self) -> None:
+        self.decided: Iterable[Decided] = [one("lamp-001"), one("lamp-002")]
+        self.alarms: Sequence[Alarm] = []
+        self.verdict: Verdict = "ok"
+
+    async def look(self) -> Health:
+        return Health(time_us=1, verdict=self.verdict)
+
+    async def get(self, path: str) -> httpx.Response:
+        pages = Pages(
+            look=self.look,
+            decided=lambda: self.decided,
+            alarms=lambda: self.alarms,
+            explain=self.explain,
+            devices=LAMPS,
+        )
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(pages.app()), base_url="http://node") as client:
+            return await client.get(path)
+
+    def explain(self, device: str) -> Sequence[Explained]:
+        return [
+            Explained(rule="r", device=device, when="x", clear="", state="over", since_us=1, begins_us=None,
+                      decided=None, why="x has no value", values={"x": -math.inf})
+        ]  # fmt: skip
+
+
+@pytest.fixture
+def node() -> Node:
+    return Node()
+
+
+async def test_control_shows_all_or_one_device(node: Node) -> None:
+    assert [d["device"] for d in (await node.get("/control")).json()] == ["lamp-001", "lamp-002"]
+    (found,) = (await node.get("/control/lamp-002")).json()
+    assert (found["value"], found["levels"][0]["by"]) == (35.0, "always")
+    assert (await node.get("/control/lamp-003")).json() == [], "it is there, and nothing is held for it"
+
+
+@pytest.mark.parametrize("path", ["/control/lamp-01", "/rules/lamp-01"])
+async def test_a_device_that_is_not_there_is_told_with_the_nearest_name(node: Node, path: str) -> None:
+    answer = await node.get(path)
+    assert answer.status_code == 404
+    assert answer.json() == {"error": 'there is no device "lamp-01" (did you mean "lamp-001"?)'}
+    answer = await node.get(path.replace("lamp-01", "z" * 5000))
+    assert answer.status_code == 404
+    assert len(answer.content) < 1000
+
+
+async def test_rules_shows_where_each_stands(node: Node) -> None:
+    (found,) = (await node.get("/rules/lamp-001")).json()
+    assert (found["rule"], found["decided"], found["why"]) == ("r", None, "x has no value")
+
+
+async def test_numbers_that_json_has_not_are_null(node: Node) -> None:
+    node.alarms = [alarm(n, value) for n, value in enumerate((math.nan, math.inf, -math.inf, 1.5))]
+    node.decided = [one("lamp-001", math.nan)]
+    alarms: Any = (await node.get("/alarms")).json()
+    assert [a["values"]["v"] for a in alarms] == [None, None, None, 1.5]
+    assert (await node.get("/control")).json()[0]["value"] is None
+    assert (await node.get("/rules/lamp-001")).json()[0]["values"] == {"x": None}
+
+
+async def test_an_answer_is_bounded_and_says_what_it_leaves_out(node: Node) -> None:
+    node.decided = (one("lamp-001") for _ in range(MAX_ITEMS + 7))
+    answer = await node.get("/control")
+    assert len(answer.json()) == MAX_ITEMS
+    assert answer.headers["Left-Out"] == "7"
+    node.alarms = [alarm(n, 1.0) for n in range(MAX_ITEMS)]
+    answer = await node.get("/alarms")
+    assert len(answer.json()) == MAX_ITEMS
+    assert "Left-Out" not in answer.headers
+
+
+async def test_others_have_their_turn_while_a_long_answer_is_made(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[float] = []
+
+    async def turn(seconds: float) -> None:
+        turns.append(seconds)
+
+    monkeypatch.setattr(web.asyncio, "sleep", turn)
+    node.decided = (one("lamp-001") for _ in range(1000))
+    await node.get("/control")
+    assert len(turns) == 1000 / web.TURN_ITEMS
+
+
+async def test_health_is_503_when_the_node_has_failed(node: Node) -> None:
+    assert (await node.get("/health")).status_code == 200
+    node.verdict = "failed"
+    answer = await node.get("/health")
+    assert answer.status_code == 503
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_nothing_can_be_changed_here(node: Node) -> None:
+    pages = Pages(look=node.look, decided=list, alarms=list, explain=node.explain, devices=LAMPS)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(pages.app()), base_url="http://node") as client:
+        for path in ("/health", "/control", "/control/lamp-001", "/alarms", "/rules/lamp-001"):
+            for verb in ("POST", "PUT", "PATCH", "DELETE"):
+                assert (await client.request(verb, path)).status_code == 405
