@@ -104,6 +104,8 @@ class Alarming:
 
     def _tell(self, alarms: Iterable[Alarm]) -> None:
         told = list(alarms)
+        for alarm in told:
+            log.info("alarm %s on %s: %s (%s) %s", alarm.rule, alarm.device, alarm.state, alarm.severity, alarm.detail)
         if told:
             self._put(*told, kept=_kept(told))
 

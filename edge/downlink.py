@@ -69,6 +69,7 @@ class Downlink:
         self._unbegun = 0  # streams in a row that were held back
         self._stream_again = 0.0
         self._begun = False
+        self._said_down = False  # in the log
         self.connected = False
         self.streams = self.orders = 0
         self.unreadable = 0
@@ -84,7 +85,9 @@ class Downlink:
                 await self._once(asking=asking)
             except _Dead as error:
                 dead = error
-                log.log(logging.INFO if tries else logging.WARNING, "the downlink ended: %s", dead)
+                if not self._said_down:
+                    log.warning("the downlink from %s ended: %s", self._url, dead)
+                self._said_down = True
             finally:
                 self.connected = False
             if not asking and self._begun:
@@ -124,6 +127,9 @@ class Downlink:
                 async with aclosing(EventSource(cast("httpx.Response", _Bounded(response))).aiter_sse()) as events:
                     async for sent in events:
                         self._begun = self.connected = True
+                        if self._said_down:
+                            self._said_down = False
+                            log.info("the downlink is open again")
                         patience.reschedule(asyncio.get_running_loop().time() + SILENCE_S)
                         if sent.event == "replaced":
                             raise _Dead("another node has opened the stream with the same token", least_s=REPLACED_S)

@@ -17,6 +17,7 @@ from edge.uplink import Uplink
 from wire.entries import Health, Verdict
 
 ACK_LATE_INTERVALS: Final = 3
+CONNECT_S: Final = 30.0
 DISK_LOW_BYTES: Final = 64 * 1024 * 1024
 OUTBOX_FULL: Final = 0.8
 
@@ -77,7 +78,8 @@ class Doctor:
                 degraded.append(f"device {device}: {known.fault}")
         if silent:
             degraded.append(f"{len(silent)} of {len(self._street.devices)} devices are silent")
-        if self._uplink.down is not None:
+        trying = not self._uplink.failures and now - self._started < CONNECT_S  # nothing has gone wrong yet
+        if self._uplink.down is not None and not trying:
             degraded.append(f"the cloud is out of reach: {self._uplink.down}")
         elif last_ack_s is not None and last_ack_s > ACK_LATE_INTERVALS * max(self._push_interval_s, self._interval_s):
             degraded.append(f"the last ack is {last_ack_s:.0f} s old")

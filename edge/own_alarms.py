@@ -10,6 +10,7 @@ Bounds: one alarm a line and one a device with writable points.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
@@ -21,6 +22,9 @@ from edge.arbitration import Held
 from edge.control import Key
 from wire.sample import Value
 
+log = logging.getLogger(__name__)
+
+OPENS_S: Final = 5.0  # a line that takes no longer to open is not worth a word
 LINE_DOWN_S: Final = 30.0
 WELL_S: Final = 10.0
 STUCK_S: Final = 60.0  # how long a point may resist before someone is called
@@ -57,6 +61,7 @@ class OwnAlarms:
         self._open: set[str] = set()  # lines that have been open once: of others nobody knows yet
         self._down: dict[str, float] = {}
         self._well: dict[str, float] = {}
+        self._logged: set[str] = set()  # lines of which the log says that they are down
         self._stuck: dict[Key, tuple[float, Held, str, Value]] = {}
         standing = alarming.standing()
         self._lines_told = {a.rule for a in standing if a.device == node and a.rule in lines}
@@ -101,13 +106,19 @@ class OwnAlarms:
         rule = rule_of(name)
         if why is None:
             if now - self._well.setdefault(name, now) >= WELL_S:
-                self._down.pop(name, None)
+                if (since := self._down.pop(name, None)) is not None and name in self._logged:
+                    self._logged.discard(name)
+                    log.info("line %s works again, after %.0f s", name, now - since)
                 if rule in self._lines_told:
                     self._lines_told.discard(rule)
                     self._alarming.returned(self._node, rule, {}, self._now()[0])
             return
         self._well.pop(name, None)
-        if now - self._down.setdefault(name, now) >= LINE_DOWN_S:
+        since = self._down.setdefault(name, now)
+        if name not in self._logged and (why != NOT_OPEN or now - since >= OPENS_S):
+            self._logged.add(name)
+            log.warning("line %s does not work: %s", name, why)
+        if now - since >= LINE_DOWN_S:
             self._lines_told.add(rule)
             self._alarming.raise_(
                 Raised(

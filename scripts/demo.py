@@ -16,8 +16,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 from rich.console import Console, Group
@@ -30,23 +32,12 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from firmware_sim.compare import Comparison  # noqa: E402 - after the path
-from support.stage import Stage, StageError  # noqa: E402 - found by the line above
+from support.stage import BIN, Stage, StageError  # noqa: E402 - found by the line above
 
+CONFIG = ROOT / "examples/demo/node.toml"
 PLAIN_EVERY_S = 2.0
 ACTS_SHOWN = 8
 ORDER_AFTER_S = 4.0
-ACTS: dict[str, Callable[[dict[str, Any]], str]] = {  # what is told of alarms, orders and their results
-    "alarm": lambda d: f"alarm   {d['device']} {d['rule']}: {d['state']} ({d['severity']}) {d['text'].get('en', '')}",
-    "order": lambda d: f"order   {d.get('device')} {d.get('point')} = {d.get('value')} by {d['by']}, {d['level']}",
-    "result": lambda d: f"result  {d.get('device')} {d.get('point')}: {d['stage']} {_read_back(d)}",
-}
-
-
-def _read_back(data: dict[str, Any]) -> str:
-    read = data.get("read_back")
-    return "" if read is None else f"(read back: {read})"
-
-
 SHOWN = {  # which points of a kind say most, and how they are written
     "streetlight": (("dim_reached", "%"), ("active_power", "W")),
     "meter": (("active_power", "W"), ("frequency", "Hz")),
@@ -55,6 +46,33 @@ SHOWN = {  # which points of a kind say most, and how they are written
     "beacon": (("temperature", "°C"), ("relative_humidity", "%")),
     "soil-probe": (("soil_moisture", "%"), ("soil_temperature", "°C")),
 }
+
+
+def _alarm(data: dict[str, Any]) -> str:
+    return f"{data['device']} {data['rule']}: {data['state']} ({data['severity']}) {data['text'].get('en', '')}"
+
+
+def _order(data: dict[str, Any]) -> str:
+    match data.get("order"):
+        case "command":
+            what = f"{data['device']} {data['point']} = {data['value']}, {data['level']}"
+        case "relinquish":
+            what = f"{data['device']} {data['point']}: take back what {data['level']} holds"
+        case "alarm_act":
+            what = f"{data['act']} alarm {data['alarm']}"
+        case _:
+            what = f"{data.get('kind')} {data.get('version')}"
+    return f"{what}, by {data.get('by')}"
+
+
+def _result(data: dict[str, Any]) -> str:
+    aim = f"{data.get('device') or data.get('order')} {data.get('point') or ''}".rstrip()
+    read = data.get("read_back")
+    return f"{aim}: {data['stage']}{'' if read is None else f' (read back: {read})'} {data.get('detail', '')}".rstrip()
+
+
+# What is told of alarms, orders and their results.
+ACTS: dict[str, Callable[[dict[str, Any]], str]] = {"alarm": _alarm, "order": _order, "result": _result}
 
 
 class Feed(threading.Thread):
@@ -98,7 +116,8 @@ class Feed(threading.Thread):
         if kind == "reading":
             self.latest[data["device"]] = data
         elif kind in ACTS:
-            text = f"{event['time'][11:19]}  {ACTS[kind](data)}"
+            moment = datetime.fromisoformat(event["time"]).astimezone(ZoneInfo("Europe/Paris"))
+            text = f"{moment:%H:%M:%S}  {kind:7} {ACTS[kind](data)}"
             self.acts.append(text)
             self.told.put(text)
 
@@ -107,7 +126,8 @@ class View:
     """What is shown, drawn anew each time."""
 
     def __init__(self, stage: Stage, feed: Feed) -> None:
-        self._stage, self._feed = stage, feed
+        self._stage = self.stage = stage
+        self._feed = feed
         self.phase = "starting"
         self.offered = 0
         self._ledger_at = 0
@@ -118,10 +138,12 @@ class View:
     def look(self) -> None:
         """Ask everyone how they are."""
         if self._stage.ledger.exists():
-            with self._stage.ledger.open() as ledger:
+            with self._stage.ledger.open("rb") as ledger:
                 ledger.seek(self._ledger_at)
-                self.offered += sum(len(json.loads(line)["points"]) for line in ledger)
-                self._ledger_at = ledger.tell()
+                new = ledger.read()
+            whole = new[: new.rfind(b"\n") + 1]  # the last line may be half written
+            self.offered += sum(len(json.loads(line)["points"]) for line in whole.splitlines())
+            self._ledger_at += len(whole)
         with contextlib.suppress(httpx.HTTPError, ValueError):
             self.health = self._stage.health()
             decided = self._stage.http.get(self._stage.health_url.replace("/health", "/control")).json()
@@ -145,7 +167,9 @@ class View:
         """Alarms, orders and results as they came, and why three lamps are as they are."""
         lines = [Text(text, style=_style(text), no_wrap=True, overflow="ellipsis") for text in list(self._feed.acts)]
         why = [Text(f"{d['device']}  {d['why']['en']}", style="green") for d in self.decided]
-        return Panel(Group(*lines, *why), title="what the node does", title_align="left")
+        return Panel(
+            Group(*lines, *why), title="what the node does (by day its plan holds the lamps off)", title_align="left"
+        )
 
     def _head(self) -> Panel:
         health, node = self.health, self.node
@@ -190,21 +214,26 @@ class View:
         return text
 
     def _foot(self) -> Text:
-        stage = self._stage
-        key = '-H "Authorization: Bearer $T"'
-        return Text(
-            f"export T={stage.tokens['reader']} U={stage.cloud_url}\n"
-            f"curl {stage.health_url}\n"
-            f"curl {key} $U/v1/nodes\n"
-            f"curl {key} $U/v1/devices/lamp-001\n"
-            f'curl {key} "$U/v1/devices/bin-001/readings?limit=5"\n'
-            f"curl {stage.health_url.replace('/health', '/control/lamp-010')}\n"
-            f"curl -H 'Authorization: Bearer {stage.tokens['operator']}' -H 'Idempotency-Key: 1' $U/v1/commands"
-            ' -d \'{"device": "lamp-010", "point": "dim_level", "value": 40, "expires_in_s": 60}\'\n'
-            f'curl -N {key} "$U/v1/feed?after=0"',
-            style="cyan",
-            overflow="fold",  # a line that is cut off cannot be pasted
-        )
+        return Text("\n".join(to_paste(self._stage)), style="cyan", overflow="fold")
+
+
+def to_paste(stage: Stage) -> list[str]:
+    """Lines for another terminal, each to be pasted as it is: short enough to stay one line."""
+    node, why = stage.health_url.removesuffix("/health"), f"--config {stage.directory}/node.toml"
+    return [
+        f"export T={stage.tokens['reader']} U={stage.cloud_url} N={node}",
+        f"export O={stage.tokens['operator']}",
+        'get() { curl -s -H "Authorization: Bearer $T" "$U$1"; echo; }',
+        "curl -s $N/health",
+        "get /v1/nodes",
+        'get "/v1/devices/bin-001/readings?limit=5"',
+        'order() { curl -s -H "Authorization: Bearer $O" -H "Idempotency-Key: $RANDOM$RANDOM" \\',
+        "  -H 'Content-Type: application/json' -d \"$1\" $U/v1/commands; echo; }",
+        'order \'{"device": "lamp-010", "point": "dim_level", "value": 40, "expires_in_s": 60}\'',
+        "curl -s $N/control/lamp-010",
+        f"{BIN}/lamplighter-edge why lamp-010 {why} --endpoints {stage.node_endpoints}",
+        'curl -sN -H "Authorization: Bearer $T" "$U/v1/feed?after=0"',
+    ]
 
 
 def _style(text: str) -> str:
@@ -222,7 +251,7 @@ def showing(view: View, console: Console) -> Iterator[None]:
         with Live(get_renderable=view.__rich__, console=console, refresh_per_second=2, screen=False):
             yield
     else:
-        console.print(view._foot().plain, soft_wrap=True)  # noqa: SLF001 - its own module
+        console.print("\n".join(to_paste(view.stage)), soft_wrap=True, highlight=False)
         yield
 
 
@@ -258,6 +287,7 @@ def play(stage: Stage, args: argparse.Namespace, console: Console, stop: threadi
     stage.start_cloud()
     stage.start_street()
     stage.start_node()
+    (stage.directory / "node.toml").write_text(written_out(stage))
     feed = Feed(stage)
     feed.start()
     view = View(stage, feed)
@@ -286,6 +316,18 @@ def play(stage: Stage, args: argparse.Namespace, console: Console, stop: threadi
         found = stage.settle(lambda c: not c.missing)
         view.look()
     return verdict(stage, found, console)
+
+
+def written_out(stage: Stage) -> str:
+    """The node's configuration with all values in it, for verbs that are tried beside the running node."""
+    text = CONFIG.read_text()
+    for name, value in stage.environment.items():
+        if value.isdecimal():
+            text = text.replace(f'"${{{name}}}"', value)
+        text = text.replace(f"${{{name}}}", value)
+    for file in ("rules.toml", "../street/plan.toml"):
+        text = text.replace(f'"{file}"', f'"{(CONFIG.parent / file).resolve()}"')
+    return text
 
 
 def verdict(stage: Stage, found: Comparison, console: Console) -> int:
@@ -326,7 +368,7 @@ def main() -> int:
     directory = args.keep or Path(tempfile.mkdtemp(prefix="lamplighter-demo-"))
     if args.keep and directory.exists() and any(directory.iterdir()):
         parser.error(f"{directory} is not empty")
-    stage = Stage(directory, ROOT / "examples/demo/scene.toml", ROOT / "examples/demo/node.toml", "cab-demo")
+    stage = Stage(directory, CONFIG.with_name("scene.toml"), CONFIG, "cab-demo")
     try:
         return play(stage, args, console, stop)
     except StageError as error:

@@ -87,6 +87,7 @@ class Stage:
         self.node: Actor | None = None
         self.cloud_url = ""
         self.health_url = ""
+        self.node_endpoints = Path()
         self.environment: dict[str, str] = {"DEMO_DIR": str(directory)}
         self.tokens: dict[str, str] = {}
         self._starts = 0
@@ -152,6 +153,7 @@ class Stage:
         self.node = Actor("the node", run, self.directory / "node.log", {**self.environment, **(environment or {})})
         if wait:
             self.health_url = self.node.wait_for(ready)["health"]
+            self.node_endpoints = ready
         return self.node
 
     def hush(self) -> None:

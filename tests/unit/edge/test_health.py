@@ -31,7 +31,7 @@ class Cabinet:
         self.now = 1000.0
         self.street = Street()
         self.street.expect("lamp", 10, self.now)
-        self.uplink = SimpleNamespace(last_ack=self.now, down=None)
+        self.uplink = SimpleNamespace(last_ack=self.now, down=None, failures=1)
         self.commit = SimpleNamespace(refused=None)
         self.faults: dict[str, str] = {}
         self.pending = 0
@@ -212,3 +212,15 @@ async def test_over_http_failed_is_503_and_everything_else_200(cabinet: Cabinet)
         assert answer.json()["reasons"][0] == "nothing can be kept: the card refuses: disk I/O error"
         assert (await client.get("/")).status_code == 404
         assert (await client.post("/health")).status_code == 405
+
+
+async def test_a_node_that_has_only_begun_to_call_does_not_complain(cabinet: Cabinet) -> None:
+    doctor = cabinet.doctor()
+    cabinet.uplink.down, cabinet.uplink.failures, cabinet.uplink.last_ack = "not yet connected", 0, None
+    assert (await doctor.look()).verdict == "ok"
+    cabinet.uplink.failures = 1
+    assert (await doctor.look()).verdict == "degraded"
+    cabinet.uplink.failures = 0
+    cabinet.now += 31
+    cabinet.street.note(Sample("lamp", 1, Clock(7, synced=True), {"a": 1}), cabinet.now)
+    assert (await doctor.look()).verdict == "degraded"
