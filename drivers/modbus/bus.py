@@ -19,7 +19,6 @@ from drivers.contract import Attachment, Deliver, Now
 from drivers.errors import Misconfigured, Refused, Unreachable
 from drivers.modbus.link import ModbusLink, NoAnswer, NoLine, Said
 from drivers.modbus.registers import Block, Decoder, Reader, encode, plan
-from drivers.modbus.tcp import TcpLink
 from drivers.modbus.words import Access, Address, Line, Space
 from drivers.profile import Profile
 from drivers.readings import allowed
@@ -100,7 +99,7 @@ class ModbusDriver:
     ) -> None:
         decoders = {a.profile.name: Decoder(a.profile) for a in attachments}
         self._units = {a.device.id: _Unit(a, line, clock, decoders[a.profile.name]) for a in attachments}
-        self._link: ModbusLink | TcpLink = ModbusLink(name, line) if line.serial else TcpLink(line)
+        self._link = ModbusLink(name, line)
         self._turns = Turns()
         self._line = Backoff.of_line(clock)
         self._now = now
