@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -55,8 +55,8 @@ def quantiser(resolution: float | None) -> Callable[[float], float] | None:
     return quantise
 
 
-class _Way(msgspec.Struct, frozen=True, gc=False):
-    """What is done to the values of one point; looked up once a reading."""
+class _Way(NamedTuple):
+    """What is done to the values of one point; looked up once a reading, and taken apart at once."""
 
     quantise: Callable[[float], float] | None
     ranged: bool
@@ -113,13 +113,14 @@ class Gate:
             if way is None:
                 self.unknown_points += 1
                 continue
+            quantise, ranged, low, high = way
             kind: type[object] = value.__class__
             if kind is float:
-                if way.quantise is not None:
-                    value = way.quantise(value)
+                if quantise is not None:
+                    value = quantise(value)
             elif (kind is not int or not INT_MIN <= value <= INT_MAX) and (why := why_unstorable(value)) is not None:
                 value, quality[name] = None, bad(why)
-            if way.ranged and isinstance(value, int | float) and not way.low <= value <= way.high:
+            if ranged and (kind is float or isinstance(value, int | float)) and not low <= value <= high:
                 quality.setdefault(name, uncertain("out of range"))
             if name in reports and not self._due(name, value, quality.get(name), time_us):
                 continue

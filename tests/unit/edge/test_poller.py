@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from drivers.errors import Misconfigured, Unreachable
-from edge.poller import Poller, phase
+from edge.poller import TICK_S, Poller, begin, phase
 from wire.device import Device, Point
 from wire.sample import Clock, Sample
 
@@ -57,7 +59,7 @@ class Scene:
         return poller
 
     def times(self) -> list[float]:
-        first = 100 + phase(LAMP.id) * 10
+        first = begin(LAMP.id, 10, 100)
         return [round(s.time_us / 1e6 - first, 3) for s in self.samples]
 
 
@@ -95,6 +97,22 @@ def test_polls_are_spread_over_the_period() -> None:
     assert phases[0] >= 0
     assert phases[-1] < 1
     assert max(b - a for a, b in pairwise(phases)) < 0.02, "no gap, so no crowd either"
+
+
+@given(st.floats(0.1, 86_400), st.floats(0, 1e8), st.text(min_size=1, max_size=8))
+def test_a_device_begins_in_its_phase_at_the_end_of_the_tick(period_s: float, now_s: float, device: str) -> None:
+    shift_s = begin(device, period_s, now_s) - (now_s + phase(device) * period_s)
+    assert -1e-6 <= shift_s < min(TICK_S, period_s / 20) + 1e-6
+
+
+def test_what_is_due_together_is_due_at_the_same_moment() -> None:
+    lamps = [f"lamp-{n:03}" for n in range(200)]
+    # Their lines were opened at different times.
+    begins = [begin(lamp, period_s, 100 + n / 7) for n, lamp in enumerate(lamps) for period_s in (1, 10)]
+    dues = {round(b * 1e6) for b in begins}
+    assert all(due % 50_000 == 0 for due in dues), "one clock for all"
+    one_period = {round(begin(lamp, 1, 100) * 1e6) for lamp in lamps}
+    assert len(one_period) in (20, 21), "and still spread over the period"
 
 
 async def test_a_cancellation_that_a_library_swallows_still_ends_it() -> None:
