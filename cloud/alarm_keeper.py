@@ -22,9 +22,11 @@ from cloud.findings import Finding, Notice, Told
 from cloud.idempotency import Answered, Keyed
 from cloud.order_store import NoteIn
 from cloud.own_alarms import CITY, Act, Occurrence, acted, step
+from cloud.problem import Problem
 from cloud.readers import Readers
 from cloud.reports import NO_FIXES, OWN, alarm_seen
 from cloud.silence import Heard
+from cloud.views import AlarmsAsked
 from cloud.writer import Writer
 from wire.entries import Alarm, Gap
 
@@ -53,9 +55,21 @@ class Keeper:
         self._grow = grow
         self._turn = asyncio.Lock()  # a step is decided over the one before it
 
-    def standing(self) -> list[AlarmSeen]:
-        """All that are not cleared, by id."""
-        return [own_seen(self._alarms[name]) for name in sorted(self._alarms)]
+    def standing(self, asked: AlarmsAsked | None = None) -> list[AlarmSeen]:
+        """All that are not cleared, by id; or those asked for, after the id in `asked.after`, one beyond the limit."""
+        found: list[AlarmSeen] = []
+        for name in sorted(self._alarms):
+            alarm = self._alarms[name]
+            if asked is not None and (name <= asked.after[1] or not _takes(asked, alarm)):
+                continue
+            found.append(own_seen(alarm))
+            if asked is not None and len(found) > asked.limit:
+                break
+        return found
+
+    def names(self) -> list[str]:
+        """The ids of all."""
+        return list(self._alarms)
 
     def get(self, name: str) -> Alarm | None:
         """One that stands."""
@@ -65,21 +79,33 @@ class Keeper:
         """Take what has happened since the last time; whether there is more. Until `since_us` we were not here."""
         async with self._turn:
             mark, through, occurred, more = await self._readers.ask(_happened)
-            silent, heard = self._heard.standing(since_us)
-            changes = step(self._alarms, silent, heard, occurred, now_us)
+            silent, quiet, heard = self._heard.standing(now_us, since_us)
+            changes = step(self._alarms, silent, quiet, heard, occurred, now_us)
             if changes or more or through - mark > LOOKED:  # a mark alone is not worth a transaction each time
                 await self._keep(list(changes.values()), through)
             return more
 
     async def act(
         self, alarm: Alarm, act: Act, by: str, now_us: int, until_us: int | None, note: str, keyed: Keyed
-    ) -> Answered:
-        """Do what an operator asks, at once, unless the request was answered before: then that answer."""
+    ) -> Answered | None:
+        """Do what an operator asks, at once, unless the request was answered before: then that answer.
+
+        None when the alarm has cleared meanwhile: it must not stand up again by what is done with it.
+
+        Raises:
+            Problem: the key was used for another request.
+        """
         async with self._turn:
-            alarm = self._alarms.get(alarm.id, alarm)
-            after = acted(alarm, act, by, now_us, until_us, note)
+            standing = self._alarms.get(alarm.id)
+            if standing is None:  # perhaps by this very request, sent twice at once
+                answered = await self._readers.ask(keyed.answered)
+                return answered if isinstance(answered, Answered) else None
+            after = acted(standing, act, by, now_us, until_us, note)
             answer = Answered(200, msgspec.json.encode(own_seen(after)))
-            return await self._keep([after], None, keyed, answer) or answer
+            before = await self._keep([after], None, keyed, answer)
+            if isinstance(before, Problem):
+                raise before
+            return before or answer
 
     async def _keep(
         self,
@@ -87,8 +113,8 @@ class Keeper:
         through: int | None,
         keyed: Keyed | None = None,
         answer: Answered | None = None,
-    ) -> Answered | None:
-        def work(connection: sqlite3.Connection) -> tuple[Answered | None, int]:
+    ) -> Answered | Problem | None:
+        def work(connection: sqlite3.Connection) -> tuple[Answered | Problem | None, int]:
             if keyed is not None and answer is not None:
                 if (before := keyed.answered(connection)) is not None:
                     return before, 0
@@ -103,7 +129,7 @@ class Keeper:
                 database.put_meta(connection, MARK, through)
             return None, self._note_in(connection, [_told(a) for a in changes])
 
-        def committed(done: tuple[Answered | None, int]) -> None:
+        def committed(done: tuple[Answered | Problem | None, int]) -> None:
             if done[0] is not None:
                 return
             for alarm in changes:
@@ -120,6 +146,11 @@ def own_seen(alarm: Alarm) -> AlarmSeen:
     """One of our own as it is shown; nothing is asked of it, for it is done at once."""
     seen = alarm_seen("" if alarm.device == CITY else alarm.device, alarm, NO_FIXES, OWN)
     return msgspec.structs.replace(seen, asked=())
+
+
+def _takes(asked: AlarmsAsked, alarm: Alarm) -> bool:
+    about = "" if alarm.device == CITY else alarm.device
+    return asked.node in {None, about} and asked.takes(alarm)
 
 
 def load(connection: sqlite3.Connection) -> dict[str, Alarm]:

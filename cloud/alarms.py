@@ -9,8 +9,8 @@ shelved for as long as an order may live.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Final, get_args
 
 import msgspec
@@ -18,8 +18,9 @@ from starlette.responses import Response
 
 from cloud.alarm_keeper import Keeper
 from cloud.answers import ActAsked, AlarmSeen
-from cloud.given import Door, body_of, read
+from cloud.given import body_of, read
 from cloud.idempotency import Keyed, keyed
+from cloud.nearest import nearest
 from cloud.order_checks import Draft, Given, Wrongs, end_of
 from cloud.order_requests import ActGiven
 from cloud.order_seen import OrdersTaken
@@ -56,7 +57,6 @@ class Alarms:
         self._views = views
         self._store = store
         self._orders = orders
-        self._door = Door()
 
     def routes(self) -> list[Route]:
         """The rows of the table."""
@@ -114,7 +114,7 @@ class Alarms:
             after=(node, name),
             limit=limit,
         )
-        found = [] if node else [a for a in self._keeper.standing() if a.id > name and _takes(wanted, a)]
+        found = [] if node else self._keeper.standing(wanted)
         if len(found) > limit:
             page = AlarmsPage(alarms=tuple(found[:limit]), next=f"/{found[limit - 1].id}")
             return json_response(page)
@@ -138,7 +138,7 @@ class Alarms:
         ]
 
     async def _act(self, asked: Asked) -> Response:
-        with self._door.open():
+        with self._orders.door.open(asked.token):
             body = await body_of(asked.request)
             key = keyed(asked, body)
             if (before := await self._store.answered(key)) is not None:
@@ -155,6 +155,8 @@ class Alarms:
             own = self._keeper.get(name)
             if own is not None and node in {None, own.device}:
                 done = await self._keeper.act(own, given.act, by.by, by.now_us, until_us, given.note, key)
+                if done is None:
+                    raise _cleared(name)
                 return done.response()
             return await self._ask(await self._owner(name, node), name, given, by, until_us, key)
 
@@ -180,25 +182,20 @@ class Alarms:
         found, _ = await self._views.alarms(AlarmsAsked(id=name, node=node, states=STATES, limit=2))
         if not found:
             standing, _ = await self._views.alarms(AlarmsAsked(node=node, limit=MAX_PAGE))
-            known = [a.id for _, a in standing] + [a.id for a in self._keeper.standing()]
-            near = get_close_matches(name, known, n=1)
-            raise not_found(f"there is no alarm {name[:100]!r}" + (f"; did you mean {near[0]}?" if near else ""))
+            known = [a.id for _, a in standing] + self._keeper.names()
+            near = await asyncio.to_thread(nearest, name, known)
+            raise not_found(f"there is no alarm {name[:100]!r}" + (f"; did you mean {near}?" if near else ""))
         standing = [(n, a) for n, a in found if a.state != "cleared"]
         if not standing:
-            raise Problem(422, "not-possible", f"alarm {name[:100]!r} has cleared; there is nothing to be done")
+            raise _cleared(name)
         if len(standing) > 1:
             nodes = " and ".join(n for n, _ in standing)
             raise Problem(422, "not-possible", f"{nodes} have an alarm of this id: say which with ?node=")
         return standing[0][0]
 
 
-def _takes(wanted: AlarmsAsked, alarm: AlarmSeen) -> bool:
-    return (
-        wanted.node in {None, alarm.node}
-        and wanted.device in {None, alarm.device}
-        and (not wanted.states or alarm.state in wanted.states)
-        and (not wanted.severities or alarm.severity in wanted.severities)
-    )
+def _cleared(name: str) -> Problem:
+    return Problem(422, "not-possible", f"alarm {name[:100]!r} has cleared; there is nothing to be done")
 
 
 def _several(asked: Asked, name: str, known: frozenset[str]) -> frozenset[str]:

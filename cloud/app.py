@@ -20,6 +20,7 @@ from cloud.downlink import Downlink, Pace
 from cloud.feed import Feed
 from cloud.guard import Guard, fault_problem, http_problem
 from cloud.ingest import Ingest
+from cloud.leap import Leap
 from cloud.log import Unavailable
 from cloud.metrics import Metrics
 from cloud.order_queries import OrderQueries
@@ -28,7 +29,7 @@ from cloud.queries import Queries
 from cloud.routes import LOG, Route, serve
 from cloud.sse import CUT_S
 from cloud.store import Store
-from cloud.times import Now
+from cloud.times import SECOND_US, Now
 from cloud.tokens import Tokens
 from cloud.upkeep import Upkeep
 from cloud.watching import Watching
@@ -109,9 +110,19 @@ def application(
 async def tend(store: Store, now: Now, compact: Callable[[], Awaitable[bool]]) -> None:
     """Save, watch for silence, end orders and compact, until cancelled. Trouble is logged and tried again."""
     began_us = now()
+    leap = Leap(now, asyncio.get_running_loop().time)
+
+    async def look() -> None:
+        nonlocal began_us
+        leapt_us = leap.leapt_us()
+        if leapt_us:
+            LOG.warning("the clock was set by %.0f s", leapt_us / SECOND_US)
+            began_us = min(now(), began_us + leapt_us)
+        await store.look(now(), began_us, leapt_us)
+
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_every(SAVE_S, store.save))
-        tasks.create_task(_every(SILENCE_S, lambda: store.look(now(), began_us)))
+        tasks.create_task(_every(SILENCE_S, look))
         tasks.create_task(_every(END_S, lambda: _while_true(lambda: _any(store.orders.end_due(now())))))
         tasks.create_task(_every(PRUNE_S, lambda: _while_true(lambda: _any(store.orders.prune(now())))))
         tasks.create_task(_every(COMPACT_S, lambda: _while_true(compact), at_once=True))

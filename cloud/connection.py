@@ -1,16 +1,21 @@
 """Connection: uvicorn's, but one that does not say within HEAD_S what it wants is closed.
 
 uvicorn bounds how long a connection idles after an answer; not how long the first byte, or the rest of a head, takes.
+And one whose other end has gone without a word is given up GONE_MS after something was written that nobody confirms
+(TCP_USER_TIMEOUT, RFC 5482): the kernel alone would go on for a quarter of an hour, and a node that has lost its power
+would count as reachable for as long.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_S: Final = 20.0
+GONE_MS: Final = 60_000
 
 
 class Connection(HttpToolsProtocol):
@@ -21,6 +26,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head."""
         super().connection_made(transport)
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_MS)
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -6,8 +6,10 @@ time: a node that hears nothing for longer has no downlink. A stream ends by its
 a node wins: an older one gets an event `replaced`, and ends. With once=1 the open orders come, then a Down with the
 time, then the end: for proxies that hold a stream back.
 
-Bounds: one stream a node, MAX_NODES nodes; PAGE orders are held in full for a stream at a time, PIECE_BYTES are
-written to it at a time, each to be taken within `cut_s`.
+Bounds: one stream a node, MAX_NODES nodes, and ONCE_MOST answers to once=1 a node; PAGE orders are held for a stream
+at a time without their texts; BUNDLES streams write a text at a time, one each, the others look again after LATER_S;
+PIECE_BYTES are written at a time, each to be taken within `cut_s`. AT_ONCE streams read the store at a time: many nodes
+that get orders at once do not hold up everybody else.
 """
 
 from __future__ import annotations
@@ -26,14 +28,18 @@ from cloud.order_store import OrderStore
 from cloud.problem import Problem, bad_request, unavailable
 from cloud.routes import LOG, NODES, Answer, Asked, Param, Route
 from cloud.sse import CUT_S, EVENT_STREAM, StreamResponse
-from cloud.times import SECOND_US, Now
+from cloud.times import Now
 from cloud.tokens import Grant, Tokens
-from wire.orders import Down, Order
+from wire.orders import Bundle, Down, Order
 
 MAX_NODES: Final = 4_000
+ONCE_MOST: Final = 2
 PAGE: Final = 50
+BUNDLES: Final = 64
+LATER_S: Final = 1.0
+AT_ONCE: Final = 32
 PIECE_BYTES: Final = 16 << 10
-ASKED_US: Final = 90 * SECOND_US  # a node that comes with once=1 counts as reachable for so long
+ASKED_S: Final = 90.0  # a node that comes with once=1 counts as reachable for so long
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +69,10 @@ class Downlink:
         self._now = now
         self._pace = pace
         self._lines: dict[str, _Line] = {}
-        self._asked_us: dict[str, int] = {}
+        self._asked_s: dict[str, float] = {}  # on the loop's clock, which nobody sets
+        self._onces: dict[str, int] = {}
+        self._carrying: set[_Line] = set()  # those that write a text now
+        self._reading = asyncio.Semaphore(AT_ONCE)
         self._closing = False
 
     @property
@@ -73,7 +82,8 @@ class Downlink:
 
     def reachable(self, node: str) -> bool:
         """Say whether a node would get an order now."""
-        return node in self._lines or self._now() - self._asked_us.get(node, -ASKED_US) < ASKED_US
+        asked_s = self._asked_s.get(node)
+        return node in self._lines or (asked_s is not None and asyncio.get_running_loop().time() < asked_s + ASKED_S)
 
     def wake(self, nodes: Iterable[str]) -> None:
         """There are new orders for these nodes."""
@@ -118,11 +128,15 @@ class Downlink:
         if node not in self._lines and len(self._lines) >= MAX_NODES:
             raise unavailable(f"{len(self._lines)} nodes have a downlink; no more are served", 30)
         open_ = ExitStack()
+        line = _Line()
         if once == "1":
-            self._asked_us[node] = self._now()
-            stream = self._told(node, self._once(node))
+            if (count := self._onces.get(node, 0)) >= ONCE_MOST:
+                raise unavailable(f"{count} answers to once=1 are on their way to node {node}", 1)
+            self._onces[node] = count + 1
+            self._asked_s[node] = asyncio.get_running_loop().time()
+            open_.callback(self._answered, node, line)
+            stream = self._told(node, self._once(node, line))
         else:
-            line = _Line()
             if (older := self._lines.get(node)) is not None:
                 older.replaced = True
                 older.news.set()
@@ -134,7 +148,14 @@ class Downlink:
             stream, self._pace.cut_s, open_, self._metrics.downlink_sent, lambda: self._metrics.feed_cut("downlink")
         )
 
+    def _answered(self, node: str, line: _Line) -> None:
+        self._carrying.discard(line)
+        self._onces[node] -= 1
+        if not self._onces[node]:
+            del self._onces[node]
+
     def _left(self, node: str, line: _Line) -> None:
+        self._carrying.discard(line)
         if self._lines.get(node) is line:
             del self._lines[node]
 
@@ -147,12 +168,14 @@ class Downlink:
             except Unavailable as error:
                 LOG.warning("the downlink of %s was ended: %s", node, error)
 
-    async def _once(self, node: str) -> AsyncGenerator[bytes]:
-        open_ = await self._orders.unheard(node, self._now())
-        for page in _pages(open_):
-            for order in await self._orders.sending(page, self._now()):
-                for piece in self._framed(order):
+    async def _once(self, node: str, line: _Line) -> AsyncGenerator[bytes]:
+        for page in _pages(await self._unheard(node)):
+            for order in await self._sending(page):
+                if (whole := await self._whole(line, order)) is None:
+                    continue  # it comes with the next
+                for piece in self._framed(whole):
                     yield piece
+                self._carrying.discard(line)
         yield self._beat()
 
     async def _stream(self, node: str, line: _Line, grant: Grant) -> AsyncGenerator[bytes]:
@@ -168,22 +191,47 @@ class Downlink:
                 return
             if self._closing or clock() >= ends_s or not self._tokens.valid(grant):
                 return
-            open_ = await self._orders.unheard(node, self._now())
+            open_ = await self._unheard(node)
+            later = False
             sent_s = {name: sent_s[name] for name, _ in open_ if name in sent_s}
             late_s = clock() - self._pace.resend_s
             for page in _pages([(name, sent) for name, sent in open_ if sent_s.get(name, late_s) <= late_s]):
                 if line.replaced:
                     break
-                for order in await self._orders.sending(page, self._now()):
-                    for piece in self._framed(order):
+                passed: set[str] = set()
+                for order in await self._sending(page):
+                    if (whole := await self._whole(line, order)) is None:
+                        passed.add(order.id)
+                        continue
+                    for piece in self._framed(whole):
                         yield piece
-                spoke_s = clock()
-                sent_s |= dict.fromkeys((name for name, _ in page), spoke_s)
+                    spoke_s = clock()
+                    self._carrying.discard(line)
+                sent_s |= dict.fromkeys((name for name, _ in page if name not in passed), clock())
+                later = later or bool(passed)
             if clock() - spoke_s >= self._pace.beat_s:
                 yield self._beat()
                 spoke_s = clock()
-            again_s = min(sent_s.values(), default=ends_s) + self._pace.resend_s
+            again_s = clock() + LATER_S if later else min(sent_s.values(), default=ends_s) + self._pace.resend_s
             await _within(min(again_s, spoke_s + self._pace.beat_s, ends_s) - clock(), line.news)
+
+    async def _unheard(self, node: str) -> list[tuple[str, bool]]:
+        async with self._reading:
+            return await self._orders.unheard(node, self._now())
+
+    async def _sending(self, page: Sequence[tuple[str, bool]]) -> list[Order]:
+        async with self._reading:
+            return await self._orders.sending(page, self._now())
+
+    async def _whole(self, line: _Line, order: Order) -> Order | None:
+        """The order with its text, where it has one; None while too many texts are on their way, or it has none."""
+        if not isinstance(order, Bundle):
+            return order
+        if len(self._carrying) >= BUNDLES:
+            return None
+        self._carrying.add(line)  # until it is written, or the response ends, however it does
+        text = await self._orders.text_of(order.group)
+        return None if text is None else msgspec.structs.replace(order, text=text)
 
     def _framed(self, order: Order | None) -> Iterator[bytes]:
         framed = b"data: %s\n\n" % msgspec.json.encode(Down(server_us=self._now(), order=order))

@@ -77,7 +77,9 @@ def facts_of(batch: Batch) -> Facts:
             known.devices.update(table.devices)
     if sum(len(e.devices) for e in extents.values()) > MAX_BATCH_DEVICES:
         raise Malformed(f"a batch names at most {MAX_BATCH_DEVICES} devices")
-    return Facts(contents.samples, contents.readings, extents, tuple(contents.others))
+    # By seq, in whatever order they stand in the body: of two ends of an order the one with the lower seq counts.
+    others = sorted(contents.others, key=lambda item: item.places[0])
+    return Facts(contents.samples, contents.readings, extents, tuple(others))
 
 
 def check_snapshot(snapshot: Snapshot) -> None:

@@ -1,12 +1,14 @@
 """Given: the JSON that somebody has sent, read into a struct, with all that is wrong with it told at once.
 
-Bounds: MAX_BYTES a body and BODY_S for it to arrive; MAX_AT_ONCE bodies are in hand at a time, more are refused at
-once with 503.
+Bounds: MAX_BYTES a body and BODY_S for it to arrive; MAX_AT_ONCE bodies are in hand at a time, MAX_OF_ONE of one token,
+so that nobody keeps the others out by being slow; more are refused at once with 503. Of keys that there are not, the
+first MAX_STRANGE are told, each as far as MAX_SHOWN characters.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -21,6 +23,9 @@ from cloud.routes import JSON
 MAX_BYTES: Final = 1 << 20
 BODY_S: Final = 60.0
 MAX_AT_ONCE: Final = 32
+MAX_OF_ONE: Final = 16
+MAX_STRANGE: Final = 20
+MAX_SHOWN: Final = 50
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -29,22 +34,26 @@ class Door:
     """Counts the bodies that are in hand. On the event loop."""
 
     def __init__(self) -> None:
-        self._in_hand = 0
+        self._in_hand: Counter[str] = Counter()
 
     @contextmanager
-    def open(self) -> Generator[None]:
-        """Take one in hand.
+    def open(self, token: str) -> Generator[None]:
+        """Take one in hand, that came with a token of this id.
 
         Raises:
             Problem: there are too many.
         """
-        if self._in_hand >= MAX_AT_ONCE:
-            raise unavailable(f"{self._in_hand} requests with a body are in hand", 1)
-        self._in_hand += 1
+        if (count := self._in_hand.total()) >= MAX_AT_ONCE:
+            raise unavailable(f"{count} requests with a body are in hand", 1)
+        if (count := self._in_hand[token]) >= MAX_OF_ONE:
+            raise unavailable(f"{count} requests with a body are in hand for this token", 1)
+        self._in_hand[token] += 1
         try:
             yield
         finally:
-            self._in_hand -= 1
+            self._in_hand[token] -= 1
+            if not self._in_hand[token]:
+                del self._in_hand[token]
 
 
 async def body_of(request: Request) -> bytes:
@@ -84,7 +93,10 @@ def read(body: bytes, wanted: type[T]) -> T:
         raise bad_request("the body must be an object, in { }")
     given = cast("dict[str, Any]", raw)
     hints = get_type_hints(wanted, include_extras=True)
-    problems = [_unknown(key, hints) for key in given if key not in hints]
+    strange = [key for key in given if key not in hints]
+    problems = [_unknown(key[:MAX_SHOWN], hints) for key in strange[:MAX_STRANGE]]
+    if len(strange) > MAX_STRANGE:
+        problems.append(f"and {len(strange) - MAX_STRANGE} more keys that there are not")
     made: dict[str, Any] = {}
     for field in msgspec.structs.fields(wanted):
         if field.name in given:
@@ -103,4 +115,4 @@ def read(body: bytes, wanted: type[T]) -> T:
 
 def _unknown(key: str, known: dict[str, Any]) -> str:
     near = get_close_matches(key, known, n=1)
-    return f"there is no {key[:50]!r}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")
+    return f"there is no {key!r}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")

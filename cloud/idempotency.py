@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
+from cloud import database
 from cloud.problem import Problem, bad_request, unavailable
 from cloud.routes import JSON, Asked
 from cloud.times import SECOND_US
@@ -27,6 +28,7 @@ MAX_KEY_CHARS: Final = 200
 MAX_KEYS: Final = 200_000
 KEPT_US: Final = 25 * 3_600 * SECOND_US
 HEADER: Final = "Idempotency-Key"
+COUNT: Final = "keys"  # in meta
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -46,30 +48,31 @@ class Keyed(msgspec.Struct, frozen=True):
     key: str
     digest: bytes
 
-    def answered(self, connection: sqlite3.Connection) -> Answered | None:
+    def answered(self, connection: sqlite3.Connection) -> Answered | Problem | None:
         """The answer that this request has had, if it had one.
 
-        Raises:
-            Problem: the key was used for another request; or there are too many keys.
+        A Problem when the key was used for another request, or there are too many keys: returned and not raised, for
+        what is raised in a transaction undoes those that share it.
         """
         row = connection.execute("SELECT digest, status, body FROM requests WHERE key = ?", (self.key,)).fetchone()
         if row is None:
-            (count,) = connection.execute("SELECT count(*) FROM requests").fetchone()
-            if count >= MAX_KEYS:
-                raise unavailable(f"{count} keys of the last day are kept; no more are taken", 600)
+            if (count := _kept(connection)) >= MAX_KEYS:
+                return unavailable(f"{count} keys of the last day are kept; no more are taken", 600)
             return None
         if row[0] != self.digest:
-            raise Problem(
+            return Problem(
                 422, "key-used", f"this {HEADER} was used for another request; draw a new one for each thing to be done"
             )
         return Answered(row[1], zlib.decompress(row[2]))
 
     def keep(self, connection: sqlite3.Connection, answer: Answered, now_us: int) -> None:
         """Keep the answer, within the transaction that does what was asked."""
+        count = _kept(connection)
         connection.execute(
             "INSERT INTO requests VALUES (?, ?, ?, ?, ?)",
             (self.key, self.digest, now_us, answer.status, zlib.compress(answer.body, 1)),
         )
+        database.put_meta(connection, COUNT, count + 1)
 
 
 def keyed(asked: Asked, body: bytes) -> Keyed:
@@ -95,7 +98,18 @@ def keyed(asked: Asked, body: bytes) -> Keyed:
 
 def forget(connection: sqlite3.Connection, now_us: int, most: int) -> int:
     """Drop keys that are old enough, and say how many."""
-    return connection.execute(
+    kept = _kept(connection)
+    count = connection.execute(
         "DELETE FROM requests WHERE key IN (SELECT key FROM requests WHERE taken_us < ? ORDER BY taken_us LIMIT ?)",
         (now_us - KEPT_US, most),
     ).rowcount
+    if count:
+        database.put_meta(connection, COUNT, kept - count)
+    return count
+
+
+def _kept(connection: sqlite3.Connection) -> int:
+    """How many keys there are: a number of its own, for to count them each time takes longer than all the rest."""
+    if (count := database.meta(connection, COUNT, -1)) >= 0:
+        return count
+    return int(connection.execute("SELECT count(*) FROM requests").fetchone()[0])

@@ -4,12 +4,13 @@ The same is checked again by the node, which has the last word: what is refused 
 there comes back as a result.
 
 Bounds: MAX_GROUP_DEVICES orders a request, an order lives MAX_LIFE_US, devices that are not known are named up to
-MAX_UNKNOWN.
+MAX_UNKNOWN, a text that is wrong is told as far as MAX_SHOWN characters.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any, Final
@@ -26,6 +27,7 @@ from wire.sample import why_unstorable
 MAX_GROUP_DEVICES: Final = 10_000
 MAX_LIFE_US: Final = 30 * DAY_US
 MAX_UNKNOWN: Final = 5
+MAX_SHOWN: Final = 50
 
 Draw = Callable[[], str]  # a name that nobody has drawn before
 
@@ -63,8 +65,8 @@ def aimed_at(given: CommandGiven | RelinquishGiven, wrongs: Wrongs) -> TargetsAs
     if given.device is not None:
         return TargetsAsked(devices=(given.device,))
     if given.devices is not None:
-        if len(set(given.devices)) != len(given.devices):
-            doubled = next(d for d in given.devices if given.devices.count(d) > 1)
+        doubled, times = Counter(given.devices).most_common(1)[0]
+        if times > 1:
             wrongs.problems.append(f"devices: {doubled!r} stands there more than once")
         return TargetsAsked(devices=given.devices)
     group = given.group
@@ -153,7 +155,7 @@ def _checked(given: CommandGiven | RelinquishGiven, target: Target, wrongs: Wron
 
 def why_not(point: Point, value: bool | float | str) -> str | None:
     """Say why a point cannot have a value, or None when it can."""
-    told = f"{value!r}" if isinstance(value, str) else str(value).lower()
+    told = f"{value[:MAX_SHOWN]!r}" if isinstance(value, str) else str(value).lower()
     match point.type:
         case "bool":
             return None if isinstance(value, bool) else f"must be true or false, not {told}"

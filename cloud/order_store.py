@@ -70,7 +70,10 @@ class OrderStore:
         Raises:
             Problem: its key was used for another.
         """
-        return await self._readers.ask(keyed.answered)
+        before = await self._readers.ask(keyed.answered)
+        if isinstance(before, Problem):
+            raise before
+        return before
 
     async def take(
         self,
@@ -86,11 +89,10 @@ class OrderStore:
             Problem: a node has too many open; or the key was used for another request. Nothing was changed.
         """
 
-        def work(connection: sqlite3.Connection) -> tuple[Answered | None, int]:
-            before = keyed.answered(connection)
+        def work(connection: sqlite3.Connection) -> tuple[Answered | Problem | None, int]:
+            before = keyed.answered(connection) or _no_room(connection, drafts)
             if before is not None:
                 return before, 0
-            _check_room(connection, drafts)
             connection.executemany(
                 "INSERT INTO orders (id, grp, node, what, about, kind, issued_us, expires_us, stage, body)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'issued', ?)",
@@ -101,12 +103,14 @@ class OrderStore:
             keyed.keep(connection, answer, now_us)
             return None, self._note_in(connection, [told_taken(d) for d in drafts])
 
-        def committed(done: tuple[Answered | None, int]) -> None:
+        def committed(done: tuple[Answered | Problem | None, int]) -> None:
             if done[0] is None:
                 self._grow(done[1])
                 taken()
 
         before, _ = await self._writer.do(work, committed)
+        if isinstance(before, Problem):
+            raise before
         return before or answer
 
     async def unheard(self, node: str, now_us: int) -> list[tuple[str, bool]]:
@@ -121,10 +125,20 @@ class OrderStore:
         return [(name, bool(sent)) for name, sent in rows]
 
     async def sending(self, names: Sequence[tuple[str, bool]], now_us: int) -> list[Order]:
-        """The orders to be written to their node now, in full: marked as sent, where they were not, before that."""
+        """The orders to be written to their node now: marked as sent, where they were not, before that.
+
+        Of a bundle without its text, which is some hundred kilobytes: `text_of` has it.
+        """
         if any(not sent for _, sent in names):
             return await self._writer.do(lambda connection: _sending(connection, names, now_us, mark=True))
         return await self._readers.ask(lambda connection: _sending(connection, names, now_us, mark=False))
+
+    async def text_of(self, group: str) -> str | None:
+        """The text of the bundles of a group; None when none of them is kept any more."""
+        row = await self._readers.ask(
+            lambda connection: connection.execute("SELECT text FROM texts WHERE grp = ?", (group,)).fetchone()
+        )
+        return None if row is None else row[0]
 
     async def one(self, name: str) -> Kept | None:
         """An order by its id."""
@@ -150,6 +164,12 @@ class OrderStore:
             where, values = f"{where} AND node = ?", [*values, node]
         if open_:
             where += " AND ended_us IS NULL"
+        if open_ and node is None:  # by way of those that are open: all that have ended may be half a million
+            where = (
+                "order_no IN (SELECT order_no FROM orders INDEXED BY orders_due WHERE ended_us IS NULL"
+                " AND order_no < ? ORDER BY order_no DESC LIMIT ?)"
+            )
+            values = [before, limit]
         return await self._select(where, values, limit, "DESC")
 
     async def acts(self, alarms: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[Kept]]:
@@ -217,11 +237,12 @@ class OrderStore:
 
     async def _select(self, where: str, values: Sequence[Any], limit: int, order: str = "ASC") -> list[Kept]:
         query = f"SELECT {_COLUMNS} FROM orders WHERE {where} ORDER BY order_no {order} LIMIT ?"  # noqa: S608  ours
-        rows = await self._readers.ask(lambda connection: connection.execute(query, (*values, limit)).fetchall())
-        return [_kept(row) for row in rows]
+        return await self._readers.ask(
+            lambda connection: [_kept(row) for row in connection.execute(query, (*values, limit))]
+        )
 
 
-def _check_room(connection: sqlite3.Connection, drafts: Sequence[Draft]) -> None:
+def _no_room(connection: sqlite3.Connection, drafts: Sequence[Draft]) -> Problem | None:
     wanted = Counter(d.node for d in drafts)
     bundles = Counter(d.node for d in drafts if isinstance(d.order, Bundle))
     for node, more in sorted(wanted.items()):
@@ -233,13 +254,14 @@ def _check_room(connection: sqlite3.Connection, drafts: Sequence[Draft]) -> None
             ("bundles", of_bundles, bundles[node], MAX_OPEN_BUNDLES),
         ):
             if held + count > most:
-                raise Problem(
+                return Problem(
                     429,
                     "too-many-open",
                     f"node {node} has {held} open {of} and may have {most}: wait until some have ended, give fewer"
                     " at once, or let them expire sooner",
                     headers={"Retry-After": "30"},
                 )
+    return None
 
 
 def _row(draft: Draft) -> tuple[object, ...]:
@@ -283,13 +305,11 @@ def _sending(
                 (now_us, name, now_us),
             )
         row = connection.execute(
-            f"SELECT body, text FROM orders LEFT JOIN texts ON what = 'bundle' AND texts.grp = orders.grp"  # noqa: S608
-            f" WHERE id = ? AND {_UNHEARD} AND sent_us IS NOT NULL AND expires_us > ?",
+            f"SELECT body FROM orders WHERE id = ? AND {_UNHEARD} AND sent_us IS NOT NULL AND expires_us > ?",  # noqa: S608
             (name, now_us),
         ).fetchone()
         if row is not None:
-            order: Order = msgspec.json.decode(row[0], type=Order)
-            found.append(msgspec.structs.replace(order, text=row[1] or "") if isinstance(order, Bundle) else order)
+            found.append(msgspec.json.decode(row[0], type=Order))
     return found
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Final
 
 import msgspec
@@ -22,6 +21,7 @@ from cloud.downlink import Downlink
 from cloud.given import MAX_BYTES, Door, body_of, read
 from cloud.idempotency import HEADER, KEPT_US, MAX_KEY_CHARS, Answered, Keyed, keyed
 from cloud.metrics import Metrics
+from cloud.nearest import nearest
 from cloud.order_checks import (
     MAX_GROUP_DEVICES,
     MAX_UNKNOWN,
@@ -79,7 +79,7 @@ class Orders:
         self._metrics = metrics
         self._now = now
         self._draw = draw
-        self._door = Door()
+        self.door = Door()  # one for all that is given, acts on alarms among it
 
     def routes(self) -> list[Route]:
         """The rows of the table."""
@@ -141,7 +141,7 @@ class Orders:
         return await self._aimed(asked, RelinquishGiven)
 
     async def _aimed(self, asked: Asked, kind: type[CommandGiven | RelinquishGiven]) -> Response:
-        with self._door.open():
+        with self.door.open(asked.token):
             body = await body_of(asked.request)
             key = keyed(asked, body)
             if (before := await self._store.answered(key)) is not None:
@@ -172,7 +172,7 @@ class Orders:
             wrongs.unknown.append(f"and {len(missing) - MAX_UNKNOWN} more devices that are not known")
 
     async def _bundle(self, asked: Asked) -> Response:
-        with self._door.open():
+        with self.door.open(asked.token):
             body = await body_of(asked.request)
             key = keyed(asked, body)
             if (before := await self._store.answered(key)) is not None:
@@ -180,7 +180,7 @@ class Orders:
             given, by, wrongs = read(body, BundleGiven), self.given(asked), Wrongs()
             names = ("expires", "expires_in_s")
             expires_us = end_of(given.expires, given.expires_in_s, names, by.now_us, wrongs, BUNDLE_LIFE_US)
-            nodes = _nodes(given, await self._views.names(), wrongs)
+            nodes = await asyncio.to_thread(_nodes, given, await self._views.names(), wrongs)
             _refuse(wrongs)
             drafts = [
                 Draft(
@@ -217,10 +217,14 @@ def _nodes(given: BundleGiven, known: Sequence[str], wrongs: Wrongs) -> list[str
             wrongs.unknown.append("no node was ever heard")
         return list(known)
     wanted = dict.fromkeys(given.nodes or (given.node or "",))
-    for node in [n for n in wanted if n not in known][:MAX_UNKNOWN]:
-        near = get_close_matches(node, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+    heard = set(known)
+    missing = [n for n in wanted if n not in heard]
+    for node in missing[:MAX_UNKNOWN]:
+        near = nearest(node, known)
+        hint = "" if near is None else f"; did you mean {near}?"
         wrongs.unknown.append(f"no node {node[:100]!r} was ever heard{hint}")
+    if len(missing) > MAX_UNKNOWN:
+        wrongs.unknown.append(f"and {len(missing) - MAX_UNKNOWN} more nodes that were never heard")
     return list(wanted)
 
 

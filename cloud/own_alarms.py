@@ -3,8 +3,9 @@
     silent        a node was not heard for three of its Health intervals; returns by itself
     missing       readings of a node are lost: a gap, or an epoch that ended unfinished; stands until acknowledged
     fork          a node's card was rolled back or cloned: readings may be held twice; stands until acknowledged
-    city-outage   at least OUTAGE_NODES nodes, and more than half of those heard within RECENT_US, are silent; the
-                  silent alarms are suppressed with its id as cause, until no more than half of those are silent
+    city-outage   at least OUTAGE_NODES nodes, and more than half of those heard within RECENT_US, are silent or about
+                  to be; the silent alarms of those, and of whoever falls silent after them, are suppressed with its
+                  id as cause, until no more than half of them are silent. Who was silent long before has no part
 
 States are those of ISA-18.2 and follow from four things alone: whether the condition holds, whether somebody has
 acknowledged, until when it is shelved, and which other alarm explains it. Pure: no clock, no I/O.
@@ -14,7 +15,7 @@ Bounds: one alarm a node and rule, and one for the city; a cleared one is kept n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -97,13 +98,16 @@ def acted(alarm: Alarm, act: Act, by: str, now_us: int, until_us: int | None, no
 def step(
     alarms: Mapping[str, Alarm],
     silent: Mapping[str, int],
+    quiet: Collection[str],
     heard: Mapping[str, int],
     occurred: Iterable[Occurrence],
     now_us: int,
 ) -> dict[str, Alarm]:
     """The alarms that are other than before, by id: at most one change each.
 
-    `silent` are the nodes that are, with when they were last heard; `heard` all nodes that ever were.
+    `silent` are the nodes that are, with when they were last heard, `quiet` others that are about to be; `heard` all
+    nodes that ever were. The first nodes of an outage are silent while the last are not yet: without the quiet ones,
+    half of the city would raise alarms of their own before it is one.
     """
     steps = _Steps(alarms, now_us)
     for alarm in alarms.values():
@@ -112,11 +116,13 @@ def step(
     for once in occurred:
         steps.occurred(once)
     for node, heard_us in silent.items():
-        steps.rise("silent", node, text(heard_us))
+        standing = steps.now(id_of("silent", node))
+        if standing is None or not standing.active:
+            steps.rise("silent", node, text(heard_us))
     for alarm in alarms.values():
         if alarm.rule == "silent" and alarm.active and alarm.device not in silent:
             steps.change(alarm.id, active=False)
-    _outage(steps, silent, heard, now_us)
+    _outage(steps, silent, quiet, heard, now_us)
     return steps.done
 
 
@@ -127,17 +133,18 @@ class _Steps:
         self._alarms = alarms
         self._now_us = now_us
         self.done: dict[str, Alarm] = {}
+        self.risen: list[str] = []
 
     def now(self, name: str) -> Alarm | None:
         """An alarm as it is now, if it stands."""
         alarm = self.done.get(name) or self._alarms.get(name)
         return None if alarm is None or alarm.state == "cleared" else alarm
 
-    def silent(self) -> list[Alarm]:
-        """All silent alarms that hold now."""
+    def suppressed(self) -> list[Alarm]:
+        """All silent alarms that hold now and belong to the outage."""
         names = {**self._alarms, **self.done}
         found = [self.now(name) for name in names]
-        return [a for a in found if a is not None and a.rule == "silent" and a.active]
+        return [a for a in found if a is not None and a.cause == OUTAGE and a.active]
 
     def put(self, alarm: Alarm) -> None:
         """This is how it is now."""
@@ -170,6 +177,7 @@ class _Steps:
             until_us=None if standing is None else standing.until_us,  # who has shelved it has shelved it
         )
         self.put(msgspec.structs.replace(raised, state=state_of(raised)))
+        self.risen.append(name)
 
     def occurred(self, once: Occurrence) -> None:
         """Raise what has happened; add to what stands."""
@@ -185,27 +193,31 @@ class _Steps:
             self.change(name, values=values, detail=once.detail)
 
 
-def _outage(steps: _Steps, silent: Mapping[str, int], heard: Mapping[str, int], now_us: int) -> None:
+def _outage(
+    steps: _Steps, silent: Mapping[str, int], quiet: Collection[str], heard: Mapping[str, int], now_us: int
+) -> None:
     """Raise, keep or end the one alarm for all, and let it explain the others."""
     outage = steps.now(OUTAGE)
     if outage is None or not outage.active:
         recent = [n for n, heard_us in heard.items() if heard_us >= now_us - RECENT_US]
-        count = sum(n in silent for n in recent)
-        if count < OUTAGE_NODES or 2 * count <= len(recent):
+        fallen = [n for n in recent if n in silent]
+        count = len(fallen) + sum(n in quiet for n in recent)
+        if not fallen or count < OUTAGE_NODES or 2 * count <= len(recent):
             return
         steps.rise("city-outage", CITY, str(count), nodes=count)
-        for alarm in steps.silent():
-            steps.change(alarm.id, cause=OUTAGE)
+        for node in fallen:
+            steps.change(id_of("silent", node), cause=OUTAGE)
         return
-    for alarm in steps.silent():
-        if not alarm.cause:  # fallen silent meanwhile
-            steps.change(alarm.id, cause=OUTAGE)
-    held = len(steps.silent())
+    for name in steps.risen:
+        alarm = steps.now(name)
+        if alarm is not None and alarm.rule == "silent":
+            steps.change(name, cause=OUTAGE)
+    held = len(steps.suppressed()) + len(quiet)
     most = outage.values.get("nodes", 0)
     assert isinstance(most, int)
     if 2 * held <= most:
         steps.change(OUTAGE, active=False)
-        for alarm in steps.silent():
+        for alarm in steps.suppressed():
             steps.change(alarm.id, cause="")
     elif held > most:
         steps.change(OUTAGE, values={"nodes": held})

@@ -62,6 +62,12 @@ class Asked(msgspec.Struct, frozen=True):
         assert self.grant is not None
         return self.grant.name[:200] or self.grant.id
 
+    @property
+    def token(self) -> str:
+        """The id of the token that came with it."""
+        assert self.grant is not None
+        return self.grant.id
+
     def path(self, name: str) -> str:
         """A parameter of the path."""
         return self.request.path_params[name]

@@ -91,8 +91,13 @@ class Store(msgspec.Struct, frozen=True):
             self.heard.untell(findings)
             raise
 
-    async def look(self, now_us: int, since_us: int) -> None:
-        """Tell who has fallen silent and who is heard again, and let our own alarms follow."""
+    async def look(self, now_us: int, since_us: int, leapt_us: int = 0) -> None:
+        """Tell who has fallen silent and who is heard again, and let our own alarms follow.
+
+        `leapt_us` is how far the clock was set since the last look.
+        """
+        if leapt_us > 0:
+            self.heard.clock_was_set(leapt_us, now_us)
         await self.note_silence(now_us, since_us)
         while await self.alarms.look(now_us, since_us):
             pass

@@ -47,7 +47,7 @@ def parse(given: str) -> int:
     try:
         moment = datetime.fromisoformat(given)
     except ValueError:
-        raise ValueError(f"{given!r} is no time; write 2026-01-31T12:00:00Z or UTC microseconds") from None
+        raise ValueError(f"{given[:50]!r} is no time; write 2026-01-31T12:00:00Z or UTC microseconds") from None
     if moment.tzinfo is None:
-        raise ValueError(f"{given!r} names no time zone; add Z for UTC")
+        raise ValueError(f"{given[:50]!r} names no time zone; add Z for UTC")
     return (moment - _EPOCH) // timedelta(microseconds=1)

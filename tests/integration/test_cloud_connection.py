@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 import uvicorn
@@ -44,5 +45,13 @@ async def test_a_head_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await says(*[bytes([b]) for b in whole]) == b""  # a byte now and then is not enough
     assert (await says(whole)).startswith(b"HTTP/1.1 204")
     assert (await says(whole[:9], whole[9:])).startswith(b"HTTP/1.1 204")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(whole)
+    await reader.readuntil(b"\r\n\r\n")
+    (open_,) = server.server_state.connections
+    assert isinstance(open_, Connection)
+    kernel: socket.socket = open_.transport.get_extra_info("socket")
+    assert kernel.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == connection.GONE_MS
+    writer.close()
     server.should_exit = True
     await asyncio.wait_for(serving, 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import threading
@@ -102,6 +103,34 @@ def test_a_node_that_takes_nothing_is_cut_off(cloud: Process) -> None:
             time.sleep(0.1)
         assert "lamplighter_downlinks 0.0" in cloud.client.get(metrics, headers=cloud.bearer()).text
     assert cloud.order("/v1/commands", dim()).json()["orders"][0]["reachable"] is False
+
+
+def test_a_node_has_so_many_answers_to_once_and_no_more(cloud: Process) -> None:
+    """Each holds orders for as long as its reader takes, and none of them ends another."""
+    cloud.start()
+    street(cloud)
+    big = {"node": "cab-1", "kind": "rules", "version": "1", "text": "x" * 250_000}
+    for _ in range(18):
+        assert cloud.order("/v1/bundles", big).status_code == 202
+    host, port = cloud.url.removeprefix("http://").split(":")
+    token = cloud.token("node", "cab-1")
+    head = f"GET /v1/nodes/cab-1/orders?once=1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
+    with contextlib.ExitStack() as open_:
+        for _ in range(2):
+            slow = open_.enter_context(socket.socket())
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect((host, int(port)))
+            slow.sendall(head.encode())
+            assert slow.recv(15) == b"HTTP/1.1 200 OK"
+        path = f"{cloud.url}/v1/nodes/cab-1/orders?once=1"
+        refused = cloud.client.get(path, headers=cloud.bearer("node", "cab-1"))
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        with cloud.downlink() as link:  # the stream is another matter
+            link.next()
+    deadline = time.monotonic() + 10
+    while cloud.client.get(path, headers=cloud.bearer("node", "cab-1")).status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_stopping_ends_downlinks(cloud: Process) -> None:

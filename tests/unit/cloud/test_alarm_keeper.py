@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from cloud import alarm_keeper
+from cloud.answers import AlarmSeen
 from cloud.findings import Notice
-from cloud.own_alarms import OUTAGE
+from cloud.idempotency import Answered, Keyed
+from cloud.own_alarms import OUTAGE, id_of
+from cloud.silence import RETRY_US
 from cloud.store import Store, opened, rebuild
+from cloud.views import AlarmsAsked
 from support.cloud_batches import SECOND, Sender, Ticking, columns, send
 from wire.batch import Lane
-from wire.entries import Gap, Health
+from wire.entries import Alarm, Gap, Health
 
 
 async def told(store: Store) -> list[tuple[str, str]]:
@@ -80,6 +85,63 @@ async def test_the_time_for_which_we_were_not_here_does_not_count(tmp_path: Path
     now.tick(5 * 3_600)
     async with opened(tmp_path, now) as store:
         began = now()
+        now.now_us += RETRY_US
         now.tick(31)
         await store.look(now(), began)
         assert {a.state for a in store.alarms.standing() if a.id != OUTAGE} == {"suppressed"}
+
+
+async def test_a_clock_that_is_set_is_no_outage(tmp_path: Path) -> None:
+    now = Ticking()
+    async with opened(tmp_path, now) as store:
+        began = now()
+        for i in range(12):
+            health = Health(time_us=now(), verdict="ok", interval_s=10)
+            await send(store.log, Sender(f"cab-{i:02}").batch(health, lane=Lane.URGENT))
+        for leapt_us in (7_200 * SECOND, -7_200 * SECOND):
+            now.now_us += leapt_us
+            began += leapt_us
+            await store.look(now(), began, leapt_us)
+            assert store.alarms.standing() == []
+        now.tick(31)
+        await store.look(now(), began)
+        assert len(store.alarms.standing()) == 13
+
+
+async def test_an_alarm_that_has_cleared_meanwhile_does_not_stand_up_again(tmp_path: Path) -> None:
+    now = Ticking()
+    async with opened(tmp_path, now) as store:
+        await send(store.log, Sender().batch(Gap(reason="full", lost=2)))
+        await store.look(now(), 0)
+        alarm = store.alarms.get(store.alarms.names()[0])
+        assert alarm is not None
+
+        async def act(key: str) -> Answered | None:
+            return await store.alarms.act(alarm, "acknowledge", "room", now(), None, "", Keyed(key, b""))
+
+        first, again, other = await asyncio.gather(act("1"), act("1"), act("2"))
+        assert first is not None
+        assert (again, other) == (first, None)
+        assert store.alarms.standing() == []
+        assert [state for _, state in await told(store)] == ["raised", "cleared"]
+
+
+async def test_a_page_is_made_of_what_is_asked_for_and_no_more(tmp_path: Path, monkeypatch: Any) -> None:
+    now = Ticking()
+    async with opened(tmp_path, now) as store:
+        for i in range(9):
+            await send(store.log, Sender(f"cab-{i}").batch(Gap(reason="full", lost=2)))
+        await store.look(now(), 0)
+        made: list[Alarm] = []
+        seen = alarm_keeper.own_seen
+
+        def counted(alarm: Alarm) -> AlarmSeen:
+            made.append(alarm)
+            return seen(alarm)
+
+        monkeypatch.setattr(alarm_keeper, "own_seen", counted)
+        asked = AlarmsAsked(limit=2, after=("", id_of("missing", "cab-3")))
+        found = [a.node for a in store.alarms.standing(asked)]
+        assert (found, len(made)) == (["cab-4", "cab-5", "cab-6"], 3)
+        assert [a.node for a in store.alarms.standing(AlarmsAsked(limit=9, node="cab-7"))] == ["cab-7"]
+        assert store.alarms.standing(AlarmsAsked(limit=9, severities=frozenset({"urgent"}))) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.given import read
+from cloud.given import MAX_AT_ONCE, MAX_OF_ONE, MAX_SHOWN, MAX_STRANGE, Door, read
 from cloud.order_checks import MAX_LIFE_US, Given, Wrongs, aimed_at, drafts_of, end_of
 from cloud.order_requests import ActGiven, BundleGiven, CommandGiven, RelinquishGiven
 from cloud.problem import Problem
@@ -77,6 +78,38 @@ def test_what_is_no_object(body: bytes) -> None:
     with pytest.raises(Problem) as refused:
         read(body, CommandGiven)
     assert refused.value.status == 400
+
+
+def test_one_token_does_not_keep_the_others_out() -> None:
+    door = Door()
+    with ExitStack() as held:
+        for _ in range(MAX_OF_ONE):
+            held.enter_context(door.open("slow"))
+        with pytest.raises(Problem, match="for this token") as refused, door.open("slow"):
+            pass
+        assert refused.value.status == 503
+        for i in range(MAX_AT_ONCE - MAX_OF_ONE):
+            held.enter_context(door.open(f"other {i}"))
+        with pytest.raises(Problem, match="32 requests with a body"), door.open("another"):
+            pass
+    with door.open("slow"):
+        pass
+
+
+def test_of_very_many_keys_only_the_first_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+
+    def matches(word: str, *_: Any, **__: Any) -> list[str]:
+        compared.append(word)
+        return []
+
+    monkeypatch.setattr("cloud.given.get_close_matches", matches)
+    many = {f"{i}{'x' * 1_000}": 1 for i in range(1_000)}
+    with pytest.raises(Problem) as refused:
+        read(msgspec.json.encode(many), CommandGiven)
+    assert len(compared) == MAX_STRANGE
+    assert max(map(len, compared)) == MAX_SHOWN
+    assert "and 980 more keys that there are not" in refused.value.problems
 
 
 def test_all_that_is_wrong_is_told() -> None:

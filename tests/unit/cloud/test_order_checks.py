@@ -62,6 +62,36 @@ def test_one_order_a_device_all_with_the_groups_id() -> None:
     assert taken.order.level == "emergency"
 
 
+class Compared(str):
+    """A name that counts how often it is compared."""
+
+    __slots__ = ()
+    times = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def test_a_device_that_is_named_twice_is_found_without_comparing_all_with_all() -> None:
+    names = [Compared(f"lamp-{i}") for i in range(1_000)]
+    wrongs = Wrongs()
+    Compared.times = 0
+    aimed_at(command(devices=(*names, Compared("lamp-999"))), wrongs)
+    assert wrongs.problems == ["devices: 'lamp-999' stands there more than once"]
+    assert Compared.times < 10_000
+
+
+def test_a_long_text_is_not_told_in_full() -> None:
+    point = Point(name="scene", type="text", choices=("night",), writable=True)
+    assert len(why_not(point, "x" * 1_000_000) or "") < 200
+    wrongs = Wrongs()
+    end_of("x" * 1_000_000, None, ("expires", "expires_in_s"), NOW_US, wrongs)
+    assert len(wrongs.problems[0]) < 200
+
+
 def test_what_is_wrong_is_told_once_a_profile() -> None:
     wrongs = Wrongs()
     others = (Point(name="dimmer", type="int", writable=True),)

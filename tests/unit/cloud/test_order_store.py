@@ -95,6 +95,42 @@ async def test_a_node_has_so_many_open_orders_and_no_more(store: Store, monkeypa
     await take(store, command("6"), command("7"))
 
 
+async def test_what_is_refused_does_not_undo_what_is_taken_beside_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs share a transaction: an operator who is told 429 again and again must not make all others' fall apart."""
+    monkeypatch.setattr(order_store, "MAX_OPEN", 1)
+    await take(store, command("1"))
+    undone: list[bool] = []
+    monkeypatch.setattr(store.writer, "_rolled_back", lambda: undone.append(True))
+    jobs = [take(store, command("2"), node="cab-2"), take(store, command("3")), take(store, command("4"), key="1")]
+    other = store.orders.take([], Keyed("1", b"other"), ANSWER, START_US, lambda: None)
+    done = await asyncio.gather(*jobs, other, return_exceptions=True)
+    assert [e.status if isinstance(e, Problem) else e for e in done] == [ANSWER, 429, ANSWER, 422]
+    assert undone == []
+
+
+async def test_open_orders_of_all_nodes_are_found_by_way_of_those_that_are_open(store: Store, now: Ticking) -> None:
+    await take(store, *(command(str(i)) for i in range(4)))
+    await take(store, command("other"), node="cab-2")
+    await send(store.log, Sender().batch(Result(order="2", stage="refused", time_us=1), lane=Lane.URGENT))
+    found = await store.orders.newest(None, 99, 3, open_=True)
+    assert [k.order.id for k in found] == ["other", "3", "1"]
+    found = await store.orders.newest(None, found[-1].order_no, 3, open_=True)
+    assert [k.order.id for k in found] == ["0"]
+
+
+async def test_of_two_ends_in_one_batch_the_lower_seq_counts(store: Store) -> None:
+    await take(store, command("1"))
+    batch = Sender().batch(
+        Result(order="1", stage="failed", time_us=1), Result(order="1", stage="verified", time_us=2), lane=Lane.URGENT
+    )
+    await send(store.log, msgspec.structs.replace(batch, entries=list(reversed(batch.entries))))
+    said = await store.views.results(["1"])
+    assert [r.stage for _, r in said["1"]] == ["failed", "verified"]
+    assert await stage_of(store, "1") == "failed"
+
+
 async def test_what_is_sent_is_marked_before_and_only_while_it_is_open(store: Store, now: Ticking) -> None:
     await take(store, command("1"), command("2"), command("3"))
     assert await store.orders.unheard("cab-1", now()) == [("1", False), ("2", False), ("3", False)]
@@ -113,7 +149,9 @@ async def test_a_bundle_is_sent_with_its_text_and_kept_once(store: Store, now: T
     drafts = [Draft(bundle(n, "é" * 9_000), f"cab-{n}") for n in "12"]
     await store.orders.take(drafts, Keyed("k", b""), ANSWER, now(), lambda: None)
     (sent,) = await store.orders.sending([("2", False)], now())
-    assert sent == drafts[1].order
+    assert sent == bundle("2", "")
+    assert await store.orders.text_of("b") == "é" * 9_000
+    assert await store.orders.text_of("none") is None
     kept = await store.orders.one("2")
     assert kept is not None
     assert kept.order == msgspec.structs.replace(bundle("2", ""))

@@ -30,11 +30,12 @@ class City:
         self.now_us = NOW_US
         self.heard = {f"cab-{i}": NOW_US for i in range(nodes)}
         self.silent: set[str] = set()
+        self.quiet: set[str] = set()
         self.alarms: dict[str, Alarm] = {}
 
     def step(self, *occurred: Occurrence) -> dict[str, Alarm]:
         silent = {n: self.heard[n] for n in sorted(self.silent)}
-        changes = step(self.alarms, silent, self.heard, occurred, self.now_us)
+        changes = step(self.alarms, silent, self.quiet, self.heard, occurred, self.now_us)
         self.take(changes)
         return changes
 
@@ -54,6 +55,7 @@ class City:
     def hear(self, *nodes: str) -> None:
         for node in nodes:
             self.silent.discard(node)
+            self.quiet.discard(node)
             self.heard[node] = self.now_us
 
     def states(self) -> dict[str, str]:
@@ -141,6 +143,43 @@ def test_a_city_that_is_silent_is_one_alarm() -> None:
     assert {n: a.state for n, a in city.alarms.items() if n != OUTAGE} == {
         id_of("silent", n): "raised" for n in nodes[7:14]
     }
+
+
+def test_nodes_that_fall_silent_one_after_the_other_are_one_alarm_too() -> None:
+    city = City(40)
+    nodes = list(city.heard)
+    city.quiet = set(nodes)
+    assert city.step() == {}, "nobody is silent yet"
+    raised: list[str] = []
+    for node in nodes:  # each was heard a little later than the one before
+        city.quiet.discard(node)
+        city.silent.add(node)
+        raised += [a.rule for a in city.step().values() if a.state == "raised"]
+    assert raised == ["city-outage"]
+    assert (city.alarms[OUTAGE].values, len(city.alarms)) == ({"nodes": 40}, 41)
+    city.hear(*nodes[:20])
+    assert city.step()[OUTAGE].state == "returned"
+
+
+def test_who_was_silent_long_before_has_no_part_in_an_outage() -> None:
+    city = City(45)
+    nodes = list(city.heard)
+    dead, living = nodes[:30], nodes[30:]
+    city.silent = set(dead)
+    city.heard |= dict.fromkeys(dead, city.now_us - 30 * RECENT_US)
+    city.step()
+    assert OUTAGE not in city.alarms
+    city.silent |= set(living[:12])
+    city.step()
+    assert city.alarms[OUTAGE].values == {"nodes": 12}
+    assert {city.alarms[id_of("silent", n)].state for n in dead} == {"raised"}
+    city.silent.add(living[12])  # falls silent while it stands
+    city.step()
+    assert city.alarms[id_of("silent", living[12])].state == "suppressed"
+    city.hear(*living)
+    changes = city.step()
+    assert changes[OUTAGE].state == "returned"
+    assert set(city.alarms) == {OUTAGE} | {id_of("silent", n) for n in dead}
 
 
 def test_half_of_the_city_is_no_outage() -> None:
