@@ -1,4 +1,4 @@
-"""`lamplighter-edge`: run the node, check what it would run with, read what it has kept, ask what it decides by.
+"""`lamplighter-edge`: run the node, check what it would run with, read what it has kept, ask what it decides by, act.
 
 Exit codes: 0 it was asked to end, or the configuration is sound; 1 it could not go on (the reason is on standard
 error); 2 the command line is wrong; 78 the configuration is wrong, and starting again cannot help.
@@ -24,7 +24,7 @@ import uvloop
 
 from drivers.errors import NotStored
 from drivers.tables import suggest
-from edge import cli_plan, cli_rules, cli_why, interpreter
+from edge import cli_alarms, cli_plan, cli_rules, cli_site, cli_why, interpreter
 from edge.bundles import CardError, followed
 from edge.config import Config, ConfigError, load, place_of
 from edge.node import Node, Ready
@@ -49,6 +49,8 @@ def parser() -> argparse.ArgumentParser:
     cli_rules.add(verbs)
     cli_plan.add(verbs)
     cli_why.add(verbs)
+    cli_site.add(verbs)
+    cli_alarms.add(verbs)
     for verb in (run, check, history):
         verb.add_argument("--config", type=Path, required=True, help="node.toml")
     run.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
@@ -75,6 +77,18 @@ def main(argv: list[str] | None = None) -> int:
             return _plan(config, args)
         case "why":
             return cli_why.run(config, args, locale=_locale(), out=sys.stdout, err=sys.stderr)
+        case "set" | "release":
+            return cli_site.run(config, args, locale=_locale(), user=_user(), out=sys.stdout, err=sys.stderr)
+        case "alarms" | "acknowledge" | "shelve" | "unshelve":
+            return cli_alarms.run(
+                config,
+                args,
+                locale=_locale(),
+                user=_user(),
+                out=sys.stdout,
+                err=sys.stderr,
+                colours=sys.stdout.isatty() and not os.environ.get("NO_COLOR"),
+            )
         case _:
             return _run(config, args)
 
@@ -149,6 +163,11 @@ def _locale() -> str:
     return next((v for n in ("LC_ALL", "LC_MESSAGES", "LANG") if (v := os.environ.get(n))), "")
 
 
+def _user() -> str:
+    """Who is logged in, also behind sudo."""
+    return os.environ.get("SUDO_USER") or os.environ.get("USER") or ""
+
+
 def _line(sample: Sample) -> str:
     moment = datetime.fromtimestamp(sample.time_us / 1e6, UTC).isoformat(timespec="milliseconds")
     values = (
@@ -163,6 +182,7 @@ def _run(config: Config, args: argparse.Namespace) -> int:
     logging.basicConfig(level=args.log_level, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("bleak").setLevel(logging.ERROR)  # it warns of a version of BlueZ that it cannot read
 
     for doubt in config.doubts:
         logging.getLogger("edge").error("%s", doubt)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ from edge.health import Doctor
 from edge.intake import Gate, time_resolution_us
 from edge.lines import Line
 from edge.notify import notify, watchdog_s
+from edge.on_site import OnSite
 from edge.outbox_sqlite import SqliteOutbox
 from edge.poller import Poller
 from edge.street import Street
@@ -155,7 +157,7 @@ class Node:
                     always.create_task(self._report(doctor, commit), name="health"),
                     always.create_task(self._watch(commit), name="clock"),
                     always.create_task(
-                        serve(self._pages(doctor, autonomy), config.health.listen, self._ready), name="web"
+                        serve(self._pages(doctor, autonomy, commit), config.health.listen, self._ready), name="web"
                     ),
                 ]
                 if config.control.downlink:
@@ -174,7 +176,7 @@ class Node:
                 await _end(lines)
                 await _end(tasks)  # the commit's last act is to write what waits
 
-    def _pages(self, doctor: Doctor, autonomy: Autonomy) -> Pages:
+    def _pages(self, doctor: Doctor, autonomy: Autonomy, commit: GroupCommit) -> Pages:
         zone = UTC if self._config.site is None else ZoneInfo(self._config.site.time_zone)
         return Pages(
             look=doctor.look,
@@ -182,6 +184,13 @@ class Node:
             alarms=autonomy.alarming.standing,
             explain=autonomy.ruling.explain,
             devices=self._gates,
+            on_site=OnSite(
+                take=lambda order: autonomy.desk.take(order, on_site=True),
+                how_far=autonomy.desk.how_far,
+                durable=commit.insist,
+                now=self._clock,
+                draw_id=lambda: secrets.token_hex(8),
+            ),
         )
 
     def _ready(self, health: str) -> None:

@@ -19,6 +19,7 @@ import msgspec
 from edge.control import Key
 from wire.entries import Level, Result, Stage
 from wire.orders import Command, Order, Relinquish
+from wire.sample import Value
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,15 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
         return None if self.level is None else ((self.device, self.point), self.level)
 
 
+class HowFar(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an order has come, for whoever asks. `read_back` and `detail` as in a `Result`."""
+
+    stage: Stage
+    final: bool = False
+    read_back: Value = None
+    detail: str = ""
+
+
 class Records:
     """All orders that are known."""
 
@@ -68,6 +78,14 @@ class Records:
     def get(self, order_id: str) -> Record | None:
         """What is known of an order."""
         return self._known.get(order_id)
+
+    def how_far(self, order_id: str) -> HowFar | None:
+        """How far an order has come; None for one that is not known."""
+        if (record := self._known.get(order_id)) is None:
+            return None
+        if (result := record.result) is None:
+            return HowFar(stage=record.stage)
+        return HowFar(stage=result.stage, final=True, read_back=result.read_back, detail=result.detail)
 
     def open(self, order_id: str) -> Order | None:
         """An order that has been taken and has no final result yet."""

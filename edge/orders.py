@@ -5,6 +5,10 @@ actuator waits for that. An order that is sent again changes nothing: its final 
 RETELL_US. An order that has ended, that was given before the one that holds its place now, or whose end nobody can
 judge, is never applied. How long orders are known: `edge.order_records`.
 
+An order from afar is judged by trusted time. One that is given at the cabinet is given and judged by one clock, the
+node's own: so it is taken also where that clock is an estimate. What was taken ends by the monotonic clock, whatever
+the others are set to meanwhile.
+
 Bounds: those of `edge.order_records`; beyond, orders are refused with that reason. An order may last MAX_LAST_US, and
 its giver's clock may be ahead by AHEAD_US.
 """
@@ -15,12 +19,14 @@ from asyncio import Future
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
+import msgspec
+
 from drivers.contract import Now
 from drivers.errors import Misconfigured, Refused
 from drivers.readings import allowed
 from edge.arbitration import Held
 from edge.control import Control, Ended, Key
-from edge.order_records import DAY_US, MAX_LAST_US, PREFIX, Kept, Record, Records
+from edge.order_records import DAY_US, MAX_LAST_US, PREFIX, HowFar, Kept, Record, Records
 from edge.trusted import TrustedTime
 from wire.entries import Alarm, Entry, Level, Result, Stage
 from wire.orders import FINAL, AlarmAct, Bundle, Command, Order, Relinquish
@@ -74,6 +80,14 @@ class Acts(Protocol):
         ...
 
 
+class _GivingWay(msgspec.Struct, frozen=True):
+    """A relinquish that waits for what is below. `ends_us` is monotonic; None: it was taken before a restart, and its
+    end is judged by trusted time."""
+
+    order: Relinquish
+    ends_us: int | None
+
+
 class _Commit:
     """What goes onto the card together."""
 
@@ -101,39 +115,47 @@ class Desk:
         self._control, self._acts, self._trusted, self._now = control, acts, trusted, now
         self._monotonic_us, self._insist, self._wake, self._freed = monotonic_us, insist, wake, freed
         self._records = Records()
-        self._giving_way: dict[Key, list[Relinquish]] = {}  # they wait for what is below
+        self._giving_way: dict[Key, list[_GivingWay]] = {}
         self._forget_us = 0
         self.counts: dict[Stage, int] = dict.fromkeys(("accepted", *FINAL), 0)
 
     # ---- in ----------------------------------------------------------------------------------------------------
 
     def take(self, order: Order, *, on_site: bool = False) -> None:
-        """An order has come; `on_site` says that it was given at the cabinet itself."""
+        """An order has come; `on_site` says that it was given at the cabinet itself, by the node's own clock."""
         if (known := self._records.get(order.id)) is not None:
             self._again(known)
             return
-        now_us = self._trusted.now_us()
         try:
-            self._check(order, now_us, on_site=on_site)
+            left_us = self._check(order, on_site=on_site)
         except Declined as declined:
             self._end_at_once(order, "refused", str(declined))
             return
-        assert now_us is not None
-        if order.expires_us <= now_us:
+        if left_us <= 0:
             self._end_at_once(order, "expired", "it had ended before it came")
         elif isinstance(order, AlarmAct | Bundle):
             self._act(order)
-        elif self._records.outdated(order):
+        elif not on_site and self._records.outdated(order):
+            # On site nothing can overtake, while a clock that was mended may have gone back since the last order.
             self._end_at_once(order, "superseded", "a later order of this level came before it")
         elif isinstance(order, Command):
-            self._command(order, now_us)
+            self._command(order, left_us, on_site=on_site)
         else:
-            self._relinquish(order)
+            self._relinquish(order, left_us, on_site=on_site)
 
-    def _check(self, order: Order, now_us: int | None, *, on_site: bool) -> None:
-        """Raise Declined with what speaks against it."""
+    def how_far(self, order_id: str) -> HowFar | None:
+        """How far an order has come; None for one that is not known."""
+        return self._records.how_far(order_id)
+
+    def _check(self, order: Order, *, on_site: bool) -> int:
+        """How long it lasts from now, in microseconds.
+
+        Raises:
+            Declined: with what speaks against it.
+        """
         if not order.id:
             raise Declined("it has no id; write one that no other order has")
+        now_us = self._now()[0] if on_site else self._trusted.now_us()
         if now_us is None:
             raise Declined("clock unknown: nobody can say here whether it has ended")
         if order.expires_us > now_us + MAX_LAST_US:
@@ -156,32 +178,44 @@ class Desk:
                 allowed(self._control.points[order.device, order.point], order.value)
             except (Refused, Misconfigured) as error:
                 raise Declined(str(error)) from error
+        return order.expires_us - now_us
 
-    def _command(self, order: Command, now_us: int) -> None:
+    def _until_us(self, order: Command, left_us: int) -> int | None:
+        """The end of an order that was given here, as UTC: None where nobody knows the time. It could be any hour on
+        an estimated clock, and after a reboot with a true one the value would be held until then."""
+        if self._now()[1].synced:
+            return order.expires_us
+        now_us = self._trusted.now_us()
+        return None if now_us is None else now_us + left_us
+
+    def _command(self, order: Command, left_us: int, *, on_site: bool) -> None:
         key = (order.device, order.point)
         held = Held(
             value=allowed(self._control.points[key], order.value),
             by=order.by,
             order=order.id,
-            ends_us=self._monotonic_us() + order.expires_us - now_us,
-            until_us=order.expires_us,
+            ends_us=self._monotonic_us() + left_us,
+            until_us=self._until_us(order, left_us) if on_site else order.expires_us,
         )
         before, kept = self._control.hold(key, order.level, held)
-        self._accept(order, before, kept, f"by order {order.id}")
+        # The city has not given it and does not know it: its first result says what it is.
+        said = f"given at the cabinet by {order.by}: {order.value} for {left_us / 1e6:.0f} s" if on_site else ""
+        self._accept(order, before, kept, f"by order {order.id}", said)
 
-    def _relinquish(self, order: Relinquish) -> None:
+    def _relinquish(self, order: Relinquish, left_us: int, *, on_site: bool) -> None:
         key = (order.device, order.point)
         before, kept = self._control.release(key, order.level)
-        self._giving_way.setdefault(key, []).append(order)
-        self._accept(order, before, kept, f"taken back by order {order.id}")
+        self._giving_way.setdefault(key, []).append(_GivingWay(order, self._monotonic_us() + left_us))
+        said = f"taken back at the cabinet by {order.by}" if on_site else ""
+        self._accept(order, before, kept, f"taken back by order {order.id}", said)
 
-    def _accept(self, order: Command | Relinquish, before: Held | None, kept: Kept, instead: str) -> None:
+    def _accept(self, order: Command | Relinquish, before: Held | None, kept: Kept, instead: str, said: str) -> None:
         commit = _Commit()
         commit.kept |= kept
         if before is not None and (older := self._records.open(before.order)) is not None:
             self._final(commit, older, "superseded", instead)
         commit.kept |= self._records.take(order, self._monotonic_us())
-        commit.entries.append(self._result(order, "accepted"))
+        commit.entries.append(self._result(order, "accepted", said))
         self.counts["accepted"] += 1
         self._wake((order.device, order.point), self._put(commit))
 
@@ -227,7 +261,7 @@ class Desk:
         if self._control.top(key) == (None if held is None else (level, held)):
             detail = "nothing else is held: it is left as it is" if held is None else f"now {level} {held.by}".rstrip()
             for each in self._giving_way.pop(key, []):
-                self._final_if_open(commit, each.id, "verified", detail, read_back)
+                self._final_if_open(commit, each.order.id, "verified", detail, read_back)
         if held is not None:
             self._final_if_open(commit, held.order, "verified", "", read_back)
         self._put(commit)
@@ -236,7 +270,7 @@ class Desk:
         """See `edge.actuators.Told`. An order that has failed lets its place go; one that was verified before holds."""
         commit = _Commit()
         for each in self._giving_way.pop(key, []):
-            self._final_if_open(commit, each.id, "failed", why, read_back)
+            self._final_if_open(commit, each.order.id, "failed", why, read_back)
         let_go = self._records.open(held.order) is not None and self._control.array(key).held(level) == held
         if let_go:
             commit.kept |= self._control.release(key, level)[1]
@@ -254,20 +288,25 @@ class Desk:
         for each in ended:
             self._final_if_open(commit, each.held.order, "expired", "it ended before it was verified", None)
         now_us = self._trusted.now_us()
-        if now_us is not None:
-            for key, orders in list(self._giving_way.items()):
-                for each in [o for o in orders if o.expires_us <= now_us]:
-                    orders.remove(each)
-                    self._final_if_open(commit, each.id, "expired", "it ended before what is below was verified", None)
-                if not orders:
-                    del self._giving_way[key]
-            if self._monotonic_us() >= self._forget_us:
-                self._forget_us = self._monotonic_us() + FORGET_EVERY_US
-                commit.kept |= self._records.forget(now_us, self._monotonic_us())
+        for key, waiting in list(self._giving_way.items()):
+            for each in [w for w in waiting if self._over(w, now_us)]:
+                waiting.remove(each)
+                detail = "it ended before what is below was verified"
+                self._final_if_open(commit, each.order.id, "expired", detail, None)
+            if not waiting:
+                del self._giving_way[key]
+        if now_us is not None and self._monotonic_us() >= self._forget_us:
+            self._forget_us = self._monotonic_us() + FORGET_EVERY_US
+            commit.kept |= self._records.forget(now_us, self._monotonic_us())
         self._put(commit)
         for each in ended:  # after it was put: who is told now may put something else in its place
             self._freed(each.key, each)
             self._wake(each.key)
+
+    def _over(self, waiting: _GivingWay, now_us: int | None) -> bool:
+        if waiting.ends_us is not None:
+            return waiting.ends_us <= self._monotonic_us()
+        return now_us is not None and waiting.order.expires_us <= now_us
 
     def restore(self, kept: Mapping[str, bytes], dropped: Iterable[Ended]) -> None:
         """Take back what was known before a restart; `dropped` are the values that could not be held on to.
@@ -286,7 +325,7 @@ class Desk:
             if key not in self._control.points:
                 self._final(commit, order, "failed", f"this node has no writable point {order.point} any more")
             elif isinstance(order, Relinquish):
-                self._giving_way.setdefault(key, []).append(order)
+                self._giving_way.setdefault(key, []).append(_GivingWay(order, None))
             elif held is None or held.order != order.id:
                 detail = "it ended, or nobody could say whether it had, while the node was down"
                 self._final(commit, order, "expired" if order.id in lost else "superseded", detail)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from edge import cli_why
-from edge.cli_why import EXIT_FAILED
+from edge.asking import EXIT_FAILED
 from edge.config import Config, load
 from edge.decided import Decided
 

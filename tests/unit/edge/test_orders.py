@@ -21,7 +21,7 @@ from edge import order_records, orders
 from edge.actuators import Actuator, Actuators
 from edge.arbitration import Held
 from edge.control import Control, Ended, Key
-from edge.order_records import DAY_US, MAX_LAST_US, Kept
+from edge.order_records import DAY_US, MAX_LAST_US, HowFar, Kept
 from edge.orders import AHEAD_US, RETELL_US, Declined, Desk
 from edge.trusted import TrustedTime
 from support.leaping import LeapingLoop
@@ -434,6 +434,101 @@ def test_without_a_clock_nothing_is_taken(world: World) -> None:
     world.take(world.command("b", 30))
     world.run(world.commit)
     assert world.stages("b") == ["accepted"], "the cloud has said what time it is"
+
+
+def held_of(world: World) -> Held:
+    """What the technician holds."""
+    held = world.control.array(LAMP).held("technician")
+    assert held is not None
+    return held
+
+
+@pytest.mark.parametrize("ahead_days", [-300, 0, 300])
+def test_on_site_an_order_is_taken_without_a_clock_and_lasts_as_long_as_it_says(world: World, ahead_days: int) -> None:
+    world.synced, world.ahead_us = False, ahead_days * DAY_US
+    given = world.now()[0]
+    times = {"issued_us": given, "expires_us": given + 60 * SECOND}
+    world.take(world.command("far", 50, **times), hear=False)
+    world.take(world.command("a", 30, level="technician", **times), hear=False, on_site=True)
+    world.calm(5)
+    assert world.stages("far") == ["refused"]
+    assert "clock unknown" in world.said("far")
+    assert world.stages("a") == ["accepted", "applied", "verified"]
+    assert world.lamp.level == 30
+    assert held_of(world).until_us is None, "no hour can be told"
+    world.synced, world.ahead_us = True, 0  # true time becomes known meanwhile
+    world.calm(50)
+    assert world.lamp.level == 30, "it ends by monotonic time"
+    world.calm(6)
+    assert world.lamp.level == SAFE
+
+
+def test_on_site_the_clock_is_the_node_s_own_also_where_the_cloud_says_better(world: World) -> None:
+    world.synced, world.ahead_us = False, -100 * DAY_US
+    given = world.now()[0]
+    world.take(
+        world.command("a", 30, level="technician", issued_us=given, expires_us=given + 60 * SECOND), on_site=True
+    )
+    world.calm(5)
+    assert world.stages("a")[-1] == "verified"
+    until_us = held_of(world).until_us
+    assert until_us is not None
+    assert abs(until_us - (UTC0 + round(world.loop.time() * 1e6) + 55 * SECOND)) < SECOND, "told by the better one"
+    back = world.relinquish("b", level="technician", issued_us=given, expires_us=given + 60 * SECOND)
+    world.take(back, on_site=True)
+    world.calm(5)
+    assert world.stages("b")[-1] == "verified", "by trusted time it had ended before it was given"
+
+
+def test_what_was_set_without_a_clock_is_let_go_by_a_reboot(world: World) -> None:
+    world.synced, world.ahead_us = False, 300 * DAY_US
+    given = world.now()[0]
+    order = world.command("a", 30, level="technician", issued_us=given, expires_us=given + 60 * SECOND)
+    world.take(order, hear=False, on_site=True)
+    world.calm(5)
+    world.synced, world.ahead_us = True, 0
+    world.kill(reboots=True)
+    world.calm(5)
+    assert world.control.array(LAMP).held("technician") is None, "else it would be held for 300 days"
+    assert world.lamp.level == SAFE
+
+
+def test_on_site_the_last_one_counts_also_when_the_clock_was_set_back(world: World) -> None:
+    world.ahead_us = 2 * DAY_US
+    given = world.now()[0]
+    first = world.command("a", 30, level="technician", issued_us=given, expires_us=given + 600 * SECOND)
+    world.take(first, on_site=True, hear=False)
+    world.calm(5)
+    world.ahead_us = 0
+    world.take(world.command("b", 60, level="technician"), on_site=True, hear=False)
+    world.calm(5)
+    assert world.stages("b")[-1] == "verified"
+    assert world.lamp.level == 60
+
+
+def test_an_order_given_on_site_says_so_for_the_city_has_not_given_it(world: World) -> None:
+    world.take(world.command("a", 30, level="technician", by="jean"), on_site=True)
+    world.take(world.command("b", 40))
+    world.take(world.relinquish("c", level="technician", by="jean"), on_site=True)
+    world.run(world.commit)
+    accepted = {r.order: r.detail for r in world.results if r.stage == "accepted"}
+    assert accepted == {
+        "a": "given at the cabinet by jean: 30 for 60 s",
+        "b": "",
+        "c": "taken back at the cabinet by jean",
+    }
+
+
+def test_how_far_an_order_has_come_can_be_asked(world: World) -> None:
+    assert world.desk.how_far("a") is None
+    world.take(world.command("a", 30))
+    assert world.desk.how_far("a") == HowFar(stage="accepted")
+    world.calm(5)
+    assert world.desk.how_far("a") == HowFar(stage="verified", final=True, read_back=30)
+    world.take(world.command("b", "x"))
+    found = world.desk.how_far("b")
+    assert found is not None
+    assert (found.stage, found.final, found.detail) == ("refused", True, "level takes a whole number, not 'x'")
 
 
 def test_a_refused_order_does_not_stand_in_the_way_of_older_ones_after_a_restart(world: World) -> None:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import httpx
@@ -9,9 +10,13 @@ import pytest
 
 from edge import web
 from edge.decided import Decided, HeldAt
+from edge.on_site import MAX_BODY_BYTES, OnSite
+from edge.order_records import HowFar
 from edge.rules.engine import Explained
 from edge.web import MAX_ITEMS, Pages
 from wire.entries import Alarm, Health, Verdict
+from wire.orders import Order
+from wire.sample import Clock
 
 LAMPS = ("lamp-001", "lamp-002", "lamp-003")
 
@@ -126,3 +131,117 @@ async def test_nothing_can_be_changed_here(node: Node) -> None:
         for path in ("/health", "/control", "/control/lamp-001", "/alarms", "/rules/lamp-001"):
             for verb in ("POST", "PUT", "PATCH", "DELETE"):
                 assert (await client.request(verb, path)).status_code == 405
+
+
+# ---- orders, for whoever is logged in on the node
+
+SET = {"order": "command", "by": "jean", "device": "lamp-001", "point": "dim_level", "value": 80}
+
+
+class Cabinet:
+    """A node that takes orders; who asks has an address."""
+
+    def __init__(self) -> None:
+        self.taken: list[Order] = []
+
+    def _app(self, *, takes: bool = True) -> Any:
+        async def durable() -> None:
+            return
+
+        async def look() -> Health:
+            return Health(time_us=1, verdict="ok")
+
+        on_site = OnSite(
+            take=self.taken.append,
+            how_far=lambda name: HowFar(stage="accepted") if name in [o.id for o in self.taken] else None,
+            durable=durable,
+            now=lambda: (1_800_000_000_000_000, Clock(1, synced=True)),
+            draw_id=lambda: f"{len(self.taken)}",
+        )
+        pages = Pages(look=look, decided=list, alarms=list, explain=lambda _: [], on_site=on_site if takes else None)
+        return pages.app()
+
+    async def ask(
+        self, verb: str, path: str, peer: str = "127.0.0.1", *, host: str = "127.0.0.1:8470", takes: bool = True,
+        **more: Any,
+    ) -> httpx.Response:  # fmt: skip
+        transport = httpx.ASGITransport(self._app(takes=takes), client=(peer, 1234))
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
+            return await client.request(verb, path, **more)
+
+
+async def test_an_order_is_taken_and_can_be_asked_about() -> None:
+    cabinet = Cabinet()
+    answer = await cabinet.ask("POST", "/orders", json=SET)
+    assert (answer.status_code, answer.headers["Location"]) == (202, "/orders/site-0")
+    assert answer.json() == {"id": "site-0", "stage": "accepted", "final": False, "read_back": None, "detail": ""}
+    assert (await cabinet.ask("GET", "/orders/site-0")).json() == answer.json()
+    assert [(o.id, o.by) for o in cabinet.taken] == [("site-0", "jean")]
+    answer = await cabinet.ask("GET", "/orders/site-7")
+    assert (answer.status_code, answer.json()) == (404, {"error": "no order site-7 is known here"})
+
+
+async def test_a_laptop_that_may_read_may_not_act() -> None:
+    cabinet = Cabinet()
+    assert (await cabinet.ask("GET", "/health", "192.168.0.7")).status_code == 200
+    for verb, path in (("POST", "/orders"), ("GET", "/orders/site-0")):
+        answer = await cabinet.ask(verb, path, "192.168.0.7", json=SET)
+        assert answer.status_code == 403
+        assert answer.json()["error"].startswith("orders are taken from this node itself only: log in on it")
+    assert cabinet.taken == []
+
+
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [
+        ({"headers": {"Origin": "http://127.0.0.1:8470"}}, 403),
+        ({"headers": {"Origin": "null"}}, 403),
+        ({"headers": {"X-Forwarded-For": "127.0.0.1"}}, 403),
+        ({"host": "evil.example.org"}, 403),
+        ({"headers": [("Host", "localhost"), ("Host", "127.0.0.1")]}, 403),
+        ({"headers": {"Content-Type": "text/plain"}}, 415),
+        ({"headers": {"Content-Type": "application/x-www-form-urlencoded"}}, 415),
+        ({"headers": {"Content-Type": ""}}, 415),
+        ({"takes": False}, 403),
+    ],
+)
+async def test_what_a_browser_could_be_tricked_into_is_refused(how: dict[str, Any], status: int) -> None:
+    cabinet = Cabinet()
+    answer = await cabinet.ask("POST", "/orders", json=SET, **how)
+    assert answer.status_code == status
+    assert answer.json()["error"]
+    assert cabinet.taken == []
+
+
+async def test_the_type_may_say_its_characters() -> None:
+    headers = {"Content-Type": "Application/JSON; charset=utf-8"}
+    assert (await Cabinet().ask("POST", "/orders", json=SET, headers=headers)).status_code == 202
+
+
+async def test_all_that_is_wrong_in_an_order_is_told() -> None:
+    answer = await Cabinet().ask("POST", "/orders", json=SET | {"by": "", "vaule": 3})
+    assert answer.status_code == 400
+    assert answer.json()["problems"] == [
+        'vaule: no such key (did you mean "value"?)', "by: must not be empty",
+    ]  # fmt: skip
+    answer = await Cabinet().ask("POST", "/orders", json=SET | {f"{n:0300}": 0 for n in range(40)})
+    assert answer.status_code == 400
+    assert len(answer.json()["problems"]) == web.MAX_PROBLEMS
+
+
+async def test_an_order_is_bounded_in_bytes_and_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    cabinet = Cabinet()
+    headers = {"Content-Type": "application/json"}
+    answer = await cabinet.ask("POST", "/orders", content=b" " * (MAX_BODY_BYTES + 1), headers=headers)
+    assert answer.status_code == 413
+    answer = await cabinet.ask("POST", "/orders", content=b" " * MAX_BODY_BYTES, headers=headers)
+    assert answer.status_code == 400, "as much as that is read"
+    monkeypatch.setattr(web, "BODY_S", 0.01)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    answer = await cabinet.ask("POST", "/orders", content=slowly(), headers=headers)
+    assert answer.status_code == 408
+    assert cabinet.taken == []

@@ -1,0 +1,168 @@
+"""Asking: a command line asks the running node on this machine, in the language of whoever types.
+
+The node is found by its configuration, or by the file that `run --endpoints` wrote where it picks its port. What goes
+wrong is one sentence that says what to do (`Unanswered`). Names from elsewhere are printed without control characters.
+
+Bounds: an answer is waited for TIMEOUT_S; redirects are not followed, proxies of the environment not used.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Literal, Self, TypeVar
+
+import httpx
+import msgspec
+
+from drivers.tables import suggest
+from edge.config import Config
+
+T = TypeVar("T")
+Language = Literal["en", "fr"]
+Words = Mapping[Language, Mapping[str, str]]
+
+EXIT_FAILED: Final = 1
+TIMEOUT_S: Final = 5.0
+MAX_SHOWN_CHARS: Final = 300
+EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}  # noqa: S104 - nothing is bound here
+_WORDS: Final[Words] = {
+    "en": {
+        "no device": 'there is no device "{}"{}',
+        "port 0": "the node picks its port at each start (health.listen has port 0): write --endpoints FILE, the file"
+        " that `lamplighter-edge run --endpoints FILE` writes",
+        "no file": "{} cannot be read: {}; does the node run?",
+        "no answer": "the node does not answer at {}: {}; does it run?",
+        "refused": "the node at {} answers {}; does it run with this configuration?",
+        "says": "the node refuses: {}",
+    },
+    "fr": {
+        "no device": "il n'y a pas d'appareil « {} »{}",
+        "port 0": "le nœud choisit son port à chaque démarrage (health.listen a le port 0) : écrivez --endpoints"
+        " FICHIER, le fichier qu'écrit `lamplighter-edge run --endpoints FICHIER`",
+        "no file": "{} ne peut être lu : {} ; le nœud tourne-t-il ?",
+        "no answer": "le nœud ne répond pas à {} : {} ; tourne-t-il ?",
+        "refused": "le nœud à {} répond {} ; tourne-t-il avec cette configuration ?",
+        "says": "le nœud refuse : {}",
+    },
+}
+
+
+class _Endpoints(msgspec.Struct):
+    health: str
+
+
+class _Error(msgspec.Struct):
+    error: str
+
+
+class Unanswered(Exception):
+    """There is no answer: what was typed cannot be asked, the node is not there, or says no. In words, in the language
+    of whoever asks."""
+
+
+def add_options(verb: argparse.ArgumentParser) -> None:
+    """What every verb has that asks the node."""
+    verb.add_argument("--config", type=Path, required=True, help="node.toml")
+    verb.add_argument("--endpoints", type=Path, help="the file that `run --endpoints` wrote, where the port is picked")
+    verb.add_argument("--lang", choices=["en", "fr"], help="language of the answer (default: that of LANG)")
+
+
+def language_of(args: argparse.Namespace, locale: str) -> Language:
+    """The language that was asked for, or that of a locale such as `fr_FR.UTF-8`."""
+    return args.lang or ("fr" if locale.startswith("fr") else "en")
+
+
+def plain(text: str) -> str:
+    """A text from elsewhere, fit for a terminal: no control characters."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def check_device(device: str, known: Collection[str], language: Language) -> None:
+    """Raise Unanswered, with the nearest name, for a device that is not there."""
+    if device not in known:
+        raise Unanswered(_WORDS[language]["no device"].format(device, suggest(device, known)))
+
+
+class Asking:
+    """The node's HTTP, as a context manager. `transport` stands in for the network in tests."""
+
+    def __init__(
+        self, config: Config, endpoints: Path | None, language: Language, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        """Find the node.
+
+        Raises:
+            Unanswered: nobody can know where it serves.
+        """
+        self._words = _WORDS[language]
+        try:
+            base = _base(config, endpoints)
+        except (OSError, ValueError, msgspec.DecodeError) as error:
+            raise Unanswered(self._words["no file"].format(endpoints, error)) from error
+        if base is None:
+            raise Unanswered(self._words["port 0"])
+        self._base_url = base
+        self._client = httpx.Client(timeout=TIMEOUT_S, trust_env=False, transport=transport)
+
+    def __enter__(self) -> Self:
+        self._client.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.__exit__(kind, error, trace)
+
+    def get(self, path: str, kind: type[T]) -> T:
+        """What the node answers.
+
+        Raises:
+            Unanswered: it does not, or answers something else.
+        """
+        return self._ask("GET", path, kind, None)[0]
+
+    def get_listed(self, path: str, kind: type[T]) -> tuple[T, int]:
+        """A list that the node answers, and how many more there are that it has left out."""
+        found, answer = self._ask("GET", path, kind, None)
+        left_out = answer.headers.get("Left-Out", "0")
+        return found, int(left_out) if left_out.isdecimal() else 0
+
+    def post(self, path: str, body: object, kind: type[T]) -> T:
+        """What the node answers to what is asked of it.
+
+        Raises:
+            Unanswered: it does not, says no, or answers something else.
+        """
+        return self._ask("POST", path, kind, msgspec.json.encode(body))[0]
+
+    def _ask(self, verb: str, path: str, kind: type[T], body: bytes | None) -> tuple[T, httpx.Response]:
+        url = self._base_url + path
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        try:
+            answer = self._client.request(verb, url, content=body, headers=headers)
+            if answer.is_success:
+                return msgspec.json.decode(answer.content, type=kind), answer
+        except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Unanswered(self._words["no answer"].format(url, error)) from error
+        try:
+            said = msgspec.json.decode(answer.content, type=_Error).error
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise Unanswered(self._words["refused"].format(url, answer.status_code)) from None
+        raise Unanswered(self._words["says"].format(plain(said)[:MAX_SHOWN_CHARS]))
+
+
+def _base(config: Config, endpoints: Path | None) -> str | None:
+    """Where the node serves; None where nobody can know.
+
+    Raises:
+        OSError, ValueError, msgspec.DecodeError: the file cannot be read.
+    """
+    if endpoints is not None:
+        url = msgspec.json.decode(endpoints.read_bytes(), type=_Endpoints).health
+        host, _, port = url.removeprefix("http://").removesuffix("/health").rpartition(":")
+    else:
+        host, _, port = config.health.listen.rpartition(":")
+    return None if int(port) == 0 else f"http://{EVERYWHERE.get(host, host)}:{port}"
