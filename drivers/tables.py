@@ -17,6 +17,8 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 from msgspec import inspect
 
+from drivers.table_words import as_number, as_table, in_words, length, listed, told, unfit, unlike
+
 MAX_FILE_BYTES: Final = 1 << 20
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -78,7 +80,7 @@ def describe(kind: type[msgspec.Struct]) -> list[Key]:
     keys: list[Key] = []
     for field in info.fields:
         default = None if field.default is msgspec.NODEFAULT else field.default
-        keys.append(Key(field.encode_name, _words(field.type), field.required, default, _description(field.type)))
+        keys.append(Key(field.encode_name, in_words(field.type), field.required, default, _description(field.type)))
     return keys
 
 
@@ -88,8 +90,10 @@ def _description(kind: inspect.Type) -> str:
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """' (did you mean "x"?)', or the known words where none is near."""
+    """' (did you mean "x"?)', or the known words where none is near; nothing where nothing is known."""
     known = sorted(known)
+    if not known:
+        return ""
     near = get_close_matches(word, known, n=1, cutoff=0.6)
     return f' (did you mean "{near[0]}"?)' if near else f"; there are: {', '.join(known)}"
 
@@ -111,6 +115,8 @@ class _Reader:
     def read(self, kind: inspect.Type, value: Any, key: str) -> Any:
         match kind:
             case inspect.Metadata():
+                if isinstance(kind.type, inspect.StrType) and (why := unlike(kind.type, value, kind)) is not None:
+                    return self._wrong(key, why)
                 return self.read(kind.type, value, key)
             case inspect.StructType():
                 return self._struct(kind, value, key)
@@ -131,7 +137,7 @@ class _Reader:
 
     def _struct(self, kind: inspect.StructType, value: Any, key: str) -> Any:
         if not isinstance(value, Mapping):
-            return self._wrong(key, f"must be a table, not {_told(value)}")
+            return self._wrong(key, f"must be a table, not {told(value)}{as_table(kind, value, key)}")
         table = cast("Mapping[str, object]", value)
         known = {f.encode_name: f for f in kind.fields}
         if kind.tag_field is not None:
@@ -147,7 +153,7 @@ class _Reader:
                 made[field.name] = self.read(field.type, table[name], _dotted(key, name))
                 right = right and made[field.name] is not WRONG
             elif field.required:
-                self._wrong(_dotted(key, name), f"is missing; write {_words(field.type)}")
+                self._wrong(_dotted(key, name), f"is missing; write {in_words(field.type)}")
                 right = False
         if not right:
             return WRONG
@@ -166,9 +172,9 @@ class _Reader:
             tags = {str(t.tag): t for t in structs}
             tag = table.get(field)
             if tag is None:
-                return self._wrong(_dotted(key, field), f"is missing; write one of {_listed(tags)}")
+                return self._wrong(_dotted(key, field), f"is missing; write one of {listed(tags)}")
             if str(tag) not in tags:
-                return self._wrong(_dotted(key, field), f"is {_told(tag)}{suggest(str(tag), tags)}")
+                return self._wrong(_dotted(key, field), f"is {told(tag)}{suggest(str(tag), tags)}")
             return self._struct(tags[str(tag)], table, key)
         for each in kind.types:
             quiet = _Reader(self._file, [])
@@ -178,15 +184,15 @@ class _Reader:
         candidates = [t for t in kind.types if not isinstance(t, inspect.NoneType)]
         if len(candidates) == 1:
             return self.read(candidates[0], value, key)
-        return self._wrong(key, f"must be {_words(kind)}, not {_told(value)}")
+        return self._wrong(key, f"must be {in_words(kind)}, not {told(value)}")
 
     def _many(self, kind: Any, value: Any, key: str) -> Any:
         if not isinstance(value, list):
-            return self._wrong(key, f"must be {_words(kind)}, not {_told(value)}")
+            return self._wrong(key, f"must be {in_words(kind)}, not {told(value)}")
         items = [self.read(kind.item_type, v, f"{key}[{i}]") for i, v in enumerate(cast("list[object]", value))]
         if any(item is WRONG for item in items):
             return WRONG
-        if (why := _length(kind, len(items))) is not None:
+        if (why := length(kind, len(items))) is not None:
             return self._wrong(key, why)
         match kind:
             case inspect.VarTupleType():
@@ -200,14 +206,14 @@ class _Reader:
 
     def _tuple(self, kind: inspect.TupleType, value: Any, key: str) -> Any:
         if not isinstance(value, list) or len(cast("list[object]", value)) != len(kind.item_types):
-            return self._wrong(key, f"must be {_words(kind)}, not {_told(value)}")
+            return self._wrong(key, f"must be {in_words(kind)}, not {told(value)}")
         pairs = zip(kind.item_types, cast("list[object]", value), strict=True)
         items = [self.read(t, v, f"{key}[{i}]") for i, (t, v) in enumerate(pairs)]
         return WRONG if any(item is WRONG for item in items) else tuple(items)
 
     def _dict(self, kind: inspect.DictType, value: Any, key: str) -> Any:
         if not isinstance(value, Mapping):
-            return self._wrong(key, f"must be a table, not {_told(value)}")
+            return self._wrong(key, f"must be a table, not {told(value)}")
         table = cast("Mapping[str, object]", value)
         made = {name: self.read(kind.value_type, v, _dotted(key, name)) for name, v in table.items()}
         named = [self.read(kind.key_type, name, _dotted(key, name)) for name in table]
@@ -219,114 +225,18 @@ class _Reader:
         if isinstance(kind, inspect.LiteralType):
             if isinstance(value, str | int) and not isinstance(value, bool) and value in kind.values:
                 return value
-            near = suggest(value, map(str, kind.values)) if isinstance(value, str) else f"; write {_words(kind)}"
-            return self._wrong(key, f"is {_told(value)}{near}")
+            near = suggest(value, map(str, kind.values)) if isinstance(value, str) else f"; write {in_words(kind)}"
+            return self._wrong(key, f"is {told(value)}{near}")
         if isinstance(kind, inspect.EnumType):
             names = {str(e.value): e for e in kind.cls}
             if isinstance(value, str | int) and str(value) in names:
                 return names[str(value)]
-            return self._wrong(key, f"is {_told(value)}; write one of {_listed(names)}")
-        if (why := _unfit(kind, value)) is not None:
-            return self._wrong(key, why)
+            return self._wrong(key, f"is {told(value)}; write one of {listed(names)}")
+        if (why := unfit(kind, value)) is not None:
+            return self._wrong(key, why + as_number(kind, value, key))
         return float(cast("float", value)) if isinstance(kind, inspect.FloatType) else value
-
-
-def _unfit(kind: inspect.Type, value: object) -> str | None:
-    wrong = f"must be {_words(kind)}, not {_told(value)}"
-    match kind:
-        case inspect.BoolType():
-            return None if isinstance(value, bool) else wrong
-        case inspect.IntType() | inspect.FloatType():
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                return wrong
-            if isinstance(kind, inspect.IntType) and isinstance(value, float):
-                return wrong
-            below = (kind.ge is not None and value < kind.ge) or (kind.gt is not None and value <= kind.gt)
-            above = (kind.le is not None and value > kind.le) or (kind.lt is not None and value >= kind.lt)
-            nan = value != value  # noqa: PLR0124 -- only NaN differs from itself
-            return wrong if below or above or nan else None
-        case inspect.StrType():
-            if not isinstance(value, str):
-                return wrong
-            if kind.pattern is not None and re.search(kind.pattern, value) is None:
-                return f"is {_told(value)}, which does not look like {kind.pattern}"
-            return _length(kind, len(value))
-        case inspect.NoneType():
-            return None if value is None else wrong
-        case _:
-            raise TypeError(f"a table cannot hold {kind!r}")
-
-
-def _length(kind: Any, n: int) -> str | None:
-    if kind.min_length is not None and n < kind.min_length:
-        return "must not be empty" if kind.min_length == 1 else f"must have at least {kind.min_length}, not {n}"
-    if kind.max_length is not None and n > kind.max_length:
-        return f"must have at most {kind.max_length}, not {n}"
-    return None
 
 
 def _dotted(key: str, name: str) -> str:
     name = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"'
     return f"{key}.{name}" if key else name
-
-
-def _told(value: Any) -> str:
-    match value:
-        case bool():
-            return str(value).lower()
-        case str():
-            return f'"{value[:60]}"'
-        case list():
-            items = cast("list[object]", value)
-            return f"a list of {len(items)}"
-        case Mapping():
-            return "a table"
-        case _:
-            return str(value)
-
-
-def _listed(words: Iterable[object]) -> str:
-    return ", ".join(f'"{w}"' if isinstance(w, str) else str(w) for w in words)
-
-
-def _words(kind: inspect.Type) -> str:
-    match kind:
-        case inspect.Metadata():
-            return _words(kind.type)
-        case inspect.BoolType():
-            return "true or false"
-        case inspect.IntType():
-            return "a whole number" + _bounds(kind)
-        case inspect.FloatType():
-            return "a number" + _bounds(kind)
-        case inspect.StrType():
-            return "a text in quotes"
-        case inspect.LiteralType():
-            return f"one of {_listed(kind.values)}"
-        case inspect.EnumType():
-            return f"one of {_listed(str(e.value) for e in kind.cls)}"
-        case inspect.UnionType():
-            options = [_words(t) for t in kind.types if not isinstance(t, inspect.NoneType)]
-            return " or ".join(dict.fromkeys(options))
-        case inspect.TupleType():
-            return f"a list of {len(kind.item_types)}: [{', '.join(_words(t) for t in kind.item_types)}]"
-        case inspect.ListType() | inspect.VarTupleType() | inspect.SetType() | inspect.FrozenSetType():
-            return f"a list, each item {_words(kind.item_type)}"
-        case inspect.StructType() | inspect.DictType():
-            return "a table"
-        case _:
-            return "anything"
-
-
-def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:
-    low = kind.ge if kind.ge is not None else kind.gt
-    high = kind.le if kind.le is not None else kind.lt
-    match low, high:
-        case None, None:
-            return ""
-        case _, None:
-            return f" of at least {low}" if kind.ge is not None else f" above {low}"
-        case None, _:
-            return f" of at most {high}"
-        case _:
-            return f" from {low} to {high}"

@@ -73,6 +73,8 @@ class PriorityArray:
         return ((level, held) for level in LEVELS if (held := self._levels.get(level)) is not None)
 
 
+HOUR_US: Final = 3_600_000_000
+
 _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
     "en": {
         "technician": "technician",
@@ -81,9 +83,14 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "rule": "rule",
         "plan": "plan",
         "default": "safe value",
-        "because": "because",
-        "until": "until",
-        "then": "; below it:",
+        "because technician": "{value} because of the technician{by}{until}",
+        "because emergency": "{value} because of an emergency{by}{until}",
+        "because hypervisor": "{value} because of the control room{by}{until}",
+        "because rule": "{value} because rule {name}{until}",
+        "because plan": "{value} because plan {name}{until}",
+        "because default": "{value} because of its safe value",
+        "until": " until {}",
+        "below": "; below it: {level} {value}",
         "true": "true",
         "false": "false",
         "nothing": "nothing is held: the device is left as it is",
@@ -94,10 +101,15 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "hypervisor": "poste de contrôle",
         "rule": "règle",
         "plan": "programme",
-        "default": "valeur sûre",
-        "because": "par",
-        "until": "jusqu'à",
-        "then": " ; en dessous :",
+        "default": "valeur de repli",
+        "because technician": "{value} : technicien{by}{until}",
+        "because emergency": "{value} : urgence{by}{until}",
+        "because hypervisor": "{value} : poste de contrôle{by}{until}",
+        "because rule": "{value} : règle {name}{until}",
+        "because plan": "{value} : programme {name}{until}",
+        "because default": "{value} : valeur de repli",
+        "until": ", jusqu'à {}",
+        "below": " ; en dessous : {level}, {value}",
         "true": "vrai",
         "false": "faux",
         "nothing": "rien n'est imposé : l'appareil reste comme il est",
@@ -110,26 +122,28 @@ def why(
 ) -> str:
     """Why the point has its value, such as `100 % because rule crosswalk-night until 22:14; below it: plan 40 %`.
 
-    Times are those of `zone`. `now_us` (UTC) is given so that an end on another day is told with its date. `expire`
-    first.
+    Times are those of `zone`. `now_us` (UTC) is given so that an end on another day is told with its date, one within
+    the hour with its seconds. `expire` first.
     """
     words = _WORDS[language]
     found = list(array)
     if not found:
         return words["nothing"]
     level, held = found[0]
-    who = f"{words[level]} {held.by}".rstrip()
-    text = f"{_shown(held.value, unit, language)} {words['because']} {who}"
-    if held.until_us is not None:
-        text += f" {words['until']} {_when(held.until_us, zone, now_us)}"
+    until = "" if held.until_us is None else words["until"].format(_when(held.until_us, zone, now_us))
+    text = words[f"because {level}"].format(
+        value=_shown(held.value, unit, language), name=held.by, by=f" ({held.by})" if held.by else "", until=until
+    )
     if len(found) > 1:
         level, held = found[1]
-        text += f"{words['then']} {words[level]} {_shown(held.value, unit, language)}"
+        text += words["below"].format(level=words[level], value=_shown(held.value, unit, language))
     return text
 
 
 def _when(until_us: int, zone: tzinfo, now_us: int | None) -> str:
     until = datetime.fromtimestamp(until_us / 1e6, zone)
+    if now_us is not None and 0 <= until_us - now_us < HOUR_US:
+        return f"{until:%H:%M:%S}"
     if now_us is None or datetime.fromtimestamp(now_us / 1e6, zone).date() == until.date():
         return f"{until:%H:%M}"
     return f"{until:%Y-%m-%d %H:%M}"

@@ -240,16 +240,17 @@ class Autonomy:
         """See `edge.orders.Acts`."""
         return self.alarming.act(act)
 
-    def adopt(self, bundle: Bundle) -> Kept:
+    def adopt(self, bundle: Bundle) -> tuple[Kept, str]:
         """See `edge.orders.Acts`."""
         if bundle.kind == "plan":
-            self.planning.follow(self._bundles.plan_of(bundle))
+            taken = self._bundles.plan_of(bundle)
+            self.planning.follow(taken)
         else:
-            rules = self._bundles.rules_of(bundle)
-            self._take_up(self._engine(rules), rules)
+            taken = self._bundles.rules_of(bundle)
+            self._take_up(self._engine(taken), taken)
             self._forget_alarms()
         self._wake.set()
-        return {bundles.PREFIX + bundle.kind: msgspec.msgpack.encode(bundle)}
+        return {bundles.PREFIX + bundle.kind: msgspec.msgpack.encode(bundle)}, self._bundles.told(taken)
 
     # ---- what the actuators tell (edge.actuators.Told) -------------------------------------------------------------
 

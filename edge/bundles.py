@@ -28,6 +28,7 @@ from wire.orders import Bundle
 log = logging.getLogger(__name__)
 
 PREFIX: Final = "bundle/"
+MAX_NAMED: Final = 10  # rules that are left out are told by name; beyond, only how many
 READ_S: Final = 5.0  # the longest wait for a card that is being written
 _UNFIT: Final = "the %s from the city cannot be followed any more: %s"
 
@@ -85,7 +86,7 @@ class Bundles:
         return load_rules(self._config.rules, self._config.roster, [])
 
     def rules_of(self, bundle: Bundle) -> Rules:
-        """The rules that a bundle holds.
+        """The rules that a bundle holds for the devices of this node; those that select none are left out.
 
         Raises:
             Declined: with everything that is wrong in them.
@@ -93,10 +94,24 @@ class Bundles:
         if self._config.site is None:
             raise Declined("this node does not know where it is: its configuration has no [site]")
         problems: list[Problem] = []
-        rules = load_texts({Path(f"rules {bundle.version}"): bundle.text}, self._config.roster, problems)
+        rules = load_texts({Path(f"rules {bundle.version}"): bundle.text}, self._config.roster, problems, own=False)
         if problems:
             raise Declined("\n".join(map(str, problems)))
         return rules
+
+    def told(self, taken: Plan | Rules) -> str:
+        """How much of what the city has sent is for this node: the `detail` of the result of its order."""
+        devices = self._config.roster.devices
+        if isinstance(taken, Plan):
+            followers = sum(map(len, taken.groups(devices).values()))
+            return f"{followers} of {len(devices)} devices of this node follow it"
+        watched = len({d for r in taken.rules for d in r.devices})
+        count = len(taken.rules)
+        text = f"{count} rule{'s' * (count != 1)}, {watched} of {len(devices)} devices of this node watched"
+        if left := taken.left_out:
+            names = ", ".join(left[:MAX_NAMED]) + (", …" if len(left) > MAX_NAMED else "")
+            text += f"; {len(left)} left out, for they select none: {names}"
+        return text
 
 
 def followed(data_dir: str, kind: Literal["plan", "rules"]) -> Bundle | None:

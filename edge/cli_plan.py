@@ -51,7 +51,7 @@ def add(verbs: Any) -> None:
     show.add_argument("--nights", type=_nights, default=1, help=f"so many nights, up to {MAX_SHOWN} (default 1)")
     show.add_argument("--file", type=Path, help="draw this plan instead of the one that the node follows")
     check = acts.add_parser("check", help="tell everything that is wrong in a plan")
-    check.add_argument("file", type=Path, help="plan.toml")
+    check.add_argument("file", type=Path, nargs="?", help="plan.toml; left out: the one that node.toml names")
     for act in (show, check):
         act.add_argument("--config", type=Path, required=True, help="node.toml: it has the place and the devices")
         act.add_argument("--lang", choices=["en", "fr"], help="language of the picture (default: that of LANG)")
@@ -85,7 +85,7 @@ def run(
         err.write(_WHICH[language]["unfit"].format(followed.version) + "\n")
     file: Path | None = args.file or plan
     if file is None:
-        return _fail(err, 'the node follows no plan: write plan = "plan.toml" in [control]')
+        return _fail(err, 'node.toml names no plan: write plan = "plan.toml" in [control], or name a file here')
     problems = []
     found = load_file(file, place, problems=problems, roster=roster)
     if found is None:

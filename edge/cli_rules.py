@@ -141,13 +141,16 @@ def _followed(config: Configured) -> Rules | None:
     if bundle is None:
         return None
     problems: list[Problem] = []
-    rules = load_texts({Path(f"rules {bundle.version}"): bundle.text}, config.roster, problems)
+    rules = load_texts({Path(f"rules {bundle.version}"): bundle.text}, config.roster, problems, own=False)
     if problems:
         _problems(problems)
         _say(f"the node cannot follow the rules from the city, version {bundle.version}, any more: its files count",
              sys.stderr)  # fmt: skip
         return None
     _say(f"the rules from the city, version {bundle.version}, given by {bundle.by}; --file checks others", sys.stderr)
+    if rules.left_out:
+        _say(f"{len(rules.left_out)} of its rules select no device here and are left out: {', '.join(rules.left_out)}",
+             sys.stderr)  # fmt: skip
     return rules
 
 

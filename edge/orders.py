@@ -71,8 +71,8 @@ class Acts(Protocol):
         """
         ...
 
-    def adopt(self, bundle: Bundle) -> Kept:
-        """Live by a bundle from now on: what is kept of it.
+    def adopt(self, bundle: Bundle) -> tuple[Kept, str]:
+        """Live by a bundle from now on: what is kept of it, and what it means for this node, in words.
 
         Raises:
             Declined: everything that is wrong in it.
@@ -220,18 +220,18 @@ class Desk:
         self._wake((order.device, order.point), self._put(commit))
 
     def _act(self, order: AlarmAct | Bundle) -> None:
-        commit = _Commit()
+        commit, detail = _Commit(), ""
         try:
             if isinstance(order, AlarmAct):
                 alarms, kept = self._acts.act(order)
                 commit.entries += alarms
             else:
-                kept = self._acts.adopt(order)
+                kept, detail = self._acts.adopt(order)
         except Declined as declined:
             self._end_at_once(order, "refused", str(declined))
             return
         commit.kept |= kept
-        self._final(commit, order, "verified", "")
+        self._final(commit, order, "verified", detail)
         self._put(commit)
 
     def _end_at_once(self, order: Order, stage: Stage, detail: str) -> None:

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 
 import msgspec
 
-from edge.plans.dates import DayRange, Span, Weekdays, day_range, span, weekdays
+from edge.plans.dates import DayRange, Span, Weekdays, day_ranges, span, weekdays
 from edge.plans.public_holidays import Holidays
 from edge.plans.words import CalendarTable, RuleTable
 
@@ -39,7 +39,7 @@ class _Rule(msgspec.Struct, frozen=True):
             table,
             span(table.from_, table.until),
             weekdays(table.days, table.nth),
-            tuple(day_range(t) for t in table.dates),
+            day_ranges(table.dates),
         )
 
     def why(self, night: date, holidays: Holidays) -> str | None:

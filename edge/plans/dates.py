@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
-from drivers.tables import suggest
 from edge.plans.local import FIRST_DATE, LAST_DATE
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+# By their first three letters: the days in English and French.
+_OTHER_WORDS: Final = {
+    **{d: d for d in DAYS},
+    **dict(zip(("lun", "mar", "mer", "jeu", "ven", "sam", "dim"), DAYS, strict=True)),
+}
 Nth = Literal["1", "2", "3", "4", "5", "last"]
 LEAP_YEAR: Final = 2028  # a year that has every day
 _DAY: Final = re.compile(r"(\d\d|\*)-(\d\d)")
@@ -56,6 +60,8 @@ def year_day(text: str) -> YearDay:
             pass  # told below, like what has another form
         else:
             return YearDay(month, day)
+        if found[1] != "*" and int(found[2]) <= 12 < int(found[1]) <= 31:
+            raise ValueError(f'is "{text}"; the month comes first: write "{found[2]}-{found[1]}"')
     if _YEAR.fullmatch(text):
         raise ValueError(f'is "{text}", of one year; write from = "{text}" and until = "{text}"')
     raise ValueError(
@@ -77,9 +83,35 @@ def day_range(text: str) -> DayRange:
     if last < first:
         end, start = ("12-31", "01-01") if first.month else ("*-31", "*-01")
         raise ValueError(
-            f'is "{text}", which ends before it begins; write "{first_text}..{end}", "{start}..{last_text}"'
+            f'is "{text}", which ends before it begins; write ["{first_text}..{end}", "{start}..{last_text}"]'
         )
     return DayRange(first, last)
+
+
+def day_ranges(texts: Sequence[str]) -> tuple[DayRange, ...]:
+    """The days of some texts.
+
+    Raises:
+        ValueError: some of them are none; it says of each what to write.
+    """
+    return tuple(_each(texts, day_range))
+
+
+_T = TypeVar("_T")
+
+
+def _each(texts: Sequence[str], read: Callable[[str], _T]) -> list[_T]:
+    """What is read from each; everything that is wrong in one error."""
+    found: list[_T] = []
+    told: list[str] = []
+    for text in texts:
+        try:
+            found.append(read(text))
+        except ValueError as error:
+            told.append(str(error))
+    if told:
+        raise ValueError("; and ".join(told))
+    return found
 
 
 class Weekdays(msgspec.Struct, frozen=True):
@@ -107,22 +139,30 @@ def weekday_range(text: str) -> tuple[int, int]:
     words = text.split("-")
     for word in words:
         if word not in DAYS:
-            raise ValueError(f'is "{word[:60]}"{suggest(word, DAYS)}')
+            near = _OTHER_WORDS.get(word.strip().lower()[:3])
+            said = f'write "{near}"' if near else f"write one of {', '.join(DAYS)}"
+            raise ValueError(f'is "{word[:60]}"; {said}')
     first, last = DAYS.index(words[0]) + 1, DAYS.index(words[-1]) + 1
     if len(words) > 2:
         raise ValueError(f'is "{text}"; write two days, such as "mon-fri"')
     if last < first:
-        raise ValueError(f'is "{text}", which ends before it begins; write "{words[0]}-sun", "mon-{words[1]}"')
+        raise ValueError(f'is "{text}", which ends before it begins; write {_over_sunday(*words)}')
     return first, last
+
+
+def _over_sunday(first: str, last: str) -> str:
+    """A range over the end of the week, as two."""
+    parts = (first if first == "sun" else f"{first}-sun", last if last == "mon" else f"mon-{last}")
+    return f'["{parts[0]}", "{parts[1]}"]'
 
 
 def weekdays(texts: Sequence[str], nth: Sequence[Nth]) -> Weekdays:
     """The days of the week that some texts name.
 
     Raises:
-        ValueError: one of them names none.
+        ValueError: some of them name none; it says of each what to write.
     """
-    ranges = [weekday_range(t) for t in texts]
+    ranges = _each(texts, weekday_range)
     return Weekdays(frozenset(n for first, last in ranges for n in range(first, last + 1)), frozenset(nth))
 
 

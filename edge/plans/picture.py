@@ -31,7 +31,9 @@ _WEEKDAYS: Final[dict[Language, tuple[str, ...]]] = {
 _WORDS: Final[dict[Language, dict[str, str]]] = {
     "en": {
         "head": "{name}, version {version}: night of {weekday} {night} ({hours} h)",
-        "why": "because of its rule {rule}: {why}",
+        "named": 'because of its rule "{why}"',
+        "why": "because of its rule for {why}",
+        "eve": "the eve of {why}",
         "every": "every night",
         "default": "as on any night",
         "calendar": "calendar {calendar}: program {program}, {why}",
@@ -52,7 +54,9 @@ _WORDS: Final[dict[Language, dict[str, str]]] = {
     },
     "fr": {
         "head": "{name}, version {version} : nuit du {weekday} {night} ({hours} h)",
-        "why": "par sa règle {rule} : {why}",
+        "named": "par sa règle « {why} »",
+        "why": "par sa règle pour : {why}",
+        "eve": "veille de {why}",
         "every": "toutes les nuits",
         "default": "comme toute autre nuit",
         "calendar": "calendrier {calendar} : programme {program}, {why}",
@@ -64,12 +68,13 @@ _WORDS: Final[dict[Language, dict[str, str]]] = {
         "dawn": "aube",
         "sunrise": "lever",
         "sky": "ciel",
-        "key": "ciel : vide jour, ░ crépuscule civil, ▓ nuit",
+        "key": "ciel : vide = jour, ░ = crépuscule civil, ▓ = nuit",
         "off": "éteint",
         "noon": "dès midi",
-        "constant": "toute la nuit pareil : {level} %",
-        "margin": "cellule : allume jusqu'à {before} min avant, éteint jusqu'à {after} min après, si elle voit la nuit",
-        "by_day": "cellule : allume à toute heure du jour si elle voit la nuit",
+        "constant": "constant toute la nuit : {level} %",
+        "margin": "cellule : allume jusqu'à {before} min avant, éteint jusqu'à {after} min après, "
+        "si elle détecte l'obscurité",
+        "by_day": "cellule : allume à toute heure du jour si elle détecte l'obscurité",
     },
 }
 
@@ -85,7 +90,9 @@ def picture(plan: Plan, calendar: str, night: date, *, devices: int = 0, languag
         words["head"].format(
             name=plan.name, version=plan.version, weekday=weekday, night=night.isoformat(), hours=hours
         ),
-        words["calendar"].format(calendar=calendar, program=found.choice.program, why=_why(found, words)),
+        words["calendar"].format(
+            calendar=calendar, program=found.choice.program, why=_why(plan, calendar, found, words)
+        ),
         words["devices"].format(n=devices, point=program.point),
         _turns(plan.sun, night, plan.zone, words),
         "",
@@ -102,11 +109,16 @@ def picture(plan: Plan, calendar: str, night: date, *, devices: int = 0, languag
     return "\n".join(line.rstrip()[:WIDTH] for line in lines)
 
 
-def _why(night: Night, words: dict[str, str]) -> str:
+def _why(plan: Plan, calendar: str, night: Night, words: dict[str, str]) -> str:
+    """By the name of the rule, as errors tell of it too, else by what it is for."""
     choice = night.choice
     if choice.rule is None:
         return words["default"]
-    return words["why"].format(rule=choice.rule + 1, why=choice.why or words["every"])
+    rule = plan.table.calendar[calendar].rule[choice.rule]
+    if rule.name:
+        return words["named"].format(why=rule.name)
+    why = choice.why or words["every"]
+    return words["why"].format(why=words["eve"].format(why=why) if rule.holiday == "eve" else why)
 
 
 def _turns(sun: Sun, night: date, zone: ZoneInfo, words: dict[str, str]) -> str:

@@ -1,8 +1,9 @@
 """Plan: what a device's light should be at any moment, from the plan alone: no cloud, no network, no clock of its own.
 
 For a device that an assignment selects there is exactly one setting at every moment, and the settings follow each
-other without holes; about any other device the plan says nothing. A setting ends at the latest at the noon that ends
-its night, though the next one may have the same value.
+other without holes; about any other device the plan says nothing. A setting reaches over the noon between two nights
+where nothing changes then, so that it ends where the lamp does something else; only one that lasts a whole night ends
+with its night, though the next one may have the same value.
 
 A photocell is a second opinion. It can only add light: where it says dark, a program may begin earlier and end later
 by the minutes that the plan states, or be on by day where the plan allows it. What it says at night changes nothing.
@@ -94,8 +95,9 @@ class Plan:
         if calendar is None:
             return None
         time_us = min(max(time_us, self._first_us), self._last_us)
-        kept = self._settings(calendar, night_of(time_us, self.zone), dark is True)
-        return kept.settings[bisect_right(kept.starts, time_us) - 1]
+        night = night_of(time_us, self.zone)
+        kept = self._settings(calendar, night, dark is True)
+        return self._whole(calendar, night, bisect_right(kept.starts, time_us) - 1, dark is True)
 
     def changes(self, device: Device, from_us: int, to_us: int) -> list[Setting]:
         """The settings of a device that hold anywhere from one moment to another (the end not included), in order.
@@ -109,9 +111,11 @@ class Plan:
         from_us, to_us = max(from_us, self._first_us), min(to_us, self._last_us)
         found: list[Setting] = []
         while from_us < to_us:
-            kept = self._settings(calendar, night_of(from_us, self.zone), False)
-            found += (s for s in kept.settings if s.until_us > from_us and s.since_us < to_us)
-            from_us = kept.settings[-1].until_us
+            night = night_of(from_us, self.zone)
+            n = len(self._settings(calendar, night, False).settings)
+            whole = [self._whole(calendar, night, i, False) for i in range(n)]
+            found += (s for s in whole if s.until_us > from_us and s.since_us < to_us)
+            from_us = whole[-1].until_us
         return found
 
     def follows(self, device: Device) -> str | None:
@@ -139,6 +143,22 @@ class Plan:
         spans = self._programs[choice.program].night(night, self.sun, self.zone, dark=dark)
         return Night(night, *bounds(night, self.zone), choice, spans)
 
+    def _whole(self, calendar: str, night: date, i: int, dark: bool) -> Setting:
+        """A setting of a night, with what belongs to it on the other side of a noon."""
+        settings = self._settings(calendar, night, dark).settings
+        found = settings[i]
+        if len(settings) == 1:
+            return found
+        if i == 0 and night > FIRST_DATE:
+            before = self._settings(calendar, night - timedelta(days=1), dark).settings
+            if len(before) > 1 and _same(before[-1], found):
+                found = msgspec.structs.replace(found, since_us=before[-1].since_us)
+        if i == len(settings) - 1 and night < LAST_DATE:
+            after = self._settings(calendar, night + timedelta(days=1), dark).settings
+            if len(after) > 1 and _same(found, after[0]):
+                found = msgspec.structs.replace(found, until_us=after[0].until_us)
+        return found
+
     def _settings(self, calendar: str, night: date, dark: bool) -> _Kept:
         key = calendar, night, dark
         kept = self._nights.get(key)
@@ -151,6 +171,10 @@ class Plan:
                 self._nights.clear()
             kept = self._nights[key] = _Kept(tuple(s.since_us for s in settings), settings)
         return kept
+
+
+def _same(one: Setting, other: Setting) -> bool:
+    return (one.point, one.value, one.program) == (other.point, other.value, other.program)
 
 
 def tonight(plan: Plan, time_us: int) -> date:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from edge.lines import says
-from edge.plans.dates import Nth, day_range, span, span_end, weekdays
+from edge.plans.dates import Nth, day_ranges, span, span_end, weekdays
 from edge.plans.times import ClockTime, SunTime, when
 from edge.selector import Selector
 
@@ -26,8 +26,18 @@ MAX_RULES: Final = 400
 MAX_ASSIGNMENTS: Final = 200
 MAX_MARGIN_MIN: Final = 120
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
-Line = Annotated[str, Meta(max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]  # it is shown in terminals
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$",
+        title="up to 64 letters without accents, digits and . _ : -",
+        examples=["street"],
+    ),
+]
+# It is shown in terminals.
+Line = Annotated[
+    str, Meta(max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", title="one line, without control characters")
+]
 Level = Annotated[int, Meta(ge=0, le=100)]
 Margin = Annotated[int, Meta(ge=0, le=MAX_MARGIN_MIN)]
 Operation = Literal["set", "max", "min", "add", "sub", "mul"]
@@ -111,7 +121,13 @@ class ProgramTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     photocell_by_day: Annotated[
         bool, says("a photocell that says dark turns the lamps on at any time of the day, as in a storm")
     ] = False
-    point: Annotated[Annotated[str, Meta(pattern="^[a-z0-9_]{1,64}$")], says("the point that is set")] = "dim_level"
+    point: Annotated[
+        Annotated[
+            str,
+            Meta(pattern="^[a-z0-9_]{1,64}$", title="small letters, digits and _", examples=["dim_level"]),
+        ],
+        says("the point that is set"),
+    ] = "dim_level"
 
     def __post_init__(self) -> None:
         """Refuse two steps at the same time: which of them counts?"""
@@ -146,19 +162,25 @@ class RuleTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def __post_init__(self) -> None:
         """Refuse what names no nights."""
-        if [bool(self.days), bool(self.dates), self.holiday is not None].count(True) > 1:
-            raise ValueError("has more than one of days, dates, holiday; write a rule for each")
-        if self.nth and not self.days:
-            raise ValueError('nth needs days, as in days = ["sun"], nth = ["last"]')
         _wrong(
             {
+                "has": self._one_of_three,
+                "nth": self._nth_of_days,
                 "days": lambda: weekdays(self.days, self.nth),
-                "dates": lambda: [day_range(t) for t in self.dates],
+                "dates": lambda: day_ranges(self.dates),
                 "from": lambda: span_end(self.from_),
                 "until": lambda: span_end(self.until),
             }
         )
         _wrong({"until": lambda: span(self.from_, self.until)})
+
+    def _one_of_three(self) -> None:
+        if [bool(self.days), bool(self.dates), self.holiday is not None].count(True) > 1:
+            raise ValueError("more than one of days, dates, holiday; write a rule for each")
+
+    def _nth_of_days(self) -> None:
+        if self.nth and not self.days:
+            raise ValueError('needs days, as in days = ["sun"], nth = ["last"]')
 
 
 class CalendarTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

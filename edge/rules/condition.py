@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from drivers.tables import suggest
-from edge.rules.language import Text, compiled
+from edge.rules.language import Text, examined
 from wire.device import PointType
 
 AMBIENT: Final[Mapping[str, PointType]] = {"night": "bool", "hour": "float", "weekday": "int", "sun_elevation": "float"}
@@ -75,12 +75,11 @@ def read(
 ) -> Condition | None:
     """A condition over these points and windows, or None, and then `tell` has heard everything that is wrong."""
     text = Text(source)
-    try:
-        program = compiled(text)
-    except ValueError as error:
-        tell(str(error))
+    program, told, plain = examined(text)
+    if program is None or not plain:
+        for each in told:
+            tell(each)
         return None
-    told: list[str] = []
     members = [(m[1], m[2]) for m in _MEMBER.finditer(text.bare)]
     if len(members) != len(_ROOT.findall(text.bare)):
         told.append(f"{QUALITY} and {AGE} are asked of one point each; write {QUALITY}.NAME or {AGE}.NAME")

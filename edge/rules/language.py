@@ -34,7 +34,10 @@ _HINTS: Final = (
     (re.compile(r"(?<!&)&(?!&)"), 'write && for "and"'),
     (re.compile(r"(?<!\|)\|(?!\|)"), 'write || for "or"'),
     (re.compile(r"<>"), 'write != for "is not"'),
+    (re.compile(r"\b(if|then|else)\b", re.IGNORECASE), "write a ? b : c (if a then b, else c)"),
 )
+_CLOCK: Final = r"(\d{1,2}):(\d\d)(?::\d\d)?"
+_FLIPPED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 class Program(Protocol):
@@ -82,23 +85,36 @@ def compiled(text: Text) -> Program:
     Raises:
         ValueError: it is not CEL, or not what is allowed of it; in words.
     """
+    program, told, _ = examined(text)
+    if told or program is None:
+        raise ValueError("; ".join(told))
+    return program
+
+
+def examined(text: Text) -> tuple[Program | None, list[str], bool]:
+    """A program, where the text is CEL, everything that is not allowed in it, and whether all names in it are those of
+    values: a loop has names of its own."""
     if '"""' in text.text or "'''" in text.text:
-        raise ValueError("a quoted text stands on one line here; write it between single quotes")
+        return None, ["a quoted text stands on one line here; write it between single quotes"], False
     try:
         program = _library()(text.text)
     except ValueError as error:
-        raise ValueError(_why(text, str(error))) from None
-    if macro := _MACROS.search(text.bare):
-        raise ValueError(f"{macro[1]}() is not allowed: a condition has no loops; {_allowed()}")
+        return None, [_why(text, str(error))], False
+    told = [
+        f"{macro}() is not allowed: a condition has no loops; {_allowed()}"
+        for macro in dict.fromkeys(_MACROS.findall(text.bare))
+    ]
     if "{" in text.bare:
-        raise ValueError("{ … } is not allowed: a condition makes no maps; compare the values themselves")
-    for name in sorted(set(program.functions()) - _OPERATORS - set(FUNCTIONS)):
+        told.append("{ … } is not allowed: a condition makes no maps; compare the values themselves")
+    plain = not told
+    for name in sorted(set(program.functions()) - _OPERATORS - set(FUNCTIONS)) if plain else ():
         if name == "_[_]":
-            raise ValueError("x[…] is not allowed; write the name itself, such as quality.fill_level")
-        if name == "matches":
-            raise ValueError("matches() is not allowed: a pattern may take very long; " + _allowed())
-        raise ValueError(f"{name}() is not allowed{suggest(name, FUNCTIONS)}")
-    return program
+            told.append("x[…] is not allowed; write the name itself, such as quality.fill_level")
+        elif name == "matches":
+            told.append("matches() is not allowed: a pattern may take very long; " + _allowed())
+        else:
+            told.append(f"{name}() is not allowed{suggest(name, FUNCTIONS)}")
+    return program, told, plain
 
 
 def _allowed() -> str:
@@ -115,4 +131,15 @@ def _why(text: Text, told: str) -> str:
         place = f"column {column}" if line == "1" else f"its line {line}, column {column}"
         why = f"is not CEL at {place}: {what.partition(' expecting ')[0]}"
     hints = [hint for pattern, hint in _HINTS if pattern.search(text.bare)]
-    return "; ".join([why, *dict.fromkeys(hints)])
+    return "; ".join([why, *dict.fromkeys(hints), *_clock_hint(text)])
+
+
+def _clock_hint(text: Text) -> list[str]:
+    """Where a time stands as on a clock: the hour as a number."""
+    found = re.search(rf"{_CLOCK}\s*(<=|>=|<|>)\s*hour\b", text.bare)
+    operator = _FLIPPED[found[3]] if found else ""
+    if found is None:
+        found = re.search(rf"{_CLOCK}(?!\d)", text.bare)
+        before = re.search(r"\bhour\s*(<=|>=|<|>)\s*$", text.bare[: found.start()]) if found else None
+        operator = before[1] if before else ">"
+    return [f"write hour {operator} {int(found[1]) + int(found[2]) / 60:.4g}"] if found else []

@@ -1,7 +1,8 @@
 """Reading a rules file: its `[[rule]]` tables, each with the way to tell what is wrong with it, by line.
 
-A table of which one key is wrong is handed on without that key, marked as broken: what else is wrong with it is to be
-told in the same breath. Files are read up to the bound of `drivers.tables.read`.
+A table of which some keys are wrong is handed on without them, marked as broken: what else is wrong with it is to be
+told in the same breath. What it cannot do without is put there instead, and named in `unknown`. Files are read up to
+the bound of `drivers.tables.read`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
-from typing import cast
+from typing import Any, Final, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from drivers.tables import Problem, parse, read, suggest
 from edge.rules.tables import RuleTable
@@ -30,6 +33,8 @@ class Read(msgspec.Struct, frozen=True):
     file: str
     line: int
     broken: bool
+    unknown: frozenset[str] = frozenset()  # keys of which nobody knows what was meant
+    windows: frozenset[str] = frozenset()  # the names of all windows, also of those that are wrong
 
 
 def read_text(path: Path, problems: list[Problem]) -> str | None:
@@ -58,7 +63,7 @@ def read_tables(path: Path, text: str, problems: list[Problem]) -> list[Read]:
     for i, one in enumerate(cast("list[object]", many)):
         raw_rule = _mapping(one)
         called = raw_rule.get("name")
-        name = f"rule.{called}" if isinstance(called, str) and called else f"rule[{i}]"
+        name = f"rule.{called}" if isinstance(called, str) and called else "rule"  # and its line, for who has none
 
         def tell(key: str, text: str, i: int = i, name: str = name) -> None:
             problems.append(Problem(f"{path}:{lines.of(i, key)}", f"{name}.{key}" if key else name, text))
@@ -67,14 +72,70 @@ def read_tables(path: Path, text: str, problems: list[Problem]) -> list[Read]:
         table = parse(RuleTable, one, file=str(path), key="", problems=wrong)
         for problem in wrong:
             tell(problem.key, problem.text)
-        if table is None:
-            # One wrong key must not hide what is wrong with the others: look at the rule without it.
-            keys = {re.split(r"[.\[]", p.key)[0] for p in wrong}
-            rest = {k: v for k, v in raw_rule.items() if k not in keys} | {"tag": "?"}
-            table = None if "window" in keys else parse(RuleTable, rest, file=str(path), key="", problems=[])
+        unknown: frozenset[str] = frozenset()
+        if table is None and isinstance(one, Mapping):
+            table, unknown = _rest(raw_rule)
         if table is not None:
-            found.append(Read(table, tell, str(path), lines.of(i), bool(wrong)))
+            windows = frozenset(_mapping(raw_rule.get("window")))
+            found.append(Read(table, tell, str(path), lines.of(i), bool(wrong), unknown, windows))
     return found
+
+
+_PART: Final = re.compile(r'"([^"]*)"|\[(\d+)\]|([\w-]+)')
+_TURNS: Final = 8  # what is left out may bring up something else, and at most so often
+_NEEDED: Final[Mapping[str, object]] = {
+    "name": "x",
+    "on": {"id": "*"},
+    "when": "true",
+    "alarm.severity": "low",
+    "alarm.text": {"en": "x"},
+    "command.point": "x",
+    "command.value": 0,
+    "command.hold_s": 1,
+}
+
+
+def _rest(raw: Mapping[str, object]) -> tuple[RuleTable | None, frozenset[str]]:
+    """What is right in a table, and the keys for which something was put that nobody has written."""
+    rest, unknown = cast("dict[str, Any]", deepcopy(raw)), set[str]()
+    for _ in range(_TURNS):
+        for key, value in _NEEDED.items():
+            table, _, last = key.rpartition(".")
+            within: object = rest.get(table) if table else rest
+            if isinstance(within, dict) and last not in within:
+                cast("dict[str, object]", within)[last] = value
+                unknown.add(key)
+        if not any(k in rest for k in ("alarm", "command", "tag")):
+            rest["tag"] = "x"
+        wrong: list[Problem] = []
+        made = parse(RuleTable, rest, file="", key="", problems=wrong)
+        if made is not None:
+            called = raw.get("name")
+            unknown |= {"clear"} & (raw.keys() - rest.keys())
+            return replace(made, name=called if isinstance(called, str) else ""), frozenset(unknown)
+        for problem in reversed(wrong):  # the last of a list first: the places of the others stay
+            _drop(rest, problem.key)
+    return None, frozenset(unknown)
+
+
+def _drop(table: dict[str, Any], key: str) -> None:
+    """Take out what stands at a dotted key, or, where nothing does, what lacks it."""
+    holder: Any = None
+    at: Any = None
+    here: Any = table
+    for quoted, index, plain in _PART.findall(key):
+        step: Any = int(index) if index else quoted or plain
+        try:
+            inner: Any = here[step]
+        except (LookupError, TypeError):
+            break
+        holder, at, here = here, step, inner
+    if holder is None:
+        return
+    if not isinstance(holder, dict) and key.startswith("alarm.suppresses"):
+        holder[at] = ""  # an empty name is passed over, and the others keep their numbers
+    else:
+        del holder[at]
 
 
 def _mapping(value: object) -> Mapping[str, object]:

@@ -73,9 +73,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """All rules of a node, in the order of their files."""
+    """All rules of a node, in the order of their files. `left_out` names those of a bundle that select no device."""
 
     rules: tuple[Rule, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def named(self, name: str) -> Rule | None:
         """The rule of this name."""

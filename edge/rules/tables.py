@@ -6,7 +6,6 @@ MAX_CONDITION_CHARS, MAX_WINDOW_S, MAX_HOLD_S.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -23,7 +22,10 @@ MAX_WAIT_S: Final = 604_800
 OPERATIONS: Final = ("mean", "max", "min", "count", "rate")
 
 Condition = Annotated[str, Meta(min_length=1, max_length=MAX_CONDITION_CHARS)]
-_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*")
+WindowName = Annotated[
+    str,
+    Meta(pattern=r"^[a-z_][a-z0-9_]{0,63}$", title="small letters, digits and _, a letter first", examples=["busy"]),
+]
 
 
 def says(text: str) -> Any:
@@ -99,7 +101,9 @@ class RuleTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """`[[rule]]`"""
 
     name: Annotated[
-        str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$"), says("its name, once a node: small letters, digits and -")
+        str,
+        Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", title='small letters, digits and "-"', examples=["cold-lamp"]),
+        says("its name, once a node: small letters, digits and -"),
     ]
     on: Annotated[Selector, says("which devices it watches: kind, profile, tag, id")]
     when: Annotated[Condition, says("the condition")]
@@ -116,7 +120,8 @@ class RuleTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         says("after how long `silent` is true; left out: the longest stale_after_s of the profile, else 300"),
     ] = None
     window: Annotated[
-        Annotated[dict[str, WindowTable], Meta(max_length=MAX_WINDOWS_A_RULE)], says("numbers over a time, by name")
+        Annotated[dict[WindowName, WindowTable], Meta(max_length=MAX_WINDOWS_A_RULE)],
+        says("numbers over a time, by name"),
     ] = {}
     units: Annotated[dict[str, str], says("units that you rely on, by point; they must be the profile's")] = {}
     alarm: Annotated[AlarmTable | None, says("an alarm is raised")] = None
@@ -128,6 +133,3 @@ class RuleTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError("does nothing; write an alarm, a command or a tag")
         if len(self.window) > MAX_WINDOWS_A_RULE:
             raise ValueError(f"window: has {len(self.window)}; a rule has at most {MAX_WINDOWS_A_RULE}")
-        for name in self.window:
-            if not _NAME.fullmatch(name):
-                raise ValueError(f'window: "{name}" is no name; use a-z, 0-9 and _, a letter first')

@@ -31,16 +31,22 @@ _WORLD: Final[Mapping[str, tuple[Any, ...]]] = {
     "weekday": (1, 2, 3, 4, 5, 6, 7),
 }
 _BOUNDS: Final = {"hour": (0.0, 24.0), "sun_elevation": (-90.0, 90.0)}
+_WORLD_WORDS: Final = {
+    "weekday": "goes from 1 (Monday) to 7 (Sunday)",
+    "hour": "goes from 0 to 24",
+    "sun_elevation": "goes from -90 to 90 degrees",
+}
 _NUMBER: Final = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?![\w.])")
 _ARITHMETIC: Final = re.compile(r"[*/%]|\bhas\b|\bdouble\b|\bint\b|\bsize\b|[\w)]\s*[-+]\s*[\w(]")
 _TOO_MUCH: Final = (ZeroDivisionError, OverflowError)
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """What a name may be: its type as CEL calls it, and values to try."""
+    """What a name may be: its type as CEL calls it, values to try, and in words which values there are."""
 
     type: str
     values: tuple[Any, ...]
+    words: str = ""
 
 
 def kinds(condition: Condition, points: Mapping[str, Point], windows: Iterable[WindowOf]) -> dict[str, Kind]:
@@ -55,26 +61,28 @@ def kinds(condition: Condition, points: Mapping[str, Point], windows: Iterable[W
         if window.name in condition.windows:
             point = points[window.point]
             if window.operation == "count":
-                found[window.name] = Kind("int", _whole(numbers, 0, None))
+                found[window.name] = Kind("int", _whole(numbers, 0, None), "is at least 0")
             elif window.operation == "rate":
                 found[window.name] = Kind("double", _between(numbers, None, None))
             else:
                 low, high = (0.0, 1.0) if point.type == "bool" else (point.low, point.high)
-                found[window.name] = Kind("double", _between(numbers, low, high))
+                share = "goes from 0 to 1" if point.type == "bool" else _range(point)
+                found[window.name] = Kind("double", _between(numbers, low, high), share)
     for name in condition.ambient:
         if name in _WORLD:
-            found[name] = Kind("bool" if AMBIENT[name] == "bool" else "int", _WORLD[name])
+            found[name] = Kind("bool" if AMBIENT[name] == "bool" else "int", _WORLD[name], _WORLD_WORDS.get(name, ""))
         else:
-            found[name] = Kind("double", _between(numbers, *_BOUNDS[name]))
+            found[name] = Kind("double", _between(numbers, *_BOUNDS[name]), _WORLD_WORDS[name])
     if condition.silent:
         found["silent"] = Kind("bool", (True, False))
     for name in condition.ages_us:
-        found[f"age_s.{name}"] = Kind("double", _between(numbers, 0.0, None))
+        found[f"age_s.{name}"] = Kind("double", _between(numbers, 0.0, None), "is at least 0 s")
     for name in condition.qualities:
-        found[f"quality.{name}"] = Kind("string", QUALITIES)
+        found[f"quality.{name}"] = Kind("string", QUALITIES, f"is one of {', '.join(QUALITIES)}")
     if "/" in text.bare:  # by nothing: unknown when it happens, and no sign of a wrong type
         found = {
-            n: Kind(k.type, tuple(v for v in k.values if v is False or v != 0) or k.values) for n, k in found.items()
+            n: Kind(k.type, tuple(v for v in k.values if v is False or v != 0) or k.values, k.words)
+            for n, k in found.items()
         }
     return found
 
@@ -86,11 +94,12 @@ def problems(condition: Condition, named: Mapping[str, Kind]) -> list[str]:
     if tried.wrong:
         near = _rewritten(text, named)
         said = f"; write for example: {near}" if near else f"; {_types(named)}"
-        return [tried.wrong + said]
+        return [tried.wrong + said, *_strange_words(text, named)]
     found = _strange_words(text, named)
     if not found and tried.all and not _ARITHMETIC.search(text.bare) and tried.answers in ({True}, {False}):
         when = "always" if True in tried.answers else "never"
-        found.append(f"is {when} true, whatever the devices say; {_types(named)}")
+        said = (_over_midnight(text.text) if when == "never" else "") or _ranges(named)
+        found.append(f"is {when} true, whatever the devices say; {said}")
     return found
 
 
@@ -102,7 +111,7 @@ class _Tried(msgspec.Struct):
 
 def _try(execute: Any, named: Mapping[str, Kind]) -> _Tried:
     answers: set[bool] = set()
-    for values in _combinations(named):
+    for values in combinations(named):
         try:
             answer = execute(values)
         except _TOO_MUCH:
@@ -125,7 +134,9 @@ def _plain(error: Exception) -> str:
     return "compares or computes with values of types that do not go together"
 
 
-def _combinations(named: Mapping[str, Kind]) -> Iterator[dict[str, Any]]:
+def combinations(named: Mapping[str, Kind]) -> Iterator[dict[str, Any]]:
+    """Values for all names, as a program takes them: in the order of `itertools.product` where there are no more than
+    MAX_TRIALS."""
     lists: Sequence[tuple[Any, ...]] = [k.values for k in named.values()]
     if prod(map(len, lists)) <= MAX_TRIALS:
         rows: Iterable[tuple[Any, ...]] = product(*lists)
@@ -182,6 +193,24 @@ def _types(named: Mapping[str, Kind]) -> str:
     return ", ".join(f"{name} is {_KINDS[kind.type]}" for name, kind in named.items()) or "it names nothing"
 
 
+def _ranges(named: Mapping[str, Kind]) -> str:
+    told = (f"{name} {kind.words or f'is {_KINDS[kind.type]}'}" for name, kind in named.items())
+    return ", ".join(told) or "it names nothing"
+
+
+_HOUR: Final = r"(?:hour\s*[<>]=?\s*\d+(?:\.\d+)?|\d+(?:\.\d+)?\s*[<>]=?\s*hour)"
+_BETWEEN_HOURS: Final = re.compile(rf"(?<![\w.])({_HOUR})\s*&&\s*({_HOUR})(?![\w.])")
+
+
+def _over_midnight(text: str) -> str:
+    """What to write for "after ten and before five", which is no hour."""
+    found = _BETWEEN_HOURS.search(text)
+    if found is None:
+        return ""
+    either = f"{found[1]} || {found[2]}"
+    return f"hour begins again at 0 at midnight: write {either if found[0] == text.strip() else f'({either})'}"
+
+
 _KINDS: Final = {
     "bool": "true or false",
     "int": "a whole number",
@@ -209,11 +238,25 @@ def _of_point(point: Point, numbers: Sequence[float], strings: Sequence[str]) ->
         case "bool":
             return Kind("bool", (True, False))
         case "text":
-            return Kind("string", point.choices or (*dict.fromkeys(strings), _OTHER))
+            words = f"is one of {', '.join(point.choices)}" if point.choices else ""
+            return Kind("string", point.choices or (*dict.fromkeys(strings), _OTHER), words)
         case "int":
-            return Kind("int", _whole(numbers, point.low, point.high))
+            return Kind("int", _whole(numbers, point.low, point.high), _range(point))
         case "float":
-            return Kind("double", _between(numbers, point.low, point.high))
+            return Kind("double", _between(numbers, point.low, point.high), _range(point))
+
+
+def _range(point: Point) -> str:
+    match point.low, point.high:
+        case None, None:
+            return ""
+        case low, None:
+            text = f"is at least {low:g}"
+        case None, high:
+            text = f"is at most {high:g}"
+        case low, high:
+            text = f"goes from {low:g} to {high:g}"
+    return f"{text} {point.unit if point.unit != '1' else ''}".rstrip()
 
 
 def _between(numbers: Sequence[float], low: float | None, high: float | None) -> tuple[float, ...]:

@@ -80,7 +80,7 @@ def test_a_rule_brightens_the_crossing_for_a_while_then_the_plan_has_it_again(la
     (one,) = lamps.get("/control/lamp-001")
     assert one["why"]["en"].startswith("90 % because rule crosswalk until ")
     assert one["why"]["en"].endswith("; below it: plan 35 %")
-    assert one["why"]["fr"].startswith("90 % par règle crosswalk jusqu'à ")
+    assert one["why"]["fr"].startswith("90 % : règle crosswalk, jusqu'à ")
     (alarm,) = lamps.get("/alarms")
     assert (alarm["device"], alarm["rule"], alarm["state"]) == ("lamp-001", "by-hand", "raised")
     assert alarm["respond_by_us"] == alarm["raised_us"] + 3_600_000_000

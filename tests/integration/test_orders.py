@@ -85,7 +85,7 @@ def test_a_command_is_applied_read_back_and_verified(lamps: Lamps) -> None:
     assert found["by"] == "m.dupont"
     assert lamps.level(1) == 72.5
     (held,) = [d for d in lamps.get("/control") if d["device"] == "lamp-001"]
-    assert held["why"]["en"].startswith("72.5 % because control room m.dupont until ")
+    assert held["why"]["en"].startswith("72.5 % because of the control room (m.dupont) until ")
     until(lambda: feed.stages(order)[-1:] == ["verified"])
     assert [s for s in feed.stages(order) if s != "issued"] == ["accepted", "applied", "verified"]
 
@@ -151,6 +151,7 @@ def test_a_plan_comes_down_and_is_followed_also_after_a_restart(lamps: Lamps) ->
     (plan,) = lamps.order("/v1/bundles", "plan", node="cab-lamps", kind="plan", version="2", text=PLAN_50,
                           expires_in_s=60)["orders"]  # fmt: skip
     until(lambda: lamps.ordered(plan["id"])["stage"] == "verified")
+    assert "2 of 2" in lamps.ordered(plan["id"])["stages"][-1]["detail"]
     until(lambda: lamps.level(1) == lamps.level(2) == 50)
     node = lamps.stage.node
     assert node is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -204,11 +205,15 @@ class Anything(Mapping[str, str]):
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_example_loads(path: Path, tmp_path: Path) -> None:
     table = tomllib.loads(path.read_text())
+    folder = tmp_path / "examples" / path.parent.name
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    if (node_file := folder / "node.toml").exists():  # this machine has no token where a node has it
+        node_file.write_text(node_file.read_text().replace("/etc/lamplighter/token", str(tmp_path / "node.token")))
     if "node" in table:
-        assert config.load(path, Anything(tmp_path)).roster.devices
+        assert config.load(node_file, Anything(tmp_path)).roster.devices
     elif path.stem in ("rules", "plan"):  # they are checked with the node that goes by them
-        node = config.load(path.parent / "node.toml", Anything(tmp_path))
-        assert path in (*node.rules, node.plan)
+        node = config.load(node_file, Anything(tmp_path))
+        assert folder / path.name in (*node.rules, node.plan)
     else:
         assert scene.load(path).devices
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
-from drivers.tables import Problem, describe, parse, read
+from drivers.tables import Problem, describe, parse, read, suggest
 
 
 class Room(msgspec.Struct):
@@ -146,3 +147,56 @@ def test_large_bounds_are_told_whole() -> None:
         "a whole number of at most 16777216",
         "a number above 0.5",
     ]
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    en: str = ""
+    fr: str = ""
+
+
+class Chosen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    kind: str | tuple[str, ...] = ()
+    tag: str | tuple[str, ...] = ()
+
+
+class Hinted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: Annotated[str, msgspec.Meta(pattern="^[a-z-]+$", title="small letters", examples=["cold-lamp"])] = "a"
+    plain: Annotated[str, msgspec.Meta(pattern="^[a-z-]+$")] = "a"
+    level: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
+    for_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 0
+    early_min: int = 0
+    text: Said = Said()
+    on: Chosen = Chosen()
+    many: tuple[Chosen, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("name", "Lampe éteinte", 'is "Lampe éteinte"; small letters: write "lampe-eteinte"'),
+        ("name", "14", 'is "14"; small letters: write "cold-lamp"'),
+        ("plain", "A B", 'is "A B", which does not look like ^[a-z-]+$; write "a-b"'),
+        ("plain", "14", 'is "14", which does not look like ^[a-z-]+$'),
+        ("level", "60%", 'must be a whole number from 0 to 100, not "60%"; write 60'),
+        ("level", "160", 'must be a whole number from 0 to 100, not "160"'),
+        ("level", "1.5", 'must be a whole number from 0 to 100, not "1.5"'),
+        ("for_s", "1h", 'must be a number from 0 to 86400, not "1h"; write 3600'),
+        ("for_s", "1,5 min", 'must be a number from 0 to 86400, not "1,5 min"; write 90'),
+        ("for_s", "2 lux", 'must be a number from 0 to 86400, not "2 lux"'),
+        ("early_min", "1 h", 'must be a whole number, not "1 h"; write 60'),
+        ("text", "Lampe", 'must be a table, not "Lampe"; write text = { en = "…", fr = "Lampe" }'),
+        ("on", "bin", 'must be a table, not "bin"; write on = { kind = "bin" }'),
+        ("on", 3, "must be a table, not 3; write on = { kind = … }"),
+    ],
+)
+def test_what_was_written_for_something_else_is_told_as_it_should_be(key: str, value: object, says: str) -> None:
+    problems: list[Problem] = []
+    assert parse(Hinted, {key: value}, file="f", key="", problems=problems) is None
+    assert [str(p) for p in problems] == [f"f: {key}: {says}"]
+
+
+def test_an_item_of_a_list_and_a_table_with_needed_keys_are_told_too() -> None:
+    problems: list[Problem] = []
+    assert parse(Hinted, {"many": ["bin"]}, file="f", key="", problems=problems) is None
+    assert str(problems[0]) == 'f: many[0]: must be a table, not "bin"; write { kind = "bin" }'
+    assert suggest("x", []) == "", "nothing is known, and nothing can be listed"

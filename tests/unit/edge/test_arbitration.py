@@ -74,27 +74,32 @@ def test_why_says_who_until_when_and_what_lies_below() -> None:
         default=Held(value=100, by=""),
     )
     assert why(found, "%", PARIS) == "100 % because rule crosswalk-night until 09:00; below it: plan 40 %"
-    french = "100 % par règle crosswalk-night jusqu'à 09:00 ; en dessous : programme 40 %"
+    french = "100 % : règle crosswalk-night, jusqu'à 09:00 ; en dessous : programme, 40 %"
     assert why(found, "%", PARIS, "fr") == french
 
 
 def test_an_end_on_another_day_is_told_with_its_date() -> None:
     found = array(emergency=Held(value=100, by="ops", until_us=EVENING_US))
-    assert why(found, "%", now_us=EVENING_US - HOUR_US) == "100 % because emergency ops until 08:00"
-    assert why(found, "%", now_us=EVENING_US - 24 * HOUR_US) == "100 % because emergency ops until 2027-01-15 08:00"
+    assert why(found, "%", now_us=EVENING_US - HOUR_US) == "100 % because of an emergency (ops) until 08:00"
+    soon = "100 % because of an emergency (ops) until 08:00:00"
+    assert why(found, "%", now_us=EVENING_US - HOUR_US + 1) == soon
+    assert (
+        why(found, "%", now_us=EVENING_US - 24 * HOUR_US)
+        == "100 % because of an emergency (ops) until 2027-01-15 08:00"
+    )
     midnight = EVENING_US + 15 * HOUR_US  # 23:00 UTC is tomorrow in Paris
     found = array(emergency=Held(value=100, by="ops", until_us=midnight))
-    assert why(found, "%", PARIS, now_us=EVENING_US) == "100 % because emergency ops until 2027-01-16 00:00"
+    assert why(found, "%", PARIS, now_us=EVENING_US) == "100 % because of an emergency (ops) until 2027-01-16 00:00"
 
 
 @pytest.mark.parametrize(
     ("value", "unit", "en", "fr"),
     [
-        (True, "", "true because safe value", "vrai par valeur sûre"),
-        (False, "", "false because safe value", "faux par valeur sûre"),
-        ("eco", "", "eco because safe value", "eco par valeur sûre"),
-        (0.1 + 0.2, "kW", "0.3 kW because safe value", "0.3 kW par valeur sûre"),
-        (12345678.5, "", "12345678.5 because safe value", "12345678.5 par valeur sûre"),
+        (True, "", "true because of its safe value", "vrai : valeur de repli"),
+        (False, "", "false because of its safe value", "faux : valeur de repli"),
+        ("eco", "", "eco because of its safe value", "eco : valeur de repli"),
+        (0.1 + 0.2, "kW", "0.3 kW because of its safe value", "0.3 kW : valeur de repli"),
+        (12345678.5, "", "12345678.5 because of its safe value", "12345678.5 : valeur de repli"),
     ],
 )
 def test_values_are_shown_as_people_write_them(value: Value, unit: str, en: str, fr: str) -> None:
@@ -102,11 +107,19 @@ def test_values_are_shown_as_people_write_them(value: Value, unit: str, en: str,
     assert (why(found, unit), why(found, unit, language="fr")) == (en, fr)
 
 
+def test_people_are_named_after_their_place() -> None:
+    found = array(hypervisor=Held(value=80, by="ops", until_us=EVENING_US), plan=Held(value=0, by="street"))
+    assert why(found, "%", PARIS) == "80 % because of the control room (ops) until 09:00; below it: plan 0 %"
+    french = "80 % : poste de contrôle (ops), jusqu'à 09:00 ; en dessous : programme, 0 %"
+    assert why(found, "%", PARIS, "fr") == french
+    assert why(array(technician=Held(value=1, by="")), "%") == "1 % because of the technician"
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_level_has_a_name_in_both_languages(level: Level) -> None:
     found = array(**{level: Held(value=1, by="x")})
     assert why(found, "%").startswith("1 % because ")
-    assert why(found, "%", language="fr").startswith("1 % par ")
+    assert why(found, "%", language="fr").startswith("1 % : ")
 
 
 def test_nothing_held_is_said_too() -> None:

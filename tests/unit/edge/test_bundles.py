@@ -116,12 +116,12 @@ def test_what_does_not_fit_the_devices_any_more_is_told_and_the_files_count(
     config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
     bundles = Bundles(config)
-    found = bundles.rules_at_start(kept("rules", SENT_RULES.replace("streetlight", "bin")))
+    found = bundles.rules_at_start(kept("rules", SENT_RULES.replace("active_power", "power")))
     assert [r.name for r in found.rules] == ["of-the-file"]
     plan = bundles.plan_at_start(kept("plan", SENT.replace("level = 50", "level = 500")))
     assert plan is not None
     assert plan.name == "of the file"
-    assert 'no device has the kind "bin"' in caplog.text
+    assert 'there is no "power"' in caplog.text
     assert "level" in caplog.text
 
 
@@ -142,6 +142,48 @@ def test_a_bundle_that_is_wrong_is_declined_with_all_that_is_wrong(config: Confi
     assert [t.split(":")[1].strip() for t in sorted(told)] == ["program.always.level", "version"]
     with pytest.raises(Declined, match='there is no "power"'):
         bundles.rules_of(bundle("rules", SENT_RULES.replace("active_power", "power")))
+
+
+def test_what_is_not_for_this_node_is_left_out_of_a_bundle_and_told(config: Config) -> None:
+    bundles = Bundles(config)
+    bins = RULES.replace("streetlight", "bin").replace("of-the-file", "bins").replace("active_power", "fill_level")
+    rules = bundles.rules_of(bundle("rules", SENT_RULES + bins))
+    assert [r.name for r in rules.rules] == ["of-the-city"]
+    told = "1 rules, 1 of 1 devices of this node watched; 1 left out, for they select none: bins"
+    assert bundles.told(rules) == told
+    many = "".join(bins.replace("bins", f"bins-{i}") for i in range(20))
+    assert bundles.told(bundles.rules_of(bundle("rules", many))).endswith("bins-8, bins-9, …")
+    plan = bundles.plan_of(bundle("plan", SENT.replace("streetlight", "streetlamp")))
+    assert bundles.told(plan) == "0 of 1 devices of this node follow it"
+    assert bundles.told(bundles.plan_of(bundle("plan", SENT))) == "1 of 1 devices of this node follow it"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("> 100.0", ">> 100.0", "is not CEL"),
+        ('tag = "t"', 'tga = "t"', "no such key"),
+        ('name = "of-the-city"', 'name = "bins"', 'there is another rule "bins"'),
+    ],
+)
+def test_what_is_wrong_in_a_rule_for_others_is_told_all_the_same(config: Config, old: str, new: str, says: str) -> None:
+    wrong = SENT_RULES.replace("streetlight", "bin").replace(old, new)
+    with pytest.raises(Declined, match=says):
+        Bundles(config).rules_of(bundle("rules", RULES.replace("of-the-file", "bins") + wrong))
+
+
+def test_a_command_that_finds_no_lamp_here_is_left_out_and_the_alarm_of_its_rule_is_not(config: Config) -> None:
+    command = '\n[rule.command]\npoint = "dim_level"\nvalue = 1\nhold_s = 9\non = { tag = "park" }\n'
+    both = Bundles(config).rules_of(bundle("rules", SENT_RULES + command))
+    assert [(r.name, r.holding) for r in both.rules] == [("of-the-city", None)]
+    only = Bundles(config).rules_of(bundle("rules", SENT_RULES.replace('tag = "t"', "") + command))
+    assert (only.rules, only.left_out) == ((), ("of-the-city",))
+
+
+def test_rules_check_tells_what_is_left_out(config: Config, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    keep(config, {**kept("rules", SENT_RULES.replace("streetlight", "bin"))})
+    assert main(["rules", "check", "--config", str(tmp_path / "node.toml")]) == 0
+    assert "1 of its rules select no device here and are left out: of-the-city" in capsys.readouterr().err
 
 
 def test_without_a_place_nothing_can_be_followed(tmp_path: Path) -> None:
@@ -225,7 +267,7 @@ def test_rules_check_replay_and_explain_use_what_the_node_follows(
     assert "of-the-city: not true" in capsys.readouterr().out
     assert main(["rules", "check", "--file", str(tmp_path / "rules.toml"), *end]) == 0
     assert "of-the-file" in capsys.readouterr().out
-    keep(config, {**kept("rules", SENT_RULES.replace("streetlight", "bin"))})
+    keep(config, {**kept("rules", SENT_RULES.replace("active_power", "power"))})
     assert main(["rules", "check", *end]) == 0
     told = capsys.readouterr()
     assert "of-the-file" in told.out

@@ -28,10 +28,10 @@ def test_every_point_that_something_is_held_for_with_all_its_levels() -> None:
     found.hold(("lamp-2", "dim_level"), "rule", Held(value=100.0, by="crossing", ends_us=5, until_us=UNTIL_US))
     one, two = decided(found, PARIS, NOW_US)
     assert (one.device, one.point, one.value) == ("lamp-1", "lamp_on", True)
-    assert one.why == {"en": "true because control room m.dupont", "fr": "vrai par poste de contrôle m.dupont"}
+    assert one.why == {"en": "true because of the control room (m.dupont)", "fr": "vrai : poste de contrôle (m.dupont)"}
     assert (two.device, two.value) == ("lamp-2", 100.0)
     assert two.why["en"] == "100 % because rule crossing until 22:14; below it: plan 40 %"
-    assert two.why["fr"] == "100 % par règle crossing jusqu'à 22:14 ; en dessous : programme 40 %"
+    assert two.why["fr"] == "100 % : règle crossing, jusqu'à 22:14 ; en dessous : programme, 40 %"
     assert two.levels == (
         HeldAt(level="rule", value=100.0, by="crossing", until_us=UNTIL_US),
         HeldAt(level="plan", value=40.0, by="night", until_us=None),

@@ -169,9 +169,9 @@ class World:
         self.acts.append(act.id)
         return [], {"alarm/a": act.id.encode()}
 
-    def adopt(self, bundle: Bundle) -> Kept:
+    def adopt(self, bundle: Bundle) -> tuple[Kept, str]:
         self.acts.append(bundle.id)
-        return {"bundle/plan": bundle.version.encode()}
+        return {"bundle/plan": bundle.version.encode()}, "1 of 1 devices"
 
     # ---- orders
 

@@ -32,7 +32,7 @@ X, CMS, NOON = "x-lamplighter", "cms", "12:00:00"
 YEARS = range(2026, 2029)
 DEVICES = (
     Device(id="lamp-1", kind="streetlight", profile="lx-1"),
-    Device(id="lamp-2", kind="streetlight", profile="lx-1", tags=("school",)),
+    Device(id="lamp-003", kind="streetlight", profile="lx-1", tags=("school",)),
     Device(id="bin-1", kind="bin", profile="bn-1"),
 )
 Json = dict[str, Any]

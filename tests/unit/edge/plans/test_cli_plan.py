@@ -17,7 +17,7 @@ DIJON = Place(lat=47.322, lon=5.041, time_zone="Europe/Paris", country="FR")
 ROSTER = Roster(
     devices=(
         Device(id="lamp-1", kind="streetlight", profile="lx-1"),
-        Device(id="lamp-2", kind="streetlight", profile="lx-1", tags=("school",)),
+        Device(id="lamp-003", kind="streetlight", profile="lx-1", tags=("school",)),
         Device(id="bin-1", kind="bin", profile="bn-1"),
     ),
     profiles={"lx-1": (Point(name="dim_level", type="float", writable=True),), "bn-1": ()},
@@ -44,7 +44,7 @@ def test_show_draws_tonight_for_each_calendar_of_the_node() -> None:
 
 
 def test_show_draws_the_nights_and_the_device_that_are_asked_for() -> None:
-    code, out, _ = said("show", "--device", "lamp-2", "--date", "2026-07-13", "--nights", "3")
+    code, out, _ = said("show", "--device", "lamp-003", "--date", "2026-07-13", "--nights", "3")
     assert code == 0
     assert [f"2026-07-{d} (24 h)" in out for d in (12, 13, 14, 15, 16)] == [False, True, True, True, False]
     assert "calendar street:" not in out
@@ -63,7 +63,7 @@ def test_a_node_without_devices_sees_every_calendar() -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("--device", "lamp-3"), 'there is no device "lamp-3" (did you mean "lamp-2"?)'),
+        (("--device", "lamp-3"), 'there is no device "lamp-3" (did you mean "lamp-003"?)'),
         (("--device", "bin-1"), "bin-1 follows no calendar"),
     ],
 )
@@ -107,3 +107,13 @@ def test_check_says_who_follows_what(tmp_path: Path) -> None:
         f'{wrong}: calendar.street.default: there is no program "stret" (did you mean "street"?)',
         "2 problem(s); the plan would not be taken",
     ]
+
+
+def test_check_without_a_file_checks_the_one_of_the_configuration(tmp_path: Path) -> None:
+    assert said("check")[1].endswith("Rue Monge, version 3: the plan is sound\n")
+    assert 'node.toml names no plan: write plan = "plan.toml"' in said("check", plan=None)[2]
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(STREET.read_text().replace('on = { kind = "streetlight" }', 'on = { kind = "streetlamp" }'))
+    code, _, err = said("check", plan=wrong)
+    assert code == EXIT_CONFIG
+    assert f'{wrong}: assign[1].on.kind: no device has the kind "streetlamp" (did you mean "streetlight"?)' in err

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from edge.plans.dates import DayRange, Span, YearDay, day_range, span, weekdays
+from edge.plans.dates import DayRange, Span, YearDay, day_range, day_ranges, span, weekdays
 from edge.plans.times import ClockTime, SunTime, told, when
 
 YEAR = [date(2026, 1, 1) + timedelta(days=i) for i in range(365)]
@@ -55,10 +55,11 @@ def test_dates_of_every_year_and_month(text: str, days: list[date]) -> None:
     ("text", "says"),
     [
         ("02-30", "that exist"),
+        ("14-07", 'the month comes first: write "07-14"'),
         ("14 juillet", "that exist"),
         ("2026-07-14", 'write from = "2026-07-14" and until = "2026-07-14"'),
-        ("12-24..01-02", 'write "12-24..12-31", "01-01..01-02"'),
-        ("*-25..*-05", 'write "\\*-25..\\*-31", "\\*-01..\\*-05"'),
+        ("12-24..01-02", r'write \["12-24..12-31", "01-01..01-02"\]'),
+        ("*-25..*-05", r'write \["\*-25..\*-31", "\*-01..\*-05"\]'),
         ("*-01..01-02", "both sides"),
     ],
 )
@@ -74,9 +75,23 @@ def test_weekdays_and_their_place_in_the_month() -> None:
     assert [d.day for d in july if weekdays(["sat"], ["last"]).has(d)] == [25]
     assert [d.day for d in july if weekdays(["fri"], ["5"]).has(d)] == [31]
     assert [d.day for d in july if weekdays(["mon"], ["5"]).has(d)] == []
-    for text, says in [("sat-mon", '"sat-sun", "mon-mon"'), ("mo", '"mon"'), ("mon-tue-wed", "two days")]:
+    for text, says in [
+        ("sat-mon", r'write \["sat-sun", "mon"\]'),
+        ("sun-tue", r'write \["sun", "mon-tue"\]'),
+        ("lundi", 'is "lundi"; write "mon"'),
+        ("Saturday", 'write "sat"'),
+        ("mo", "write one of mon, tue, wed, thu, fri, sat, sun"),
+        ("mon-tue-wed", "two days"),
+    ]:
         with pytest.raises(ValueError, match=says):
             weekdays([text], [])
+
+
+def test_everything_wrong_in_a_list_is_told_at_once() -> None:
+    with pytest.raises(ValueError, match=r'is "mo"; write one of .*; and is "dimanche"; write "sun"'):
+        weekdays(["mo", "tue", "dimanche"], [])
+    with pytest.raises(ValueError, match=r'"14-07".*; and is "02-30"'):
+        day_ranges(["14-07", "07-14", "02-30"])
 
 
 @pytest.mark.parametrize(

@@ -82,14 +82,14 @@ def test_everything_wrong_is_told_at_once() -> None:
         "program.a.steps[1]": "op is for steps by the sun (dusk, dawn, sunset, sunrise)",
         "program.a.steps[2]": 'at is "soon"',
         "calendar.c.default": 'there is no program "b"',
-        "calendar.c.rule[0].program": 'there is no program "A"',
-        "calendar.c.rule[0]": 'days is "lundi"',
-        "calendar.c.rule[1]": "has more than one of days, dates, holiday",
+        "calendar.c.rule at line 13.program": 'there is no program "A"',
+        "calendar.c.rule at line 13": 'days is "lundi"',
+        "calendar.c.rule at line 17": "has more than one of days, dates, holiday",
         "assign[0].calendar": 'there is no calendar "d"',
         "assign[0].on": "selects by nothing",
     }
     assert 'off is "moonset"' in found["program.a.active[2]"], "both ends"
-    assert 'from is "2026-02-30", a day that does not exist' in found["calendar.c.rule[0]"]
+    assert 'from is "2026-02-30", a day that does not exist' in found["calendar.c.rule at line 13"]
 
 
 @pytest.mark.parametrize(
@@ -97,11 +97,12 @@ def test_everything_wrong_is_told_at_once() -> None:
     [
         ("level = 100", 'level = 100\nsteps = [{ at = "01:00", level = 1 }, { at = "01:00:00", level = 2 }]',
          "program.a", "01:00, 01:00:00 twice"),
-        ("level = 100", 'level = 100\npoint = "Dim Level"', "program.a.point", "does not look like"),
+        ("level = 100", 'level = 100\npoint = "Dim Level"', "program.a.point",
+         'small letters, digits and _: write "dim_level"'),
         ('off = "dawn"', 'off = "dawn", photocell_before_min = 121', "program.a.active[0].photocell_before_min", "120"),
         ('on = "dusk", off = "dawn"', 'on = "20:00", off = "06:00", photocell_after_min = 5', "program.a.active[0]",
          "by the sun only"),
-        ('default = "a"', RULE + 'nth = ["1"]', "calendar.c.rule[0]",
+        ('default = "a"', RULE + 'nth = ["1"]', "calendar.c.rule at line 8",
          "nth needs days"),
         ('default = "a"', RULE + 'holiday = "day"', "holidays.country",
          'country = "FR"'),
@@ -112,8 +113,8 @@ def test_everything_wrong_is_told_at_once() -> None:
         (PROGRAM, "[program]\n", "program", "must not be empty"),
         (CALENDAR, "[calendar]\n", "calendar", "must not be empty"),
         (ASSIGN, "", "assign", "is missing"),
-        ('name = "p"', 'name = "\\u001b[2J"', "name", "does not look like"),
-        ("[program.a]", '[program."a b"]', 'program."a b"', "does not look like"),
+        ('name = "p"', 'name = "\\u001b[2J"', "name", "without control characters"),
+        ("[program.a]", '[program."a b"]', 'program."a b"', 'write "a-b"'),
     ],
 )  # fmt: skip
 def test_what_is_refused(old: str, new: str, key: str, says: str) -> None:
@@ -182,6 +183,50 @@ def test_a_plan_is_checked_against_the_devices_of_the_node() -> None:
     for point in (Point(name="dim_level", type="float"), Point(name="dim_level", type="text", writable=True)):
         fixed = Roster(devices=(LAMP,), profiles={"lx-1": (point,)})
         assert "must be writable and a number" in told(GOOD, roster=fixed)["assign[0].on"]
+
+
+def of_file(folder: Path, text: str, roster: Roster) -> list[str]:
+    (folder / "plan.toml").write_text(text)
+    problems: list[Problem] = []
+    load_file(folder / "plan.toml", DIJON, problems=problems, roster=roster)
+    return [f"{p.key}: {p.text}" for p in problems]
+
+
+def test_the_nodes_own_file_selects_devices_and_a_bundle_need_not(tmp_path: Path) -> None:
+    roster = Roster(devices=(LAMP,), profiles={"lx-1": (DIM,)})
+    wrong = GOOD.replace('kind = "streetlight"', 'kind = "streetlamp"')
+    found = of_file(tmp_path, wrong, roster)
+    assert found == ['assign[0].on.kind: no device has the kind "streetlamp" (did you mean "streetlight"?)']
+    none = GOOD.replace('kind = "streetlight"', 'kind = "streetlight", id = "lamp-1", profile = "lx-*", tag = "x"')
+    assert of_file(tmp_path, none, roster) == ['assign[0].on.tag: no device has the tag "x"; no device has a tag']
+    assert of_file(tmp_path, wrong, Roster(devices=(), profiles={})) == [], "there is nothing to select yet"
+    assert of_file(tmp_path, GOOD, roster) == []
+    assert load(wrong, DIJON, roster=roster).groups(roster.devices) == {}
+
+
+def test_no_mistake_hides_another() -> None:
+    """Each of these stands in another table, and one of them is no form at all."""
+    roster = Roster(devices=(LAMP,), profiles={"lx-1": (Point(name="dim_levle", type="float", writable=True),)})
+    text = GOOD.replace("level = 100", 'level = "60%"').replace('default = "a"', RULE + 'holiday = "day"\ndays = "mon"')
+    found = told(text + '[calendar.d]\ndefault = "x"\n[holidays]\nsubdivision = "21"', roster=roster)
+    assert list(found) == [
+        "program.a.level", "calendar.c.rule at line 8.days", "calendar.d.default", "holidays.country", "assign[0].on",
+    ]  # fmt: skip
+    assert found["program.a.level"].endswith('not "60%"; write 60')
+    assert 'did you mean "dim_levle"?' in found["assign[0].on"]
+
+
+def test_a_rule_of_a_calendar_is_told_by_its_name() -> None:
+    named = GOOD.replace('default = "a"', RULE + 'name = "14 juillet"\ndates = ["14-07"]')
+    assert told(named) == {'calendar.c.rule "14 juillet"': 'dates is "14-07"; the month comes first: write "07-14"'}
+    inline = GOOD.replace('default = "a"', 'default = "a"\nrule = [{ program = "a" }, { program = "b" }]')
+    assert list(told(inline)) == ["calendar.c.rule 2.program"]
+
+
+def test_a_profile_of_which_nothing_can_be_set_is_told_so() -> None:
+    roster = Roster(devices=(LAMP,), profiles={"lx-1": ()})
+    text = told(GOOD, roster=roster)["assign[0].on"]
+    assert text.endswith('no point "dim_level"; nothing of it can be set: select other devices')
 
 
 def test_a_file_is_read_or_the_reason_told(tmp_path: Path) -> None:

@@ -28,15 +28,17 @@ def test_the_picture_of_the_page_is_the_picture(street: Plan) -> None:
 def test_a_picture_says_when_what_and_why_in_two_languages(street: Plan) -> None:
     english = picture(street, "street", date(2026, 7, 13), devices=58).splitlines()
     assert english[0] == "Rue Monge, version 3: night of Monday 2026-07-13 (24 h)"
-    assert english[1] == "calendar street: program late, because of its rule 3: Fête nationale"
+    assert english[1] == "calendar street: program late, because of its rule for the eve of Fête nationale"
     assert english[2] == "58 device(s), point dim_level"
     assert english[3] == "sunset 21:34, dusk 22:12, dawn 05:19, sunrise 05:57"
     assert "22:07  100 %   dusk-5" in english
     assert "05:19    off   dawn" in english
+    named = picture(street, "street", date(2026, 7, 14)).splitlines()
+    assert named[1] == 'calendar street: program feast, because of its rule "14 juillet"'
     french = picture(street, "crossing", date(2026, 11, 23), devices=2, language="fr").splitlines()
     assert french[0] == "Rue Monge, version 3 : nuit du lundi 2026-11-23 (24 h)"
     assert french[1] == "calendrier crossing : programme crossing, comme toute autre nuit"
-    assert "cellule : allume à toute heure du jour si elle voit la nuit" in french
+    assert "cellule : allume à toute heure du jour si elle détecte l'obscurité" in french
 
 
 def columns(text: str) -> int:

@@ -23,7 +23,7 @@ STREET = Path(__file__).parents[4] / "examples" / "street" / "plan.toml"
 DIJON = Place(lat=47.322, lon=5.041, time_zone="Europe/Paris", country="FR")
 PARIS = ZoneInfo("Europe/Paris")
 LAMP = Device(id="lamp-1", kind="streetlight", profile="lx-1")
-CROSSING = Device(id="lamp-2", kind="streetlight", profile="lx-1", tags=("north", "school"))
+CROSSING = Device(id="lamp-003", kind="streetlight", profile="lx-1", tags=("north", "school"))
 BIN = Device(id="bin-1", kind="bin", profile="bn-1", tags=("school",))
 MINUTE_US, DAY_US = 60_000_000, 86_400_000_000
 FROM_US, TO_US = (to_us(datetime(y, 1, 1, tzinfo=PARIS)) for y in (2026, 2028))
@@ -151,6 +151,27 @@ def test_a_photocell_only_adds_light_and_only_near_the_night_or_where_allowed(
         assert any(n is not None and n.value for n in near), "no earlier and no later than 30 minutes"
 
 
+def test_a_setting_reaches_over_noon_to_where_the_lamp_does_something_else(street: Plan) -> None:
+    """By day the lamp is off until dusk: noon, where the plan's nights meet, is nothing that happens to it."""
+    morning, afternoon = (to_us(datetime(2026, 11, 24, h, tzinfo=PARIS)) for h in (9, 15))
+    found = street.at(LAMP, morning)
+    assert found is not None
+    ends = datetime.fromtimestamp(found.until_us / 1e6, PARIS)
+    assert (found.value, f"{ends:%H:%M}") == (0, "17:25")
+    assert street.at(LAMP, afternoon) == found
+    friday = street.at(LAMP, to_us(datetime(2026, 11, 27, 9, tzinfo=PARIS)))
+    assert friday is not None
+    assert datetime.fromtimestamp(friday.until_us / 1e6, PARIS).hour == 12, "from noon on another program is run"
+
+
+def test_what_lasts_a_whole_night_ends_with_it() -> None:
+    always = STREET.read_text().replace('active = [{ on = "dusk-5"', "active = [] #")
+    plan = load(always, DIJON)
+    found = plan.at(LAMP, to_us(datetime(2026, 7, 14, 15, tzinfo=PARIS)))
+    assert found is not None
+    assert (found.since_us, found.until_us) == bounds(date(2026, 7, 14), PARIS)
+
+
 def test_a_storm_lights_the_crossing_and_not_the_street(street: Plan) -> None:
     noon = to_us(datetime(2026, 11, 24, 12, 30, tzinfo=PARIS))
     assert [s.value for d in (CROSSING, LAMP) if (s := street.at(d, noon, dark=True))] == [100, 0]
@@ -195,7 +216,7 @@ def test_a_device_that_no_assignment_selects_is_left_alone(street: Plan) -> None
 
 def test_a_device_that_changes_is_looked_up_again(street: Plan) -> None:
     assert street.follows(LAMP) == "street"
-    assert street.follows(Device(id=LAMP.id, kind="streetlight", profile="lx-1", tags=("school",))) == "crossing"
+    assert street.follows(Device(id=LAMP.id, kind="bin", profile="bn-1")) is None
     assert street.follows(LAMP) == "street"
 
 

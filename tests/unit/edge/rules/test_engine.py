@@ -82,8 +82,8 @@ def test_clear_ends_it_and_nothing_else_does(street: Street) -> None:
 
 
 def test_a_clear_that_overlaps_does_not_flutter(street: Street) -> None:
-    engine = street.engine(rule("fill_level > 90.0", 'clear = "fill_level > 10.0"'))
-    assert told(fed(street, engine, *levels((1, 95.0), (2, 96.0), (3, 97.0)))) == [("Raise", "bin-1", 1)]
+    engine = street.engine(rule("fill_level > 90.0", 'clear = "fill_level < 95.0"'))
+    assert told(fed(street, engine, *levels((1, 91.0), (2, 94.0), (3, 92.0)))) == [("Raise", "bin-1", 1)]
 
 
 def test_beginnings_keep_their_distance(street: Street) -> None:

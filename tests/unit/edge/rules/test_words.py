@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ HELD = "[rule.command]\nhold_s = 60\n"
         (one("answers > 1", 'id = "*"'), 'has no point "answers"; narrow the rule: on = { profile = ["lx-1"'),
         # selectors
         (one(on='kind = "bn"'), 'rules.toml:3: rule.r.on.kind: no device has the kind "bn" (did you mean "bin"?)'),
+        (one(on='knd = "bin"'), 'rule.r.on.knd: no such key (did you mean "kind"?)'),
         (one(on='id = "bin-9"'), 'no device has the id "bin-9" (did you mean "bin-'),
         (one(on='tag = "park"'), 'no device has the tag "park"'),
         (one(on='id = "lamp-1", kind = "bin"'), "rule.r.on: selects no device: none matches all of these together"),
@@ -46,6 +48,9 @@ HELD = "[rule.command]\nhold_s = 60\n"
         (one("fill_level > 90.0 and tilted"), 'is not CEL at column 19: mismatched input \'and\'; write && for "and"'),
         (one("fill_level = 90.0"), 'write == for "is equal"'),
         (one("fill_level > 90,5"), "write a number with a point: 90.5"),
+        (one("22:30 < hour"), "write hour > 22.5"),
+        (one("hour >= 5:15"), "write hour >= 5.25"),
+        (one("if tilted then true else false"), "write a ? b : c"),
         (one("not tilted"), 'write ! for "not"'),
         (one("lid.matches('(a+)+')"), "matches() is not allowed"),
         (one("[1, 2].exists(x, x > n)"), "exists() is not allowed: a condition has no loops"),
@@ -67,7 +72,12 @@ HELD = "[rule.command]\nhold_s = 60\n"
         (one("tilted || n.startsWith('x')"), "startsWith() does not take what it is given"),
         (one("lid == 'opened'"), 'nothing here can be "opened" (did you mean "open"?)'),
         (one("quality.lid == 'god'"), 'nothing here can be "god" (did you mean "good"?)'),
-        (one("fill_level > 150.0"), "is never true, whatever the devices say"),
+        (one("fill_level > 150.0"), "is never true, whatever the devices say; fill_level goes from 0 to 100 %"),
+        (one("weekday == 0"), "weekday goes from 1 (Monday) to 7 (Sunday)"),
+        (one("hour > 22.5 && hour < 5.0"),
+         "hour begins again at 0 at midnight: write hour > 22.5 || hour < 5.0"),
+        (one("night && hour > 22.5 && 5.0 > hour"), "write (hour > 22.5 || 5.0 > hour)"),
+        (one("quality.lid == 'good' && quality.lid == 'bad'"), "quality.lid is one of good, uncertain, bad"),
         (one("fill_level >= 0.0"), "is always true, whatever the devices say"),
         (one("true"), "is always true, whatever the devices say; it names nothing"),
         # windows
@@ -81,7 +91,8 @@ HELD = "[rule.command]\nhold_s = 60\n"
         (one(more='tag = "x"\nwindow.w = { mean = "n", over_s = 9 }'), "window.w: is not used; name it in `when`"),
         (one("lid > 1.0", more='tag = "x"\nwindow.lid = { mean = "n", over_s = 9 }'), "means something already"),
         (one("night", more='tag = "x"\nwindow.night = { mean = "n", over_s = 9 }'), "means something already"),
-        (one(more='tag = "x"\nwindow.W = { mean = "n", over_s = 9 }'), '"W" is no name'),
+        (one(more='tag = "x"\nwindow.W = { mean = "n", over_s = 9 }'),
+         'window.W: is "W"; small letters, digits and _, a letter first: write "w"'),
         # what it does
         (one(more=""), "rule.r: does nothing; write an alarm, a command or a tag"),
         (one(more=HELD + 'point = "lid"\nvalue = "open"'),
@@ -95,6 +106,9 @@ HELD = "[rule.command]\nhold_s = 60\n"
          'profile bn-1 has no point "dim_level"; nothing of it can be set'),
         (one("dark", LAMP, '[rule.command]\npoint = "dim_level"\nvalue = 1'), "rule.r.command.hold_s: is missing"),
         (one(more=ALARM + 'text = { en = "{fil_level}" }'), "{fil_level} is nothing that is known here (did you mean"),
+        (one(more=ALARM + 'text = "Lampe"'), 'must be a table, not "Lampe"; write text = { en = "…", fr = "Lampe" }'),
+        (one(more='tag = "x"\nfor_s = "10 min"'), 'not "10 min"; write 600'),
+        (one(name="Lampe éteinte"), 'write "lampe-eteinte"'),
         (one(more=ALARM + "text = { }"), "rule.r.alarm.text: has no words"),
         (one(more=ALARM.replace("low", "lwo") + 'text = { en = "x" }'), 'severity: is "lwo" (did you mean "low"?)'),
         (one(more=ALARM + 'text = { en = "x" }\nsuppresses = ["q"]'), 'suppresses[0]: there is no rule "q"'),
@@ -104,11 +118,11 @@ HELD = "[rule.command]\nhold_s = 60\n"
         (one(more='tag = "x"\nunits = { fill_level = "1" }'), 'units.fill_level: profile bn-1 has fill_level in "%"'),
         (one(more='tag = "x"\nsilent_s = 60'), "silent_s: has no use here"),
         (one(more='tag = "x"\nfor = 60'), 'rules.toml:6: rule.r.for: no such key (did you mean "for_s"?)'),
-        (one(name="R 1"), 'rule.R 1.name: is "R 1", which does not look like'),
+        (one(name="R 1"), 'rule.R 1.name: is "R 1"; small letters, digits and "-": write "r-1"'),
         (one() + one(), 'rules.toml:7: rule.r.name: there is another rule "r", at '),
         ("[rules]\n", 'rules.toml: rules: no such table (did you mean "rule"?)'),
         ("[rule]\n", "must be written [[rule]], with two brackets"),
-        ("rule = [3]\n", "rule[0]: must be a table, not 3"),
+        ("rule = [3]\n", "rules.toml:1: rule: must be a table, not 3"),
         ("[[rule\n", "rules.toml: is not TOML"),
     ],
 )  # fmt: skip
@@ -118,11 +132,117 @@ def test_what_is_wrong_is_told_with_file_line_and_what_to_write(street: Street, 
     assert len(found) == 1 or "window" in text or "\n".join(found).count("rule.r") == len(found)
 
 
+def keys(found: list[str]) -> list[str]:
+    return [p.split(": ")[1] for p in found]
+
+
 def test_all_problems_are_told_at_once(street: Street) -> None:
     found = street.problems(
         one("fil > 1.0", more='for = 3\nunits = { n = "V" }') + one("lid == 3 && tilted > 2", name="s")
     )
-    assert [p.split(": ")[1] for p in found] == ["rule.r.for", "rule.r.when", "rule.r.units.n", "rule.s.when"]
+    assert keys(found) == ["rule.r.for", "rule.r.when", "rule.r.units.n", "rule.s.when"]
+
+
+def test_one_mistake_hides_no_other(street: Street) -> None:
+    rest = ALARM.replace("low", "lwo") + 'text = { en = "{fol}" }\n' + HELD + 'point = "lid"\nvalue = "x"\n'
+    wrong = one("fil > 1.0 && matches(lid, 'x') && foo(lid)", more='clear = "lid ==="\nunits = { n = "V" }\n' + rest)
+    expected = [
+        "rule.r.alarm.severity", "rule.r.when", "rule.r.when", "rule.r.when", "rule.r.clear", "rule.r.units.n",
+        "rule.r.command.point", "rule.r.alarm.text.en",
+    ]  # fmt: skip
+    assert keys(street.problems(wrong)) == expected
+    misspelt = street.problems(wrong.replace('kind = "bin"', 'kind = "bim"'))
+    assert keys(misspelt) == [expected[0], "rule.r.on.kind", *expected[1:]], "as if it were the nearest"
+    unknown = street.problems(wrong.replace('kind = "bin"', 'kidn = "bin"'))
+    assert keys(unknown)[:2] == ["rule.r.on.kidn", "rule.r.alarm.severity"]
+    assert "rule.r.clear: is not CEL" in "".join(unknown), "no names without devices, but the language is looked at"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ('name = "r"', "", "rule.name"),
+        ("when", "whn", "rule.r.whn"),
+        ("hold_s = 60\n", "", "rule.r.command.hold_s"),
+        ('point = "dim_levl"\n', "", "rule.r.command.point"),
+        ("window.w = {", "window.w = { mean = 3,", "rule.r.window.w.mean"),
+        ('suppresses = ["q"', 'suppresses = [3, "q"', "rule.r.alarm.suppresses[0]"),
+    ],
+)
+def test_what_is_missing_or_of_a_wrong_form_hides_no_other(street: Street, old: str, new: str, key: str) -> None:
+    more = (
+        'units = { passages = "V" }\nwindow.w = { max = "passages", over_s = 60 }\n'
+        + ALARM + 'text = { en = "x" }\nsuppresses = ["q"]\n' + HELD + 'point = "dim_levl"\nvalue = 1'
+    )  # fmt: skip
+    text = one("w > 5.0 && dark", LAMP, more)
+    before, after = street.problems(text), street.problems(text.replace(old, new, 1))
+    assert len(before) == 3
+    assert any(key + ":" in p for p in after), "\n".join(after)
+    told_again = {p.partition(": rule")[2].partition(": ")[2] for p in before} & {
+        p.partition(": rule")[2].partition(": ")[2] for p in after
+    }
+    assert len(told_again) >= (2 if "point" in old else 3), "\n".join(after)
+
+
+@pytest.mark.parametrize(
+    ("when", "clear", "says"),
+    [
+        ("fill_level > 90.0", "fill_level > 70.0",
+         'is false at fill_level = 0 too, where when is false: the rule would not end there; did you mean "fill'),
+        ("fill_level < 10.0", "30.0 >= fill_level", "at fill_level = 100 too, where when is false"),
+        ("fill_level > 90.0 && quality.fill_level == 'good'", "fill_level > 70.0", 'did you mean "fill_level < 70.0"?'),
+        ("temperature > 70.0 || fill_level > 99.0", "temperature > 50.0", 'did you mean "temperature < 50.0"?'),
+        ("tilted", "tilted", "is false where tilted is false too, where when is false: the rule would not end there"),
+        ("tilted", " tilted ", 'did you mean "!tilted"?'),
+        ("age_s.n > 600.0", "age_s.n > 300.0", "at age_s.n = 0 too"),
+    ],
+)  # fmt: skip
+def test_a_clear_the_wrong_way_round_is_told(street: Street, when: str, clear: str, says: str) -> None:
+    (found,) = street.problems(one(when, more=f'tag = "x"\nclear = "{clear}"'))
+    assert says in found
+
+
+@pytest.mark.parametrize(
+    ("when", "clear"),
+    [
+        ("fill_level > 90.0", "fill_level < 70.0"),
+        ("fill_level > 90.0", "fill_level <= 90.0"),
+        ("fill_level > 90.0", "fill_level < 95.0"),
+        ("fill_level < 10.0", "fill_level > 30.0"),
+        ("temperature < -5.0", "temperature > 0.0 && temperature < 60.0"),  # back in its band
+        ("temperature < -5.0 || temperature > 60.0", "temperature > 0.0 && temperature < 50.0"),
+        ("temperature < -5.0 || temperature > 60.0", "temperature < 50.0"),
+        ("tilted", "!tilted"),
+        ("tilted && fill_level > 50.0", "!tilted || fill_level < 40.0"),
+        ("tilted && fill_level > 50.0", "tilted && fill_level < 40.0"),
+        ("lid == 'open'", "lid == 'closed'"),
+        ("lid == 'open' && night", "lid == 'closed' || !night"),
+        ("hour > 22.0", "hour > 6.0 && hour < 20.0"),
+        ("night && tilted", "!night"),
+        ("sun_elevation > 5.0 && tilted", "sun_elevation < 0.0 || !tilted"),
+        ("silent", "!silent"),
+        ("quality.n == 'bad'", "quality.n == 'good'"),
+        ("age_s.n > 600.0", "age_s.n < 60.0"),
+        ("fill_level > 90.0", "tilted"),
+        ("fill_level > 90.0", "fill_level > 70.0 && false || fill_level < 50.0"),
+        ("n > 5", "n == 0"),
+        ("n > 5 && fill_level > 20.0", "n < 3 || fill_level < 10.0"),
+        ("tilted ? fill_level > 80.0 : fill_level > 90.0", "fill_level < 70.0"),
+    ],
+)
+def test_a_clear_that_can_be_reached_is_taken(street: Street, when: str, clear: str) -> None:
+    assert street.problems(one(when, more=f'tag = "x"\nclear = "{clear}"')) == []
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(begin=st.integers(1, 99), end=st.integers(1, 99), up=st.booleans())
+def test_of_two_thresholds_exactly_those_that_point_apart_are_taken(
+    street: Street, begin: int, end: int, up: bool
+) -> None:
+    this, other = (">", "<") if up else ("<", ">")
+    good = one(f"fill_level {this} {begin}.0", more=f'tag = "x"\nclear = "fill_level {other} {end}.0"')
+    assert street.problems(good) == []
+    assert "did you mean" in street.problems(good.replace(f"{other} {end}", f"{this} {end}"))[0]
 
 
 @pytest.mark.parametrize(
@@ -227,3 +347,36 @@ def test_no_condition_stops_it(street: Street, parts: list[str], glue: str) -> N
     engine = street.engine(one(text))
     engine.take(street.sample("bin-1", 1, fill_level=0.0, n=2**63, tilted=True, lid="open"), 1_000_000)
     assert engine.explain("bin-1", 1_000_000)[0].decided in (True, False, None)
+
+
+KEYS = [
+    "name", "on", "when", "clear", "for_s", "window", "units", "alarm", "command", "tag", "kind", "id", "mean",
+    "over_s", "severity", "text", "en", "suppresses", "rule",
+]  # fmt: skip
+trees = st.recursive(
+    st.one_of(st.integers(-5, 200), st.booleans(), st.sampled_from(["r", "bin", "tilted", "n > 5", "low", "{n}", "w"])),
+    lambda t: st.one_of(st.lists(t, max_size=3), st.dictionaries(st.sampled_from([*KEYS, "a b"]), t, max_size=4)),
+    max_leaves=12,
+)
+right: dict[str, object] = {"name": "r", "on": {"kind": "bin"}, "when": "tilted", "tag": "x"}
+
+
+def toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(k)} = {toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value)
+
+
+@settings(
+    max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
+@given(tables=st.lists(st.dictionaries(st.sampled_from(KEYS), trees, max_size=6), min_size=1, max_size=2))
+def test_no_table_stops_it(street: Street, tables: list[dict[str, object]]) -> None:
+    """Tables of any shape, laid over one that is right: they are told, or they are rules."""
+    texts = ["[[rule]]\n" + "".join(f"{k} = {toml(v)}\n" for k, v in (right | t).items()) for t in tables]
+    found = street.problems("\n".join(texts))
+    if not found:
+        assert len(street.rules("\n".join(texts)).rules) == len(tables)
+    assert all(p.startswith("rules.toml:") for p in found)
