@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from cloud import database
+from cloud import database, own_texts
 from cloud.answers import AlarmSeen
 from cloud.findings import Finding, Notice, Told
 from cloud.idempotency import Answered, Keyed
@@ -26,6 +26,7 @@ from cloud.problem import Problem
 from cloud.readers import Readers
 from cloud.reports import NO_FIXES, OWN, alarm_seen
 from cloud.silence import Heard
+from cloud.times import parse
 from cloud.views import AlarmsAsked
 from cloud.writer import Writer
 from wire.entries import Alarm, Gap
@@ -184,7 +185,7 @@ def _happened(connection: sqlite3.Connection) -> tuple[int, int, list[Occurrence
     for position, node, lost, body in gaps:
         if position <= through:
             reason = msgspec.json.decode(body, type=Gap).reason
-            occurred.append(Occurrence(node, "missing", reason[:200], min(2**53, int(lost))))
+            occurred.append(Occurrence(node, "missing", own_texts.as_told(reason[:200]), min(2**53, int(lost))))
     for position, body in notices:
         finding = msgspec.json.decode(body, type=Notice).finding
         if position <= through and finding is not None and (once := _occurrence(finding)) is not None:
@@ -196,9 +197,9 @@ def _occurrence(finding: Finding) -> Occurrence | None:
     detail: Mapping[str, Any] = finding.detail
     match finding.kind:
         case "unfinished":
-            seqs = f"{detail['lane']}, from seq {detail['from_seq']} to at least {detail['to_seq_at_least']}"
-            return Occurrence(finding.node, "missing", f"epoch {detail['epoch']} ended unfinished: {seqs}")
+            seqs = detail["lane"], detail["from_seq"], detail["to_seq_at_least"]
+            return Occurrence(finding.node, "missing", own_texts.unfinished(detail["epoch"], *seqs))
         case "fork":
-            return Occurrence(finding.node, "fork", f"{detail['from']} – {detail['to']}")
+            return Occurrence(finding.node, "fork", own_texts.span(parse(detail["from"]), parse(detail["to"])))
         case _:
             return None

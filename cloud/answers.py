@@ -110,7 +110,8 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 class NodeSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One node at a glance. `silent_since` is null while it is heard at least every three Health intervals.
 
-    `devices` are as many as its roster has, whose digest is `roster_digest`; the roster is at /v1/nodes/{node}.
+    `verdict` is what its last Health said; null while it is silent, for then nobody knows how it is. `devices` are as
+    many as its roster has, whose digest is `roster_digest`; the roster is at /v1/nodes/{node}.
     """
 
     node: str
@@ -214,7 +215,11 @@ class MarkSeen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResultSeen(msgspec.Struct, frozen=True, kw_only=True):
-    """A stage that an order has reached, as its node said it."""
+    """A stage that an order has reached, as its node said it.
+
+    What it is about is null where it has none: `device` and `point` are those of a command or relinquish, `alarm` and
+    `act` of an act, `bundle` (its kind) and `version` of a bundle. `group` is null where the order is not known here.
+    """
 
     node: str
     order: str
@@ -223,14 +228,22 @@ class ResultSeen(msgspec.Struct, frozen=True, kw_only=True):
     time_us: int
     clock: ClockWord
     boot: int | None
-    device: str
-    point: str
+    group: str | None
+    device: str | None
+    point: str | None
+    alarm: str | None
+    act: str | None
+    bundle: str | None
+    version: str | None
     read_back: Value
     detail: str
 
 
 class NodeDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """One node: its ledger, its last health, its roster (with digest) and its alarms that are not cleared."""
+    """One node: its ledger, its last health, its roster (with digest) and its alarms that are not cleared.
+
+    `verdict` is null while it is silent; `health` is what it said last, whenever that was.
+    """
 
     node: str
     verdict: str | None

@@ -16,8 +16,9 @@ from starlette.types import ASGIApp
 
 from cloud import openapi
 from cloud.alarms import Alarms
+from cloud.cursor import Cursor
 from cloud.downlink import Downlink, Pace
-from cloud.feed import Feed
+from cloud.feed import KEEP_ALIVE_S, Feed
 from cloud.guard import Guard, fault_problem, http_problem
 from cloud.ingest import Ingest
 from cloud.leap import Leap
@@ -25,6 +26,7 @@ from cloud.log import Unavailable
 from cloud.metrics import Metrics
 from cloud.order_queries import OrderQueries
 from cloud.orders import Orders
+from cloud.presence import Presence
 from cloud.queries import Queries
 from cloud.routes import LOG, Route, serve
 from cloud.sse import CUT_S
@@ -62,11 +64,21 @@ def application(
     now: Now,
     feed_cut_s: float = CUT_S,
     pace: Pace | None = None,
+    keep_alive_s: float = KEEP_ALIVE_S,
 ) -> Application:
     """Put the parts together over an open store."""
     watching = Watching()
     downlink = Downlink(store.orders, tokens, metrics, now, pace or Pace())
-    orders = Orders(store.orders, store.views, downlink, metrics, now)
+    presence = Presence(downlink.reachable, store.heard.of, now)
+    orders = Orders(
+        store=store.orders,
+        views=store.views,
+        downlink=downlink,
+        presence=presence,
+        cursor=lambda: str(Cursor(store.log.generation, store.log.reach().head)),
+        metrics=metrics,
+        now=now,
+    )
     feed = Feed(
         log=store.log,
         views=store.views,
@@ -74,7 +86,9 @@ def application(
         watching=watching,
         metrics=metrics,
         origins=store.origins,
+        ordered=store.orders.of_node,
         cut_s=feed_cut_s,
+        keep_alive_s=keep_alive_s,
     )
     table: list[Route] = []
 
@@ -85,7 +99,7 @@ def application(
     table.extend(Ingest(store.log, store.views, watching, metrics, now).routes())
     table.extend(Queries(store.views, watching).routes())
     table.extend(orders.routes())
-    table.extend(OrderQueries(store.orders, store.views, downlink, now).routes())
+    table.extend(OrderQueries(store.orders, store.views, presence, now).routes())
     table.extend(Alarms(store.alarms, store.views, store.orders, orders).routes())
     table.extend(downlink.routes())
     table.extend(feed.routes())
@@ -97,7 +111,7 @@ def application(
     metrics.gauge("downlinks", "Nodes that have a downlink open", lambda: downlink.nodes)
     asgi = Starlette(
         routes=[serve(route, tokens) for route in table],
-        exception_handlers={HTTPException: http_problem, Exception: fault_problem},
+        exception_handlers={HTTPException: http_problem(table), Exception: fault_problem},
     )
     asgi.router.redirect_slashes = False  # a wrong path is told, not guessed at
 

@@ -26,8 +26,10 @@ from wire.batch import Batch, Placed
 from wire.columns import ABSENT, Columns
 from wire.device import Roster
 from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result, Unknown
+from wire.orders import Order
 from wire.sample import Value
 
+NO_ORDERS: Final[Mapping[str, Order]] = {}
 PREFIX: Final = "city.lamplighter."
 
 SLICE_BYTES: Final = 1 << 20
@@ -90,6 +92,7 @@ class _Known(msgspec.Struct, frozen=True):
     node: str
     kinds: Mapping[str, str]
     fixes: Mapping[int, Fix]
+    orders: Mapping[str, Order]
 
 
 class _Parts(msgspec.Struct, frozen=True):
@@ -100,15 +103,23 @@ class _Parts(msgspec.Struct, frozen=True):
 
 
 def events_of_batch(
-    record: Record, batch: Batch, kinds: Mapping[str, str], fixes: Mapping[int, Fix], start: int = 0
+    record: Record,
+    batch: Batch,
+    kinds: Mapping[str, str],
+    fixes: Mapping[int, Fix],
+    start: int = 0,
+    orders: Mapping[str, Order] = NO_ORDERS,
 ) -> Slice:
-    """The events of a batch, always in the same order: from the `start`-th on, at most SLICE_BYTES and one."""
+    """The events of a batch, always in the same order: from the `start`-th on, at most SLICE_BYTES and one.
+
+    `kinds` are those of the node's devices, `orders` what is known of those that it speaks of, by id.
+    """
     stem = f"{batch.node}/{batch.epoch}/{batch.lane.value}/"
     encoder = msgspec.json.Encoder()
     found: list[Encoded] = []
     size = 0
     left = start
-    known = _Known(record, batch.node, kinds, fixes)
+    known = _Known(record, batch.node, kinds, fixes, orders)
     for item in batch.entries:
         width = _width(item.entry)
         if left >= width:
@@ -218,8 +229,8 @@ def _other(known: _Known, entry: Entry) -> _Parts | None:
             mark = mark_seen(node, entry, known.fixes)
             return _Parts("mark", entry.device, mark.time_us, mark)
         case Result():
-            result = result_seen(node, entry, known.fixes)
-            return _Parts("result", entry.device or None, result.time_us, result)
+            result = result_seen(node, entry, known.fixes, known.orders.get(entry.order))
+            return _Parts("result", result.device, result.time_us, result)
         case Health():
             return _Parts("health", None, entry.time_us, data | msgspec.to_builtins(entry))
         case Gap():

@@ -2,11 +2,13 @@
 
 Every reader reads the log at its own pace; there is no queue a reader, and none can slow ingest or another. A
 batch is turned into events slice by slice, once, and shared among the readers that are near it. A reader that does
-not take CHUNK_BYTES within CUT_S is cut off; the last id that it has is its cursor. A comment comes every
-KEEP_ALIVE_S, and with it the cursor when only filtered-out events have passed.
+not take CHUNK_BYTES within CUT_S is cut off; the last id that it has is its cursor. When nothing was sent to a reader
+for KEEP_ALIVE_S, because there was nothing or only what it has filtered out, a comment comes with its cursor.
 
-Bounds: MAX_READERS readers, CACHE_BYTES of shared events, CHUNK_BYTES under way to each reader. Slices are made by
-`cloud.slices`, whose bounds are its own.
+A filter may name a node that was never heard: it may be on its way. Then a comment says so, and which name is near.
+
+Bounds: MAX_READERS readers, CACHE_BYTES of shared events, CHUNK_BYTES under way to each reader; STRANGE nodes that were
+never heard are named. Slices are made by `cloud.slices`, whose bounds are its own.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ from cloud.cursor import Cursor, Origins, Start
 from cloud.events import PREFIX, TYPES, Encoded, Slice
 from cloud.log import Log
 from cloud.metrics import Metrics
+from cloud.nearest import nearest
 from cloud.problem import bad_request, unavailable
 from cloud.routes import READERS, Answer, Asked, Param, Route
-from cloud.slices import Slices
+from cloud.slices import Ordered, Slices, nothing_ordered
 from cloud.sse import CUT_S, EVENT_STREAM, StreamResponse
 from cloud.tokens import Grant, Tokens
 from cloud.views import Views
@@ -37,6 +40,7 @@ CHUNK_BYTES: Final = 256 << 10
 KEEP_ALIVE_S: Final = 15.0
 CACHE_BYTES: Final = 32 << 20
 MAX_FILTERS: Final = 100
+STRANGE: Final = 5
 RETRY_MS: Final = 2_000
 
 
@@ -70,7 +74,9 @@ class Feed:
         watching: Watching,
         metrics: Metrics,
         origins: Origins,
+        ordered: Ordered = nothing_ordered,
         cut_s: float = CUT_S,
+        keep_alive_s: float = KEEP_ALIVE_S,
     ) -> None:
         self._log = log
         self._views = views
@@ -79,7 +85,8 @@ class Feed:
         self._metrics = metrics
         self._origins = origins
         self._cut_s = cut_s
-        self._slices = Slices(log, views, CACHE_BYTES)
+        self._keep_alive_s = keep_alive_s
+        self._slices = Slices(log, views, CACHE_BYTES, ordered)
         self._closing = asyncio.Event()
         self._readers = 0
 
@@ -124,6 +131,7 @@ class Feed:
         wanted = _filter(asked)
         given = asked.request.headers.get("last-event-id") or asked.one("after")
         start, reset = self._start(given)
+        strange = await self._strange(wanted)
         live = asked.one("live") == "1"
         # Closed by the response, whether or not the generator has begun by then.
         open_ = ExitStack()
@@ -131,7 +139,7 @@ class Feed:
             open_.enter_context(self._watching.open(wanted.nodes))
         self._readers += 1
         open_.callback(self._left)
-        stream = self._stream(start, reset, wanted, asked.grant)
+        stream = self._stream(start, reset + strange, wanted, asked.grant)
         metrics = self._metrics
         return StreamResponse(stream, self._cut_s, open_, metrics.feed_sent, lambda: metrics.feed_cut("slow"))
 
@@ -157,34 +165,57 @@ class Feed:
         told |= {"missed_after": asked_after, "missed_through": str(after)}
         return b"event: reset\nid: %s\ndata: %s\n\n" % (str(after).encode(), msgspec.json.encode(told))
 
-    async def _stream(self, start: Start, reset: bytes, wanted: Filter, grant: Grant) -> AsyncIterator[bytes]:
+    async def _strange(self, wanted: Filter) -> bytes:
+        """Comments on nodes that are asked for and were never heard."""
+        if not wanted.nodes:
+            return b""
+        known = await self._views.names()
+        strange = sorted(wanted.nodes - set(known))
+        told: list[str] = []
+        for node in strange[:STRANGE]:
+            near = await asyncio.to_thread(nearest, node, known)
+            hint = "" if near is None else f"; did you mean {near!r}?"
+            told.append(f": no node {node[:100]!r} was ever heard{hint}\n")  # a repr has no line ends
+        if len(strange) > STRANGE:
+            told.append(f": and {len(strange) - STRANGE} more nodes that were never heard\n")
+        return "".join([*told, "\n"] if told else []).encode()
+
+    async def _stream(self, start: Start, first: bytes, wanted: Filter, grant: Grant) -> AsyncIterator[bytes]:
         """What goes to one reader."""
+        clock = asyncio.get_running_loop().time
         after, skip = start.after, start.skip
-        # The cursor goes first, so that a reader has one before anything happens.
-        yield b"retry: %d\n\n" % RETRY_MS + (reset or (b"" if skip else self._cursor_line(after)))
-        told = after
+        # The cursor goes first, so that a reader has one before anything happens; a reset has it already.
+        told = b"" if start.reset is not None or skip else self._cursor_line(after)
+        yield b"retry: %d\n\n" % RETRY_MS + first + told
+        sent_s = clock()
         while not self._closing.is_set() and self._tokens.valid(grant):
+            # The time since something was sent decides, not since something came: in a city something always comes.
+            left_s = sent_s + self._keep_alive_s - clock()
+            if left_s <= 0:
+                yield self._cursor_line(after, skip)
+                sent_s = clock()
+                continue
             if after >= self._log.reach().head:
-                if not await self._more(after):
-                    yield b": still here\n\n" if told == after else self._cursor_line(after)
-                    told = after
+                await self._more(after, left_s)
                 continue
             part = await self._slices.get(after + 1, skip)
             if part is None:  # compacted meanwhile: this reader is a week behind
                 late = Start(self._log.reach().floor, reset="expired")
                 yield self._reset(late, str(Cursor(self._log.generation, after)))
-                after, skip, told = late.after, 0, late.after
+                after, skip, sent_s = late.after, 0, clock()
                 continue
             for chunk in self._chunks(after + 1, part, wanted):
-                told = after + 1
                 yield chunk
+                sent_s = clock()
             if part.next is None:
                 after, skip = after + 1, 0
             else:
                 skip = part.next
 
-    def _cursor_line(self, position: int) -> bytes:
-        return b": cursor\nid: %s\n\n" % str(Cursor(self._log.generation, position)).encode()
+    def _cursor_line(self, after: int, skip: int = 0) -> bytes:
+        """Where a reader is: after a record, or after the first `skip` events of the one that follows it."""
+        cursor = Cursor(self._log.generation, after + 1, skip - 1) if skip else Cursor(self._log.generation, after)
+        return f": cursor\nid: {cursor}\n\n".encode()
 
     def _chunks(self, position: int, part: Slice, wanted: Filter) -> Iterator[bytes]:
         """The events that are wanted, framed, in pieces of about CHUNK_BYTES."""
@@ -204,16 +235,15 @@ class Feed:
         if lines:
             yield b"".join(lines)
 
-    async def _more(self, after: int) -> bool:
-        """Wait until there is more, or the feed closes; False when neither happened for a while."""
+    async def _more(self, after: int, wait_s: float) -> None:
+        """Wait until there is more, or the feed closes, or so many seconds have passed."""
         grown = asyncio.ensure_future(self._log.grown(after))
         closing = asyncio.ensure_future(self._closing.wait())
         try:
-            done, _ = await asyncio.wait((grown, closing), timeout=KEEP_ALIVE_S, return_when="FIRST_COMPLETED")
+            await asyncio.wait((grown, closing), timeout=wait_s, return_when="FIRST_COMPLETED")
         finally:
             grown.cancel()
             closing.cancel()
-        return bool(done)
 
 
 def _filter(asked: Asked) -> Filter:

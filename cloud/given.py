@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, TypeVar, cast, get_args, get_origin, get
 import msgspec
 from starlette.requests import Request
 
+from cloud.given_words import MAX_SHOWN, in_words
 from cloud.problem import Problem, bad_request, unavailable, wrong
 from cloud.routes import JSON
 
@@ -25,7 +26,6 @@ BODY_S: Final = 60.0
 MAX_AT_ONCE: Final = 32
 MAX_OF_ONE: Final = 16
 MAX_STRANGE: Final = 20
-MAX_SHOWN: Final = 50
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -79,11 +79,45 @@ async def body_of(request: Request) -> bytes:
     return b"".join(chunks)
 
 
+class Found(msgspec.Struct, frozen=True):
+    """What of a body can be read, and all that is wrong with the rest."""
+
+    made: dict[str, Any]
+    problems: list[str]
+    unread: frozenset[str]  # keys whose values cannot be read
+    strange: bool  # it has keys that there are not: what seems to be missing may be one of them
+
+    def knows(self, *names: str) -> bool:
+        """Say whether all is known that was said under these keys."""
+        if not self.unread.isdisjoint(names):
+            return False
+        return not self.strange or any(self.made.get(n) is not None for n in names)
+
+    def whole(self, wanted: type[T]) -> T:
+        """The struct.
+
+        Raises:
+            Problem: something is wrong; with every key that is.
+        """
+        if self.problems:
+            raise wrong(400, "bad-request", self.problems)
+        return wanted(**self.made)
+
+
 def read(body: bytes, wanted: type[T]) -> T:
     """The struct that a body describes.
 
     Raises:
         Problem: it does not; with every key that is wrong.
+    """
+    return found_in(body, wanted).whole(wanted)
+
+
+def found_in(body: bytes, wanted: type[msgspec.Struct]) -> Found:
+    """What of a body can be read as a struct: what is right can be looked at further, though something is wrong.
+
+    Raises:
+        Problem: it is no object in JSON.
     """
     try:
         raw: Any = msgspec.json.decode(body)
@@ -91,28 +125,45 @@ def read(body: bytes, wanted: type[T]) -> T:
         raise bad_request(f"the body is no JSON: {error}") from error
     if not isinstance(raw, dict):
         raise bad_request("the body must be an object, in { }")
-    given = cast("dict[str, Any]", raw)
+    return _found(cast("dict[str, Any]", raw), wanted, "")
+
+
+def _found(given: dict[str, Any], wanted: type[msgspec.Struct], above: str) -> Found:
+    """The same for an object; `above` is where it stands, with a dot, so that a key can be told from outside."""
     hints = get_type_hints(wanted, include_extras=True)
     strange = [key for key in given if key not in hints]
-    problems = [_unknown(key[:MAX_SHOWN], hints) for key in strange[:MAX_STRANGE]]
+    problems = [_unknown(key[:MAX_SHOWN], hints, above) for key in strange[:MAX_STRANGE]]
     if len(strange) > MAX_STRANGE:
         problems.append(f"and {len(strange) - MAX_STRANGE} more keys that there are not")
     made: dict[str, Any] = {}
     for field in msgspec.structs.fields(wanted):
-        if field.name in given:
-            try:
-                made[field.name] = msgspec.convert(given[field.name], hints[field.name])
-            except (msgspec.ValidationError, RecursionError) as error:
-                choices = get_args(hints[field.name]) if get_origin(hints[field.name]) is Literal else ()
-                hint = f"; write one of {', '.join(choices)}" if choices else ""
-                problems.append(f"{field.name}: {error}{hint}")
-        elif field.required:
-            problems.append(f"{field.name} is missing")
-    if problems:
-        raise wrong(400, "bad-request", problems)
-    return wanted(**made)
+        name, hint = field.name, hints[field.name]
+        if name not in given:
+            if field.required:
+                problems.append(f"{above}{name} is missing")
+            continue
+        inner = _struct_in(hint)
+        if inner is not None and isinstance(given[name], dict):
+            within = _found(given[name], inner, f"{above}{name}.")
+            problems += within.problems
+            if not within.problems:
+                made[name] = inner(**within.made)
+            continue
+        try:
+            made[name] = msgspec.convert(given[name], hint)
+        except (msgspec.ValidationError, RecursionError) as error:
+            choices = get_args(hint) if get_origin(hint) is Literal else ()
+            problems.append(in_words(f"{above}{name}", str(error), choices))
+    unread = frozenset(hints.keys() & given.keys() - made.keys())
+    return Found(made, problems, unread, bool(strange))
 
 
-def _unknown(key: str, known: dict[str, Any]) -> str:
+def _struct_in(hint: Any) -> type[msgspec.Struct] | None:
+    """The struct that a key holds, where it holds one or null."""
+    return next((a for a in get_args(hint) if isinstance(a, type) and issubclass(a, msgspec.Struct)), None)
+
+
+def _unknown(key: str, known: dict[str, Any], above: str) -> str:
     near = get_close_matches(key, known, n=1)
-    return f"there is no {key!r}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")
+    hint = f"did you mean {above}{near[0]}?" if near else f"there are {', '.join(known)}"
+    return f"there is no {above + key!r}; {hint}"

@@ -7,19 +7,22 @@ A fault is logged here and nowhere else, with its traceback; the one who asked l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from difflib import get_close_matches
 from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud.metrics import Metrics
 from cloud.problem import Problem, plain_problem, unavailable
-from cloud.routes import LOG
+from cloud.routes import LOG, Route
 
 MAX_REQUESTS: Final = 2_048
+MAX_SHOWN: Final = 200  # characters of a path that is wrong
 
 
 class Guard:
@@ -78,9 +81,24 @@ async def fault_problem(_request: Request, _error: Exception) -> Response:
     return _fault().response()
 
 
-async def http_problem(_request: Request, error: Exception) -> Response:
-    """What Starlette itself refuses: unknown paths, wrong methods."""
-    assert isinstance(error, HTTPException)
-    response = plain_problem(error.status_code, "" if error.status_code == 404 else error.detail).response()
-    response.headers.update(error.headers or {})
-    return response
+def http_problem(table: Sequence[Route]) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """What Starlette itself refuses, with words of ours: unknown paths, and methods that a path does not have."""
+    paths = sorted({route.template for route in table})
+
+    async def told(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        path, detail, headers = request.url.path, error.detail, dict(error.headers or {})
+        if error.status_code == 404:
+            near = get_close_matches(path[:MAX_SHOWN], paths, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            detail = f"there is no path {path[:MAX_SHOWN]!r}; {hint}all paths are in /openapi.json"
+        elif error.status_code == 405:
+            # Starlette looks at the first route of a path alone; a path may be read with GET and written with POST.
+            methods = sorted({route.method for route in table if compile_path(route.path)[0].match(path)})
+            detail = f"{path[:MAX_SHOWN]!r} takes {' and '.join(methods)}, not {request.method[:MAX_SHOWN]}"
+            headers["Allow"] = ", ".join([*methods, "HEAD"] if "GET" in methods else methods)
+        response = plain_problem(error.status_code, detail).response()
+        response.headers.update(headers)
+        return response
+
+    return told

@@ -122,7 +122,7 @@ class MemoryViews:
         silent = hearing is not None and hearing.silent_at(self._now())
         return NodeDetail(
             node=name,
-            verdict=health[-1].verdict if health else None,
+            verdict=health[-1].verdict if health and not silent else None,
             last_heard=None if hearing is None else text(hearing.heard_us),
             silent_since=text(hearing.heard_us) if hearing is not None and silent else None,
             ledger=self._ledger(name),

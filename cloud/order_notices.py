@@ -54,16 +54,13 @@ def told_taken(draft: Draft) -> Told:
 
 def told_ended(node: str, kind: str, order: Order, ending: OwnEnd) -> Told:
     """An order that the aggregator itself has ended."""
-    device, point = (order.device, order.point) if isinstance(order, Command | Relinquish) else ("", "")
-    result = Result(
-        order=order.id, stage=ending.stage, time_us=ending.time_us, device=device, point=point, detail=ending.detail
-    )
-    data = msgspec.to_builtins(result_seen(node, result, NO_FIXES))
+    result = Result(order=order.id, stage=ending.stage, time_us=ending.time_us, detail=ending.detail)
+    data = msgspec.to_builtins(result_seen(node, result, NO_FIXES, order))
     return Told(
         node=node,
         type="result",
         time_us=ending.time_us,
         data=data,
-        subject=device,
+        subject=about(order) if isinstance(order, Command | Relinquish) else "",
         device_kind=kind,
     )

@@ -11,9 +11,9 @@ from typing import Final
 from starlette.responses import Response
 
 from cloud.answers import ResultSeen
-from cloud.downlink import Downlink
 from cloud.order_seen import OrderSeen, OrdersFound, OrdersPage, order_seen, unknown_seen
 from cloud.order_store import Kept, OrderStore
+from cloud.presence import Presence
 from cloud.problem import bad_request, not_found
 from cloud.reports import result_seen
 from cloud.routes import READERS, Answer, Asked, Param, Route, json_response, problem_answers
@@ -34,10 +34,10 @@ _CURSOR: Final = Param(name="cursor", what="`next` of the page before.")
 class OrderQueries:
     """The routes of those who ask for orders."""
 
-    def __init__(self, store: OrderStore, views: Views, downlink: Downlink, now: Now) -> None:
+    def __init__(self, store: OrderStore, views: Views, presence: Presence, now: Now) -> None:
         self._store = store
         self._views = views
-        self._downlink = downlink
+        self._presence = presence
         self._now = now
 
     def routes(self) -> list[Route]:
@@ -112,7 +112,7 @@ class OrderQueries:
                 k,
                 [r for r in said.get(k.order.id, ()) if r.node == k.node],
                 now_us,
-                reachable=self._downlink.reachable(k.node),
+                self._presence.of(k.node),
             )
             for k in orders
         )

@@ -14,6 +14,7 @@ from cloud.answers import ClockWord, ResultSeen
 from cloud.order_checks import Draft
 from cloud.order_stages import OrderStage, forward, overdue
 from cloud.order_store import Kept
+from cloud.presence import Present
 from cloud.reports import OWN
 from cloud.times import text
 from wire.orders import FINAL, AlarmAct, Bundle, Command, Order, Relinquish
@@ -71,9 +72,13 @@ class OrderSeen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrdersTaken(msgspec.Struct, frozen=True, kw_only=True):
-    """The orders of one request, one for each device or node, all with the group's id."""
+    """The orders of one request, one for each device or node, all with the group's id.
+
+    `cursor` is where the feed stood before they were taken: a reader from there on misses nothing of them.
+    """
 
     group: str
+    cursor: str
     orders: tuple[OrderSeen, ...]
 
 
@@ -93,8 +98,8 @@ class OrdersFound(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
-def issued(draft: Draft, *, reachable: bool) -> OrderSeen:
-    """An order at the moment at which it is taken."""
+def issued(draft: Draft, present: Present) -> OrderSeen:
+    """An order at the moment at which it is taken; `present` is its node."""
     first = StageSeen(stage="issued", source=OWN, time=text(draft.order.issued_us), time_us=draft.order.issued_us)
     return OrderSeen(
         **_asked(draft.order),
@@ -102,16 +107,16 @@ def issued(draft: Draft, *, reachable: bool) -> OrderSeen:
         stage="issued",
         final=False,
         overdue=False,
-        reachable=reachable,
-        note="" if reachable else _unreachable(draft.node),
+        reachable=present.reachable,
+        note=present.note,
         known=True,
         stages=(first,),
         late=None,
     )
 
 
-def order_seen(kept: Kept, said: Sequence[ResultSeen], now_us: int, *, reachable: bool) -> OrderSeen:
-    """An order as it stands, given what its node said of it, in the order of the log."""
+def order_seen(kept: Kept, said: Sequence[ResultSeen], now_us: int, present: Present) -> OrderSeen:
+    """An order as it stands, given what its node said of it, in the order of the log; `present` is the node now."""
     order, sent, final = kept.order, kept.sent_us is not None, kept.stage in FINAL
     stages = [StageSeen(stage="issued", source=OWN, time=text(order.issued_us), time_us=order.issued_us)]
     if kept.sent_us is not None:
@@ -129,8 +134,8 @@ def order_seen(kept: Kept, said: Sequence[ResultSeen], now_us: int, *, reachable
         stage=kept.stage,
         final=final,
         overdue=late_for,
-        reachable=None if final else reachable,
-        note="" if final else _note(kept.node, late_for, reachable),
+        reachable=None if final else present.reachable,
+        note="" if final else _note(kept.node, late_for, present.note),
         known=True,
         stages=(*stages, *ends[:1]),
         late=ends[1] if len(ends) > 1 else None,
@@ -149,8 +154,8 @@ def unknown_seen(name: str, said: Sequence[ResultSeen]) -> OrderSeen:
         group="",
         order=None,
         node=said[0].node,
-        device=said[0].device or None,
-        point=said[0].point or None,
+        device=said[0].device,
+        point=said[0].point,
         stage=stage,
         final=stage in FINAL,
         overdue=False,
@@ -198,11 +203,5 @@ def _stage(result: ResultSeen) -> StageSeen:
     )
 
 
-def _note(node: str, late: bool, reachable: bool) -> str:
-    if late:
-        return f"it has expired, and node {node} has not said how it ended"
-    return "" if reachable else _unreachable(node)
-
-
-def _unreachable(node: str) -> str:
-    return f"node {node} has no downlink open now; the order waits for it until it expires"
+def _note(node: str, late: bool, note: str) -> str:
+    return f"it has expired, and node {node} has not said how it ended" if late else note

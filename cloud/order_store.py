@@ -145,6 +145,16 @@ class OrderStore:
         found = await self._select("id = ?", (name,), 1)
         return found[0] if found else None
 
+    async def of_node(self, node: str, names: Sequence[str]) -> dict[str, Order]:
+        """Those of a node's orders that are known, by id; of bundles without their texts."""
+        wanted = msgspec.json.encode(names).decode()
+        rows = await self._readers.ask(
+            lambda connection: connection.execute(
+                "SELECT id, body FROM orders WHERE id IN (SELECT value FROM json_each(?)) AND +node = ?", (wanted, node)
+            ).fetchall()
+        )
+        return {name: msgspec.json.decode(body, type=Order) for name, body in rows}
+
     async def of_group(self, group: str, after: int, limit: int) -> list[Kept]:
         """Orders of a group, as they were given, after a number."""
         return await self._select("grp = ? AND order_no > ?", (group, after), limit)

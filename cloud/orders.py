@@ -2,7 +2,8 @@
 
 What is asked for is checked against what is known of the devices, all problems are told together, and what is taken is
 durable before the answer (`cloud.order_store`), and goes to nodes that have a downlink at once. A request says who it
-is by its `Idempotency-Key`, and is answered again, not done again, when it comes again.
+is by its `Idempotency-Key`, and is answered again, not done again, when it comes again. The answer names a cursor of
+the feed from which on all is told that happens to the orders.
 
 Bounds: a body as in `cloud.given`; MAX_GROUP_DEVICES orders a request (`cloud.order_checks`).
 """
@@ -11,14 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 from starlette.responses import Response
 
 from cloud.downlink import Downlink
-from cloud.given import MAX_BYTES, Door, body_of, read
+from cloud.given import MAX_BYTES, Door, body_of, found_in
 from cloud.idempotency import HEADER, KEPT_US, MAX_KEY_CHARS, Answered, Keyed, keyed
 from cloud.metrics import Metrics
 from cloud.nearest import nearest
@@ -36,6 +37,7 @@ from cloud.order_checks import (
 from cloud.order_requests import BundleGiven, CommandGiven, RelinquishGiven
 from cloud.order_seen import OrdersTaken, issued
 from cloud.order_store import MAX_OPEN, OrderStore
+from cloud.presence import Presence, Present
 from cloud.problem import wrong
 from cloud.routes import ORDERERS, Answer, Asked, Param, Route, problem_answers
 from cloud.times import DAY_US, SECOND_US, Now
@@ -71,11 +73,23 @@ class Orders:
     """The routes of those who give orders."""
 
     def __init__(
-        self, store: OrderStore, views: Views, downlink: Downlink, metrics: Metrics, now: Now, draw: Draw = drawn
+        self,
+        *,
+        store: OrderStore,
+        views: Views,
+        downlink: Downlink,
+        presence: Presence,
+        cursor: Callable[[], str],
+        metrics: Metrics,
+        now: Now,
+        draw: Draw = drawn,
     ) -> None:
+        """`cursor` is the end of the feed: what is taken later stands after it."""
         self._store = store
         self._views = views
         self._downlink = downlink
+        self._presence = presence
+        self._cursor = cursor
         self._metrics = metrics
         self._now = now
         self._draw = draw
@@ -121,8 +135,9 @@ class Orders:
 
     async def take(self, drafts: Sequence[Draft], key: Keyed) -> Response:
         """Keep orders, send them to who is there, and answer."""
-        reachable = {node: self._downlink.reachable(node) for node in {d.node for d in drafts}}
-        answer = await asyncio.to_thread(_answer, drafts, reachable)  # ten thousand orders are some megabytes
+        present = {node: self._presence.of(node) for node in {d.node for d in drafts}}
+        # Beside the loop: ten thousand orders are some megabytes.
+        answer = await asyncio.to_thread(_answer, drafts, present, self._cursor())
 
         def committed() -> None:
             self._metrics.ordered(str(drafts[0].order.__struct_config__.tag), len(drafts))
@@ -146,15 +161,20 @@ class Orders:
             key = keyed(asked, body)
             if (before := await self._store.answered(key)) is not None:
                 return before.response()
-            given, by, wrongs = read(body, kind), self.given(asked), Wrongs()
-            expires_us = end_of(given.expires, given.expires_in_s, ("expires", "expires_in_s"), by.now_us, wrongs)
-            aim = aimed_at(given, wrongs)
+            found, by, wrongs = found_in(body, kind), self.given(asked), Wrongs()
+            given = _aimed_given(found.made, kind)
+            names = ("expires", "expires_in_s")
+            expires_us = by.now_us
+            if found.knows(*names):
+                expires_us = end_of(given.expires, given.expires_in_s, names, by.now_us, wrongs)
+            aim = aimed_at(given, wrongs) if found.knows("device", "devices", "group") else None
             drafts: list[Draft] = []
             if aim is not None:
                 targets = await self._views.targets(aim, MAX_GROUP_DEVICES)
                 await self._unknown(aim, {t.id for t in targets}, wrongs)
-                drafts = await asyncio.to_thread(drafts_of, given, targets, expires_us, by, wrongs)
-            _refuse(wrongs)
+                if "point" in found.made:
+                    drafts = await asyncio.to_thread(drafts_of, given, targets, expires_us, by, wrongs)
+            _refuse(found.problems, wrongs)
             return await self.take(drafts, key)
 
     async def _unknown(self, aim: TargetsAsked, found: set[str], wrongs: Wrongs) -> None:
@@ -177,11 +197,17 @@ class Orders:
             key = keyed(asked, body)
             if (before := await self._store.answered(key)) is not None:
                 return before.response()
-            given, by, wrongs = read(body, BundleGiven), self.given(asked), Wrongs()
+            found, by, wrongs = found_in(body, BundleGiven), self.given(asked), Wrongs()
+            fields: dict[str, Any] = {"kind": "plan", "version": "", "text": "", **found.made}  # refused without these
+            given = BundleGiven(**fields)
             names = ("expires", "expires_in_s")
-            expires_us = end_of(given.expires, given.expires_in_s, names, by.now_us, wrongs, BUNDLE_LIFE_US)
-            nodes = await asyncio.to_thread(_nodes, given, await self._views.names(), wrongs)
-            _refuse(wrongs)
+            expires_us = by.now_us
+            if found.knows(*names):
+                expires_us = end_of(given.expires, given.expires_in_s, names, by.now_us, wrongs, BUNDLE_LIFE_US)
+            nodes: list[str] = []
+            if found.knows("node", "nodes", "all"):
+                nodes = await asyncio.to_thread(_nodes, given, await self._views.names(), wrongs)
+            _refuse(found.problems, wrongs)
             drafts = [
                 Draft(
                     Bundle(
@@ -201,9 +227,19 @@ class Orders:
             return await self.take(drafts, key)
 
 
-def _answer(drafts: Sequence[Draft], reachable: Mapping[str, bool]) -> Answered:
-    orders = tuple(issued(d, reachable=reachable[d.node]) for d in drafts)
-    return Answered(202, msgspec.json.encode(OrdersTaken(group=drafts[0].order.group, orders=orders)))
+def _answer(drafts: Sequence[Draft], present: Mapping[str, Present], cursor: str) -> Answered:
+    orders = tuple(issued(d, present[d.node]) for d in drafts)
+    return Answered(202, msgspec.json.encode(OrdersTaken(group=drafts[0].order.group, cursor=cursor, orders=orders)))
+
+
+def _aimed_given(made: Mapping[str, Any], kind: type[CommandGiven | RelinquishGiven]) -> CommandGiven | RelinquishGiven:
+    """What of a request could be read, so that it can be looked at; it is refused where that is not all.
+
+    A command without its value is looked at as a relinquish: that there is the point, and that it can be written.
+    """
+    looked_at = kind if "value" in made else RelinquishGiven
+    fields: dict[str, Any] = {"point": "", **made}
+    return looked_at(**fields)
 
 
 def _nodes(given: BundleGiven, known: Sequence[str], wrongs: Wrongs) -> list[str]:
@@ -228,7 +264,10 @@ def _nodes(given: BundleGiven, known: Sequence[str], wrongs: Wrongs) -> list[str
     return list(wanted)
 
 
-def _refuse(wrongs: Wrongs) -> None:
+def _refuse(unread: Sequence[str], wrongs: Wrongs) -> None:
+    """Refuse what cannot be read, is for nothing that is known, or cannot be done, with all that is wrong."""
+    if unread:
+        raise wrong(400, "bad-request", [*unread, *wrongs.unknown, *wrongs.problems])
     if wrongs.unknown:
         raise wrong(404, "not-found", [*wrongs.unknown, *wrongs.problems])
     if wrongs.problems:

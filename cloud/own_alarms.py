@@ -1,6 +1,7 @@
 """The aggregator's own alarms: when they rise, return, are explained by another, and what an operator does with them.
 
-    silent        a node was not heard for three of its Health intervals; returns by itself
+    silent        a node was not heard for three of its Health intervals; returns by itself when it is heard, and is
+                  cleared once somebody has acknowledged it
     missing       readings of a node are lost: a gap, or an epoch that ended unfinished; stands until acknowledged
     fork          a node's card was rolled back or cloned: readings may be held twice; stands until acknowledged
     city-outage   at least OUTAGE_NODES nodes, and more than half of those heard within RECENT_US, are silent or about
@@ -8,7 +9,8 @@
                   id as cause, until no more than half of them are silent. Who was silent long before has no part
 
 States are those of ISA-18.2 and follow from four things alone: whether the condition holds, whether somebody has
-acknowledged, until when it is shelved, and which other alarm explains it. Pure: no clock, no I/O.
+acknowledged, until when it is shelved, and which other alarm explains it. The words are in `cloud.own_texts`. Pure: no
+clock, no I/O.
 
 Bounds: one alarm a node and rule, and one for the city; a cleared one is kept no longer.
 """
@@ -20,13 +22,16 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from cloud.times import SECOND_US, text
+from cloud import own_texts
+from cloud.own_texts import Texts
+from cloud.times import SECOND_US
 from wire.entries import Alarm, AlarmState, Severity
 
 OUTAGE_NODES: Final = 10
 RECENT_US: Final = 3_600 * SECOND_US
 CITY: Final = "city"
 OUTAGE: Final = "aggregator:city-outage"
+SINCE: Final = "since_us"  # among the values of a silent alarm: when its node was last heard
 
 Act = Literal["acknowledge", "shelve", "unshelve"]
 
@@ -36,18 +41,6 @@ _SEVERITY: Final[Mapping[str, Severity]] = {
     "fork": "medium",
     "city-outage": "urgent",
 }
-_TEXTS: Final[Mapping[str, tuple[str, str]]] = {
-    "silent": ("node {0} is silent since {1}", "le nœud {0} est muet depuis {1}"),
-    "missing": ("readings of node {0} are missing: {1}", "des mesures du nœud {0} manquent : {1}"),
-    "fork": (
-        "node {0} went back to an older state of its card ({1}); readings may be held twice",
-        "le nœud {0} a repris un état antérieur de sa carte ({1}) ; des mesures peuvent être en double",
-    ),
-    "city-outage": (
-        "{1} nodes are silent at once: a fault of the network, or ours",
-        "{1} nœuds sont muets à la fois : panne du réseau, ou de notre côté",
-    ),
-}
 
 
 class Occurrence(msgspec.Struct, frozen=True):
@@ -55,7 +48,7 @@ class Occurrence(msgspec.Struct, frozen=True):
 
     node: str
     rule: Literal["missing", "fork"]
-    detail: str
+    why: Texts  # the reason of what is missing; between which times readings may be held twice
     lost: int = 0
 
 
@@ -118,10 +111,12 @@ def step(
     for node, heard_us in silent.items():
         standing = steps.now(id_of("silent", node))
         if standing is None or not standing.active:
-            steps.rise("silent", node, text(heard_us))
+            steps.rise("silent", node, own_texts.silent(node, heard_us), {SINCE: heard_us})
     for alarm in alarms.values():
         if alarm.rule == "silent" and alarm.active and alarm.device not in silent:
-            steps.change(alarm.id, active=False)
+            since_us = _count(alarm, SINCE) or alarm.raised_us
+            until_us = max(since_us, min(now_us, heard.get(alarm.device, now_us)))
+            steps.change(alarm.id, own_texts.silent(alarm.device, since_us, until_us), active=False)
     _outage(steps, silent, quiet, heard, now_us)
     return steps.done
 
@@ -150,19 +145,22 @@ class _Steps:
         """This is how it is now."""
         self.done[alarm.id] = alarm
 
-    def change(self, name: str, **fields: Any) -> None:
-        """Step an alarm that stands."""
+    def change(self, name: str, texts: Texts | None = None, **fields: Any) -> None:
+        """Step an alarm that stands; `texts` are new words for it, which leave a note that somebody wrote."""
         alarm = self.now(name)
         assert alarm is not None
+        if texts is not None:
+            fields["text"] = texts
+            if alarm.detail == alarm.text.get("en", ""):
+                fields["detail"] = texts["en"]
         self.put(changed(alarm, self._now_us, **fields))
 
-    def rise(self, rule: str, node: str, told: str, **values: int) -> None:
+    def rise(self, rule: str, node: str, texts: Texts, values: Mapping[str, int]) -> None:
         """Let a condition hold, where it did not."""
         name = OUTAGE if rule == "city-outage" else id_of(rule, node)
         standing = self.now(name)
         if standing is not None and standing.active:
             return
-        en, fr = (t.format(node, told) for t in _TEXTS[rule])
         raised = Alarm(
             id=name,
             device=node,
@@ -171,8 +169,8 @@ class _Steps:
             state="raised",
             raised_us=self._now_us,
             time_us=self._now_us,
-            detail=told,
-            text={"en": en, "fr": fr},
+            detail=texts["en"],
+            text=texts,
             values=values,
             until_us=None if standing is None else standing.until_us,  # who has shelved it has shelved it
         )
@@ -183,14 +181,15 @@ class _Steps:
         """Raise what has happened; add to what stands."""
         name = id_of(once.rule, once.node)
         standing = self.now(name)
-        before = 0 if standing is None else standing.values.get("lost", 0)
-        times = 0 if standing is None else standing.values.get("times", 0)
-        assert isinstance(before, int)
-        assert isinstance(times, int)
-        values = {"times": times + 1, "lost": min(2**53, before + once.lost)}
-        self.rise(once.rule, once.node, once.detail, **values)
+        before, times = (0, 0) if standing is None else (_count(standing, "lost"), _count(standing, "times"))
+        lost = min(2**53, before + once.lost)
+        values = {"times": times + 1, "lost": lost}
+        told = own_texts.fork(once.node, once.why)
+        if once.rule == "missing":
+            told = own_texts.missing(once.node, lost, once.why)
+        self.rise(once.rule, once.node, told, values)
         if standing is not None:
-            self.change(name, values=values, detail=once.detail)
+            self.change(name, told, values=values)
 
 
 def _outage(
@@ -204,7 +203,7 @@ def _outage(
         count = len(fallen) + sum(n in quiet for n in recent)
         if not fallen or count < OUTAGE_NODES or 2 * count <= len(recent):
             return
-        steps.rise("city-outage", CITY, str(count), nodes=count)
+        steps.rise("city-outage", CITY, own_texts.outage(count, now_us), {"nodes": count})
         for node in fallen:
             steps.change(id_of("silent", node), cause=OUTAGE)
         return
@@ -213,11 +212,17 @@ def _outage(
         if alarm is not None and alarm.rule == "silent":
             steps.change(name, cause=OUTAGE)
     held = len(steps.suppressed()) + len(quiet)
-    most = outage.values.get("nodes", 0)
-    assert isinstance(most, int)
+    most = _count(outage, "nodes")
     if 2 * held <= most:
-        steps.change(OUTAGE, active=False)
+        steps.change(OUTAGE, own_texts.outage(most, outage.raised_us, now_us), active=False)
         for alarm in steps.suppressed():
             steps.change(alarm.id, cause="")
     elif held > most:
-        steps.change(OUTAGE, values={"nodes": held})
+        steps.change(OUTAGE, own_texts.outage(held, outage.raised_us), values={"nodes": held})
+
+
+def _count(alarm: Alarm, name: str) -> int:
+    """A number of an alarm's values, 0 where it has none."""
+    value = alarm.values.get(name, 0)
+    assert isinstance(value, int)
+    return value

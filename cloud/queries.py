@@ -6,11 +6,13 @@ Bounds: a page of nodes or devices has at most MAX_PAGE (default 100), a page of
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from starlette.responses import Response
 
 from cloud.answers import DeviceDetail, DevicesPage, NodeDetail, NodesPage, ReadingsPage
+from cloud.nearest import nearest
 from cloud.problem import bad_request, not_found
 from cloud.routes import READERS, Answer, Asked, Param, Route, json_response, problem_answers
 from cloud.times import TIME_BOUND_US, parse
@@ -20,6 +22,7 @@ from cloud.watching import Watching
 PAGE: Final = 100
 ROWS: Final = 1_000
 MAX_POINTS: Final = 100
+MAX_SHOWN: Final = 100  # characters of a name that is wrong
 
 _LIMIT: Final = Param(
     name="limit",
@@ -122,7 +125,7 @@ class Queries:
         name = asked.path("node")
         found = await self._views.node(name)
         if found is None:
-            raise not_found(f"no node {name!r} was ever heard")
+            raise not_found(await self._no_node(name))
         return json_response(found)
 
     async def _devices(self, asked: Asked) -> Response:
@@ -135,7 +138,7 @@ class Queries:
         device = asked.path("device")
         found = await self._views.device(device, asked.one("node"))
         if found is None:
-            raise _no_device(asked, device)
+            raise not_found(await self._no_device(device, asked.one("node")))
         self._watching.look(found.device.node)
         return json_response(found)
 
@@ -158,8 +161,23 @@ class Queries:
         except ValueError as error:
             raise bad_request(str(error)) from error
         if found is None:
-            raise _no_device(asked, device)
+            raise not_found(await self._no_device(device, question.node))
         return json_response(found)
+
+    async def _no_node(self, node: str) -> str:
+        """That there is no such node, and which is near."""
+        near = await asyncio.to_thread(nearest, node, await self._views.names())
+        return f"no node {node[:MAX_SHOWN]!r} was ever heard" + _meant(near)
+
+    async def _no_device(self, device: str, node: str | None) -> str:
+        """That there is no such device, or not under this node, and what is near."""
+        if node is not None and node not in await self._views.names():
+            return await self._no_node(node)
+        known = None if node is None else await self._views.device(device, None)
+        if known is not None:
+            return f"node {node!r} has no device {device!r}; node {known.device.node} has it"
+        of = "there is no device" if node is None else f"node {node!r} has no device"
+        return f"{of} {device[:MAX_SHOWN]!r}" + _meant(await self._views.near(device))
 
 
 def _time(asked: Asked, name: str, default: int) -> int:
@@ -170,6 +188,5 @@ def _time(asked: Asked, name: str, default: int) -> int:
         raise bad_request(f"{name}: {error}") from error
 
 
-def _no_device(asked: Asked, device: str) -> Exception:
-    node = asked.one("node")
-    return not_found(f"no device {device!r}" if node is None else f"node {node!r} has no device {device!r}")
+def _meant(near: str | None) -> str:
+    return "" if near is None else f"; did you mean {near}?"

@@ -15,6 +15,7 @@ from cloud.readings import clock_word, corrected, plain
 from cloud.times import text
 from cloud.views import Fix
 from wire.entries import Alarm, Mark, Result
+from wire.orders import AlarmAct, Bundle, Command, Order, Relinquish
 from wire.sample import Value
 
 OWN: Final = "/aggregator"  # the source of what the aggregator itself says
@@ -73,8 +74,11 @@ def mark_seen(node: str, mark: Mark, fixes: Mapping[int, Fix]) -> MarkSeen:
     )
 
 
-def result_seen(node: str, result: Result, fixes: Mapping[int, Fix]) -> ResultSeen:
-    """A result of a node."""
+def result_seen(node: str, result: Result, fixes: Mapping[int, Fix], order: Order | None = None) -> ResultSeen:
+    """A result of a node; with what is known of the order that it is about, so that a reader needs no map."""
+    aimed = order if isinstance(order, Command | Relinquish) else None
+    act = order if isinstance(order, AlarmAct) else None
+    bundle = order if isinstance(order, Bundle) else None
     of = SYNCED if result.boot is None else result.boot
     time_us = corrected(result.time_us, of, fixes)
     return ResultSeen(
@@ -85,8 +89,13 @@ def result_seen(node: str, result: Result, fixes: Mapping[int, Fix]) -> ResultSe
         time_us=time_us,
         clock=clock_word(of, fixes),
         boot=result.boot,
-        device=result.device,
-        point=result.point,
+        group=None if order is None else order.group or None,
+        device=result.device or (None if aimed is None else aimed.device),
+        point=result.point or (None if aimed is None else aimed.point),
+        alarm=None if act is None else act.alarm,
+        act=None if act is None else act.act,
+        bundle=None if bundle is None else bundle.kind,
+        version=None if bundle is None else bundle.version,
         read_back=plain(result.read_back),
         detail=result.detail,
     )

@@ -21,7 +21,7 @@ import msgspec
 import uvicorn
 from starlette.types import ASGIApp
 
-from cloud import compact, database
+from cloud import compact, database, feed
 from cloud.app import Application, application, tend
 from cloud.connection import Connection
 from cloud.crash import Crash
@@ -40,7 +40,7 @@ GRACE_S: Final = 2
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line says; `pace` is what tests shorten."""
+    """What the command line says; `pace` and `feed_keep_alive_s` are what tests shorten."""
 
     data: Path
     host: str = "127.0.0.1"
@@ -52,6 +52,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     feed_days: float = 7.0
     feed_cut_s: float = 10.0
     pace: Pace = Pace()
+    feed_keep_alive_s: float = feed.KEEP_ALIVE_S
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +111,9 @@ async def run(options: Options, crash: Crash) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((options.host, options.port))
         async with opened(options.data, utc_us, crash, metrics.committed) as store:
-            app = application(store, tokens, metrics, utc_us, options.feed_cut_s, options.pace)
+            app = application(
+                store, tokens, metrics, utc_us, options.feed_cut_s, options.pace, options.feed_keep_alive_s
+            )
             step = compact.Compaction(store, int(options.feed_days * DAY_US), utc_us, crash, metrics.compacted).step
             started = asyncio.Event()
             server = _Server(_config(options, app.asgi), started)

@@ -11,30 +11,41 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-from cloud.events import Slice, events_of_batch, events_of_notice
+from cloud.events import NO_ORDERS, Slice, events_of_batch, events_of_notice
 from cloud.findings import Notice
 from cloud.log import Log, Record
 from cloud.views import Views
 from wire import codec
 from wire.batch import Batch
+from wire.entries import Result
+from wire.orders import Order
 
 AT_ONCE: Final = 4
 KEPT: Final = 4
 
+Ordered = Callable[[str, Sequence[str]], Awaitable[Mapping[str, Order]]]  # node, ids: the orders that are known
 _Key = tuple[int, int]  # position, first event
+
+
+async def nothing_ordered(_node: str, _names: Sequence[str]) -> Mapping[str, Order]:
+    """No order is known."""
+    return {}
 
 
 class Slices:
     """On the event loop."""
 
-    def __init__(self, log: Log, views: Views, limit_bytes: int) -> None:
+    def __init__(self, log: Log, views: Views, limit_bytes: int, ordered: Ordered = nothing_ordered) -> None:
+        """`ordered` finds the orders that results are about: asked once a slice that has any."""
         self._log = log
         self._views = views
         self._limit_bytes = limit_bytes
+        self._ordered = ordered
         self._shared: OrderedDict[_Key, asyncio.Task[Slice | None]] = OrderedDict()
         self._sizes: dict[_Key, int] = {}
         self._size = 0
@@ -83,7 +94,9 @@ class Slices:
             batch = await asyncio.to_thread(codec.decode_batch, record.body)
         kinds = await self._views.kinds(batch.node)
         fixes = await self._views.fixes(batch.node)
-        made = await asyncio.to_thread(events_of_batch, record, batch, kinds, fixes, start)
+        names = list({item.entry.order for item in batch.entries if isinstance(item.entry, Result)})
+        orders = await self._ordered(batch.node, names) if names else NO_ORDERS
+        made = await asyncio.to_thread(events_of_batch, record, batch, kinds, fixes, start, orders)
         self._opened.pop(position, None)
         if made.next is not None:
             self._opened[position] = (record, batch)

@@ -219,11 +219,12 @@ class SqliteViews:
     ) -> NodeSummary:
         health = _health(connection, node_no)
         hearing = self._heard.of(name)
+        silent = _silent_text(hearing, self._now())
         return NodeSummary(
             node=name,
-            verdict=None if health is None else health.verdict,
+            verdict=None if health is None or silent else health.verdict,
             last_heard=_heard_text(hearing),
-            silent_since=_silent_text(hearing, self._now()),
+            silent_since=silent,
             devices=devices,
             roster_digest=digest,
             ledger=_ledger(connection, node_no, name),
@@ -240,11 +241,12 @@ class SqliteViews:
         )
         fixes = _fixes(connection, node_no)
         conflicts = {c.device: c.nodes for c in _conflicts(connection, node_no, name)}
+        silent = _silent_text(hearing, self._now())
         return NodeDetail(
             node=name,
-            verdict=None if health is None else health.verdict,
+            verdict=None if health is None or silent else health.verdict,
             last_heard=_heard_text(hearing),
-            silent_since=_silent_text(hearing, self._now()),
+            silent_since=silent,
             ledger=_ledger(connection, node_no, name),
             health=health,
             roster_digest=None if roster is None else roster[0],

@@ -24,12 +24,17 @@ import uvloop
 
 from drivers.errors import NotStored
 from drivers.tables import suggest
-from edge import cli_alarms, cli_plan, cli_rules, cli_site, cli_why, interpreter
-from edge.bundles import CardError, followed
+from edge import interpreter
+from edge.acting.bundles import CardError, followed
+from edge.acting.sky import sky
 from edge.config import Config, ConfigError, load, place_of
 from edge.node import Node, Ready
 from edge.outbox_sqlite import read_history
-from edge.sky import sky
+from edge.verbs import alarms as cli_alarms
+from edge.verbs import plan as cli_plan
+from edge.verbs import rules as cli_rules
+from edge.verbs import site as cli_site
+from edge.verbs import why as cli_why
 from wire.sample import Sample
 
 EXIT_FAILED = 1

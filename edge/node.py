@@ -23,18 +23,18 @@ import msgspec
 
 from drivers.contract import Driver, Receipt
 from drivers.errors import DriverError, Misconfigured
-from edge.autonomy import Autonomy
+from edge.acting.autonomy import Autonomy
 from edge.clock import NodeClock
 from edge.cloud_link import Cloud, CloudLink
 from edge.config import Config
-from edge.decided import decided
+from edge.control.decided import decided
+from edge.control.on_site import OnSite
 from edge.downlink import Downlink
 from edge.group_commit import GroupCommit
 from edge.health import Doctor
 from edge.intake import Gate, time_resolution_us
 from edge.lines import Line
 from edge.notify import notify, watchdog_s
-from edge.on_site import OnSite
 from edge.outbox_sqlite import SqliteOutbox
 from edge.poller import Poller
 from edge.street import Street

@@ -3,11 +3,11 @@
 `GET /health` is how the node is; 503 when the verdict is `failed`. `GET /control` says for every point that something
 is held for what it should be and why, `GET /control/{device}` for one device; `GET /alarms` the alarms that stand;
 `GET /rules/{device}` where each rule stands on a device. A device that is not there is 404, with the nearest name.
-`POST /orders` and `GET /orders/{id}` are for whoever is logged in on the node, and 403 for all others (`edge.on_site`);
-nothing else here changes anything.
+`POST /orders` and `GET /orders/{id}` are for whoever is logged in on the node, and 403 for all others
+(`edge.control.on_site`); nothing else here changes anything.
 
 Bounds: MAX_CONNECTIONS at a time; an answer has at most MAX_ITEMS, and `Left-Out` says how many more there are. An
-order's body has at most `edge.on_site.MAX_BODY_BYTES`, and BODY_S to arrive. Numbers that JSON has not (NaN,
+order's body has at most `edge.control.on_site.MAX_BODY_BYTES`, and BODY_S to arrive. Numbers that JSON has not (NaN,
 infinities) are null.
 """
 
@@ -28,8 +28,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from drivers.tables import suggest
-from edge.decided import Decided
-from edge.on_site import MAX_BODY_BYTES, OnSite, Unreadable, read, stranger
+from edge.control.decided import Decided
+from edge.control.on_site import MAX_BODY_BYTES, OnSite, Unreadable, read, stranger
 from edge.rules.engine import Explained
 from wire.entries import Alarm, Health
 

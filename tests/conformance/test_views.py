@@ -160,9 +160,25 @@ async def test_the_store_answers_as_memory_does(tmp_path: Path, seed: int) -> No
 
 def _without_hearing(answers: dict[str, Any]) -> dict[str, Any]:
     return {
-        q: msgspec.structs.replace(a, last_heard=None, silent_since=None) if hasattr(a, "last_heard") else a
+        q: msgspec.structs.replace(a, last_heard=None, silent_since=None, verdict=None)
+        if hasattr(a, "last_heard")
+        else a
         for q, a in answers.items()
     }
+
+
+async def test_how_a_silent_node_is_nobody_knows(cloud: Both, now: Ticking) -> None:
+    health = Health(time_us=now(), verdict="ok", interval_s=10)
+    await cloud.log.append(*opened(Sender().batch(health, lane=Lane.URGENT)))
+    for after_s, verdict in ((0, "ok"), (30, "ok"), (31, None)):
+        start_us = now.now_us
+        now.now_us += after_s * SECOND
+        (summary,) = (await cloud.views.nodes("", 10)).nodes
+        detail = await cloud.views.node("cab-1")
+        assert detail is not None
+        assert (summary.verdict, detail.verdict, summary.silent_since is None) == (verdict, verdict, verdict == "ok")
+        assert detail.health == health  # what it said last, whenever that was
+        now.now_us = start_us
 
 
 async def test_applying_again_changes_nothing(cloud: Both, now: Ticking) -> None:

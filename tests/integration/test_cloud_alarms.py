@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,7 +123,11 @@ def test_what_is_missing_is_an_alarm_of_the_aggregator(cloud: Process) -> None:
     assert set(found) == {"missing", "fork"} == set(told)
     missing = found["missing"]
     assert (missing["source"], missing["device"], missing["values"]["lost"]) == ("/aggregator", "cab-1", 17)
-    assert missing["text"]["fr"].startswith("des mesures du nœud cab-1 manquent")
+    assert missing["text"]["fr"].startswith(
+        "des mesures de cab-1 sont perdues : 17 échantillons connus ; dernière cause"
+    )
+    assert missing["detail"] == missing["text"]["en"]
+    assert re.search(r"readings from [-0-9]{10} [:0-9]{8} UTC to .* UTC may be held twice", found["fork"]["detail"])
     event = told["missing"]
     assert (event["source"], event["subject"], event["data"]["id"]) == ("/aggregator", "cab-1", missing["id"])
     done = cloud.order(f"/v1/alarms/{missing['id']}/acts", {"act": "shelve", "for_s": 60}, "k")
@@ -148,6 +153,8 @@ def test_a_silent_node_is_an_alarm_and_returns(cloud: Process) -> None:
     cloud.push(sender.batch(Health(time_us=NOW_US, verdict="ok", interval_s=60), lane=Lane.URGENT))
     (returned,) = eventually(cloud, state="returned")
     assert (returned["id"], returned["active"]) == (silent["id"], False)
+    assert silent["detail"].startswith("cab-1 has been silent since ")
+    assert returned["detail"].startswith("cab-1 was silent from ")
 
 
 def test_marks_and_alarms_are_in_the_feed_as_they_were_said(cloud: Process) -> None:

@@ -149,6 +149,39 @@ def test_every_error_is_a_problem(served: Process, method: str, path: str, statu
     assert answer.json()["title"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "part", "allow"),
+    [
+        ("GET", "/v1/node", "'/v1/node'; did you mean /v1/nodes? all paths are in /openapi.json", None),
+        ("GET", "/nowhere/at/all", "all paths are in /openapi.json", None),
+        ("DELETE", "/v1/commands", "'/v1/commands' takes GET and POST, not DELETE", "GET, POST, HEAD"),
+        ("GET", "/v1/relinquish", "takes POST, not GET", "POST"),
+        ("POST", "/v1/devices/a/b/readings", "takes GET, not POST", "GET, HEAD"),
+    ],
+)
+def test_a_wrong_path_or_method_is_told_in_words(
+    served: Process, method: str, path: str, part: str, allow: str | None
+) -> None:
+    answer = served.client.request(method, served.url + path, headers=served.bearer())
+    assert part in answer.json()["detail"]
+    assert answer.headers.get("allow") == allow
+
+
+def test_the_nearest_name_is_told(cloud: Process) -> None:
+    cloud.start()
+    fill(cloud)
+    for path, query, part in (
+        ("/v1/nodes/cab-11", {}, "no node 'cab-11' was ever heard; did you mean cab-1?"),
+        ("/v1/devices/lamp-01", {}, "there is no device 'lamp-01'; did you mean lamp-001?"),
+        ("/v1/devices/lmap-001/readings", {}, "did you mean lamp-001?"),
+        ("/v1/devices/lamp-001", {"node": "cba-1"}, "no node 'cba-1' was ever heard; did you mean cab-1?"),
+        ("/v1/devices/a/b", {"node": "cab-2"}, "node 'cab-2' has no device 'a/b'; node cab-1 has it"),
+        ("/v1/devices/lamp-002/readings", {"node": "cab-2"}, "'lamp-002'; did you mean lamp-001?"),
+    ):
+        answer = cloud.client.get(cloud.url + path, params=query, headers=cloud.bearer())
+        assert (answer.status_code, part in answer.json()["detail"]) == (404, True), answer.text
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     process = Process(tmp_path_factory.mktemp("cloud")).start()

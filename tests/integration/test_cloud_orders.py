@@ -160,6 +160,50 @@ def test_all_that_is_wrong_is_told_at_once(cloud: Process) -> None:
     assert cloud.client.post(f"{cloud.url}/v1/commands", content=b"{}", headers=headers).status_code == 415
 
 
+def test_what_is_wrong_with_device_point_and_value_is_told_beside_a_wrong_key(cloud: Process) -> None:
+    cloud.start()
+    street(cloud)
+    for body, expected in (
+        ({**dim(value=101), "levle": "emergency"}, {"did you mean level?", "outside 0 to 100 %"}),
+        ({**dim("lmap-1-0"), "level": 3}, {"level: write one of", "did you mean lamp-1-"}),
+        ({**dim(), "point": "dim_levle", "value": []}, {"value: write true or false", "did you mean dim_level?"}),
+        ({**dim(), "value": None, "point": "active_power"}, {"value: ", "cannot be written"}),
+        ({**dim(), "point": 4, "expires_in_s": 3e9}, {"point: write a text", "expires_in_s: write a number"}),
+        ({"devcie": "x", "point": "p", "value": 1, "expires_in": 60}, {"mean device?", "mean expires"}),
+        ({"all": True, "kind": "plna", "version": 3}, {"kind: there is no 'plna'", "version: ", "text is missing"}),
+        ({"node": "cab-11", "kind": "plan", "version": "3"}, {"text is missing", "did you mean cab-1?"}),
+    ):
+        answer = cloud.order("/v1/bundles" if "kind" in body else "/v1/commands", body)
+        assert answer.status_code == 400, answer.text
+        told = answer.json()["problems"]
+        assert len(told) == len(expected), told
+        for part in expected:
+            assert any(part in t for t in told), (part, told)
+    assert cloud.get("/v1/commands")["orders"] == []
+
+
+def test_the_answer_says_from_where_on_the_feed_tells_of_the_orders(cloud: Process) -> None:
+    cloud.start()
+    sender = street(cloud)
+    cloud.order("/v1/commands", dim())
+    bundle = {"node": "cab-1", "kind": "plan", "version": "2026-11", "text": "", "expires_in_s": 0.5}
+    answer = cloud.order("/v1/bundles", bundle, "k").json()
+    command = cloud.order("/v1/commands", dim()).json()
+    say(cloud, sender, command["orders"][0]["id"], "accepted")
+    with cloud.feed(after=answer["cursor"], type=["order", "result"]) as feed:
+        told = [e["data"] for e in feed.take(4)]
+    ids = [answer["orders"][0]["id"], command["orders"][0]["id"]]
+    assert [d["data"].get("id") for d in told[:2]] == ids
+    results = {d["data"]["order"]: d["data"] for d in told[2:]}
+    ended, accepted = results[ids[0]], results[ids[1]]
+    assert (ended["group"], ended["bundle"], ended["version"]) == (answer["group"], "plan", "2026-11")
+    assert (ended["device"], ended["point"], ended["alarm"]) == (None, None, None)
+    assert (accepted["group"], accepted["device"], accepted["bundle"]) == (command["group"], "lamp-1-0", None)
+    assert cloud.order("/v1/bundles", bundle, "k").json()["cursor"] == answer["cursor"]
+    with cloud.feed(after=command["cursor"], type="order") as feed:
+        assert feed.next()["data"]["data"]["id"] == ids[1]
+
+
 def test_an_order_that_was_never_sent_expires_by_itself(cloud: Process) -> None:
     cloud.start()
     street(cloud)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Self
 
 from drivers.errors import Unreachable
-from edge.autonomy import Autonomy
+from edge.acting.autonomy import Autonomy
 from edge.clock import NodeClock
 from edge.config import Config, load
 from edge.group_commit import GroupCommit

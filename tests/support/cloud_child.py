@@ -1,4 +1,4 @@
-"""The aggregator as `lamplighter-cloud run` starts it, with a downlink in a hurry: for tests that wait for its pace.
+"""The aggregator as `lamplighter-cloud run` starts it, in a hurry: for tests that wait for its downlink and feed.
 
 python cloud_child.py DATA ENDPOINTS '{"resend_s": 0.5}'
 """
@@ -16,16 +16,20 @@ import uvloop
 
 from cloud import crash
 from cloud.downlink import Pace
+from cloud.feed import KEEP_ALIVE_S
 from cloud.server import Options, run
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
     data, endpoints, pace = sys.argv[1:]
+    given: dict[str, float] = msgspec.json.decode(pace, type=dict[str, float])
+    keep_alive_s = given.pop("keep_alive_s", KEEP_ALIVE_S)
     options = Options(
         data=Path(data),
         port=0,
         endpoints=Path(endpoints),
-        pace=msgspec.json.decode(pace, type=Pace),
+        pace=Pace(**given),
+        feed_keep_alive_s=keep_alive_s,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(options, crash.from_environment(dict(os.environ))))

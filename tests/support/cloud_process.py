@@ -145,8 +145,14 @@ class Process:
 
     @contextmanager
     def feed(self, last_event_id: str | None = None, **query: Any) -> Iterator[Feed]:
+        with self.feed_of(self.client, last_event_id, **query) as feed:
+            yield feed
+
+    @contextmanager
+    def feed_of(self, client: httpx.Client, last_event_id: str | None = None, **query: Any) -> Iterator[Feed]:
+        """The same with a client of one's own: for what waits while another thread pushes."""
         headers = self.bearer() | ({} if last_event_id is None else {"Last-Event-ID": last_event_id})
-        with self.client.stream("GET", f"{self.url}/v1/feed", params=query, headers=headers) as answer:
+        with client.stream("GET", f"{self.url}/v1/feed", params=query, headers=headers) as answer:
             if answer.status_code != 200:
                 answer.read()
                 raise AssertionError(answer.text)
@@ -175,6 +181,13 @@ class Feed:
                 return found
             elif not line:
                 found = {}
+        raise EOFError
+
+    def beat(self) -> str:
+        """The cursor of the next comment that says where the reader is."""
+        for line in self.lines:
+            if line == ": cursor":
+                return next(self.lines).removeprefix("id: ")
         raise EOFError
 
     def order(self) -> dict[str, Any]:

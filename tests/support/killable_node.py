@@ -25,7 +25,7 @@ import aiosqlite
 from drivers.modbus.bus import ModbusDriver
 from drivers.mqtt.session import MqttSession
 from edge.cli import main
-from edge.orders import Desk
+from edge.control.orders import Desk
 from edge.outbox_sqlite import SqliteOutbox
 
 POINT, _, COUNT = os.environ.get("KILL_AT", "").partition(":")

@@ -9,8 +9,8 @@ from drivers.contract import Attachment
 from drivers.errors import Unreachable
 from drivers.fake import Access, Address, FakeDriver, Line, Whole
 from drivers.profile import Profile, Writing
-from edge.actuators import Actuator
-from edge.control import Key
+from edge.control.actuators import Actuator
+from edge.control.arrays import Key
 from wire.device import Device, Point
 from wire.sample import Clock, Sample, Value, bad
 

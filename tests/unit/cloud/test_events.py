@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import random
 import tracemalloc
+from typing import Any
 
 import pytest
 
 from cloud import events
 from cloud.events import Encoded, events_of_batch
 from cloud.log import Record
+from cloud.order_notices import told_ended
+from cloud.order_stages import OwnEnd
 from support.cloud_batches import SECOND, START_US, Sender, Ticking, Weather, columns
-from wire.batch import Batch
-from wire.entries import Gap, Health
+from wire.batch import Batch, Lane
+from wire.entries import Gap, Health, Result
+from wire.orders import AlarmAct, Bundle, Command, Order
 
 RECORD = Record(1, START_US, notice=False, body=b"")
 
@@ -52,6 +57,45 @@ def test_entries_that_make_no_events_and_a_start_beyond_the_end() -> None:
     assert [e.type for e in found] == ["reading"] * 3 + ["gap", "health"]
     assert events_of_batch(RECORD, batch, {}, {}, 5).events == ()
     assert events_of_batch(RECORD, batch, {}, {}, 99).next is None
+
+
+GIVEN: dict[str, Any] = {"by": "room", "issued_us": 1, "expires_us": 2, "group": "g-1"}
+NOTHING = dict.fromkeys(("group", "device", "point", "alarm", "act", "bundle", "version"))
+
+
+@pytest.mark.parametrize(
+    ("order", "said", "told"),
+    [
+        (None, {}, {}),
+        (None, {"device": "lamp", "point": "dim"}, {"device": "lamp", "point": "dim"}),
+        (
+            Command(id="o", device="lamp", point="dim", value=1, **GIVEN),
+            {},
+            {"group": "g-1", "device": "lamp", "point": "dim"},
+        ),
+        (
+            AlarmAct(id="o", alarm="al-1", act="acknowledge", **GIVEN),
+            {},
+            {"group": "g-1", "alarm": "al-1", "act": "acknowledge"},
+        ),
+        (
+            Bundle(id="o", kind="plan", version="2026-11", text="", **GIVEN),
+            {},
+            {"group": "g-1", "bundle": "plan", "version": "2026-11"},
+        ),
+    ],
+)
+def test_a_result_says_what_it_is_about(order: Order | None, said: dict[str, str], told: dict[str, str]) -> None:
+    batch = Sender().batch(Result(order="o", stage="verified", time_us=1, **said), lane=Lane.URGENT)
+    orders = {} if order is None else {"o": order}
+    (event,) = events_of_batch(RECORD, batch, {"lamp": "streetlight"}, {}, 0, orders).events
+    envelope = json.loads(event.json)
+    assert {k: envelope["data"][k] for k in NOTHING} == NOTHING | told
+    assert (envelope.get("subject"), event.kind) == (("lamp", "streetlight") if "device" in told else (None, None))
+    if order is not None:  # and so does one that the aggregator says itself
+        own = told_ended("cab-1", "", order, OwnEnd("expired", 2, "never sent"))
+        assert {k: own.data[k] for k in NOTHING} == NOTHING | told
+        assert own.subject == told.get("device", "")
 
 
 def test_a_batch_that_expands_is_never_held_expanded() -> None:

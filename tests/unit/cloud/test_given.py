@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.given import MAX_AT_ONCE, MAX_OF_ONE, MAX_SHOWN, MAX_STRANGE, Door, read
+from cloud.given import MAX_AT_ONCE, MAX_OF_ONE, MAX_STRANGE, Door, found_in, read
+from cloud.given_words import MAX_SHOWN
 from cloud.order_checks import MAX_LIFE_US, Given, Wrongs, aimed_at, drafts_of, end_of
 from cloud.order_requests import ActGiven, BundleGiven, CommandGiven, RelinquishGiven
 from cloud.problem import Problem
@@ -117,5 +118,45 @@ def test_all_that_is_wrong_is_told() -> None:
         read(b'{"devcie": "a", "level": "plan", "value": null, "group": {"knd": "x"}}', CommandGiven)
     told = refused.value.problems
     assert len(told) == 5
-    for part in ("did you mean device?", "write one of hypervisor, emergency", "point is missing", "value: ", "`knd`"):
-        assert any(part in t for t in told), (part, told)
+    assert set(told) == {
+        "there is no 'devcie'; did you mean device?",
+        "level: there is no 'plan'; write one of hypervisor, emergency, in quotes",
+        "point is missing",
+        "value: write true or false, a number or a text in quotes, not null",
+        "there is no 'group.knd'; did you mean group.kind?",
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "given_", "told"),
+    [
+        (BundleGiven, {"version": 1}, "version: write a text in quotes, not a whole number"),
+        (BundleGiven, {"version": ""}, "version: write a text of at least 1 character"),
+        (BundleGiven, {"version": "x" * 201}, "version: write a text of at most 200 characters"),
+        (BundleGiven, {"nodes": ["cab-1", 2]}, "nodes[1]: write a text in quotes, not a whole number"),
+        (BundleGiven, {"nodes": []}, "nodes: write a list of at least 1 item"),
+        (BundleGiven, {"nodes": "cab-1"}, "nodes: write a list, in [ ], not a text in quotes"),
+        (BundleGiven, {"all": "yes"}, "all: write true or false, not a text in quotes"),
+        (CommandGiven, {"group": "quay"}, "group: write an object, in { }, not a text in quotes"),
+        (CommandGiven, {"group": {"kind": 1}}, "group.kind: write a text in quotes, not a whole number"),
+        (CommandGiven, {"expires": True}, "expires: write a whole number or a text in quotes, not true or false"),
+        (CommandGiven, {"expires_in_s": -1.5}, "expires_in_s: write a number greater than 0"),
+        (CommandGiven, {"expires_in_s": "60"}, "expires_in_s: write a number, not a text in quotes"),
+        (CommandGiven, {"expires_in_s": 1e10}, "expires_in_s: write a number not greater than 1000000000"),
+        (ActGiven, {"act": 1}, "act: write one of acknowledge, shelve, unshelve, in quotes"),
+    ],
+)
+def test_it_is_said_what_to_write(kind: type[Any], given_: dict[str, Any], told: str) -> None:
+    problem = read_or_refused(given_, kind)
+    assert isinstance(problem, Problem)
+    assert told in problem.problems
+    assert not [p for p in problem.problems if "`" in p], "the words of a parser"
+
+
+def test_what_seems_to_be_missing_may_be_misspelt() -> None:
+    found = found_in(b'{"devcie": "a", "expires": {}, "point": "dim"}', CommandGiven)
+    assert (found.knows("device", "devices", "group"), found.knows("expires", "expires_in_s")) == (False, False)
+    assert found.made == {"point": "dim"}
+    found = found_in(b'{"device": "a", "pont": "dim"}', CommandGiven)
+    assert found.knows("device", "devices", "group")
+    assert found_in(b'{"point": "dim", "value": 1}', CommandGiven).knows("device"), "nothing is strange"

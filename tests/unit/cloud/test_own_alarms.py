@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.own_alarms import OUTAGE, OUTAGE_NODES, RECENT_US, Occurrence, acted, id_of, state_of, step
+from cloud.own_texts import as_told, span
 from cloud.times import SECOND_US
 from wire.entries import Alarm
 
@@ -72,11 +73,20 @@ def test_a_silent_node_is_told_once_and_returns_by_itself() -> None:
         "high",
         "raised",
     )
-    assert alarm.text["fr"].startswith("le nœud cab-1 est muet depuis 20")
+    assert alarm.text == {
+        "en": "cab-1 has been silent since 2026-09-21 14:13:20 UTC",
+        "fr": "cab-1 est muet depuis le 2026-09-21 14:13:20 UTC",
+    }
+    assert alarm.detail == alarm.text["en"]
+    city.now_us += 90 * SECOND_US
     assert city.step() == {}
     city.hear("cab-1")
     (alarm,) = city.step().values()
     assert (alarm.state, alarm.active) == ("returned", False)
+    assert (
+        alarm.detail == alarm.text["en"] == "cab-1 was silent from 2026-09-21 14:13:20 UTC to 2026-09-21 14:14:50 UTC"
+    )
+    assert alarm.text["fr"] == "cab-1 a été muet du 2026-09-21 14:13:20 UTC au 2026-09-21 14:14:50 UTC"
     assert city.step() == {}
     city.silent = {"cab-1"}
     assert [a.state for a in city.step().values()] == ["raised"]
@@ -85,6 +95,17 @@ def test_a_silent_node_is_told_once_and_returns_by_itself() -> None:
     city.hear("cab-1")
     assert [a.state for a in city.step().values()] == ["cleared"]
     assert city.alarms == {}
+
+
+def test_a_note_stays_when_the_words_change() -> None:
+    city = City(3)
+    city.silent = {"cab-1"}
+    city.step()
+    name = id_of("silent", "cab-1")
+    city.take({name: acted(city.alarms[name], "shelve", "room", city.now_us, city.now_us + SECOND_US, "crew is out")})
+    city.hear("cab-1")
+    (alarm,) = city.step().values()
+    assert (alarm.detail, " was silent from " in alarm.text["en"]) == ("crew is out", True)
 
 
 def test_a_shelved_alarm_comes_back_when_its_time_is_over() -> None:
@@ -106,14 +127,21 @@ def test_a_shelved_alarm_comes_back_when_its_time_is_over() -> None:
 
 def test_what_was_lost_adds_up_until_somebody_knows() -> None:
     city = City(1)
-    city.step(Occurrence("cab-0", "missing", "disk full", 17), Occurrence("cab-0", "missing", "disk full", 3))
-    city.step(Occurrence("cab-0", "fork", "from – to"), Occurrence("cab-0", "missing", "card died"))
+    full, died = as_told("disk full"), as_told("card died")
+    city.step(Occurrence("cab-0", "missing", full, 17), Occurrence("cab-0", "missing", full, 3))
+    city.step(Occurrence("cab-0", "fork", span(NOW_US, NOW_US + SECOND_US)), Occurrence("cab-0", "missing", died))
     alarm = city.alarms[id_of("missing", "cab-0")]
-    assert (alarm.values, alarm.detail, alarm.state) == ({"times": 3, "lost": 20}, "card died", "raised")
+    assert (alarm.values, alarm.state) == ({"times": 3, "lost": 20}, "raised")
+    assert alarm.detail == "readings of cab-0 are lost: 20 samples that are known; last reason: card died"
+    assert alarm.text["fr"].endswith("20 échantillons connus ; dernière cause : card died")
+    assert city.alarms[id_of("fork", "cab-0")].detail == (
+        "cab-0 went back to an older state of its card: readings from 2026-09-21 14:13:20 UTC to"
+        " 2026-09-21 14:13:21 UTC may be held twice"
+    )
     for rule in ("missing", "fork"):
         city.act(id_of(rule, "cab-0"), "acknowledge")
     assert city.alarms == {}
-    city.step(Occurrence("cab-0", "missing", "again", 1))
+    city.step(Occurrence("cab-0", "missing", as_told("again"), 1))
     assert city.alarms[id_of("missing", "cab-0")].values == {"times": 1, "lost": 1}
 
 
@@ -133,6 +161,9 @@ def test_a_city_that_is_silent_is_one_alarm() -> None:
     city.now_us += 2 * RECENT_US  # nobody was heard of late any more: it stands
     city.step()
     assert city.alarms[OUTAGE].values == {"nodes": 14}
+    assert city.alarms[OUTAGE].detail.startswith(
+        "up to 14 nodes have been silent at once since 2026-09-21 14:13:20 UTC:"
+    )
     assert city.step() == {}
     city.hear(*nodes[:6])
     assert {a.state for a in city.step().values()} == {"cleared"}
@@ -140,6 +171,9 @@ def test_a_city_that_is_silent_is_one_alarm() -> None:
     city.hear(nodes[6])
     changes = city.step()
     assert (changes[OUTAGE].state, changes[OUTAGE].active) == ("returned", False)
+    assert changes[OUTAGE].detail.startswith(
+        "up to 14 nodes were silent at once from 2026-09-21 14:13:20 UTC to 2026-09-21 16:13:20 UTC:"
+    )
     assert {n: a.state for n, a in city.alarms.items() if n != OUTAGE} == {
         id_of("silent", n): "raised" for n in nodes[7:14]
     }
@@ -217,8 +251,11 @@ def test_no_state_is_reached_by_an_illegal_step(moves: list[tuple[str, Any]]) ->
             names = sorted(city.alarms)
             until_us = city.now_us + 1_000 * SECOND_US if what[0] == "shelve" else None
             city.act(names[what[1] % len(names)], what[0], until_us)
-        city.step(*([Occurrence(f"cab-{what}", "missing", "lost", 1)] if move == "lost" else []))
+        city.step(*([Occurrence(f"cab-{what}", "missing", as_told("lost"), 1)] if move == "lost" else []))
         assert city.step() == {}, "a second look finds nothing new"
+        for alarm in city.alarms.values():  # what the words say is so
+            if alarm.rule in {"silent", "city-outage"}:
+                assert (" since " in alarm.text["en"], " depuis " in alarm.text["fr"]) == (alarm.active, alarm.active)
         holding = {a.device for a in city.alarms.values() if a.rule == "silent" and a.active}
         assert holding == city.silent
         outage = city.alarms.get(OUTAGE)

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from edge import web
-from edge.decided import Decided, HeldAt
-from edge.on_site import MAX_BODY_BYTES, OnSite
-from edge.order_records import HowFar
+from edge.control.decided import Decided, HeldAt
+from edge.control.on_site import MAX_BODY_BYTES, OnSite
+from edge.control.order_records import HowFar
 from edge.rules.engine import Explained
 from edge.web import MAX_ITEMS, Pages
 from wire.entries import Alarm, Health, Verdict

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from edge.cli_plan import EXIT_CONFIG, EXIT_FAILED, MAX_SHOWN, add, run
 from edge.plans.local import Place, to_us
+from edge.verbs.plan import EXIT_CONFIG, EXIT_FAILED, MAX_SHOWN, add, run
 from wire.device import Device, Point, Roster
 
 STREET = Path(__file__).parents[4] / "examples" / "street" / "plan.toml"

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from edge import cli_rules
 from edge.config import NodeTable
 from edge.lines import Line
 from edge.outbox_sqlite import SqliteOutbox
+from edge.verbs import rules as cli_rules
 from wire.batch import Lane
 from wire.columns import Columns
 from wire.device import Roster

@@ -1,0 +1,1 @@
+"""Acting: rules, plan, alarms and orders at work, put together by `autonomy`."""

@@ -1,0 +1,53 @@
+"""An actuator: a writable point and the way to it; and who hears how setting it goes. Pure; `actuators` does it.
+
+Bounds: none of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from drivers.profile import Writing
+from edge.control.arbitration import Held
+from edge.control.arrays import Key
+from wire.device import Device, Point
+from wire.entries import Level
+from wire.sample import Value
+
+
+class Actuator(msgspec.Struct, frozen=True):
+    """A writable point and the way to it."""
+
+    device: Device
+    point: Point
+    reads_back: Point
+    polled: bool  # whether what it reads back can be asked for
+    writing: Writing
+
+    def matches(self, wanted: Value, read: Value) -> bool:
+        """Whether what was read is what was wanted, as near as the point can tell."""
+        if isinstance(wanted, bool | str) or not isinstance(read, int | float) or isinstance(read, bool):
+            return type(wanted) is type(read) and wanted == read
+        assert isinstance(wanted, int | float)
+        near = self.writing.tolerance
+        if near is None:
+            near = self.reads_back.resolution or self.point.resolution or 0
+        return abs(read - wanted) <= near * 1.0001
+
+
+class Told(Protocol):
+    """Who hears how it goes. Calls never block."""
+
+    def applied(self, key: Key, level: Level, held: Held) -> None:
+        """The device has been told."""
+        ...
+
+    def settled(self, key: Key, level: Level | None, held: Held | None, read_back: Value) -> None:
+        """The device has the value; or nothing is held (None), and it is left as it is."""
+        ...
+
+    def failed(self, key: Key, level: Level, held: Held, why: str, read_back: Value) -> bool:
+        """TRIES have failed, or one more. True when the value has been let go, so that the next one below is tried."""
+        ...

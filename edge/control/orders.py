@@ -1,0 +1,369 @@
+"""The order desk: what comes down is checked, takes its place, and ends with exactly one final result.
+
+An order is taken in the order of its arrival. What is accepted is on the card before any device is told, and an
+actuator waits for that. An order that is sent again changes nothing: its final result is told again, at most every
+RETELL_US. An order that has ended, that was given before the one that holds its place now, or whose end nobody can
+judge, is never applied. How long orders are known: `edge.control.order_records`.
+
+An order from afar is judged by trusted time. One that is given at the cabinet is given and judged by one clock, the
+node's own: so it is taken also where that clock is an estimate. What was taken ends by the monotonic clock, whatever
+the others are set to meanwhile.
+
+Bounds: those of `order_records`; beyond, orders are refused with that reason. An order may last MAX_LAST_US, and its
+giver's clock may be ahead by AHEAD_US.
+"""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, Protocol
+
+import msgspec
+
+from drivers.contract import Now
+from drivers.errors import Misconfigured, Refused
+from drivers.readings import allowed
+from edge.control.arbitration import Held
+from edge.control.arrays import Control, Ended, Key
+from edge.control.order_records import DAY_US, MAX_LAST_US, PREFIX, HowFar, Kept, Record, Records
+from edge.control.trusted import TrustedTime
+from wire.entries import Alarm, Entry, Level, Result, Stage
+from wire.orders import FINAL, AlarmAct, Bundle, Command, Order, Relinquish
+from wire.sample import Value, why_unstorable
+
+__all__ = ["PREFIX", "Acts", "Declined", "Desk", "Insist", "Kept", "Wake"]
+
+RETELL_US: Final = 60_000_000
+AHEAD_US: Final = 300_000_000  # an order from further in the future would hold its place against all that follow
+FORGET_EVERY_US: Final = 60_000_000
+FAR_LEVELS: Final[frozenset[Level]] = frozenset({"emergency", "hypervisor"})
+
+
+class Declined(Exception):
+    """An order that cannot be done, in words for whoever gave it."""
+
+
+class Insist(Protocol):
+    """Put entries and state on the card: the future ends when they are durable."""
+
+    def __call__(self, *entries: Entry, kept: Kept) -> Future[None]:
+        """Never blocks."""
+        ...
+
+
+class Wake(Protocol):
+    """An array may say something else now; nothing is written before `after` is done."""
+
+    def __call__(self, key: Key, after: Future[None] | None = None) -> None:
+        """Never blocks."""
+        ...
+
+
+class Acts(Protocol):
+    """What orders do that set no point."""
+
+    def act(self, act: AlarmAct) -> tuple[list[Alarm], Kept]:
+        """Acknowledge or shelve an alarm: what is told, and what is kept with it.
+
+        Raises:
+            Declined.
+        """
+        ...
+
+    def adopt(self, bundle: Bundle) -> tuple[Kept, str]:
+        """Live by a bundle from now on: what is kept of it, and what it means for this node, in words.
+
+        Raises:
+            Declined: everything that is wrong in it.
+        """
+        ...
+
+
+class _GivingWay(msgspec.Struct, frozen=True):
+    """A relinquish that waits for what is below. `ends_us` is monotonic; None: it was taken before a restart, and its
+    end is judged by trusted time."""
+
+    order: Relinquish
+    ends_us: int | None
+
+
+class _Commit:
+    """What goes onto the card together."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.kept: dict[str, bytes | None] = {}
+
+
+class Desk:
+    """Takes orders, and hears from the actuators how they go."""
+
+    def __init__(
+        self,
+        *,
+        control: Control,
+        acts: Acts,
+        trusted: TrustedTime,
+        now: Now,
+        monotonic_us: Callable[[], int],
+        insist: Insist,
+        wake: Wake,
+        freed: Callable[[Key, Ended | None], None] = lambda _key, _ended: None,
+    ) -> None:
+        """`freed` is told of values that have ended, after that has been put on its way to the card."""
+        self._control, self._acts, self._trusted, self._now = control, acts, trusted, now
+        self._monotonic_us, self._insist, self._wake, self._freed = monotonic_us, insist, wake, freed
+        self._records = Records()
+        self._giving_way: dict[Key, list[_GivingWay]] = {}
+        self._forget_us = 0
+        self.counts: dict[Stage, int] = dict.fromkeys(("accepted", *FINAL), 0)
+
+    # ---- in ----------------------------------------------------------------------------------------------------
+
+    def take(self, order: Order, *, on_site: bool = False) -> None:
+        """An order has come; `on_site` says that it was given at the cabinet itself, by the node's own clock."""
+        if (known := self._records.get(order.id)) is not None:
+            self._again(known)
+            return
+        try:
+            left_us = self._check(order, on_site=on_site)
+        except Declined as declined:
+            self._end_at_once(order, "refused", str(declined))
+            return
+        if left_us <= 0:
+            self._end_at_once(order, "expired", "it had ended before it came")
+        elif isinstance(order, AlarmAct | Bundle):
+            self._act(order)
+        elif not on_site and self._records.outdated(order):
+            # On site nothing can overtake, while a clock that was mended may have gone back since the last order.
+            self._end_at_once(order, "superseded", "a later order of this level came before it")
+        elif isinstance(order, Command):
+            self._command(order, left_us, on_site=on_site)
+        else:
+            self._relinquish(order, left_us, on_site=on_site)
+
+    def how_far(self, order_id: str) -> HowFar | None:
+        """How far an order has come; None for one that is not known."""
+        return self._records.how_far(order_id)
+
+    def _check(self, order: Order, *, on_site: bool) -> int:
+        """How long it lasts from now, in microseconds.
+
+        Raises:
+            Declined: with what speaks against it.
+        """
+        if not order.id:
+            raise Declined("it has no id; write one that no other order has")
+        now_us = self._now()[0] if on_site else self._trusted.now_us()
+        if now_us is None:
+            raise Declined("clock unknown: nobody can say here whether it has ended")
+        if order.expires_us > now_us + MAX_LAST_US:
+            raise Declined(f"it would last longer than {MAX_LAST_US // DAY_US} days")
+        if order.issued_us > now_us + AHEAD_US:
+            raise Declined(
+                f"it was given {(order.issued_us - now_us) // 1_000_000} s from now; look at the clock there"
+            )
+        if self._records.full:
+            raise Declined(self._records.why_full())
+        if isinstance(order, Command | Relinquish):
+            if (order.device, order.point) not in self._control.points:
+                raise Declined(f"this node has no writable point {order.point} of {order.device}")
+            if not on_site and order.level not in FAR_LEVELS:
+                raise Declined(f"the level {order.level} is for whoever stands at the cabinet")
+        if isinstance(order, Command):
+            if (why := why_unstorable(order.value)) is not None:
+                raise Declined(f"the value cannot be kept: {why}")
+            try:
+                allowed(self._control.points[order.device, order.point], order.value)
+            except (Refused, Misconfigured) as error:
+                raise Declined(str(error)) from error
+        return order.expires_us - now_us
+
+    def _until_us(self, order: Command, left_us: int) -> int | None:
+        """The end of an order that was given here, as UTC: None where nobody knows the time. It could be any hour on
+        an estimated clock, and after a reboot with a true one the value would be held until then."""
+        if self._now()[1].synced:
+            return order.expires_us
+        now_us = self._trusted.now_us()
+        return None if now_us is None else now_us + left_us
+
+    def _command(self, order: Command, left_us: int, *, on_site: bool) -> None:
+        key = (order.device, order.point)
+        held = Held(
+            value=allowed(self._control.points[key], order.value),
+            by=order.by,
+            order=order.id,
+            ends_us=self._monotonic_us() + left_us,
+            until_us=self._until_us(order, left_us) if on_site else order.expires_us,
+        )
+        before, kept = self._control.hold(key, order.level, held)
+        # The city has not given it and does not know it: its first result says what it is.
+        said = f"given at the cabinet by {order.by}: {order.value} for {left_us / 1e6:.0f} s" if on_site else ""
+        self._accept(order, before, kept, f"by order {order.id}", said)
+
+    def _relinquish(self, order: Relinquish, left_us: int, *, on_site: bool) -> None:
+        key = (order.device, order.point)
+        before, kept = self._control.release(key, order.level)
+        self._giving_way.setdefault(key, []).append(_GivingWay(order, self._monotonic_us() + left_us))
+        said = f"taken back at the cabinet by {order.by}" if on_site else ""
+        self._accept(order, before, kept, f"taken back by order {order.id}", said)
+
+    def _accept(self, order: Command | Relinquish, before: Held | None, kept: Kept, instead: str, said: str) -> None:
+        commit = _Commit()
+        commit.kept |= kept
+        if before is not None and (older := self._records.open(before.order)) is not None:
+            self._final(commit, older, "superseded", instead)
+        commit.kept |= self._records.take(order, self._monotonic_us())
+        commit.entries.append(self._result(order, "accepted", said))
+        self.counts["accepted"] += 1
+        self._wake((order.device, order.point), self._put(commit))
+
+    def _act(self, order: AlarmAct | Bundle) -> None:
+        commit, detail = _Commit(), ""
+        try:
+            if isinstance(order, AlarmAct):
+                alarms, kept = self._acts.act(order)
+                commit.entries += alarms
+            else:
+                kept, detail = self._acts.adopt(order)
+        except Declined as declined:
+            self._end_at_once(order, "refused", str(declined))
+            return
+        commit.kept |= kept
+        self._final(commit, order, "verified", detail)
+        self._put(commit)
+
+    def _end_at_once(self, order: Order, stage: Stage, detail: str) -> None:
+        commit = _Commit()
+        self._final(commit, order, stage, detail)
+        self._put(commit)
+
+    def _again(self, known: Record) -> None:
+        """It was sent again: perhaps what was told of it has not arrived."""
+        mono_us = self._monotonic_us()
+        if known.result is not None and mono_us - known.told_us >= RETELL_US:
+            known.told_us = mono_us
+            self._insist(known.result, kept={})
+
+    # ---- what the actuators tell -------------------------------------------------------------------------------
+
+    def applied(self, key: Key, level: Level, held: Held) -> None:
+        """See `edge.control.actuators.Told`."""
+        del key, level
+        order = self._records.open(held.order)
+        if order is not None and (kept := self._records.applied(order.id)):
+            self._insist(self._result(order, "applied"), kept=kept)
+
+    def settled(self, key: Key, level: Level | None, held: Held | None, read_back: Value) -> None:
+        """See `edge.control.actuators.Told`."""
+        commit = _Commit()
+        if self._control.top(key) == (None if held is None else (level, held)):
+            detail = "nothing else is held: it is left as it is" if held is None else f"now {level} {held.by}".rstrip()
+            for each in self._giving_way.pop(key, []):
+                self._final_if_open(commit, each.order.id, "verified", detail, read_back)
+        if held is not None:
+            self._final_if_open(commit, held.order, "verified", "", read_back)
+        self._put(commit)
+
+    def failed(self, key: Key, level: Level, held: Held, why: str, read_back: Value) -> bool:
+        """See `actuators.Told`. An order that has failed lets its place go; one that was verified before holds."""
+        commit = _Commit()
+        for each in self._giving_way.pop(key, []):
+            self._final_if_open(commit, each.order.id, "failed", why, read_back)
+        let_go = self._records.open(held.order) is not None and self._control.array(key).held(level) == held
+        if let_go:
+            commit.kept |= self._control.release(key, level)[1]
+        self._final_if_open(commit, held.order, "failed", why, read_back)
+        self._put(commit)
+        return let_go
+
+    # ---- time ----------------------------------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """Let go of what has ended, and forget ids that nobody will send again."""
+        commit = _Commit()
+        ended, kept = self._control.expire(self._monotonic_us())
+        commit.kept |= kept
+        for each in ended:
+            self._final_if_open(commit, each.held.order, "expired", "it ended before it was verified", None)
+        now_us = self._trusted.now_us()
+        for key, waiting in list(self._giving_way.items()):
+            for each in [w for w in waiting if self._over(w, now_us)]:
+                waiting.remove(each)
+                detail = "it ended before what is below was verified"
+                self._final_if_open(commit, each.order.id, "expired", detail, None)
+            if not waiting:
+                del self._giving_way[key]
+        if now_us is not None and self._monotonic_us() >= self._forget_us:
+            self._forget_us = self._monotonic_us() + FORGET_EVERY_US
+            commit.kept |= self._records.forget(now_us, self._monotonic_us())
+        self._put(commit)
+        for each in ended:  # after it was put: who is told now may put something else in its place
+            self._freed(each.key, each)
+            self._wake(each.key)
+
+    def _over(self, waiting: _GivingWay, now_us: int | None) -> bool:
+        if waiting.ends_us is not None:
+            return waiting.ends_us <= self._monotonic_us()
+        return now_us is not None and waiting.order.expires_us <= now_us
+
+    def restore(self, kept: Mapping[str, bytes], dropped: Iterable[Ended]) -> None:
+        """Take back what was known before a restart; `dropped` are the values that could not be held on to.
+
+        What is held is then to be looked at by the actuators, which ask a device first: the caller wakes them when its
+        line is open. What `Control.restore` said to keep goes into the same commit.
+        """
+        commit = _Commit()
+        commit.kept |= self._records.restore(kept, self._monotonic_us())
+        lost = {d.held.order for d in dropped}
+        for order in self._records.all_open():
+            if isinstance(order, AlarmAct | Bundle):
+                continue  # never open
+            key = (order.device, order.point)
+            held = self._control.array(key).held(order.level)
+            if key not in self._control.points:
+                self._final(commit, order, "failed", f"this node has no writable point {order.point} any more")
+            elif isinstance(order, Relinquish):
+                self._giving_way.setdefault(key, []).append(_GivingWay(order, None))
+            elif held is None or held.order != order.id:
+                detail = "it ended, or nobody could say whether it had, while the node was down"
+                self._final(commit, order, "expired" if order.id in lost else "superseded", detail)
+        self._put(commit)
+        for key in self._giving_way:
+            self._wake(key)
+
+    # ---- out ---------------------------------------------------------------------------------------------------
+
+    @property
+    def open(self) -> int:
+        """Orders without a final result."""
+        return self._records.opened
+
+    def _put(self, commit: _Commit) -> Future[None] | None:
+        return self._insist(*commit.entries, kept=commit.kept) if commit.entries or commit.kept else None
+
+    def _final_if_open(self, commit: _Commit, order_id: str, stage: Stage, detail: str, read_back: Value) -> None:
+        if (order := self._records.open(order_id)) is not None:
+            self._final(commit, order, stage, detail, read_back)
+
+    def _final(self, commit: _Commit, order: Order, stage: Stage, detail: str, read_back: Value = None) -> None:
+        assert stage in FINAL
+        result = self._result(order, stage, detail, read_back)
+        self.counts[stage] += 1
+        commit.entries.append(result)
+        commit.kept |= self._records.finish(order, result, self._monotonic_us())
+
+    def _result(self, order: Order, stage: Stage, detail: str = "", read_back: Value = None) -> Result:
+        time_us, clock = self._now()
+        aimed = isinstance(order, Command | Relinquish)
+        return Result(
+            order=order.id,
+            stage=stage,
+            time_us=time_us,
+            device=order.device if aimed else "",
+            point=order.point if aimed else "",
+            read_back=read_back,
+            detail=detail[:2000],
+            boot=None if clock.synced else clock.boot,
+        )

@@ -1,0 +1,1 @@
+"""Verbs: what `lamplighter-edge` does besides running the node."""

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from edge.acting.autonomy import LOOK_S
+from edge.acting.own_alarms import LINE_DOWN_S, STUCK_S, WELL_S
+from edge.config import Config, load
+from edge.control.arbitration import Held
+from support.acting import NODE, RULES, Cabinet, Lamp, live
+from wire.entries import Alarm
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    (tmp_path / "node.toml").write_text(NODE)
+    (tmp_path / "rules.toml").write_text(RULES)
+    return load(tmp_path / "node.toml", {})
+
+
+def test_a_dead_line_is_one_alarm_and_explains_those_of_its_devices(config: Config) -> None:
+    async def story(cabinet: Cabinet) -> None:
+        cabinet.open()
+        cabinet.lamp = None
+        cabinet.faults["bus"] = "no route"
+        cabinet.autonomy.control.hold(("lamp-1", "dim_level"), "hypervisor", Held(value=5.0, by="m"))
+        cabinet.autonomy.actuators.wake(("lamp-1", "dim_level"))
+        await asyncio.sleep(LINE_DOWN_S - 1)
+        assert cabinet.alarms() == {}
+        await asyncio.sleep(LOOK_S + 2)
+        assert cabinet.alarms() == {("cab-1", "line-bus"): "raised"}
+        await asyncio.sleep(120)
+        assert cabinet.alarms()["lamp-1", "not-as-set"] == "suppressed"
+        assert not [a for a in await cabinet.told(Alarm) if (a.device, a.state) == ("lamp-1", "raised")]
+        cabinet.lamp = Lamp()
+        cabinet.faults.clear()
+        cabinet.open()
+        await asyncio.sleep(400)
+        assert cabinet.alarms() == {("cab-1", "line-bus"): "returned"}, "the other has gone without a word"
+
+    live(config, story)
+
+
+def test_a_line_that_opens_and_fails_again_and_again_is_down(config: Config) -> None:
+    async def story(cabinet: Cabinet) -> None:
+        cabinet.open()
+        for _ in range(12):
+            cabinet.faults["bus"] = "reset"
+            await asyncio.sleep(6)
+            cabinet.faults.clear()
+            cabinet.autonomy.opened(["lamp-1"])
+            await asyncio.sleep(LOOK_S + 1)
+        assert cabinet.alarms() == {("cab-1", "line-bus"): "raised"}
+        assert len([a for a in await cabinet.told(Alarm) if a.rule == "line-bus"]) == 1, "without a word between"
+        await asyncio.sleep(WELL_S + LOOK_S + 12)
+        assert cabinet.alarms() == {("cab-1", "line-bus"): "returned"}
+
+    live(config, story)
+
+
+def test_a_line_that_never_opens_is_down_too(config: Config) -> None:
+    async def story(cabinet: Cabinet) -> None:
+        cabinet.autonomy.opened(["lamp-1"])
+        await asyncio.sleep(LINE_DOWN_S + 2 * LOOK_S)
+        assert cabinet.alarms() == {("cab-1", "line-broker"): "raised"}
+
+    live(config, story)
+
+
+def test_a_line_s_alarm_outlives_a_restart_until_the_line_is_found_well(config: Config) -> None:
+    async def down(cabinet: Cabinet) -> None:
+        cabinet.open()
+        cabinet.faults["bus"] = "reset"
+        await asyncio.sleep(60)
+
+    kept = live(config, down)
+
+    async def still(cabinet: Cabinet) -> None:
+        cabinet.autonomy.opened(["bin-1"])
+        await asyncio.sleep(25)  # nobody knows of the bus yet
+        assert cabinet.alarms() == {("cab-1", "line-bus"): "raised"}
+        cabinet.open()
+        await asyncio.sleep(40)
+        assert cabinet.alarms() == {("cab-1", "line-bus"): "returned"}
+
+    live(config, still, kept=kept, later_s=100)
+
+
+def test_a_point_that_cannot_be_set_is_an_alarm_after_a_while_which_returns(config: Config) -> None:
+    async def story(cabinet: Cabinet) -> None:
+        cabinet.open()
+        assert cabinet.lamp is not None
+        cabinet.lamp.stubborn = True
+        cabinet.say("bin-1", fill_level=60.0)
+        await asyncio.sleep(STUCK_S)
+        assert ("lamp-1", "not-as-set") not in cabinet.alarms()
+        await asyncio.sleep(LOOK_S + 5)
+        assert cabinet.alarms()["lamp-1", "not-as-set"] == "raised"
+        (alarm,) = [a for a in await cabinet.told(Alarm) if a.rule == "not-as-set"]
+        assert alarm.detail == "dim_level should be 70: no answer"
+        assert alarm.text["fr"] == "dim_level ne peut être réglé à 70"
+        cabinet.lamp.stubborn = False
+        await asyncio.sleep(400)
+        assert cabinet.alarms()["lamp-1", "not-as-set"] == "returned"
+
+    live(config, story)
+
+
+def test_after_a_restart_a_point_that_is_well_again_lets_its_alarm_return(config: Config) -> None:
+    async def stuck(cabinet: Cabinet) -> None:
+        cabinet.open()
+        assert cabinet.lamp is not None
+        cabinet.lamp.stubborn = True
+        cabinet.say("bin-1", fill_level=60.0)
+        await asyncio.sleep(STUCK_S + 10)
+        assert cabinet.alarms()["lamp-1", "not-as-set"] == "raised"
+
+    kept = dict(live(config, stuck))
+    for held in (kept, {k: b for k, b in kept.items() if not k.startswith("slot/")}):
+
+        async def again(cabinet: Cabinet) -> None:
+            await asyncio.sleep(10)
+            assert cabinet.alarms()["lamp-1", "not-as-set"] == "raised", "the line is not open yet"
+            cabinet.open()
+            await asyncio.sleep(30)
+            assert cabinet.alarms()["lamp-1", "not-as-set"] == "returned"
+
+        live(config, again, kept=held, later_s=200)
