@@ -41,7 +41,18 @@ def shipped_edge() -> Path:
     install = [uv, "pip", "install", "-q", "--python", python, "--compile-bytecode", "--no-deps"]
     for command in (
         [uv, "venv", "-q", "--allow-existing", "--python", sys.executable, EDGE],
-        [*install, "--require-hashes", "-r", ROOT / "requirements-edge.lock"],
+        # What an older lock had and this one has not must go: httpx, for one, imports rich where it finds it.
+        [
+            uv,
+            "pip",
+            "sync",
+            "-q",
+            "--python",
+            python,
+            "--compile-bytecode",
+            "--require-hashes",
+            ROOT / "requirements-edge.lock",
+        ],
         [BIN / "hatchling", "build", "-t", "wheel", "-d", wheels],
         [*install, "--reinstall", "--find-links", wheels, "--no-index", "lamplighter"],
     ):
