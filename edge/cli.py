@@ -30,19 +30,14 @@ from edge.acting.sky import sky
 from edge.config import Config, ConfigError, load, place_of
 from edge.node import Node, Ready
 from edge.outbox_sqlite import read_history
-from edge.verbs import alarms as cli_alarms
-from edge.verbs import plan as cli_plan
-from edge.verbs import rules as cli_rules
-from edge.verbs import site as cli_site
-from edge.verbs import why as cli_why
 from wire.sample import Sample
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd is told not to try again
 
 
-def parser() -> argparse.ArgumentParser:
-    """What the command line may say."""
+def parser(*, whole: bool = True) -> argparse.ArgumentParser:
+    """What the command line may say; not whole: what a node that runs for years has to carry of it."""
     parser = argparse.ArgumentParser(prog="lamplighter-edge", description="The node in the street cabinet.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     run = verbs.add_parser("run", help="run the node until it is told to stop")
@@ -51,11 +46,11 @@ def parser() -> argparse.ArgumentParser:
     history = verbs.add_parser("history", help="print what the node has kept, also while it runs")
     history.add_argument("--device", help="only this device")
     history.add_argument("--hours", type=float, default=1.0, help="how far back (default 1)")
-    cli_rules.add(verbs)
-    cli_plan.add(verbs)
-    cli_why.add(verbs)
-    cli_site.add(verbs)
-    cli_alarms.add(verbs)
+    if whole:
+        from edge.verbs import alarms, plan, rules, site, why
+
+        for module in (rules, plan, why, site, alarms):
+            module.add(verbs)
     for verb in (run, check, history):
         verb.add_argument("--config", type=Path, required=True, help="node.toml")
     run.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
@@ -64,7 +59,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """The command line."""
-    args = parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    args = parser(whole=given[:1] != ["run"]).parse_args(given)
     try:
         config = load(args.config)
     except ConfigError as error:
@@ -81,11 +77,17 @@ def main(argv: list[str] | None = None) -> int:
         case "plan":
             return _plan(config, args)
         case "why":
-            return cli_why.run(config, args, locale=_locale(), out=sys.stdout, err=sys.stderr)
+            from edge.verbs import why
+
+            return why.run(config, args, locale=_locale(), out=sys.stdout, err=sys.stderr)
         case "set" | "release":
-            return cli_site.run(config, args, locale=_locale(), user=_user(), out=sys.stdout, err=sys.stderr)
+            from edge.verbs import site
+
+            return site.run(config, args, locale=_locale(), user=_user(), out=sys.stdout, err=sys.stderr)
         case "alarms" | "acknowledge" | "shelve" | "unshelve":
-            return cli_alarms.run(
+            from edge.verbs import alarms
+
+            return alarms.run(
                 config,
                 args,
                 locale=_locale(),
@@ -142,7 +144,9 @@ def _history(config: Config, device: str | None, hours: float) -> int:
 
 def _rules(config: Config, args: argparse.Namespace) -> int:
     zone = UTC if config.site is None else ZoneInfo(config.site.time_zone)
-    return cli_rules.run(config, args, ambient=sky(config.site), zone=zone)
+    from edge.verbs import rules
+
+    return rules.run(config, args, ambient=sky(config.site), zone=zone)
 
 
 def _plan(config: Config, args: argparse.Namespace) -> int:
@@ -151,7 +155,9 @@ def _plan(config: Config, args: argparse.Namespace) -> int:
     except CardError as error:
         print(f"lamplighter-edge: {error}", file=sys.stderr)
         sent = None
-    return cli_plan.run(
+    from edge.verbs import plan
+
+    return plan.run(
         args,
         plan=config.plan,
         place=None if config.site is None else place_of(config.site),

@@ -95,11 +95,19 @@ class Cloud(msgspec.Struct, frozen=True, kw_only=True):
         """What all our addresses begin with."""
         return f"{self.url.rstrip('/')}/v1/nodes/{quote(self.node, safe='')}"
 
-    def client(self) -> httpx.AsyncClient:
+    def context(self) -> ssl.SSLContext:
+        """Whom to trust and who we are; to be shared, for it holds every authority of the system.
+
+        Raises:
+            OSError: a file cannot be used.
+        """
+        return trust(self.ca_file, self.client_cert)
+
+    def client(self, context: ssl.SSLContext | None = None) -> httpx.AsyncClient:
         """A client of one connection."""
         client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(
-                verify=trust(self.ca_file, self.client_cert),
+                verify=context or self.context(),
                 limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE_S),
                 socket_options=[
                     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
@@ -119,10 +127,10 @@ class Cloud(msgspec.Struct, frozen=True, kw_only=True):
 class CloudLink:
     """Open it with `async with`. Not for two requests at a time: there is one connection."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, context: ssl.SSLContext | None = None) -> None:
         self._timeout_s = cloud.timeout_s
         self._base = cloud.base
-        self._client = cloud.client()
+        self._client = cloud.client(context)
         self._chains = Chains()
 
     async def __aenter__(self) -> Self:

@@ -24,7 +24,6 @@ from edge.cloud_link import plain_http_allowed, trust
 from edge.lines import Id, Line, attach, says
 from edge.plans.load import load_file
 from edge.plans.local import Place, zone
-from edge.rules.words import load as load_rules
 from wire.device import Roster
 
 MAX_PORT: Final = 65_535
@@ -224,7 +223,10 @@ def _check_control(
     except ValueError as error:
         problems.append(Problem(name, "site.time_zone", str(error)))
         return
-    load_rules(rules, roster, problems)
+    if rules:
+        from edge.rules.words import load as load_rules  # a node without rules need not carry their words
+
+        load_rules(rules, roster, problems)
     if plan is not None:
         load_file(plan, place_of(site), problems=problems, roster=roster)
 

@@ -102,7 +102,8 @@ class Node:
                 ca_file=Path(config.cloud.ca_file) if config.cloud.ca_file else None,
                 client_cert=Path(config.cloud.client_cert) if config.cloud.client_cert else None,
             )
-            link = await stack.enter_async_context(CloudLink(cloud))
+            context = cloud.context()
+            link = await stack.enter_async_context(CloudLink(cloud, context))
             commit = GroupCommit(
                 outbox,
                 interval_s=config.outbox.commit_interval_s,
@@ -161,7 +162,7 @@ class Node:
                     ),
                 ]
                 if config.control.downlink:
-                    client = await stack.enter_async_context(cloud.client())
+                    client = await stack.enter_async_context(cloud.client(context))
                     downlink = self._downlink = Downlink(
                         client, f"{cloud.base}/orders", autonomy.down, max_wait_s=config.cloud.retry_max_s
                     )

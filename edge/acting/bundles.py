@@ -21,8 +21,6 @@ from edge.control.orders import Declined
 from edge.plans.load import PlanError, load, load_file
 from edge.plans.plan import Plan
 from edge.rules.rule import Rules
-from edge.rules.words import load as load_rules
-from edge.rules.words import load_texts
 from wire.orders import Bundle
 
 log = logging.getLogger(__name__)
@@ -83,6 +81,10 @@ class Bundles:
                 return self.rules_of(msgspec.msgpack.decode(body, type=Bundle))
             except (Declined, msgspec.DecodeError) as error:
                 log.error(_UNFIT, "rules", error)  # noqa: TRY400 - no bug of ours
+        if not self._config.rules:
+            return Rules()
+        from edge.rules.words import load as load_rules  # a node without rules need not carry their words
+
         return load_rules(self._config.rules, self._config.roster, [])
 
     def rules_of(self, bundle: Bundle) -> Rules:
@@ -93,6 +95,8 @@ class Bundles:
         """
         if self._config.site is None:
             raise Declined("this node does not know where it is: its configuration has no [site]")
+        from edge.rules.words import load_texts  # as above
+
         problems: list[Problem] = []
         rules = load_texts({Path(f"rules {bundle.version}"): bundle.text}, self._config.roster, problems, own=False)
         if problems:
