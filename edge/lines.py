@@ -7,7 +7,7 @@ At most MAX_LINES lines and MAX_DEVICES devices a node.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -67,6 +67,16 @@ class Line(msgspec.Struct, frozen=True):
     settings: Any
     attachments: tuple[Attachment, ...]
     tables: Mapping[str, DeviceTable]
+
+
+def heartbeats_s(lines: Iterable[Line]) -> dict[str, dict[str, float]]:
+    """How long each point that reports by exception may be silent, by device and point."""
+    return {
+        device: {point: report.heartbeat_s for point, report in table.report.items()}
+        for line in lines
+        for device, table in line.tables.items()
+        if table.report
+    }
 
 
 def attach(

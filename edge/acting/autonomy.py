@@ -38,6 +38,7 @@ from edge.control.arrays import Control, Key
 from edge.control.orders import Desk
 from edge.control.trusted import TrustedTime
 from edge.group_commit import GroupCommit
+from edge.lines import heartbeats_s
 from edge.rules.engine import Engine
 from edge.rules.rule import Rules
 from edge.street import Street
@@ -326,12 +327,7 @@ class Autonomy:
 
     def _engine(self, rules: Rules) -> Engine:
         roster = self._config.roster
-        heartbeats = {
-            device: {point: report.heartbeat_s for point, report in table.report.items()}
-            for line in self._config.lines
-            for device, table in line.tables.items()
-            if table.report
-        }
+        heartbeats = heartbeats_s(self._config.lines)
         return Engine(rules, roster.devices, roster.profiles, self._world, heartbeats_s=heartbeats)
 
 

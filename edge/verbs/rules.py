@@ -23,7 +23,7 @@ from typing import Final, Protocol, TextIO
 from drivers.tables import Problem, suggest
 from edge.acting.bundles import CardError, followed
 from edge.config import NodeTable
-from edge.lines import Line
+from edge.lines import Line, heartbeats_s
 from edge.outbox_sqlite import read_history
 from edge.rules.effects import Effect, Hold, Mark, Raise, Release, Return
 from edge.rules.engine import Ambient, Engine, Explained
@@ -115,7 +115,7 @@ def run(
         _say(f"{path} is not there: the node has not run yet", sys.stderr)
         return EXIT_FAILED
     engine = Engine(
-        rules, config.roster.devices, config.roster.profiles, ambient, heartbeats_s=_heartbeats(config.lines)
+        rules, config.roster.devices, config.roster.profiles, ambient, heartbeats_s=heartbeats_s(config.lines)
     )
     history = _History(path, zone, now_us())
     try:
@@ -328,15 +328,6 @@ def _worded(value: Value) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _heartbeats(lines: Iterable[Line]) -> dict[str, dict[str, float]]:
-    return {
-        device: {point: report.heartbeat_s for point, report in table.report.items()}
-        for line in lines
-        for device, table in line.tables.items()
-        if table.report
-    }
 
 
 def _say(text: str, to: TextIO | None = None) -> None:

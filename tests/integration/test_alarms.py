@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.lamps import WITH_CLOUD, Lamps, stage, until
+from support.lamps import Lamps, playing, until
 
 RULES = """
 [[rule]]
@@ -31,18 +31,8 @@ tag = "by-hand"
 
 @pytest.fixture
 def lamps(tmp_path: Path) -> Iterator[Lamps]:
-    found = stage(tmp_path, cloud=WITH_CLOUD, rules=RULES)
-    try:
-        found.start_street()
-        found.make_tokens()
-        found.start_cloud()
-        found.start_node()
-        lamps = Lamps(found)
-        until(lambda: lamps.stage.health()["counters"].get("downlink_connected"))
-        until(lambda: found.get("/v1/devices")["devices"])
-        yield lamps
-    finally:
-        found.close()
+    with playing(tmp_path, rules=RULES) as found:
+        yield found
 
 
 def in_the_city(lamps: Lamps) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.lamps import WITH_CLOUD, Lamps, stage, until
+from support.lamps import Lamps, playing, until
 from support.stage import BIN
 
 RULES = """
@@ -28,19 +28,8 @@ text = { en = "In manual mode", fr = "En mode manuel" }
 
 @pytest.fixture
 def lamps(tmp_path: Path) -> Iterator[Lamps]:
-    found = stage(tmp_path, cloud=WITH_CLOUD, rules=RULES)
-    try:
-        found.start_street()
-        found.make_tokens()
-        found.start_cloud()
-        found.start_node()
-        lamps = Lamps(found)
-        until(lambda: lamps.level(1) == lamps.level(2) == 35)
-        until(lambda: lamps.stage.health()["counters"].get("downlink_connected"))
-        until(lambda: found.get("/v1/devices")["devices"])
-        yield lamps
-    finally:
-        found.close()
+    with playing(tmp_path, rules=RULES) as found:
+        yield found
 
 
 def type_in(lamps: Lamps, *words: str, lang: str = "en") -> subprocess.CompletedProcess[str]:

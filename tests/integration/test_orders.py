@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from support.lamps import WITH_CLOUD, Lamps, stage, until
+from support.lamps import Lamps, playing, until
 
 PLAN_50 = """
 name = "half"
@@ -33,19 +33,8 @@ on = { kind = "streetlight" }
 
 @pytest.fixture
 def lamps(tmp_path: Path) -> Iterator[Lamps]:
-    found = stage(tmp_path, cloud=WITH_CLOUD)
-    try:
-        found.start_street()
-        found.make_tokens()
-        found.start_cloud()
-        found.start_node()
-        lamps = Lamps(found)
-        until(lambda: lamps.level(1) == lamps.level(2) == 35)
-        until(lambda: lamps.stage.health()["counters"].get("downlink_connected"))
-        until(lambda: found.get("/v1/devices")["devices"])
-        yield lamps
-    finally:
-        found.close()
+    with playing(tmp_path) as found:
+        yield found
 
 
 class Feed(threading.Thread):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,24 @@ def stage(directory: Path, *, cloud: str, rules: str = "", plan: str = PLAN) -> 
     for name, text in (("scene", SCENE), ("node", node), ("plan", plan), ("rules", rules)):
         (directory / f"{name}.toml").write_text(text)
     return Stage(directory, directory / "scene.toml", directory / "node.toml", "cab-lamps")
+
+
+@contextlib.contextmanager
+def playing(directory: Path, *, rules: str = "") -> Iterator[Lamps]:
+    """Street, city and node together, once all of them hear each other and the plan has the lamps."""
+    found = stage(directory, cloud=WITH_CLOUD, rules=rules)
+    try:
+        found.start_street()
+        found.make_tokens()
+        found.start_cloud()
+        found.start_node()
+        lamps = Lamps(found)
+        until(lambda: lamps.level(1) == lamps.level(2) == 35)
+        until(lambda: found.health()["counters"].get("downlink_connected"))
+        until(lambda: found.get("/v1/devices")["devices"])
+        yield lamps
+    finally:
+        found.close()
 
 
 class Lamps:
