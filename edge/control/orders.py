@@ -15,6 +15,7 @@ giver's clock may be ahead by AHEAD_US.
 
 from __future__ import annotations
 
+import logging
 from asyncio import Future
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
@@ -33,6 +34,8 @@ from wire.orders import FINAL, AlarmAct, Bundle, Command, Order, Relinquish
 from wire.sample import Value, why_unstorable
 
 __all__ = ["PREFIX", "Acts", "Declined", "Desk", "Insist", "Kept", "Wake"]
+
+log = logging.getLogger(__name__)
 
 RETELL_US: Final = 60_000_000
 AHEAD_US: Final = 300_000_000  # an order from further in the future would hold its place against all that follow
@@ -229,6 +232,10 @@ class Desk:
                 kept, detail = self._acts.adopt(order)
         except Declined as declined:
             self._end_at_once(order, "refused", str(declined))
+            return
+        except Exception as error:  # a bug of ours: the order must end all the same, and the downlink go on
+            log.exception("order %s could not be done", order.id)
+            self._end_at_once(order, "failed", f"a fault of the node: {type(error).__name__}: {error}")
             return
         commit.kept |= kept
         self._final(commit, order, "verified", detail)

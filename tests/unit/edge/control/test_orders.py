@@ -170,6 +170,8 @@ class World:
         return [], {"alarm/a": act.id.encode()}
 
     def adopt(self, bundle: Bundle) -> tuple[Kept, str]:
+        if bundle.text == "broken":
+            raise RuntimeError("a bug of ours")
         self.acts.append(bundle.id)
         return {"bundle/plan": bundle.version.encode()}, "1 of 1 devices"
 
@@ -723,6 +725,18 @@ def test_acts_are_done_once_and_told_together_with_what_they_change(world: World
     world.kill()
     world.take(act)
     assert world.acts == ["a", "b"]
+
+
+def test_an_act_that_breaks_has_failed_and_is_not_tried_again(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    now = world.utc()
+    bundle = Bundle(id="b", kind="plan", version="1", text="broken", by="ops", issued_us=now, expires_us=now + SECOND)
+    for _ in range(2):
+        world.take(bundle)
+    world.run(world.commit)
+    assert world.stages("b") == ["failed"]
+    assert "a bug of ours" in world.said("b")
+    assert caplog.text.count("Traceback") == 1
+    assert world.acts == []
 
 
 def test_too_many_are_refused_and_room_comes_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
