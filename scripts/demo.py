@@ -22,20 +22,20 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from firmware_sim.compare import Comparison  # noqa: E402 - after the path
-from support.stage import BIN, Stage, StageError  # noqa: E402 - found by the line above
+from firmware_sim.compare import Comparison
+from firmware_sim.errors import StreetError
+from stage import BIN, ROOT, Stage, StageError
 
 CONFIG = ROOT / "examples/demo/node.toml"
+TRY = "try.sh"
 PLAIN_EVERY_S = 2.0
+HEAD_LINES, FRAME_LINES, ACTS_AT_LEAST = 5, 2, 4
 ACTS_SHOWN = 8
 ORDER_AFTER_S = 4.0
 SHOWN = {  # which points of a kind say most, and how they are written
@@ -137,8 +137,8 @@ class View:
 
     def look(self) -> None:
         """Ask everyone how they are."""
-        if self._stage.ledger.exists():
-            with self._stage.ledger.open("rb") as ledger:
+        if self._stage.street.ledger.exists():
+            with self._stage.street.ledger.open("rb") as ledger:
                 ledger.seek(self._ledger_at)
                 new = ledger.read()
             whole = new[: new.rfind(b"\n") + 1]  # the last line may be half written
@@ -160,13 +160,21 @@ class View:
             f"cloud {ledger['readings'] if ledger else 'out of reach'}; feed {self._feed.events} events"
         )
 
-    def __rich__(self) -> Group:
-        return Group(self._head(), self._devices(), self._acts(), self._foot())
+    def __rich_console__(self, console: Console, _options: ConsoleOptions) -> RenderResult:
+        """As much as the terminal has room for: all of it from some 35 lines on, the latest acts at 24."""
+        room = console.height - HEAD_LINES - FRAME_LINES - 2  # the foot, and the line of the cursor
+        devices = self._devices(most=max(3, room - ACTS_AT_LEAST - len(self.decided)))
+        acts = max(1, room - devices.row_count - len(self.decided))
+        yield Group(self._head(), devices, self._acts(acts), self._foot())
 
-    def _acts(self) -> Panel:
+    def _acts(self, most: int) -> Panel:
         """Alarms, orders and results as they came, and why three lamps are as they are."""
-        lines = [Text(text, style=_style(text), no_wrap=True, overflow="ellipsis") for text in list(self._feed.acts)]
-        why = [Text(f"{d['device']}  {d['why']['en']}", style="green") for d in self.decided]
+        acts = list(self._feed.acts)[-most:]
+        lines = [Text(text, style=_style(text), no_wrap=True, overflow="ellipsis") for text in acts]
+        why = [
+            Text(f"{d['device']}  {d['why']['en']}", style="green", no_wrap=True, overflow="ellipsis")
+            for d in self.decided
+        ]
         return Panel(
             Group(*lines, *why), title="what the node does (by day its plan holds the lamps off)", title_align="left"
         )
@@ -188,19 +196,19 @@ class View:
         numbers.add_row(
             "[b]cloud[/]", held, "[b]feed[/]", f"{self._feed.events:,} events   {missing}"
         )  # fmt: skip
-        reasons = Text("; ".join(health.get("reasons", ()))[:150], style="yellow")
+        reasons = Text("; ".join(health.get("reasons", ())), style="yellow", no_wrap=True, overflow="ellipsis")
         return Panel(
             Group(numbers, reasons) if reasons else numbers, title=f"Lamplighter – {self.phase}", title_align="left"
         )
 
-    def _devices(self) -> Table:
+    def _devices(self, most: int) -> Table:
         grid = Table.grid(padding=(0, 2), expand=True)
         cells = [self._device(device, data) for device, data in sorted(self._feed.latest.items())]
         columns = 3
         for _ in range(columns):
             grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         rows = -(-len(cells) // columns)
-        for row in range(rows):
+        for row in range(min(rows, most)):
             grid.add_row(*(cells[i] if (i := row + rows * c) < len(cells) else "" for c in range(columns)))
         return grid
 
@@ -214,26 +222,31 @@ class View:
         return text
 
     def _foot(self) -> Text:
-        return Text("\n".join(to_paste(self._stage)), style="cyan", overflow="fold")
+        source, *_ = to_paste(self._stage)
+        return Text(f"paste: {source}   then: order lamp-010 40", style="cyan", no_wrap=True, overflow="ellipsis")
 
 
 def to_paste(stage: Stage) -> list[str]:
-    """Lines for another terminal, each to be pasted as it is: short enough to stay one line."""
-    node, why = stage.health_url.removesuffix("/health"), f"--config {stage.directory}/node.toml"
+    """Lines for another terminal, each to be pasted as it is. The first brings what the others need."""
     return [
-        f"export T={stage.tokens['reader']} U={stage.cloud_url} N={node}",
-        f"export O={stage.tokens['operator']}",
-        'get() { curl -s -H "Authorization: Bearer $T" "$U$1"; echo; }',
-        "curl -s $N/health",
+        f". {stage.directory / TRY}",
+        "health",
         "get /v1/nodes",
-        'get "/v1/devices/bin-001/readings?limit=5"',
-        'order() { curl -s -H "Authorization: Bearer $O" -H "Idempotency-Key: $RANDOM$RANDOM" \\',
-        "  -H 'Content-Type: application/json' -d \"$1\" $U/v1/commands; echo; }",
-        'order \'{"device": "lamp-010", "point": "dim_level", "value": 40, "expires_in_s": 60}\'',
-        "curl -s $N/control/lamp-010",
-        f"{BIN}/lamplighter-edge why lamp-010 {why} --endpoints {stage.node_endpoints}",
-        'curl -sN -H "Authorization: Bearer $T" "$U/v1/feed?after=0"',
+        "get '/v1/devices/bin-001/readings?limit=5'",
+        "order lamp-010 40",
+        "why lamp-010",
+        "feed",
     ]
+
+
+def write_try(stage: Stage) -> None:
+    """Where everything is, for the shell functions that the lines to paste use."""
+    (stage.directory / TRY).write_text(
+        f"export T={stage.tokens['reader']} O={stage.tokens['operator']}\n"
+        f"export U={stage.cloud_url} N={stage.health_url.removesuffix('/health')} PATH={BIN}:$PATH\n"
+        f"export NODE_CONFIG={stage.directory}/node.toml NODE_ENDPOINTS={stage.node_endpoints}\n"
+        f". {CONFIG.with_name(TRY)}\n"
+    )
 
 
 def _style(text: str) -> str:
@@ -246,12 +259,13 @@ def _colour(verdict: str | None) -> str:
 
 @contextlib.contextmanager
 def showing(view: View, console: Console) -> Iterator[None]:
-    """Draw on a terminal; elsewhere write a line now and then."""
+    """Say what can be tried; then draw on a terminal, and elsewhere write a line now and then."""
+    console.print("To try it yourself, paste these into another terminal, one line at a time:", highlight=False)
+    console.print("\n".join(to_paste(view.stage)), soft_wrap=True, highlight=False, style="cyan")
     if console.is_terminal:
-        with Live(get_renderable=view.__rich__, console=console, refresh_per_second=2, screen=False):
+        with Live(get_renderable=lambda: view, console=console, refresh_per_second=2, screen=False):
             yield
     else:
-        console.print("\n".join(to_paste(view.stage)), soft_wrap=True, highlight=False)
         yield
 
 
@@ -283,11 +297,15 @@ class Script:
 def play(stage: Stage, args: argparse.Namespace, console: Console, stop: threading.Event) -> int:
     """The street speaks, things happen, the street falls silent, and then all must be there."""
     stage.directory.mkdir(parents=True, exist_ok=True)
-    stage.make_tokens()
-    stage.start_cloud()
-    stage.start_street()
-    stage.start_node()
+    for what, start in (
+        ("the aggregator", lambda: (stage.make_tokens(), stage.start_cloud())),
+        ("the street", stage.start_street),
+        ("the node", stage.start_node),
+    ):
+        console.print(f"starting {what} …", highlight=False)
+        start()
     (stage.directory / "node.toml").write_text(written_out(stage))
+    write_try(stage)
     feed = Feed(stage)
     feed.start()
     view = View(stage, feed)
@@ -345,7 +363,7 @@ def verdict(stage: Stage, found: Comparison, console: Console) -> int:
 
 def draw(view: View, file: Path) -> None:
     """The view as a picture. Its fonts are the reader's own: a picture should not fetch any."""
-    paper = Console(record=True, width=132, file=io.StringIO(), force_terminal=True)
+    paper = Console(record=True, width=132, height=44, file=io.StringIO(), force_terminal=True)
     paper.print(view)
     svg = paper.export_svg(title="scripts/demo")
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL).replace("Fira Code", "monospace")
@@ -371,7 +389,7 @@ def main() -> int:
     stage = Stage(directory, CONFIG.with_name("scene.toml"), CONFIG, "cab-demo")
     try:
         return play(stage, args, console, stop)
-    except StageError as error:
+    except (StageError, StreetError) as error:
         console.print(f"[red]{error}[/]", soft_wrap=True)
         return 1
     finally:

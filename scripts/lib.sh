@@ -4,11 +4,14 @@
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 export PYTHONDONTWRITEBYTECODE=${PYTHONDONTWRITEBYTECODE-}
 
-# need_debian PACKAGE=PROGRAM …: the Debian packages whose programs are missing, installed when we are root.
+# need_debian PACKAGE=PROGRAM …: the Debian packages whose programs are missing, installed when we are root. What is no
+# program is named by a file that it brings, with its whole path: libc6-dev=/usr/include/stdio.h.
 need_debian() {
-    local missing=() pair
+    local missing=() pair what
     for pair in "$@"; do
-        PATH="$PATH:/usr/sbin:/sbin" command -v "${pair#*=}" >/dev/null || missing+=("${pair%%=*}")
+        what=${pair#*=}
+        [ "${what#/}" != "$what" ] && [ -e "$what" ] && continue
+        PATH="$PATH:/usr/sbin:/sbin" command -v "$what" >/dev/null || missing+=("${pair%%=*}")
     done
     [ ${#missing[@]} -eq 0 ] && return 0
     if [ "$(id -u)" -eq 0 ]; then
@@ -25,7 +28,7 @@ need_debian() {
 # it. Quick when nothing changed.
 need_python() {
     local venv=${1-.venv} lock=${2-requirements.lock} stamp
-    stamp=$(cat "$lock" pyproject.toml | sha256sum)
+    stamp=$(cat "$lock" pyproject.toml firmware-sim/pyproject.toml | sha256sum)
     [ "$(cat "$venv/stamp" 2>/dev/null)" = "$stamp" ] && [ -x "$venv/bin/python" ] && return 0
     echo "preparing the Python environment …" >&2
     local python=${PYTHON-} candidate
@@ -38,13 +41,13 @@ need_python() {
     done
     [ -n "$python" ] || { echo "Python 3.11 or later is needed: sudo apt-get install -y python3 python3-venv" >&2; return 1; }
     rm -rf "$venv"
-    if ! "$python" -m venv "$venv" 2>/dev/null; then
+    if ! "$python" -m venv "$venv" >/dev/null 2>&1; then
         rm -rf "$venv"
-        need_debian python3-venv=no-such-program && "$python" -m venv "$venv" || return 1
+        need_debian python3-venv=/no-such-file && "$python" -m venv "$venv" || return 1
     fi
     # uv brings the rest: at once, and only what the lock names with its hashes.
     "$venv/bin/python" -m pip install -q --require-hashes --no-deps -r <(sed -n '/^uv==/,/[^\\]$/p' "$lock") &&
         VIRTUAL_ENV=$venv "$venv/bin/uv" pip sync -q --require-hashes "$lock" &&
-        VIRTUAL_ENV=$venv "$venv/bin/uv" pip install -q --no-deps --no-build-isolation -e . &&
+        VIRTUAL_ENV=$venv "$venv/bin/uv" pip install -q --no-deps --no-build-isolation -e . -e firmware-sim &&
         echo "$stamp" >"$venv/stamp"
 }

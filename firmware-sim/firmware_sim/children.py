@@ -12,7 +12,7 @@ import ctypes
 import os
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from firmware_sim.errors import StreetError
@@ -27,21 +27,26 @@ class MissingProgramError(StreetError):
     """A program that the scene needs is not installed."""
 
 
+def bound_to_parent() -> Callable[[], None]:
+    """What a child of this process does between fork and exec, so that the kernel kills it the moment we die."""
+    parent = os.getpid()
+
+    def bind() -> None:
+        # Not inherited by grandchildren, and lost if the child changes its user: whoever is spawned must stay the user
+        # that we are.
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return bind
+
+
 async def spawn(command: Sequence[str], log: Path) -> asyncio.subprocess.Process:
     """Start a program whose life is bound to ours; what it says goes to `log`."""
     program = shutil.which(command[0]) or shutil.which(command[0], path="/usr/sbin:/usr/local/sbin:/sbin")
     if program is None:
         message = f"{command[0]} is not installed; on Debian: apt-get install {_PACKAGES.get(command[0], command[0])}"
         raise MissingProgramError(message)
-    parent = os.getpid()
-
-    def bind_to_parent() -> None:
-        # Between fork and exec. Not inherited by grandchildren, and lost if the child changes its user:
-        # whoever is spawned here must stay the user we are.
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
     with log.open("ab") as output:
         return await asyncio.create_subprocess_exec(
             program,
@@ -49,7 +54,7 @@ async def spawn(command: Sequence[str], log: Path) -> asyncio.subprocess.Process
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            preexec_fn=bind_to_parent,
+            preexec_fn=bound_to_parent(),
             start_new_session=True,  # a Ctrl-C at the terminal reaches only us; we then stop them in order
         )
 

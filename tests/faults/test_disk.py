@@ -21,9 +21,9 @@ from drivers.errors import NotStored
 from edge.group_commit import GroupCommit
 from edge.outbox import Place
 from edge.outbox_sqlite import SqliteOutbox
+from stage import ROOT, Stage
 from support.cloud import SmallCloud
 from support.disk import Ballast, build_shim, mounted
-from support.stage import ROOT, Stage
 from wire.batch import Lane
 from wire.columns import Columns
 from wire.entries import Alarm, Gap

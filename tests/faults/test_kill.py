@@ -19,9 +19,9 @@ import pytest
 
 from edge.cloud_link import BATCH_TYPE
 from firmware_sim.compare import Comparison
+from stage import Stage
 from support import killable_node
 from support.relay import Relay
-from support.stage import Stage
 from wire import codec
 from wire.batch import ORIGIN, Batch, Lane, Placed
 from wire.columns import Columns
@@ -64,7 +64,7 @@ def verdict(stage: Stage, kills: list[float]) -> Comparison:
     found = stage.settle(lambda c: not explained(c, kills))
     assert explained(found, kills) == [], found.examples
     assert (found.doubled, found.wrong, found.unknown) == (0, 0, 0), found.examples
-    publishes = sum(1 for line in stage.offered() if line["via"] == "mqtt")
+    publishes = sum(1 for line in stage.street.offered() if line["via"] == "mqtt")
     assert publishes > 100, "there was something to lose"
     return found
 
@@ -154,20 +154,20 @@ def test_planted_faults_turn_it_red(stage: Stage) -> None:
     time.sleep(1.5)
     stage.hush()
     assert stage.settle(lambda c: c.faultless).faultless
-    whole = stage.ledger.read_text()
-    lines = stage.offered()
+    whole = stage.street.ledger.read_text()
+    lines = stage.street.offered()
     planted = next(line for line in lines if line["via"] == "mqtt")
 
     never_sent = {**planted, "points": {**planted["points"], "n": 10**6}}
-    stage.ledger.write_text(whole + json.dumps(never_sent) + "\n")
+    stage.street.ledger.write_text(whole + json.dumps(never_sent) + "\n")
     assert stage.compare().lost == [(planted["device"], 10**6, planted["time_us"])]
 
     differs = whole.replace(json.dumps(planted["points"]["fill_level"]), "-1.0", 1)
     assert differs != whole
-    stage.ledger.write_text(differs)
+    stage.street.ledger.write_text(differs)
     assert stage.compare().wrong >= 1
 
-    stage.ledger.write_text(whole)
+    stage.street.ledger.write_text(whole)
     sample = Sample(planted["device"], planted["time_us"], Clock(1, synced=True), planted["points"])
     doubled = Batch(
         node="cab-faults",

@@ -21,9 +21,9 @@ import pytest
 
 from edge.outbox import Place
 from edge.outbox_sqlite import SqliteOutbox
+from stage import ROOT
 from support.cloud import SmallCloud
 from support.disk import mounted
-from support.stage import ROOT
 from wire.batch import Lane
 
 CUTS = 5

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.stage import Stage
+from stage import Stage
 
 SCENE = """
 seed = 3
@@ -95,6 +95,6 @@ def test_a_live_change_is_in_the_city_within_two_seconds(stage: Stage) -> None:
                 break
     heard = time.time()
     data = json.loads(line[5:])["data"]
-    told = next(x for x in stage.offered() if x["points"].get("tilted") and x["device"] == data["device"])
+    told = next(x for x in stage.street.offered() if x["points"].get("tilted") and x["device"] == data["device"])
     assert data["values"]["n"] == told["n"], "the first that was tilted"
     assert heard - told["time_us"] / 1e6 < 2, "the change itself, not the next push"

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from stage import BIN
 from support.lamps import Lamps, playing, until
-from support.stage import BIN
 
 RULES = """
 [[rule]]

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from pymodbus.client import ModbusTcpClient
 
-from support.stage import Stage
+from stage import Stage
 
 SCENE = """
 seed = 3

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from support.stage import BIN, Actor
+from stage import BIN, Actor
 
 PROFILES = {
     "counter": """

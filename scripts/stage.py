@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -18,11 +17,12 @@ from typing import Any
 
 import httpx
 
-from firmware_sim.compare import Comparison, compare
+from firmware_sim.compare import Comparison
+from firmware_sim.running import RunningStreet
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-READY_S = 30.0
+READY_S = 60.0
 DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")  # nothing outlives the stage, even when it is killed
 
 
@@ -81,8 +81,8 @@ class Stage:
     """Start what is needed, in any order; `close` ends all of it."""
 
     def __init__(self, directory: Path, scene: Path, node_config: Path, node: str) -> None:
-        self.directory, self._scene, self._node_config, self.node_name = directory, scene, node_config, node
-        self.street: Actor | None = None
+        self.directory, self._node_config, self.node_name = directory, node_config, node
+        self.street = RunningStreet(scene, directory)
         self.cloud: Actor | None = None
         self.node: Actor | None = None
         self.cloud_url = ""
@@ -95,12 +95,9 @@ class Stage:
 
     # ---- actors ------------------------------------------------------------------------------------------------
 
-    def start_street(self) -> Actor:
+    def start_street(self) -> RunningStreet:
         """The simulated street, with a ledger."""
-        ready = self._fresh("street.json")
-        command = [BIN / "firmware-sim", "run", self._scene, "--ledger", self.ledger, "--endpoints", ready]
-        self.street = Actor("the street", command, self.directory / "street.log", {})
-        found = self.street.wait_for(ready)
+        found = self.street.start().endpoints
 
         def port(address: str) -> str:
             return address.rpartition(":")[2]
@@ -158,13 +155,7 @@ class Stage:
 
     def hush(self) -> None:
         """The street falls silent; on return its ledger does not grow any more."""
-        assert self.street is not None
-        self.street.process.send_signal(signal.SIGUSR1)
-        deadline = time.monotonic() + 15
-        while "silent" not in self.street.said().splitlines()[-3:]:
-            if time.monotonic() > deadline:
-                raise StageError(f"the street does not fall silent:\n{self.street.said()}")
-            time.sleep(0.05)
+        self.street.hush()
 
     def close(self) -> None:
         """End all, the node first."""
@@ -178,11 +169,6 @@ class Stage:
         return self.directory / f"{self._starts}-{name}"
 
     # ---- what can be seen --------------------------------------------------------------------------------------
-
-    @property
-    def ledger(self) -> Path:
-        """The street's own ledger."""
-        return self.directory / "ledger.jsonl"
 
     @property
     def data(self) -> Path:
@@ -205,12 +191,6 @@ class Stage:
     def health(self) -> dict[str, Any]:
         """The node's own."""
         return self.http.get(self.health_url).json()
-
-    def offered(self) -> list[dict[str, Any]]:
-        """The ledger's lines."""
-        if not self.ledger.exists():
-            return []
-        return [json.loads(line) for line in self.ledger.read_text().splitlines()]
 
     def devices(self) -> Iterator[dict[str, Any]]:
         """All devices that the aggregator knows."""
@@ -241,7 +221,7 @@ class Stage:
             for point in detail["points"]:
                 half[device["id"], point["name"]] = (point.get("resolution") or 0) / 2
             stored += [(device["id"], r["time_us"], r["values"]) for r in self.readings(device["id"])]
-        return compare(self.offered(), stored, lambda d, p: half.get((d, p), 0))
+        return self.street.compare(stored, lambda d, p: half.get((d, p), 0))
 
     def settle(self, good: Callable[[Comparison], bool], timeout_s: float = 40) -> Comparison:
         """Compare again and again until it is good, or for as long as that takes."""
