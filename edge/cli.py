@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     args = parser(whole=given[:1] != ["run"]).parse_args(given)
     try:
-        config = load(args.config)
+        config = load(args.config, connects=args.verb == "run")
     except ConfigError as error:
         print(error, file=sys.stderr)
         print(f"{len(error.problems)} problem(s); nothing was started", file=sys.stderr)
@@ -111,6 +111,8 @@ def _check(config: Config) -> int:
     if config.doubts:
         print(f"{len(config.doubts)} problem(s); the node would run without these lines", file=sys.stderr)
         return EXIT_CONFIG
+    for missing in config.absent:
+        print(f"{missing}\nthe node needs its token to start; all else was checked", file=sys.stderr)
     print(f"{config.node.id}: {len(config.roster.devices)} devices; the configuration is sound")
     return 0
 

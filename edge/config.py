@@ -127,9 +127,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     control: ControlTable
     rules: tuple[Path, ...]
     plan: Path | None
-    token: str
+    token: str  # empty where it was not asked for and is not on this machine
     lines: tuple[Line, ...]
     doubts: tuple[Problem, ...]  # what keeps one line from working, and not the node
+    absent: tuple[Problem, ...]  # the token, where it was not asked for and is not on this machine
     roster: Roster
 
 
@@ -141,8 +142,11 @@ class ConfigError(Exception):
         self.problems = tuple(problems)
 
 
-def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
+def load(path: Path, environment: Mapping[str, str] = os.environ, *, connects: bool = True) -> Config:
     """Read and check a configuration and all that it names.
+
+    Whoever does not connect to the aggregator needs no token: drawing a plan's night on a laptop, checking the files of
+    a cabinet before they are copied to it.
 
     Raises:
         ConfigError: with every problem in every file.
@@ -153,6 +157,10 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     if raw is None:
         raise ConfigError(problems)
     raw = _expand(raw, environment, name, "", problems)
+    absent: list[Problem] = []
+    if not connects:
+        absent = [p for p in problems if p.key in ("cloud.token", "cloud.token_file")]
+        problems = [p for p in problems if p not in absent]
     profiles = load_profiles([SHIPPED, *(path.parent / d for d in _strings(raw, "node", "profile_dirs"))], problems)
     file = parse(_File, raw, file=name, key="", problems=problems)
     if file is None:
@@ -166,7 +174,8 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     control = parse(ControlTable, file.control, file=name, key="control", problems=problems)
     token = ""
     if cloud is not None:
-        token = _token(cloud, path, problems)
+        if not absent:
+            token = _token(cloud, path, problems, problems if connects else absent)
         _check_cloud(cloud, path, problems)
     if health is not None and int(health.listen.rpartition(":")[2]) > MAX_PORT:
         problems.append(Problem(name, "health.listen", f"a port is at most {MAX_PORT}"))
@@ -201,6 +210,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
         token=token,
         lines=lines,
         doubts=tuple(doubts),
+        absent=tuple(absent),
         roster=roster,
     )
 
@@ -236,7 +246,7 @@ def place_of(site: SiteTable) -> Place:
     return Place(lat=site.lat, lon=site.lon, time_zone=site.time_zone, country=site.country)
 
 
-def _token(cloud: CloudTable, path: Path, problems: list[Problem]) -> str:
+def _token(cloud: CloudTable, path: Path, problems: list[Problem], unreadable: list[Problem]) -> str:
     if bool(cloud.token) == bool(cloud.token_file):
         text = 'write token_file = "…" (or token = "${NAME}"), one of the two; `lamplighter-cloud token` makes one'
         problems.append(Problem(str(path), "cloud.token_file", text))
@@ -248,7 +258,9 @@ def _token(cloud: CloudTable, path: Path, problems: list[Problem]) -> str:
         try:
             token = file.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
-            problems.append(Problem(str(path), key, f"{file} cannot be read: {error}"))
+            unreadable.append(
+                Problem(str(path), key, f"{file} cannot be read: {getattr(error, 'strerror', None) or error}")
+            )
             return ""
     if not _TOKEN.fullmatch(token):
         text = f"{where} must hold the token and nothing else: one word, as `lamplighter-cloud token create` printed it"

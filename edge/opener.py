@@ -82,7 +82,8 @@ class Opener:
         if self._process is None:
             self._process = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE, stdout=PIPE)
             with contextlib.suppress(OSError):  # forbidden by systemd's unit, or it has ended already
-                os.setpriority(os.PRIO_PROCESS, self._process.pid, NICE)  # at once: its start is work, too
+                # At once: its start is work, too.
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
         to, back = self._process.stdin, self._process.stdout
         assert to is not None
         assert back is not None

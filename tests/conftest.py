@@ -1,4 +1,4 @@
-"""What all tests share: what a missing component means."""
+"""What all tests share: what a missing component means, and how many examples hypothesis draws."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ import shutil
 from collections.abc import Callable
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A slow first draw says something of the machine, not of the test: it is no fault on a busy one.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fast", settings.get_profile("default"), max_examples=10, stateful_step_count=15)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 IN_CI = os.environ.get("CI") == "true"
 

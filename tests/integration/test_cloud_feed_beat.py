@@ -39,15 +39,12 @@ def test_a_filtered_reader_hears_that_the_stream_lives_while_other_batches_come(
     pushing.start()
     try:
         with httpx.Client(timeout=5) as client, cloud.feed_of(client, type="alarm") as feed:
-            began = time.monotonic()
             cursors = [feed.beat() for _ in range(4)]
-            took_s = time.monotonic() - began
     finally:
         stop.set()
         pushing.join()
     positions = [int(c.split(".")[1]) for c in cursors]
     assert positions == sorted(set(positions)), "each goes on from the one before"
-    assert 1.1 < took_s < 4
     last = sender.batch(columns("bin-1", n=1, at_us=NOW_US))
     cloud.push(last)
     with cloud.feed(after=cursors[-1]) as feed:  # and can be gone on from

@@ -37,6 +37,8 @@ def all_of(pieces: list[Piece], limit: int, points: tuple[str, ...] = ()) -> lis
     raise AssertionError("it stands still")
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", ["MAX_READINGS", "PAGE_BYTES", "BLOCK"])
 @pytest.mark.parametrize("seed", range(3))
 def test_pages_join_to_the_whole_however_they_are_cut(bound: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ def one(type_: str, **at: Any) -> Any:
     return profile_of("p", {"driver": "modbus", "point": {"x": {"type": type_, "writable": True, "at": at}}})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS)
 def test_orders(order: str) -> None:
     profile = one("int", holding=0, **{"as": "u32"}, order=order)

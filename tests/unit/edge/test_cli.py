@@ -84,3 +84,26 @@ def test_check_lists_devices_or_all_problems(config: Path, capsys: pytest.Captur
     told = capsys.readouterr().err
     assert "lx-2" in told
     assert "1 problem" in told or "2 problem" in told
+
+
+STREET = Path(__file__).parents[3] / "examples/street/node.toml"
+
+
+@pytest.mark.parametrize("verb", [["check"], ["rules", "check"], ["plan", "check"], ["plan", "show"]])
+@pytest.mark.parametrize("token", ["/not/on/this/machine", "${NOT_IN_THIS_ENVIRONMENT}/token"])
+def test_whoever_only_looks_needs_no_token(
+    verb: list[str], token: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "node.toml").write_text(STREET.read_text().replace("/etc/lamplighter/token", token))
+    for beside in ("rules.toml", "plan.toml"):
+        (tmp_path / beside).write_text(STREET.with_name(beside).read_text())
+    assert main([*verb, "--config", str(tmp_path / "node.toml")]) == 0
+    said = capsys.readouterr()
+    assert said.out
+    assert ("the node needs its token to start" in said.err) == (verb == ["check"])
+
+
+def test_the_node_itself_does_not_start_without_its_token(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text(NODE.replace('token = "x"', 'token_file = "/not/on/this/machine"'))
+    assert main(["run", "--config", str(config)]) == EXIT_CONFIG
+    assert "/not/on/this/machine cannot be read: No such file or directory" in capsys.readouterr().err

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -66,7 +65,6 @@ async def test_the_same_answer_from_one_process() -> None:
         first = await opener.open(0, backlog)
         pid = opener.pid
         assert pid is not None
-        assert os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
         assert isinstance(first[0], codec.Packed)
         assert told(first) == told(opened(0, backlog))
         assert shown(first[0]) == shown(opened(0, backlog)[0])

@@ -446,4 +446,5 @@ class OutboxMachine(RuleBasedStateMachine):
 
 
 OutboxMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+OutboxMachine.TestCase.pytestmark = pytest.mark.slow
 TestOutboxMachine = OutboxMachine.TestCase

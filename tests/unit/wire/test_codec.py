@@ -53,6 +53,8 @@ def by_place(entries: Sequence[Placed]) -> dict[int, str]:
     return found
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @given(batches())
 @settings(max_examples=100, deadline=None)
 def test_a_batch_comes_back_as_it_went_and_is_what_the_schema_says(batch: Batch) -> None:

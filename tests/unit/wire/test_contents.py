@@ -28,6 +28,7 @@ devices = st.sampled_from(DEVICES)
 moments = st.integers(0, 2**41)
 
 
+@pytest.mark.slow
 @st.composite
 def regular(draw: st.DrawFn) -> Columns:
     """What a poller makes: the same points each time."""

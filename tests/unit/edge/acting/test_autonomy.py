@@ -288,6 +288,7 @@ def test_when_true_time_is_found_deadlines_and_holds_keep_their_length_and_the_s
     live(other(config, rules=NIGHT), story, synced=False)
 
 
+@pytest.mark.slow
 def test_without_the_time_for_a_day_rules_know_nothing_of_the_sky(config: Config) -> None:
     async def story(cabinet: Cabinet) -> None:
         cabinet.open()
@@ -319,6 +320,7 @@ def test_a_correction_that_breaks_in_one_part_reaches_the_others(
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_node_without_rules_and_plan_does_not_load_what_only_they_need(config: Config) -> None:
     program = """
 import sys

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -167,6 +168,7 @@ class Street(RuleBasedStateMachine):
 
 TestStreet = Street.TestCase
 TestStreet.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+TestStreet.pytestmark = pytest.mark.slow
 
 
 class FloodedStreet(Street):
@@ -208,3 +210,4 @@ def key_of(alarm: Alarm) -> tuple[str, str]:
 
 TestFloodedStreet = FloodedStreet.TestCase
 TestFloodedStreet.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+TestFloodedStreet.pytestmark = pytest.mark.slow

@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Literal, NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -242,6 +243,7 @@ class Books(RuleBasedStateMachine):
 
 TestBooks = Books.TestCase
 TestBooks.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+TestBooks.pytestmark = pytest.mark.slow
 
 
 STEPS = st.lists(

@@ -375,6 +375,7 @@ class Orders(RuleBasedStateMachine):
 
 TestOrders = Orders.TestCase
 TestOrders.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestOrders.pytestmark = pytest.mark.slow
 
 
 # ---- one by one ----------------------------------------------------------------------------------------------------

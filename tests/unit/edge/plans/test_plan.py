@@ -76,6 +76,7 @@ def naive(evening: date, clock: time) -> float:
     return level
 
 
+@pytest.mark.slow
 def test_two_years_minute_by_minute_are_what_the_file_says(street: Plan) -> None:
     """On at night, off by day, one setting at any time, on the two nights when the clock changes too."""
     downs, ups = civil("-6", date(2025, 12, 30), 735)

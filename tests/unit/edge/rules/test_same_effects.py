@@ -94,6 +94,8 @@ def go(engine: Engine, inputs: Sequence[tuple[Sample, int, int]]) -> list[Effect
     return [e for sample, at_us, late_us in inputs for e in engine.take(sample, at_us, late_us)]
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @settings(
     max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
 )
