@@ -38,7 +38,6 @@ def all_of(pieces: list[Piece], limit: int, points: tuple[str, ...] = ()) -> lis
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize("bound", ["MAX_READINGS", "PAGE_BYTES", "BLOCK"])
 @pytest.mark.parametrize("seed", range(3))
 def test_pages_join_to_the_whole_however_they_are_cut(bound: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,6 +60,7 @@ def test_pages_join_to_the_whole_however_they_are_cut(bound: str, seed: int, mon
         assert [(r.id, r.values) for r in texts] == [(r.id, {"t": r.values["t"]}) for r in whole if "t" in r.values]
 
 
+@pytest.mark.slow
 def test_a_large_piece_is_not_expanded_for_a_small_page() -> None:
     n = 200_000
     times = range(START_US, START_US + n)

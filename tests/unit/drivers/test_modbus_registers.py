@@ -23,7 +23,6 @@ def one(type_: str, **at: Any) -> Any:
     return profile_of("p", {"driver": "modbus", "point": {"x": {"type": type_, "writable": True, "at": at}}})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS)
 def test_orders(order: str) -> None:
     profile = one("int", holding=0, **{"as": "u32"}, order=order)
@@ -175,6 +174,7 @@ def told(values: dict[str, Any], quality: dict[str, str]) -> Any:
     return sorted((n, type(v), repr(v)) for n, v in values.items()), list(quality.items())
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=400)
 @given(st.lists(points(), min_size=1, max_size=12), contents, st.lists(st.booleans(), min_size=32, max_size=32))
 def test_a_block_at_once_is_its_points_one_by_one(many: list[Any], words: list[bytes], bits: list[bool]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -95,6 +96,7 @@ events = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(events, max_size=30))
 @settings(max_examples=100, deadline=None)
 def test_whatever_is_lost_doubled_or_forgotten_it_reads_what_was_written_or_nothing(course: list[str]) -> None:

@@ -279,6 +279,7 @@ def test_profiles_of_ones_own_lie_beside_the_file(file: Path) -> None:
     assert by_file == {str(file.parent / "nowhere"), str(file.parent / "models" / "odd.toml")}
 
 
+@pytest.mark.slow
 def test_too_many_devices(told: Told) -> None:
     many = "".join(LAMP.replace("lamp-1", f"lamp-{i}") for i in range(MAX_DEVICES + 1))
     assert f"at most {MAX_DEVICES}" in told(HEAD + LINES + many)["device"]

@@ -86,6 +86,7 @@ async def test_a_few_rows_start_no_process() -> None:
     assert opener.pid is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

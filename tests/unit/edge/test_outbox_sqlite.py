@@ -95,6 +95,7 @@ async def test_history_is_dropped_by_age_and_only_what_the_city_has(tmp_path: Pa
     assert len(cloud.numbers()) == 21
 
 
+@pytest.mark.slow
 async def test_at_its_cap_the_oldest_unsent_bulk_becomes_one_gap_and_alarms_stay(tmp_path: Path) -> None:
     cloud, total = SmallCloud(), 900
     async with box(tmp_path, limit_bytes=MIN_LIMIT_BYTES + (1 << 20)) as outbox:
@@ -243,6 +244,7 @@ async def test_receipts_of_a_quiet_source_outlive_a_busy_one(tmp_path: Path) -> 
         assert held <= 10 + 4096 + 1500
 
 
+@pytest.mark.slow
 async def test_new_alarms_are_not_refused_because_of_old_health(tmp_path: Path) -> None:
     """Alone for so long that Health entries alone would fill the smallest card."""
     alarm = Alarm(id="a", device="d", rule="r", severity="high", state="raised", raised_us=1, time_us=1)
@@ -259,6 +261,7 @@ async def test_new_alarms_are_not_refused_because_of_old_health(tmp_path: Path) 
     assert any(isinstance(e, Gap) for e in entries)
 
 
+@pytest.mark.slow
 async def test_a_fork_stays_within_the_cap_and_survives_a_crash_half_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from wire.errors import BadInput, Malformed, TooLarge, Unsupported
 from wire.frame import MAX_BODY_BYTES, MAX_PLAIN_BYTES
 
 
+@pytest.mark.slow
 @given(batches(), batches())
 @settings(max_examples=50, deadline=None)
 def test_on_its_base_it_gives_what_was_written(batch: Batch, before: Batch) -> None:

@@ -54,7 +54,6 @@ def by_place(entries: Sequence[Placed]) -> dict[int, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @given(batches())
 @settings(max_examples=100, deadline=None)
 def test_a_batch_comes_back_as_it_went_and_is_what_the_schema_says(batch: Batch) -> None:
@@ -66,6 +65,7 @@ def test_a_batch_comes_back_as_it_went_and_is_what_the_schema_says(batch: Batch)
     assert by_place(back.entries) == by_place(batch.entries)
 
 
+@pytest.mark.slow
 @given(batches())
 @settings(max_examples=50, deadline=None)
 def test_encoding_what_was_decoded_gives_the_same_bytes(batch: Batch) -> None:
@@ -80,6 +80,7 @@ def test_any_bytes_are_either_read_or_refused(data: bytes) -> None:
             codec.decode_batch(body)
 
 
+@pytest.mark.slow
 @given(batches(), st.data())
 @settings(max_examples=300, deadline=None)
 def test_a_flipped_byte_is_either_harmless_or_refused(batch: Batch, data: st.DataObject) -> None:

@@ -28,7 +28,6 @@ devices = st.sampled_from(DEVICES)
 moments = st.integers(0, 2**41)
 
 
-@pytest.mark.slow
 @st.composite
 def regular(draw: st.DrawFn) -> Columns:
     """What a poller makes: the same points each time."""
@@ -70,6 +69,7 @@ def by_place(placed: Sequence[Placed], offset: int = 0) -> dict[int, str]:
     return found
 
 
+@pytest.mark.slow
 @given(rows)
 @settings(deadline=None, max_examples=150)
 def test_every_sample_keeps_the_seq_that_its_own_row_gave_it(rows: list[list[Entry]]) -> None:
@@ -98,6 +98,7 @@ def test_every_sample_keeps_the_seq_that_its_own_row_gave_it(rows: list[list[Ent
     ), "nothing was lost and nothing made up"
 
 
+@pytest.mark.slow
 @given(rows)
 @settings(deadline=None, max_examples=100)
 def test_a_joined_batch_has_one_run_of_a_device_and_clock(rows: list[list[Entry]]) -> None:

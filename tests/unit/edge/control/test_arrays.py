@@ -138,6 +138,7 @@ class Arrays(RuleBasedStateMachine):
 
 TestArrays = Arrays.TestCase
 TestArrays.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestArrays.pytestmark = pytest.mark.slow
 
 
 def kept_of(level: Level = "hypervisor", value: object = 40, points: dict[Key, Point] = POINTS) -> dict[str, bytes]:

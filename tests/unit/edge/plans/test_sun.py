@@ -59,6 +59,7 @@ def test_two_years_of_turns_are_those_of_another_library(name: str, turn: Turn) 
     assert found > (400 if name == "Tromsø" else 729)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in PLACES if name != "Tromsø"])
 def test_the_four_turns_come_in_order_and_within_their_night(name: str) -> None:
     lat, lon, zone_name, _ = PLACES[name]
@@ -107,6 +108,7 @@ def test_anywhere_the_sun_crosses_the_height_at_its_turn(lat: float, lon: float,
     assert (before > high > after) if turn in EVENING else (before < high < after)
 
 
+@pytest.mark.slow
 def test_answers_are_kept_and_bounded() -> None:
     sun = Sun(*DIJON[:2], ZoneInfo(DIJON[2]))
     for i in range(MAX_KEPT + 10):

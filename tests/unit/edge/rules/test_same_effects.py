@@ -95,7 +95,6 @@ def go(engine: Engine, inputs: Sequence[tuple[Sample, int, int]]) -> list[Effect
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @settings(
     max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
 )
@@ -144,6 +143,7 @@ def test_through_and_restarted_and_looked_at_often(street: Street, texts: Any, d
         assert replay(again, history([s for s, _, _ in inputs]), end_us) == expected
 
 
+@pytest.mark.slow
 @settings(
     max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
 )

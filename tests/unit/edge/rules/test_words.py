@@ -335,6 +335,7 @@ has double int size startsWith 'open' 90.0 1 1e999 -1 0x1F 9223372036854775808 t
 words = st.sampled_from(TOKENS.split())
 
 
+@pytest.mark.slow
 @settings(
     max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
 )
@@ -369,6 +370,7 @@ def toml(value: object) -> str:
     return json.dumps(value)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
 )
