@@ -7,7 +7,7 @@ same name in an earlier one, so that a site can correct what was shipped. At mos
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
@@ -72,6 +72,14 @@ class PointTable(msgspec.Struct, kw_only=True, frozen=True):
     stale_after_s: Annotated[
         Positive | None, Meta(description="age from which the last value says nothing about now")
     ] = None
+    counter: Annotated[
+        bool | None,
+        Meta(description="true: it only ever grows, but for resets and wraps; false: it may fall far by itself"),
+    ] = None
+    wraps_at: Annotated[
+        Positive | None,
+        Meta(description="one more than its greatest value; known by itself for unsigned Modbus registers"),
+    ] = None
     label: Annotated[Label | None, Meta(description="what it is called on a screen")] = None
     talq: Annotated[str, Meta(description="TALQ function and attribute, where the standard has one")] = ""
     smart_data_model: Annotated[str, Meta(description="Smart Data Models type and property, where there is one")] = ""
@@ -83,6 +91,10 @@ class PointTable(msgspec.Struct, kw_only=True, frozen=True):
             raise ValueError("resolution: only a point of type float has one; leave it out")
         if self.range is not None and self.type not in ("float", "int"):
             raise ValueError(f"range: a point of type {self.type} has none; leave it out")
+        if (self.counter is not None or self.wraps_at is not None) and self.type not in ("float", "int"):
+            raise ValueError(f"counter and wraps_at: a point of type {self.type} does not count; leave them out")
+        if self.counter is False and self.wraps_at is not None:
+            raise ValueError("wraps_at: what is no counter does not wrap; leave one of the two out")
         if self.choices and self.type != "text":
             raise ValueError('choices: only a point of type text has them; write type = "text"')
         of_writing = (self.safe is not None, self.reads_back, self.settle_s, self.tolerance is not None)
@@ -150,7 +162,7 @@ def parse_profile(name: str, table: Mapping[str, Any], file: str, problems: list
     if not 0 < len(head.point) <= MAX_POINTS:
         problems.append(Problem(file, "point", f"has {len(head.point)} points; a profile has 1 to {MAX_POINTS}"))
         return None
-    points = {n: _point(n, t, _choices(access[n])) for n, t in head.point.items()}
+    points = {n: _point(n, t, access[n]) for n, t in head.point.items()}
     resolution = head.time_resolution_s
     profile = Profile(
         name=name,
@@ -175,8 +187,12 @@ def _choices(access: Any) -> tuple[str, ...]:
     return tuple(str(v) for v in _table(getattr(access, "choices", None)).values())
 
 
-def _point(name: str, table: PointTable, choices: Sequence[str]) -> Point:
+def _point(name: str, table: PointTable, access: Any) -> Point:
     low, high = table.range or (None, None)
+    choices = _choices(access)
+    wraps_at = table.wraps_at
+    if wraps_at is None and table.counter is not False and table.type in ("float", "int"):
+        wraps_at = getattr(access, "wraps_at", None)  # where the encoding tells
     return Point(
         name=name,
         type=table.type,
@@ -189,6 +205,8 @@ def _point(name: str, table: PointTable, choices: Sequence[str]) -> Point:
         safe=table.safe,
         live=table.live,
         stale_after_s=table.stale_after_s,
+        counter=table.counter,
+        wraps_at=wraps_at,
         label={} if table.label is None else {k: v for k, v in msgspec.to_builtins(table.label).items() if v},
         talq=table.talq,
         smart_data_model=table.smart_data_model,

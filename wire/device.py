@@ -18,8 +18,9 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `resolution` is the smallest step that means something, in the point's own unit: a float is kept to the
     nearest multiple of it. `live` asks that a change reaches the city within 2 s. `stale_after_s` is how old
-    the last value may be before it says nothing about now. `safe` is what a writable point is left at when nobody says
-    anything else, and when the node does not know enough to do better.
+    the last value may be before it says nothing about now. `counter` is whether it only ever grows, but for resets and
+    wraps, None where the profile does not say; `wraps_at` is one more than its greatest value. `safe` is what a
+    writable point is left at when nobody says anything else, and when the node does not know enough to do better.
     """
 
     name: Short
@@ -33,6 +34,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     safe: int | float | bool | Short | None = None
     live: bool = False
     stale_after_s: float | None = None
+    counter: bool | None = None
+    wraps_at: float | None = None
     label: Annotated[Mapping[Short, Short], Meta(max_length=20)] = {}
     talq: Short = ""  # TALQ function and attribute, e.g. "LampActuatorFunction/actualLightState"
     smart_data_model: Short = ""  # Smart Data Models type and property, e.g. "Streetlight/illuminanceLevel"

@@ -112,6 +112,13 @@ class Access(Coded, kw_only=True, frozen=True):
         return self.coil is not None or self.discrete is not None
 
     @property
+    def wraps_at(self) -> float | None:
+        """One more than the greatest value of an unsigned number in whole registers, as scaled; None for all else."""
+        if self.is_bit or self.as_[0] != "u" or self.bit is not None or self.bits is not None or self.choices:
+            return None
+        return abs(self.scale) * 2.0 ** (16 * self.width) + (self.offset if self.scale > 0 else 0)
+
+    @property
     def width(self) -> int:
         """Registers (or bits) that it takes."""
         return 1 if self.is_bit else self.length or WIDTHS[self.as_]

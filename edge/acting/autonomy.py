@@ -147,6 +147,7 @@ class Autonomy:
             mishaps=self.mishaps,
         )
         self._take_up(engine, self._rules)
+        self.ruling.raise_missing()
 
     def _take_up(self, engine: Engine, rules: Rules) -> None:
         """Go on with this engine and these rules. What stands is true for it until a sample says otherwise."""

@@ -119,6 +119,17 @@ class Ruling:
             if alarm.active and stands != TRUE:
                 engine.assume(alarm.rule, alarm.device, alarm.raised_us + to_axis_us)
 
+    def raise_missing(self) -> None:
+        """What is true and has no alarm that stands is raised now: its rule was added while its condition held."""
+        standing = {(a.device, a.rule) for a in self._alarming.standing() if a.active}
+        missing = [
+            e
+            for e in self._engine.standing(self._axis_us())
+            if isinstance(e, fx.Raise) and (e.device, e.rule) not in standing
+        ]
+        if missing:
+            self._do(missing)
+
     def ended(self, key: Key, ended: Ended | None) -> None:
         """A held value's time is over; where a rule had it, another may have asked before."""
         if ended is not None and ended.level == "rule":

@@ -22,10 +22,10 @@ from typing import Final
 import msgspec
 
 from edge.rules.effects import Effect
-from edge.rules.rule import Rules
+from edge.rules.rule import Rules, WindowOf
 from edge.rules.seen import DEFAULT_STALE_US, Heard, Seen
-from edge.rules.watch import WAITING, State, Watch, shown
-from edge.rules.window import Window
+from edge.rules.watch import TRUE, WAITING, State, Watch, shown
+from edge.rules.window import Counter, Window
 from wire.device import Device, Point
 from wire.sample import Sample, Value
 
@@ -87,7 +87,7 @@ class Engine:
                 for name in sorted({*named, *rule.also, *(w.point for w in rule.windows)}):
                     if name not in heard.points:
                         heard.points[name] = Seen.of(offered[name], reports.get(name))
-                windows = {w.name: Window(w.operation, w.over_us) for w in rule.windows}
+                windows = {w.name: window_of(w, offered[w.point], reports.get(w.point)) for w in rule.windows}
                 watch = Watch(rule, heard, len(self._watches), windows, holders)
                 self._watches.append(watch)
                 heard.watches += (watch,)
@@ -161,7 +161,21 @@ class Engine:
             heard.heard_us += deaf_us
             for seen in heard.points.values():
                 seen.age_from_us += deaf_us
+                for window in seen.windows:
+                    window.deaf(self._now_us, at_us)
         self._now_us = at_us
+
+    def standing(self, at_us: int) -> list[Effect]:
+        """What the rules that are true now, by values that still count, would raise if they became true now: for alarms
+        that were never raised, because their rule is newer than the condition."""
+        effects: list[Effect] = []
+        for watch in self._watches:
+            if watch.state != TRUE or watch.rule.alarming is None:
+                continue
+            known = watch.known(at_us, self._ambient)
+            if watch.decide(watch.rule.when, known, at_us) is not None:
+                effects.append(watch.raised(watch.rule.alarming, at_us, known))
+        return effects
 
     def assume(self, rule: str, device: str, since_us: int) -> bool:
         """Take a rule as true on a device since then, where the history was too short to show it (an alarm of it
@@ -184,7 +198,7 @@ class Engine:
     def _explain(self, watch: Watch, now_us: int) -> Explained:
         rule = watch.rule
         known = watch.known(now_us, self._ambient)
-        decided = rule.when.decide(known)
+        decided = watch.decide(rule.when, known, now_us)
         return Explained(
             rule=rule.name,
             device=watch.device.id,
@@ -194,7 +208,7 @@ class Engine:
             since_us=watch.since_us,
             begins_us=watch.begins_us() if watch.state == WAITING else None,
             decided=decided,
-            why=rule.when.why_unknown(known) if decided is None else "",
+            why=watch.why_unknown(rule.when, known, now_us) if decided is None else "",
             values=shown(known),
         )
 
@@ -202,6 +216,9 @@ class Engine:
         self._now_us = at_us
         for heard in self._heard.values():
             heard.heard_us = at_us
+            for seen in heard.points.values():
+                for window in seen.windows:
+                    window.listens(at_us)
         for watch in self._watches:
             watch.since_us = at_us
         if self._worldly:
@@ -235,6 +252,14 @@ class Engine:
             meant = [e for e in self._heap if e[1] == _AMBIENT or self._watches[e[1]].armed_us == e[0]]
             self._heap[:] = dict.fromkeys(meant)
             heapify(self._heap)
+
+
+def window_of(window: WindowOf, point: Point, heartbeat_s: float | None) -> Window:
+    """The window of a rule over a point. A value says something for as long as it is not stale."""
+    hold_s = None if point.stale_after_s is None else point.stale_after_s + (heartbeat_s or 0)
+    counter = Counter(counts=point.counter, wraps_at=point.wraps_at, whole=point.type == "int")
+    hold_us = None if hold_s is None else round(hold_s * 1e6)
+    return Window(window.operation, window.over_us, hold_us=hold_us, counter=counter)
 
 
 def _silence_us(points: Mapping[str, Point], heartbeats_s: Mapping[str, float]) -> int:

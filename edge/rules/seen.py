@@ -62,6 +62,9 @@ class Seen(msgspec.Struct):
         elif usable:
             for window in self.windows:  # a text can only be counted
                 window.add(time_us, 1.0, now_us)
+        if not usable:
+            for window in self.windows:
+                window.lost(time_us)
         if late_us > self.late_us or time_us < self.read_us:
             return False
         self.read_us, self.quality = time_us, quality

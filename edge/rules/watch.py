@@ -7,13 +7,14 @@ begins and no hold is renewed on what is not known.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from edge.rules.condition import AGE, QUALITY, SILENT
+from edge.rules.condition import AGE, QUALITY, SILENT, Condition
 from edge.rules.effects import Effect, Hold, Mark, Raise, Release, Return
-from edge.rules.rule import Holding, Rule
+from edge.rules.rule import Alarming, Holding, Rule
 from edge.rules.seen import Heard
 from edge.rules.window import Window
 from wire.sample import Value
@@ -23,6 +24,7 @@ OVER: Final = "over"
 WAITING: Final = "waiting"
 TRUE: Final = "true"
 NEVER: Final = -(2**62)
+MAX_LIMITS: Final = 4  # windows of one condition that are tried at both ends, which takes 2 to their number
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
 
@@ -83,16 +85,34 @@ class Watch:
             found[QUALITY] = {n: s.quality for n, s in self._qualities if s.quality is not None}
         return found
 
+    def decide(self, condition: Condition, known: Mapping[str, Any], now_us: int) -> bool | None:
+        """True, false or None for unknown. A window of which too little is known counts as far as the answer is the
+        same whatever the rest of its stretch was: `count >= 5` holds once five have come, `count == 0` does not yet."""
+        limits = {n: at for n in condition.windows if n in known and (at := self._windows[n].limit(now_us)) is not None}
+        if not limits:
+            return condition.decide(known)
+        if len(limits) > MAX_LIMITS:
+            return None
+        names = sorted(limits)
+        corners = itertools.product(*((known[n], limits[n]) for n in names))
+        answers = {condition.decide({**known, **dict(zip(names, corner, strict=True))}) for corner in corners}
+        return answers.pop() if len(answers) == 1 else None
+
+    def why_unknown(self, condition: Condition, known: Mapping[str, Any], now_us: int) -> str:
+        """Why `decide` says None."""
+        short = [n for n in condition.windows if n in known and self._windows[n].limit(now_us) is not None]
+        return condition.why_unknown(known) or f"too little is known yet of the stretch of {', '.join(short)}"
+
     def look(self, now_us: int, ambient: Mapping[str, Value], effects: list[Effect]) -> None:
         """Decide at `now_us`; what follows is added to `effects`."""
         rule = self.rule
         known = self.known(now_us, ambient)
         self.silent = known.get(SILENT, False)
-        when = rule.when.decide(known)
+        when = self.decide(rule.when, known, now_us)
         if self.state == TRUE:
             stays = when
             if rule.clear is not None and not when:
-                over = rule.clear.decide(known)
+                over = self.decide(rule.clear, known, now_us)
                 stays = None if over is None else not over
             if stays is False:
                 self._end(now_us, known, effects)
@@ -134,25 +154,30 @@ class Watch:
 
     # ---- what follows ------------------------------------------------------------------------------------------
 
+    def raised(self, alarming: Alarming, now_us: int, known: Mapping[str, Any]) -> Raise:
+        """The alarm of this rule on this device, with the values that are known."""
+        values = self._values(now_us, known)
+        text = {language: filled(words, values) for language, words in alarming.text.items()}
+        return Raise(
+            rule=self.rule.name,
+            device=self.device.id,
+            severity=alarming.severity,
+            respond_within_s=alarming.respond_within_s,
+            detail=" / ".join(text.values()),
+            text=text,
+            values=values,
+            time_us=now_us,
+        )
+
+    def _values(self, now_us: int, known: Mapping[str, Any]) -> dict[str, Value]:
+        return shown(known) | {n: value for n, seen in self._also if (value := seen.now(now_us)) is not None}
+
     def _begin(self, now_us: int, known: Mapping[str, Any], effects: list[Effect]) -> None:
         rule, device = self.rule, self.device.id
         self.state, self.since_us, self._began_us = TRUE, now_us, now_us
-        values = shown(known)
-        values |= {n: value for n, seen in self._also if (value := seen.now(now_us)) is not None}
-        if (alarming := rule.alarming) is not None:
-            text = {language: filled(words, values) for language, words in alarming.text.items()}
-            effects.append(
-                Raise(
-                    rule=rule.name,
-                    device=device,
-                    severity=alarming.severity,
-                    respond_within_s=alarming.respond_within_s,
-                    detail=" / ".join(text.values()),
-                    text=text,
-                    values=values,
-                    time_us=now_us,
-                )
-            )
+        values = self._values(now_us, known)
+        if rule.alarming is not None:
+            effects.append(self.raised(rule.alarming, now_us, known))
         if rule.holding is not None:
             self._hold(rule.holding, now_us, effects)
         if rule.tag:

@@ -184,7 +184,9 @@ def test_rules_from_the_city_take_over_what_stands_and_let_go_of_the_rest(config
     live(config, story)
 
 
-def test_history_brings_rules_back_without_doing_anything_again(config: Config) -> None:
+def test_a_rule_that_is_newer_than_what_it_asks_is_raised_at_the_start_and_once(config: Config) -> None:
+    """History shows it to be true and no alarm of it stands: the rule was added meanwhile."""
+
     async def story() -> None:
         cabinet = Cabinet(config)
         now_us = cabinet.clock()[0]
@@ -197,8 +199,11 @@ def test_history_brings_rules_back_without_doing_anything_again(config: Config) 
         async with cabinet:
             assert {e.rule: e.state for e in cabinet.autonomy.ruling.explain("bin-1")} == {"full": "true",
                                                                                           "look": "true"}  # fmt: skip
-            assert cabinet.alarms() == {}
-            assert await cabinet.told(Alarm) == []
+            assert cabinet.alarms() == {("bin-1", "full"): "raised"}
+            (alarm,) = await cabinet.told(Alarm)
+            assert alarm.values["fill_level"] == 95.0
+            cabinet.autonomy.ruling.raise_missing()
+            assert await cabinet.told(Alarm) == [alarm], "it stands already"
             due_us = cabinet.autonomy.ruling.due_us()
             assert due_us is not None
             assert due_us <= 60 * S, "a sample of a time to come has not moved the rules' time"

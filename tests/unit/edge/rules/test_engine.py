@@ -363,3 +363,30 @@ def test_time_that_goes_back_is_held(street: Street) -> None:
     engine = street.engine(rule("fill_level > 90.0"))
     fed(street, engine, *levels((100, 1.0)))
     assert told(engine.take(street.sample("bin-1", 100, fill_level=95.0), 7 * S)) == [("Raise", "bin-1", 100)]
+
+
+def test_a_mean_is_not_known_before_most_of_its_stretch_is(street: Street) -> None:
+    """Twelve seconds of a full bin are no quarter of an hour of one."""
+    engine = street.engine(rule("level > 90.0", '\nwindow.level = { mean = "fill_level", over_s = 900 }'))
+    for at_s in range(0, 660, 30):
+        assert engine.take(street.sample("bin-1", at_s, fill_level=95.0), at_s * S) == [], at_s
+    (explained,) = engine.explain("bin-1", 660 * S)
+    assert (explained.decided, explained.why) == (None, "level has no value")
+    found = [e for s in range(660, 960, 30) for e in engine.take(street.sample("bin-1", s, fill_level=95.0), s * S)]
+    assert len(found) == 1
+
+
+def test_that_nothing_came_is_known_when_the_stretch_has_passed(street: Street) -> None:
+    engine = street.engine(rule("seen < 2", '\nwindow.seen = { count = "fill_level", over_s = 900 }'))
+    assert engine.advance(0) == []
+    (explained,) = engine.explain("bin-1", 0)
+    assert (explained.decided, explained.why) == (None, "too little is known yet of the stretch of seen")
+    assert engine.take(street.sample("bin-1", 12, fill_level=1.0), 12 * S) == []
+    found = engine.advance(900 * S)
+    assert [(e.device, e.time_us) for e in found] == [("bin-1", 675 * S), ("bin-2", 675 * S)], "three quarters of it"
+
+
+def test_five_have_come_as_soon_as_five_have_come(street: Street) -> None:
+    engine = street.engine(rule("seen >= 5", '\nwindow.seen = { count = "fill_level", over_s = 86400 }'))
+    found = [engine.take(street.sample("bin-1", i, fill_level=1.0), i * S) for i in range(5)]
+    assert [len(f) for f in found] == [0, 0, 0, 0, 1]
