@@ -22,6 +22,9 @@ DISK_LOW_BYTES: Final = 64 * 1024 * 1024
 OUTBOX_FULL: Final = 0.8
 
 
+MAX_CAUSES = 10
+
+
 class Doctor:
     """Looks at the parts and says how they are."""
 
@@ -42,9 +45,10 @@ class Doctor:
         push_interval_s: float,
         insecure: bool,
         monotonic: Callable[[], float],
+        apart_us: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._outbox, self._uplink, self._commit, self._street, self._clock = outbox, uplink, commit, street, clock
-        self._damaged = damaged
+        self._damaged, self._apart_us = damaged, apart_us
         self._faults, self._counters, self._roster, self._directory = faults, counters, roster, directory
         self._interval_s, self._push_interval_s, self._insecure = interval_s, push_interval_s, insecure
         self._monotonic = monotonic
@@ -78,6 +82,10 @@ class Doctor:
                 degraded.append(f"device {device}: {known.fault}")
         if silent:
             degraded.append(f"{len(silent)} of {len(self._street.devices)} devices are silent")
+        causes = self._street.causes(now)
+        degraded += causes[:MAX_CAUSES]
+        if len(causes) > MAX_CAUSES:
+            degraded.append(f"{len(causes) - MAX_CAUSES} more devices like these")
         trying = not self._uplink.failures and now - self._started < CONNECT_S  # nothing has gone wrong yet
         if self._uplink.down is not None and not trying:
             degraded.append(f"the cloud is out of reach: {self._uplink.down}")
@@ -91,8 +99,14 @@ class Doctor:
             degraded.append(f"only {free_bytes // 1_000_000} MB are free on the disk")
         if self._damaged is not None:
             degraded.append(f"the card was damaged: {self._damaged}")
-        if not clock.synced:
+        if (jump_us := self._clock.jump_us) is not None:
+            degraded.append(
+                f"the clock has jumped by {jump_us / 1e6:+.0f} s: times are counted on until it is confirmed"
+            )
+        elif not clock.synced:
             degraded.append("the clock is not synchronised: times are estimated")
+        if (apart_us := self._apart_us()) is not None:
+            degraded.append(f"the aggregator's clock is {apart_us / 1e6:+.0f} s off this one, which is synchronised")
         if self._insecure:
             degraded.append("insecure = true: what goes to the cloud can be read on the way")
         verdict: Verdict = "failed" if failed else "degraded" if degraded else "ok"

@@ -136,6 +136,7 @@ class Node:
                 push_interval_s=config.cloud.push_interval_s,
                 insecure=config.cloud.insecure,
                 monotonic=time.monotonic,
+                apart_us=lambda: self._autonomy.trusted.apart_us(),  # noqa: PLW0108 - it is made below
             )
             for line in config.lines:
                 self._expect(line)
@@ -315,6 +316,7 @@ class Node:
                 next_check = time.monotonic() + CLOCK_CHECK_S
                 if (fix := self._clock.check()) is not None:
                     self._autonomy.corrected(fix)
+                    self._street.clock_set()
                     commit.put(fix)
             await asyncio.sleep(min(CLOCK_CHECK_S, pat_s or CLOCK_CHECK_S))
 
@@ -322,6 +324,7 @@ class Node:
         fix = self._clock.hear(server_us, took_us)
         if fix is not None:
             self._autonomy.corrected(fix)
+            self._street.clock_set()
         return fix
 
     def _driver_of(self, device: str) -> Driver | None:
@@ -350,6 +353,7 @@ class Node:
             forks=uplink.forks,
             rows_pruned=outbox.room.pruned_rows,
             line_restarts=self._restarts,
+            clock_jumps=self._clock.jumps,
             unknown_points=sum(g.unknown_points for g in self._gates.values()),
         )
         found.update(self._counted)

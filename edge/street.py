@@ -10,6 +10,7 @@ from wire.columns import Columns
 from wire.sample import Sample
 
 SILENT_PERIODS = 3.0
+UNHEARD_S = 300.0  # a device that was never heard may have a mistyped topic or address: said after so long
 
 
 class Known(msgspec.Struct):
@@ -19,7 +20,10 @@ class Known(msgspec.Struct):
     since: float
     sample: Sample | None = None
     good: float | None = None
+    recalled: bool = False  # whether it said something good before the restart, as the card remembers
+    why: str = ""  # the quality of the last sample that had nothing good in it
     fault: str | None = None
+    compared: bool = True  # whether the time of `sample` says which of two is newer
 
 
 class Street:
@@ -37,10 +41,17 @@ class Street:
         known = self.devices.get(sample.device)
         if known is None:
             return
-        if known.sample is None or sample.time_us >= known.sample.time_us:
-            known.sample = sample
-        if any(not q.startswith("bad") for q in sample.quality.values()) or len(sample.quality) < len(sample.values):
-            known.good, known.fault = now, None
+        if known.sample is None or not known.compared or sample.time_us >= known.sample.time_us:
+            known.sample, known.compared = sample, True
+        if _says_something(sample):
+            known.good, known.fault, known.why = now, None, ""
+        elif sample.quality:
+            known.why = next(iter(sample.quality.values()))
+
+    def clock_set(self) -> None:
+        """The node's clock was set: of each device the next sample is the newest, whatever its timestamp."""
+        for known in self.devices.values():
+            known.compared = False
 
     def recall(self, columns: Sequence[Columns]) -> None:
         """What was known before a restart; no sign of life."""
@@ -48,7 +59,7 @@ class Street:
             known = self.devices.get(run.device)
             for sample in run.samples() if known is not None else ():
                 if known is not None and (known.sample is None or sample.time_us > known.sample.time_us):
-                    known.sample = sample
+                    known.sample, known.recalled = sample, known.recalled or _says_something(sample)
 
     def silent(self, now: float) -> tuple[str, ...]:
         """Devices not heard for three of their periods."""
@@ -58,6 +69,26 @@ class Street:
             if now - (known.since if known.good is None else known.good) > SILENT_PERIODS * known.expected_every_s
         )
 
+    def causes(self, now: float) -> tuple[str, ...]:
+        """Of each device that is silent, or was never heard, what was seen of it last."""
+        found: list[str] = []
+        silent = set(self.silent(now))
+        for device, known in self.devices.items():
+            unheard = known.good is None and not known.recalled and now - known.since >= UNHEARD_S
+            if unheard:
+                why = f": {known.why}" if known.why else ""
+                found.append(
+                    f"device {device}: never heard since the start {(now - known.since) / 60:.0f} min ago{why}"
+                )
+            elif device in silent and known.why:
+                found.append(f"device {device}: {known.why}")
+        return tuple(found)
+
     def latest(self) -> Sequence[Columns]:
         """Each device's last sample, for a Snapshot."""
         return [Columns.of([k.sample]) for k in self.devices.values() if k.sample is not None]
+
+
+def _says_something(sample: Sample) -> bool:
+    """Whether anything in it is not bad."""
+    return len(sample.quality) < len(sample.values) or any(not q.startswith("bad") for q in sample.quality.values())

@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 from asyncio import Future
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 import msgspec
@@ -30,7 +31,7 @@ from edge.control.arrays import Control, Ended, Key
 from edge.control.order_records import DAY_US, MAX_LAST_US, PREFIX, HowFar, Kept, Record, Records
 from edge.control.trusted import TrustedTime
 from wire.entries import Alarm, Entry, Level, Result, Stage
-from wire.orders import FINAL, AlarmAct, Bundle, Command, Order, Relinquish
+from wire.orders import FINAL, LEVELS, AlarmAct, Bundle, Command, Order, Relinquish
 from wire.sample import Value, why_unstorable
 
 __all__ = ["PREFIX", "Acts", "Declined", "Desk", "Insist", "Kept", "Wake"]
@@ -203,7 +204,22 @@ class Desk:
         before, kept = self._control.hold(key, order.level, held)
         # The city has not given it and does not know it: its first result says what it is.
         said = f"given at the cabinet by {order.by}: {order.value} for {left_us / 1e6:.0f} s" if on_site else ""
-        self._accept(order, before, kept, f"by order {order.id}", said)
+        waits = self._waits(key, order.level)
+        self._accept(order, before, kept, f"by order {order.id}", "; ".join(filter(None, (said, waits))))
+
+    def _waits(self, key: Key, level: Level) -> str:
+        """Who holds the point above a level, what at, and until when; nothing where nobody does."""
+        top = self._control.top(key)
+        if top is None or LEVELS.index(top[0]) >= LEVELS.index(level):
+            return ""
+        holder, held = top
+        if held.until_us is not None:
+            until = f" until {datetime.fromtimestamp(held.until_us / 1e6, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        elif held.ends_us is not None:  # nobody knows the time here
+            until = f" for another {(held.ends_us - self._monotonic_us()) / 1e6:.0f} s"
+        else:
+            until = ""
+        return f"it waits: {' '.join(filter(None, (holder, held.by)))} holds {held.value}{until}"
 
     def _relinquish(self, order: Relinquish, left_us: int, *, on_site: bool) -> None:
         key = (order.device, order.point)
@@ -293,7 +309,9 @@ class Desk:
         ended, kept = self._control.expire(self._monotonic_us())
         commit.kept |= kept
         for each in ended:
-            self._final_if_open(commit, each.held.order, "expired", "it ended before it was verified", None)
+            waits = self._waits(each.key, each.level)
+            detail = "; ".join(filter(None, ("it ended before it was verified", waits.removeprefix("it waits: "))))
+            self._final_if_open(commit, each.held.order, "expired", detail, None)
         now_us = self._trusted.now_us()
         for key, waiting in list(self._giving_way.items()):
             for each in [w for w in waiting if self._over(w, now_us)]:

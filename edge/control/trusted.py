@@ -1,7 +1,9 @@
 """Trusted time: by what an order's end is judged. The later of two clocks, for an order must never be applied late.
 
 One is the node's own, while it is synchronised; the other is the cloud's, as the downlink last told it, going on by
-the monotonic clock. With neither, it is not known whether an order has ended, and none is taken.
+the monotonic clock. Where the two differ by more than MAX_APART_US one of them is wrong: a clock that the kernel holds
+to be synchronised counts, and `apart_us` says how far the other is off. With neither, it is not known whether an order
+has ended, and none is taken.
 
 Bounds: two numbers. The cloud's words count for MAX_SERVER_AGE_US after the last of them.
 """
@@ -14,6 +16,8 @@ from typing import Final
 from drivers.contract import Now
 
 MAX_SERVER_AGE_US: Final = 86_400_000_000  # a crystal drifts by seconds a day: older words of the cloud say nothing
+
+MAX_APART_US: Final = 60_000_000  # what a slow link and an aggregator without NTP may come to
 
 
 class TrustedTime:
@@ -38,10 +42,23 @@ class TrustedTime:
 
     def now_us(self) -> int | None:
         """UTC microseconds, or None where nobody knows."""
+        own_us, told_us = self._both()
+        if own_us is None or told_us is None:
+            return told_us if own_us is None else own_us
+        return own_us if abs(told_us - own_us) > MAX_APART_US else max(own_us, told_us)
+
+    def apart_us(self) -> int | None:
+        """By how much the cloud's time is ahead of the node's, where both are known and that is too much."""
+        own_us, told_us = self._both()
+        if own_us is None or told_us is None or abs(told_us - own_us) <= MAX_APART_US:
+            return None
+        return told_us - own_us
+
+    def _both(self) -> tuple[int | None, int | None]:
+        """The node's and the cloud's time, as far as they are known."""
         time_us, clock = self._now()
         own_us = time_us if clock.synced else None
         mono_us = self._monotonic_us()
         if self._ahead_us is None or mono_us - self._heard_us > MAX_SERVER_AGE_US:
-            return own_us
-        told_us = mono_us + self._ahead_us
-        return told_us if own_us is None else max(own_us, told_us)
+            return own_us, None
+        return own_us, mono_us + self._ahead_us

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import pytest
+
 from edge.clock import EARLIEST_US, NodeClock, kernel_boot, kernel_synced, monotonic_us
+from wire.sample import Clock
 
 TRUE = EARLIEST_US + 10**12
 
@@ -42,12 +45,98 @@ def test_it_is_never_1970_and_never_before_what_it_wrote() -> None:
     assert World(0).clock()()[0] == EARLIEST_US
 
 
-def test_time_set_back_does_not_go_back() -> None:
+def test_time_set_back_a_little_does_not_go_back() -> None:
     world = World(TRUE, synced=True)
     clock = world.clock()
     clock()
-    world.wall -= 3_600_000_000
+    world.wall -= 9_000_000
     assert clock()[0] == TRUE
+
+
+DAY = 86_400_000_000
+
+
+@pytest.mark.parametrize("jump_us", [DAY, -DAY, 11_000_000, -11_000_000])
+def test_a_clock_that_jumps_and_comes_back_moves_nothing(jump_us: int) -> None:
+    world = World(TRUE, synced=True)
+    clock = world.clock()
+    times = [clock()]
+    world.wall += jump_us
+    for _ in range(3):
+        world.passes(1_000_000)
+        assert clock.check() is None
+        times.append(clock())
+    assert [t for t, _ in times] == [TRUE + i * 1_000_000 for i in range(4)], "by the monotonic clock"
+    doubted = times[-1][1]
+    assert not doubted.synced
+    assert doubted.boot != 7, "its fix must not correct what was estimated before"
+    assert clock.jump_us == jump_us
+    world.wall -= jump_us
+    fix = clock.check()
+    assert fix is not None
+    assert (fix.boot, fix.offset_us) == (doubted.boot, 0)
+    world.passes(1_000_000)
+    assert clock() == (TRUE + 4_000_000, Clock(7, synced=True))
+    assert (clock.jump_us, clock.jumps) == (None, 1)
+
+
+@pytest.mark.parametrize("jump_us", [DAY, -DAY])
+def test_a_new_time_that_stands_is_believed_after_a_minute(jump_us: int) -> None:
+    world = World(TRUE, synced=True)
+    clock = world.clock()
+    world.wall += jump_us
+    for _ in range(60):
+        assert clock.check() is None
+        world.passes(1_000_000)
+    fix = clock.check()
+    assert fix is not None
+    assert fix.offset_us == jump_us
+    assert clock() == (TRUE + 60_000_000 + jump_us, Clock(7, synced=True)), "also back in time, and that is told"
+
+
+def test_a_new_time_is_believed_at_once_when_the_cloud_has_it_too_and_not_while_it_denies_it() -> None:
+    world = World(TRUE, synced=True)
+    clock = world.clock()
+    world.wall += DAY
+    clock()
+    for _ in range(10):
+        world.passes(30_000_000)
+        assert clock.hear(world.wall - DAY, took_us=1000) is None
+        assert clock.check() is None
+    assert clock()[0] == TRUE + 300_000_000
+    assert clock.hear(world.wall + 3 * DAY, took_us=1000) is None, "a third opinion decides nothing"
+    fix = clock.hear(world.wall, took_us=1000)
+    assert fix is not None
+    assert fix.offset_us == DAY
+
+
+def test_a_clock_that_jumps_to_and_fro_is_not_followed() -> None:
+    world = World(TRUE, synced=True)
+    clock = world.clock()
+    for i in range(100):
+        world.passes(1_000_000)
+        world.wall += DAY if i % 2 else -DAY
+        clock.check()
+        assert clock()[0] == TRUE + (i + 1) * 1_000_000
+
+
+def test_a_clock_that_is_no_longer_synchronised_after_its_jump_is_waited_for() -> None:
+    world = World(TRUE, synced=True)
+    clock = world.clock()
+    world.wall, world.synced = EARLIEST_US - DAY, False
+    for _ in range(200):
+        world.passes(1_000_000)
+        assert clock.check() is None
+    assert clock()[0] == TRUE + 200_000_000
+    assert not clock.synced
+
+
+def test_an_hour_of_sleep_is_no_jump() -> None:
+    world = World(TRUE, synced=True)
+    clock = world.clock()
+    world.passes(3_600_000_000)
+    world.wall += 2_000_000  # slewed meanwhile
+    assert clock() == (TRUE + 3_602_000_000, Clock(7, synced=True))
 
 
 def test_the_cloud_tells_the_time_and_a_fix_says_by_how_much_it_was_off() -> None:

@@ -40,6 +40,7 @@ class Cabinet:
         self.quarantined = 0
         self.unreadable: str | None = None
         self.synced = True
+        self.apart_us: int | None = None
         self.insecure = False
         self.directory = directory
         self.free_bytes = 1000 * MB
@@ -77,6 +78,7 @@ class Cabinet:
             push_interval_s=60,
             insecure=self.insecure,
             monotonic=lambda: self.now,
+            apart_us=lambda: self.apart_us,
         )
 
     async def look(self) -> Health:
@@ -131,6 +133,16 @@ def late(c: Cabinet) -> None:
     c.now += 181
 
 
+def apart(c: Cabinet) -> None:
+    c.apart_us = -120_000_000
+
+
+def unheard(c: Cabinet) -> None:
+    c.street.devices["lamp"].expected_every_s = 86_400
+    c.now += 301
+    c.uplink.last_ack = c.now
+
+
 def full(c: Cabinet) -> None:
     c.used_bytes, c.pending = 81, 1
 
@@ -165,6 +177,8 @@ def plain(c: Cabinet) -> None:
         (quarantined, "degraded", "2 rows were set aside because the cloud could not read them"),
         (little_disk, "degraded", "only 60 MB are free on the disk"),
         (clock, "degraded", "the clock is not synchronised: times are estimated"),
+        (apart, "degraded", "the aggregator's clock is -120 s off this one, which is synchronised"),
+        (unheard, "degraded", "device lamp: never heard since the start 5 min ago"),
         (plain, "degraded", "insecure = true: what goes to the cloud can be read on the way"),
     ],
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge.street import SILENT_PERIODS, Street
+from edge.street import SILENT_PERIODS, UNHEARD_S, Street
+from wire.columns import Columns
 from wire.sample import Clock, Sample, Value, bad, uncertain
 
 CLOCK = Clock(1, synced=True)
@@ -54,3 +55,28 @@ def test_the_latest_is_the_greatest_measured_time_not_the_last_arrival(street: S
 def test_a_device_that_is_not_ours_is_left_alone(street: Street) -> None:
     street.note(Sample("other", 1, CLOCK, {"a": 1}), 101)
     assert list(street.devices) == ["lamp"]
+
+
+def test_after_the_clock_was_set_the_next_sample_is_the_newest(street: Street) -> None:
+    street.note(sample(86_400_000_000, a=1), 100)
+    street.note(sample(5, a=2), 101)
+    assert [c.samples()[0].values for c in street.latest()] == [{"a": 1}], "one that came late"
+    street.clock_set()
+    street.note(sample(6, a=3), 102)
+    assert [c.samples()[0].values for c in street.latest()] == [{"a": 3}]
+    street.note(sample(5, a=4), 103)
+    assert [c.samples()[0].values for c in street.latest()] == [{"a": 3}]
+
+
+def test_a_device_that_was_never_heard_is_named_within_minutes_with_what_was_seen_last(street: Street) -> None:
+    street.note(sample(quality={"a": bad("no answer")}, a=None), 110)
+    assert street.causes(100 + UNHEARD_S - 1) == ("device lamp: bad:no answer",), "it is silent, too"
+    assert street.causes(100 + UNHEARD_S) == ("device lamp: never heard since the start 5 min ago: bad:no answer",)
+    street.note(sample(a=1), 500)
+    assert street.causes(501) == ()
+
+
+def test_a_device_that_the_card_remembers_was_heard(street: Street) -> None:
+    street.recall([Columns.of([sample(a=1)])])
+    street.devices["lamp"].expected_every_s = 86_400
+    assert street.causes(100 + UNHEARD_S) == ()

@@ -7,6 +7,7 @@ results are durable. The array is worked out anew from those results.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -422,6 +423,26 @@ def test_what_cannot_be_done_is_refused_with_the_reason(world: World, more: dict
     assert world.lamp.polls == 0
 
 
+def test_an_order_on_what_the_technician_holds_says_so_at_once_and_at_its_end(world: World) -> None:
+    world.take(world.command("a", 30, level="technician", lasts_s=7200, by="m.dupont"), on_site=True)
+    world.take(world.command("b", 60))
+    world.calm(5)
+    accepted = next(r for r in world.results if r.order == "b")
+    assert accepted.stage == "accepted"
+    assert accepted.detail.startswith("it waits: technician m.dupont holds 30")
+    assert re.search(r" until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", accepted.detail)
+    world.calm(70)
+    assert world.stages("b") == ["accepted", "expired"]
+    assert "; technician m.dupont holds 30" in world.said("b")
+
+
+def test_an_order_that_takes_effect_waits_for_nobody(world: World) -> None:
+    world.take(world.command("a", 30, level="hypervisor"))
+    world.take(world.command("b", 60, level="emergency"))
+    world.calm(5)
+    assert [r.detail for r in world.results if r.stage == "accepted"] == ["", ""]
+
+
 def test_the_technician_may(world: World) -> None:
     world.take(world.command("a", 30, level="technician"), on_site=True)
     world.calm(5)
@@ -517,7 +538,7 @@ def test_an_order_given_on_site_says_so_for_the_city_has_not_given_it(world: Wor
     accepted = {r.order: r.detail for r in world.results if r.stage == "accepted"}
     assert accepted == {
         "a": "given at the cabinet by jean: 30 for 60 s",
-        "b": "",
+        "b": "it waits: technician jean holds 30 until 2027-01-15T08:17:40Z",
         "c": "taken back at the cabinet by jean",
     }
 

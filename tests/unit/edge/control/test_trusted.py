@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.control.trusted import MAX_SERVER_AGE_US, TrustedTime
+from edge.control.trusted import MAX_APART_US, MAX_SERVER_AGE_US, TrustedTime
 from wire.sample import Clock
 
 T = 1_800_000_000_000_000
@@ -41,6 +41,22 @@ def test_the_later_of_both_is_believed() -> None:
     assert scene.trusted.now_us() == T + 8 * SECOND, "the cloud's goes on by the monotonic clock"
     scene.own += 100 * SECOND
     assert scene.trusted.now_us() == scene.own
+
+
+def test_a_synchronised_clock_counts_against_a_cloud_that_is_a_year_ahead() -> None:
+    """Or honest orders would be over before they came."""
+    scene = Scene()
+    scene.synced = True
+    scene.trusted.hear(T + 365 * 86_400 * SECOND)
+    assert scene.trusted.now_us() == T
+    assert scene.trusted.apart_us() == 365 * 86_400 * SECOND
+    scene.synced = False
+    assert scene.trusted.now_us() == T + 365 * 86_400 * SECOND, "with nothing else, it is what there is"
+    assert scene.trusted.apart_us() is None
+    scene = Scene()
+    scene.synced = True
+    scene.trusted.hear(T + MAX_APART_US)
+    assert (scene.trusted.now_us(), scene.trusted.apart_us()) == (T + MAX_APART_US, None)
 
 
 def test_words_that_come_late_do_not_set_time_back() -> None:
