@@ -2,6 +2,9 @@
 
 The one rule: the log takes a batch only if `first_seq` is its own through_seq + 1 and `prev` is its own digest;
 anything else changes nothing. Every answer names the place where the log stands.
+
+A run is one lane of one epoch. Its first batch says which run of that lane came before it on the same card, and where
+that one ended: only then does the log know that nothing of it is missing.
 """
 
 from __future__ import annotations
@@ -32,11 +35,25 @@ def advance(prev: bytes, row: bytes) -> bytes:
     return blake2b(prev + row, digest_size=DIGEST_BYTES).digest()
 
 
+class Predecessor(msgspec.Struct, frozen=True):
+    """The run before this one, of the same lane: its last seq and the digest after it.
+
+    `whole` is false where the card has lost what it had written: the run had at least these entries, and where it
+    really ended is not known.
+    """
+
+    epoch: int
+    through_seq: int
+    digest: bytes
+    whole: bool = True
+
+
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """A contiguous run `first_seq` … `through_seq` of one lane of one epoch of one node.
 
     `prev` and `digest` are the running digests before and after it; `held_from` and `head_seq` say what else the
-    node holds. The places of the entries fill the run without a hole and without a double.
+    node holds. The places of the entries fill the run without a hole and without a double. `predecessor` stands in the
+    first batch of a run: None says that the node knows of no run before it (a new card); UNSET, that it cannot say.
     """
 
     node: str
@@ -49,6 +66,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     held_from: int
     head_seq: int
     entries: Sequence[Placed]  # as decoded: `wire.contents.Contents`
+    predecessor: Predecessor | None | msgspec.UnsetType = msgspec.UNSET
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -78,4 +96,4 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     columns: Sequence[Columns]
 
 
-__all__ = ["DIGEST_BYTES", "ORIGIN", "Ack", "Batch", "Lane", "Placed", "Snapshot", "advance"]
+__all__ = ["DIGEST_BYTES", "ORIGIN", "Ack", "Batch", "Lane", "Placed", "Predecessor", "Snapshot", "advance"]
