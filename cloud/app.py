@@ -35,6 +35,7 @@ from cloud.times import SECOND_US, Now
 from cloud.tokens import Tokens
 from cloud.upkeep import Upkeep
 from cloud.watching import Watching
+from cloud.write_offs import WriteOffs
 
 SAVE_S: Final = 30.0
 SILENCE_S: Final = 5.0
@@ -101,6 +102,7 @@ def application(
     table.extend(orders.routes())
     table.extend(OrderQueries(store.orders, store.views, presence, now).routes())
     table.extend(Alarms(store.alarms, store.views, store.orders, orders).routes())
+    table.extend(WriteOffs(store.writer, store.log, now).routes())
     table.extend(downlink.routes())
     table.extend(feed.routes())
     table.extend(upkeep.routes())

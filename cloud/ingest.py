@@ -178,6 +178,7 @@ class Ingest:
             pause_s=min(PAUSE_MOST_S, 1.0 + over / PAUSE_FROM) if over > 0 else 0,
             live_s=self._watching.live_s(node),
             held_s=round(monotonic() - since, 3),
+            head_seq=place.head_seq,
         )
         return Response(encode_ack(ack), status, media_type=ACK_TYPE)
 

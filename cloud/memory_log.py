@@ -41,15 +41,16 @@ class MemoryLog:
             return Taken(origin(batch.epoch, batch.lane) if stream is None else stream.place, None)
         now_us = self._now()
         position = len(self._records) + 1
-        new = stream is None
+        newest: list[Stream] = []
         if stream is None:
             stream = self._streams[key] = begun(batch, position, now_us)
+            newest = [s for s in self._streams.values() if s.node == batch.node]
         neighbours = self._around(stream)
         known = neighbours.forks(stream)
         stream.advance(batch, facts, now_us)
         self._records.append(Record(position, now_us, False, body))
         findings = list(await self._views.apply(position, now_us, batch, facts))
-        await self.note(findings + findings_of(stream, neighbours, known, now_us, new=new))
+        await self.note(findings + findings_of(stream, neighbours, known, newest, now_us))
         return Taken(stream.place, position)
 
     def _around(self, stream: Stream) -> Neighbours:

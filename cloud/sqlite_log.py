@@ -15,11 +15,11 @@ import msgspec
 from cloud import database
 from cloud.facts import Facts
 from cloud.findings import Finding, Told, notice_of
-from cloud.interned import Interned, load_stream
+from cloud.interned import Interned, load_newest, load_stream
 from cloud.ledger import findings_of
 from cloud.log import READ_BYTES, Reach, Record, Taken
 from cloud.readers import Readers
-from cloud.streams import Place, fits_nowhere_yet, origin
+from cloud.streams import Place, Stream, fits_nowhere_yet, origin
 from cloud.times import Now
 from cloud.writer import Writer
 from wire.batch import Batch, Lane
@@ -143,11 +143,12 @@ class SqliteLog:
     ) -> tuple[Taken, int]:
         interned = self._interned
         stream = interned.stream(connection, batch.node, batch.epoch, batch.lane)
-        new = stream is None
+        newest: list[Stream] = []
         if stream is None:
             if not fits_nowhere_yet(batch):
                 return Taken(origin(batch.epoch, batch.lane), None), 0
             stream = interned.begin_stream(connection, batch, now_us)
+            newest = load_newest(connection, batch.node)
         elif not stream.fits(batch):
             return Taken(stream.place, None), 0
         neighbours = interned.around(connection, stream)
@@ -157,7 +158,7 @@ class SqliteLog:
         position = head = interned.next_position(connection)
         connection.execute("INSERT INTO log VALUES (?, ?, ?, ?)", (position, stream.order, now_us, body))
         findings = list(self._apply(connection, position, now_us, batch, facts))
-        findings.extend(findings_of(stream, neighbours, known, now_us, new=new))
+        findings.extend(findings_of(stream, neighbours, known, newest, now_us))
         if findings:
             head = self.note_in(connection, findings)
         return Taken(stream.place, position), head

@@ -12,7 +12,7 @@ import msgspec
 
 from drivers.contract import RECENT, Receipt
 from edge.outbox import NOTHING, Cut, Depth, Place
-from wire.batch import ORIGIN, Ack, Batch, Lane, advance
+from wire.batch import ORIGIN, Ack, Batch, Lane, Predecessor, advance
 from wire.codec import encode_row
 from wire.columns import Columns
 from wire.contents import Contents, join
@@ -110,7 +110,12 @@ class MemoryOutbox:
             held_from=1,
             head_seq=run.head,
             entries=entries,
+            predecessor=msgspec.UNSET if run.acked else self._predecessor(run),
         )
+
+    def _predecessor(self, run: _Run) -> Predecessor | None:
+        before = [r for r in self._runs[: self._runs.index(run)] if r.lane is run.lane and r.head]
+        return Predecessor(before[-1].epoch, before[-1].head, before[-1].digest) if before else None
 
     async def confirm(self, ack: Ack) -> bool:
         """See `Outbox.confirm`."""

@@ -66,7 +66,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     held_from: int
     head_seq: int
     entries: Sequence[Placed]  # as decoded: `wire.contents.Contents`
-    predecessor: Predecessor | None | msgspec.UnsetType = msgspec.UNSET
+    predecessor: Predecessor | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -74,7 +74,8 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `accepts` lists batch versions. `server_us` is the cloud's UTC time. The node waits `pause_s` before its next
     batch, and pushes every 2 s for the next `live_s` because somebody is watching. `held_s` is how long the cloud had
-    the body in hand: that much of the round trip says nothing about the link.
+    the body in hand: that much of the round trip says nothing about the link. `head_seq` is the last seq that the cloud
+    has been told of in this run: a node that has less after a start has a card that went back.
     """
 
     generation: int
@@ -87,6 +88,7 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pause_s: float = 0.0
     live_s: float = 0.0
     held_s: float = 0.0
+    head_seq: int = 0
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

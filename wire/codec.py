@@ -240,7 +240,7 @@ def decode_ack(data: bytes) -> Ack:
     if len(data) > 4096:
         raise TooLarge(f"an ack of {len(data)} bytes; 4096 are enough for any")
     ack = _convert(loads(data), Ack, "ack")
-    if len(ack.digest) != DIGEST_BYTES or ack.through_seq < 0:
+    if len(ack.digest) != DIGEST_BYTES or ack.through_seq < 0 or ack.head_seq < 0:
         raise Malformed("an ack names a place that cannot be")
     return ack
 
@@ -407,7 +407,7 @@ def _seq(body: Mapping[str, Any], name: str) -> int:
     return value
 
 
-def _predecessor(body: Mapping[str, Any]) -> Predecessor | None | msgspec.UnsetType:
+def _predecessor(body: Mapping[str, Any]) -> Predecessor | msgspec.UnsetType | None:
     if "predecessor" not in body:  # a node that cannot say it
         return msgspec.UNSET
     match body["predecessor"]:
