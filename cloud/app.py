@@ -19,6 +19,7 @@ from cloud.alarms import Alarms
 from cloud.cursor import Cursor
 from cloud.downlink import Downlink, Pace
 from cloud.feed import KEEP_ALIVE_S, Feed
+from cloud.generations import Generations
 from cloud.guard import Guard, fault_problem, http_problem
 from cloud.ingest import Ingest
 from cloud.leap import Leap
@@ -86,18 +87,19 @@ def application(
         tokens=tokens,
         watching=watching,
         metrics=metrics,
-        origins=store.origins,
+        origins=lambda: store.log.origins,
         ordered=store.orders.of_node,
         cut_s=feed_cut_s,
         keep_alive_s=keep_alive_s,
     )
+    generations = Generations(store.log, metrics, now)
     table: list[Route] = []
 
     async def ready() -> None:
         await store.views.nodes("", 1)
 
     upkeep = Upkeep(metrics, ready, lambda: openapi.document(table))
-    table.extend(Ingest(store.log, store.views, watching, metrics, now).routes())
+    table.extend(Ingest(store.log, store.views, watching, metrics, now, generations.hear).routes())
     table.extend(Queries(store.views, watching).routes())
     table.extend(orders.routes())
     table.extend(OrderQueries(store.orders, store.views, presence, now).routes())

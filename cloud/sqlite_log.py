@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 
 from cloud import database
+from cloud.cursor import Origins
 from cloud.facts import Facts
 from cloud.findings import Finding, Told, notice_of
 from cloud.interned import Interned, load_newest, load_stream
@@ -34,7 +36,8 @@ class SqliteLog:
     def __init__(
         self,
         *,
-        generation: int,
+        directory: Path,
+        origins: Origins,
         reach: Reach,
         writer: Writer,
         readers: Readers,
@@ -44,7 +47,8 @@ class SqliteLog:
         now: Now,
     ) -> None:
         """`apply` builds the views within the transaction, `applied` on the event loop once it is durable."""
-        self._generation = generation
+        self._directory = directory
+        self._origins = origins
         self._reach = reach
         self._writer = writer
         self._readers = readers
@@ -56,8 +60,33 @@ class SqliteLog:
 
     @property
     def generation(self) -> int:
-        """Drawn when the store was made or restored."""
-        return self._generation
+        """Drawn when the store was made or restored, or when a node knew a greater one."""
+        return self._origins.generation
+
+    @property
+    def origins(self) -> Origins:
+        """Where the generation comes from."""
+        return self._origins
+
+    async def draw(self, generation: int, node: str, heard: int) -> None:
+        """Have a greater generation from now on, for a node has named `heard`. All that is here stays, at its place.
+
+        Raises:
+            Unavailable: it has not been drawn.
+        """
+        now_us = self._now()
+
+        def work(connection: sqlite3.Connection) -> tuple[Origins, int]:
+            origins = database.draw(connection, self._directory, generation)
+            detail = {"generation": generation, "previous": origins.previous, "heard": heard}
+            finding = Finding(node=node, kind="generation", time_us=now_us, detail=detail)
+            return origins, self.note_in(connection, [finding])
+
+        def committed(done: tuple[Origins, int]) -> None:
+            self._origins = done[0]
+            self.grow(done[1])
+
+        await self._writer.do(work, committed)
 
     async def append(self, batch: Batch, facts: Facts, body: bytes) -> Taken:
         """Take the batch if it fits.
@@ -132,7 +161,7 @@ class SqliteLog:
         head = 0
         for each in said:
             head = self._interned.next_position(connection)
-            notice = notice_of(each, self._generation, head)
+            notice = notice_of(each, self.generation, head)
             connection.execute(
                 "INSERT INTO log VALUES (?, NULL, ?, ?)", (head, each.time_us, msgspec.json.encode(notice))
             )

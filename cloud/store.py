@@ -60,9 +60,13 @@ class Store(msgspec.Struct, frozen=True):
     writer: Writer
     readers: Readers
     interned: Interned
-    origins: Origins
     orders: OrderStore
     alarms: Keeper
+
+    @property
+    def origins(self) -> Origins:
+        """Where its generation comes from."""
+        return self.log.origins
 
     async def save(self) -> None:
         """Save what is held in memory, and make older copies of the store distinguishable from it."""
@@ -134,7 +138,8 @@ async def opened(
         readers = Readers(directory)
         views = SqliteViews(writer=writer, readers=readers, building=building, latest=latest, heard=heard, now=now)
         log = SqliteLog(
-            generation=origins.generation,
+            directory=directory,
+            origins=origins,
             reach=reach,
             writer=writer,
             readers=readers,
@@ -145,7 +150,7 @@ async def opened(
         )
         orders = OrderStore(writer, readers, log.note_in, log.grow)
         alarms = Keeper(alarms=own, writer=writer, readers=readers, heard=heard, note_in=log.note_in, grow=log.grow)
-        store = Store(directory, log, views, heard, latest, writer, readers, interned, origins, orders, alarms)
+        store = Store(directory, log, views, heard, latest, writer, readers, interned, orders, alarms)
         try:
             await _catch_up(store, progress)
             yield store

@@ -103,7 +103,7 @@ class Node:
                 client_cert=Path(config.cloud.client_cert) if config.cloud.client_cert else None,
             )
             context = cloud.context()
-            link = await stack.enter_async_context(CloudLink(cloud, context))
+            link = await stack.enter_async_context(CloudLink(cloud, context, lambda: outbox.generations.known))
             commit = GroupCommit(
                 outbox,
                 interval_s=config.outbox.commit_interval_s,

@@ -32,6 +32,7 @@ import msgspec
 from drivers.contract import RECENT, Receipt
 from drivers.errors import NotStored
 from edge.card import SEQ_BITS, Card, Run, row_id, seq_of
+from edge.generations import Generations, Heard
 from edge.opener import Opener
 from edge.opening import Row
 from edge.outbox import MAX_CUT_ROWS, NOTHING, Cut, Depth, Place
@@ -101,7 +102,8 @@ class SqliteOutbox:
         self.witness = Witness(directory)
         self.room = Room(self.card, history_us=history_us, now_us=now_us)
         self.opener = Opener()
-        self._generation = 0
+        self._now_us = now_us
+        self.generations = Generations()
         self._quarantined = 0
         self._receipts_since = 0
         self._busy = asyncio.Lock()  # one write transaction at a time
@@ -275,14 +277,17 @@ class SqliteOutbox:
     async def confirm(self, ack: Ack) -> bool:
         """See `Outbox.confirm`."""
         async with self._busy:
-            if ack.generation < self._generation:
-                return False  # an answer from before a restore
-            if ack.generation > self._generation:
-                self._generation = ack.generation
+            heard = self.generations.hear(ack.generation, self._now_us())
+            if heard is Heard.IGNORED:
+                return False
+            if heard is Heard.NEWER:
                 for other in self.card.runs:
                     other.ask = True
             run = next((r for r in self.card.runs if r.epoch == ack.epoch and r.lane is ack.lane), None)
             if run is None:
+                return False
+            if heard is Heard.DOUBTED:
+                run.ask = True
                 return False
             await self._compare_heads(run, ack)
             run = self.card.run(run.id)

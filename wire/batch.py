@@ -21,6 +21,10 @@ from wire.contents import Placed
 
 DIGEST_BYTES: Final = 16
 ORIGIN: Final = bytes(DIGEST_BYTES)  # the digest before the first row
+GENERATION_HEADER: Final = "Lamplighter-Generation"  # of a request: the generation that the node knows, in decimal
+_YEAR_US: Final = 366 * 86_400_000_000
+GENERATIONS_FROM_US: Final = 1_764_547_200_000_000  # December 2025: no true clock shows less
+GENERATIONS_AHEAD_US: Final = 10 * _YEAR_US
 
 
 class Lane(StrEnum):
@@ -46,6 +50,15 @@ class Predecessor(msgspec.Struct, frozen=True):
     through_seq: int
     digest: bytes
     whole: bool = True
+
+
+def believable(generation: int, now_us: int) -> bool:
+    """Whether a generation may be believed, by one's own clock.
+
+    Generations are drawn from the clock (µs UTC), or one greater than the last. More than GENERATIONS_AHEAD_US ahead
+    is a mistake or a forgery: to believe it would make both ends deaf to all that are drawn by a true clock.
+    """
+    return 0 < generation <= max(now_us, GENERATIONS_FROM_US) + GENERATIONS_AHEAD_US
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,4 +111,16 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     columns: Sequence[Columns]
 
 
-__all__ = ["DIGEST_BYTES", "ORIGIN", "Ack", "Batch", "Lane", "Placed", "Predecessor", "Snapshot", "advance"]
+__all__ = [
+    "DIGEST_BYTES",
+    "GENERATION_HEADER",
+    "ORIGIN",
+    "Ack",
+    "Batch",
+    "Lane",
+    "Placed",
+    "Predecessor",
+    "Snapshot",
+    "advance",
+    "believable",
+]
