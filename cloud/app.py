@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from cloud import openapi
 from cloud.alarms import Alarms
+from cloud.card_losses import EndedAlarms
 from cloud.cursor import Cursor
 from cloud.downlink import Downlink, Pace
 from cloud.feed import KEEP_ALIVE_S, Feed
@@ -103,7 +104,8 @@ def application(
     table.extend(Queries(store.views, watching).routes())
     table.extend(orders.routes())
     table.extend(OrderQueries(store.orders, store.views, presence, now).routes())
-    table.extend(Alarms(store.alarms, store.views, store.orders, orders).routes())
+    ended = EndedAlarms(store.writer, store.readers, store.log.note_in, store.log.grow)
+    table.extend(Alarms(store.alarms, ended, store.views, store.orders, orders).routes())
     table.extend(WriteOffs(store.writer, store.log, now).routes())
     table.extend(downlink.routes())
     table.extend(feed.routes())

@@ -28,7 +28,7 @@ from cloud.answers import (
     WrittenOff,
 )
 from cloud.findings import Finding, FindingKind
-from cloud.runs import broken_off, states_of
+from cloud.runs import states_of
 from cloud.streams import Stream
 from cloud.times import text
 from wire.batch import Lane
@@ -127,14 +127,14 @@ def findings_of(
     stream: Stream,
     neighbours: Neighbours,
     known: Sequence[Fork],
-    newest: Sequence[Stream],
+    broken_off: Sequence[Stream],
     now_us: int,
 ) -> list[Finding]:
     """What is worth telling at the moment at which a stream has begun or gone on; `known` forks were told before.
 
-    `newest` are the node's newest streams where this one has just begun, else none.
+    `broken_off` are the runs that are unfinished since the stream has begun.
     """
-    found = [_finding(stream, "unfinished", unfinished_of(s), now_us) for s in broken_off(newest, stream)]
+    found = [_finding(stream, "unfinished", unfinished_of(s), now_us) for s in broken_off]
     told = {(f.epoch, f.into_epoch) for f in known}
     forks = [f for f in neighbours.forks(stream) if (f.epoch, f.into_epoch) not in told]
     return found + [_finding(stream, "fork", fork, now_us) for fork in forks]

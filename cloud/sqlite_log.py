@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from cloud import database
+from cloud import card_losses, database
 from cloud.cursor import Origins
 from cloud.facts import Facts
 from cloud.findings import Finding, Told, notice_of
@@ -21,6 +21,7 @@ from cloud.interned import Interned, load_newest, load_stream
 from cloud.ledger import findings_of
 from cloud.log import READ_BYTES, Reach, Record, Taken
 from cloud.readers import Readers
+from cloud.runs import broken_off
 from cloud.streams import Place, Stream, fits_nowhere_yet, origin
 from cloud.times import Now
 from cloud.writer import Writer
@@ -184,10 +185,14 @@ class SqliteLog:
         known = neighbours.forks(stream)
         stream.advance(batch, facts, now_us)
         interned.save(connection, stream)
+        broken = broken_off(newest, stream)
+        if card_losses.loses_alarms(stream, newest, broken):
+            # Ahead of the batch: it may say that some of them stand all the same.
+            self.note_in(connection, card_losses.lose(connection, stream, now_us))
         position = head = interned.next_position(connection)
         connection.execute("INSERT INTO log VALUES (?, ?, ?, ?)", (position, stream.order, now_us, body))
         findings = list(self._apply(connection, position, now_us, batch, facts))
-        findings.extend(findings_of(stream, neighbours, known, newest, now_us))
+        findings.extend(findings_of(stream, neighbours, known, broken, now_us))
         if findings:
             head = self.note_in(connection, findings)
         return Taken(stream.place, position), head

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from cloud import alarm_keeper, database
+from cloud import alarm_keeper, card_losses, database
 from cloud.alarm_keeper import Keeper
 from cloud.building import Building
 from cloud.crash import Crash, never
@@ -195,6 +195,7 @@ def _rebuild(connection: sqlite3.Connection, progress: Progress) -> None:
                         building.apply(connection, after, received_us, batch, facts_of(batch))
                 done += len(rows)
                 progress(done, total)
+        card_losses.lose_again(connection)
 
 
 def _of_log(_connection: sqlite3.Connection, row: tuple[int, int | None, int, bytes]) -> tuple[Batch | None, int]:

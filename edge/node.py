@@ -149,6 +149,9 @@ class Node:
                 driver=self._driver_of,
                 kept=await outbox.kept(""),
             )
+            outbox.renewed = autonomy.alarming.tell_again
+            if outbox.blank:
+                outbox.renewed()
             await autonomy.rebuild(outbox.history)
             async with asyncio.TaskGroup() as always:
                 tasks = [

@@ -106,6 +106,9 @@ class SqliteOutbox:
         self.generations = Generations()
         self._quarantined = 0
         self._receipts_since = 0
+        self.renewed: Callable[[], None] = lambda: (
+            None
+        )  # called when a new run has begun: the old one may have lost some
         self._busy = asyncio.Lock()  # one write transaction at a time
         self.under_way: set[asyncio.Future[Any]] = set()
 
@@ -302,6 +305,7 @@ class SqliteOutbox:
             log.warning("run %d (%s) forked at %d: the cloud has another past", run.epoch, run.lane, through)
             await self.card.write(lambda: self._fork(run.id, min(through, run.acked)))
             await self._finish_forks()
+            self.renewed()
             return True
 
     async def _compare_heads(self, run: Run, ack: Ack) -> None:
@@ -311,6 +315,7 @@ class SqliteOutbox:
             log.error("epoch %d (%s) had %d entries, the card held %d", run.epoch, run.lane, ack.head_seq, held)
             await self.card.begin_after_loss()
             await self._finish_forks()
+            self.renewed()
         self.card.run(run.id).opened_head = None
 
     async def _place(self, run: Run, seq: int) -> bytes | None:
@@ -421,6 +426,11 @@ class SqliteOutbox:
         """See `Outbox.kept`."""
         rows = await self.card.all("SELECT key, value FROM kept WHERE substr(key, 1, ?) = ?", len(prefix), prefix)
         return dict(rows)
+
+    @property
+    def blank(self) -> bool:
+        """Whether nothing urgent was said yet in the run that is written now: its card is new, or has lost some."""
+        return self._open_run(Lane.URGENT).head == 0
 
     @_whole
     async def newest(self) -> Sequence[Columns]:

@@ -39,13 +39,18 @@ class Sender:
     """One epoch of one node: numbers entries, chains digests, makes batches.
 
     `after` is what the first batch of each lane says of its predecessor: another sender, at where that one is now; None
-    where the card is new; UNSET where the node cannot say.
+    where the card is new; UNSET where the node cannot say. `whole` is whether the card still had all of that.
     """
 
     def __init__(
-        self, node: str = "cab-1", epoch: int = 7, after: Sender | msgspec.UnsetType | None = msgspec.UNSET
+        self,
+        node: str = "cab-1",
+        epoch: int = 7,
+        after: Sender | msgspec.UnsetType | None = msgspec.UNSET,
+        *,
+        whole: bool = True,
     ) -> None:
-        self.node, self.epoch, self._after = node, epoch, after
+        self.node, self.epoch, self._after, self._whole = node, epoch, after, whole
         self.seqs = dict.fromkeys(Lane, 0)
         self.digests = dict.fromkeys(Lane, ORIGIN)
 
@@ -78,7 +83,7 @@ class Sender:
     def _predecessor(self, lane: Lane) -> Predecessor | msgspec.UnsetType | None:
         if not isinstance(self._after, Sender):
             return self._after
-        return Predecessor(self._after.epoch, self._after.seqs[lane], self._after.digests[lane])
+        return Predecessor(self._after.epoch, self._after.seqs[lane], self._after.digests[lane], whole=self._whole)
 
 
 def opened(batch: Batch) -> tuple[Batch, Facts, bytes]:
