@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from cloud.alarm_keeper import Keeper
 from cloud.answers import ActAsked, AlarmSeen
+from cloud.card_losses import EndedAlarms
 from cloud.given import body_of, read
 from cloud.idempotency import Keyed, keyed
 from cloud.nearest import nearest
@@ -52,8 +53,9 @@ class AlarmsPage(msgspec.Struct, frozen=True, kw_only=True):
 class Alarms:
     """The routes of alarms."""
 
-    def __init__(self, keeper: Keeper, views: Views, store: OrderStore, orders: Orders) -> None:
+    def __init__(self, keeper: Keeper, ended: EndedAlarms, views: Views, store: OrderStore, orders: Orders) -> None:
         self._keeper = keeper
+        self._ended = ended
         self._views = views
         self._store = store
         self._orders = orders
@@ -158,7 +160,19 @@ class Alarms:
                 if done is None:
                     raise _cleared(name)
                 return done.response()
-            return await self._ask(await self._owner(name, node), name, given, by, until_us, key)
+            owner = await self._owner(name, node)
+            if await self._ended.has(owner, name):
+                if given.act != "acknowledge":
+                    raise Problem(
+                        422,
+                        "not-possible",
+                        f"alarm {name[:100]!r} is over, and its node does not know it: acknowledge it",
+                    )
+                done = await self._ended.acknowledge(owner, name, by.by, by.now_us, given.note, key)
+                if done is None:
+                    raise _cleared(name)
+                return done.response()
+            return await self._ask(owner, name, given, by, until_us, key)
 
     async def _ask(
         self, node: str, name: str, given: ActGiven, by: Given, until_us: int | None, key: Keyed

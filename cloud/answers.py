@@ -16,15 +16,24 @@ from wire.entries import AlarmState, Health, Severity, Stage
 from wire.sample import Value
 
 ClockWord = Literal["synced", "estimated", "corrected"]
-LaneState = Literal["current", "open", "ended", "unfinished"]
-AtLeast = Literal["exact", "at_least"]
+LaneState = Literal["current", "open", "ended", "unfinished", "unknown", "written_off"]
+Certainty = Literal["exact", "at_least", "unknown"]
+
+
+class WrittenOff(msgspec.Struct, frozen=True, kw_only=True):
+    """Who has written a run off, when, and why."""
+
+    by: str
+    time: str
+    note: str
 
 
 class LanePlace(msgspec.Struct, frozen=True, kw_only=True):
     """One lane of one epoch: what is held, and what the node has said that it still holds.
 
     `state`: `current` is the epoch that the node writes now; `open` an older one that is still being sent; `ended`
-    held to its last told row; `unfinished` ended before it was.
+    held to the end that its node has named; `unfinished` ended where nobody knows, after what is held; `unknown` ended
+    by a node that cannot name its end; `written_off` one of these two that an operator has written off.
     """
 
     epoch: int
@@ -35,6 +44,7 @@ class LanePlace(msgspec.Struct, frozen=True, kw_only=True):
     head_seq: int
     held_from: int
     pending: int
+    written_off: WrittenOff | None
     samples: int
     readings: int
     first_heard: str
@@ -42,7 +52,9 @@ class LanePlace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
-    """An epoch that ended before all that it told of was here. More may be missing than is known: no end is."""
+    """An epoch whose end is not known: all from `from_seq` on is missing, at least to `to_seq_at_least`, the last that
+    the node had told of. It is `from_seq` - 1 where the node had told of nothing more.
+    """
 
     epoch: int
     lane: str
@@ -82,18 +94,23 @@ class Conflict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Missing(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known to be lost: samples named by gaps, and seqs of epochs that ended unfinished."""
+    """What is known to be lost: samples named by gaps, and seqs of epochs that are unfinished.
+
+    `certainty` is `exact` where every epoch that has ended was closed by its node; `at_least` where one is unfinished,
+    written off or not; `unknown` where one was ended by a node that cannot close it.
+    """
 
     samples: int
     gaps: int
     unfinished_seqs: int
-    certainty: AtLeast
+    certainty: Certainty
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     """What the cloud holds of one node, what is pending, what is missing, how old.
 
-    `gaps` are the last 100, `conflicts` the first 100; `missing` counts all.
+    `gaps` are the last 100, `conflicts` the first 100; `missing` counts all. `unfinished` are those that nobody has
+    written off.
     """
 
     pending: int

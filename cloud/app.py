@@ -16,9 +16,11 @@ from starlette.types import ASGIApp
 
 from cloud import openapi
 from cloud.alarms import Alarms
+from cloud.card_losses import EndedAlarms
 from cloud.cursor import Cursor
 from cloud.downlink import Downlink, Pace
 from cloud.feed import KEEP_ALIVE_S, Feed
+from cloud.generations import Generations
 from cloud.guard import Guard, fault_problem, http_problem
 from cloud.ingest import Ingest
 from cloud.leap import Leap
@@ -35,6 +37,7 @@ from cloud.times import SECOND_US, Now
 from cloud.tokens import Tokens
 from cloud.upkeep import Upkeep
 from cloud.watching import Watching
+from cloud.write_offs import WriteOffs
 
 SAVE_S: Final = 30.0
 SILENCE_S: Final = 5.0
@@ -85,22 +88,25 @@ def application(
         tokens=tokens,
         watching=watching,
         metrics=metrics,
-        origins=store.origins,
+        origins=lambda: store.log.origins,
         ordered=store.orders.of_node,
         cut_s=feed_cut_s,
         keep_alive_s=keep_alive_s,
     )
+    generations = Generations(store.log, metrics, now)
     table: list[Route] = []
 
     async def ready() -> None:
         await store.views.nodes("", 1)
 
     upkeep = Upkeep(metrics, ready, lambda: openapi.document(table))
-    table.extend(Ingest(store.log, store.views, watching, metrics, now).routes())
+    table.extend(Ingest(store.log, store.views, watching, metrics, now, generations.hear).routes())
     table.extend(Queries(store.views, watching).routes())
     table.extend(orders.routes())
     table.extend(OrderQueries(store.orders, store.views, presence, now).routes())
-    table.extend(Alarms(store.alarms, store.views, store.orders, orders).routes())
+    ended = EndedAlarms(store.writer, store.readers, store.log.note_in, store.log.grow)
+    table.extend(Alarms(store.alarms, ended, store.views, store.orders, orders).routes())
+    table.extend(WriteOffs(store.writer, store.log, now).routes())
     table.extend(downlink.routes())
     table.extend(feed.routes())
     table.extend(upkeep.routes())

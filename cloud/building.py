@@ -180,8 +180,8 @@ def _result(
 def _other(connection: sqlite3.Connection, node_no: int, position: int, entry: object) -> None:
     if isinstance(entry, Alarm):
         connection.execute(
-            "INSERT INTO alarms VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET position = excluded.position,"
-            " state = excluded.state, body = excluded.body WHERE excluded.position >= position",
+            "INSERT INTO alarms VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT DO UPDATE SET position = excluded.position,"
+            " state = excluded.state, body = excluded.body, ended = 0 WHERE excluded.position >= position",
             (node_no, entry.id, position, entry.state, msgspec.msgpack.encode(entry)),
         )
         if entry.state == "cleared":

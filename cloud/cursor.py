@@ -63,12 +63,12 @@ def start(cursor: Cursor, origins: Origins, reach: Reach) -> Start:
     Of another generation the records up to where both are the same need not be sent again; what came after may
     have been sent under the same ids before.
     """
+    before = cursor.position if cursor.offset is None else cursor.position - 1
     if cursor.generation != origins.generation:
         shared = origins.shared_through if cursor.generation == origins.previous else 0
-        return Start(max(reach.floor, min(cursor.position, shared)), reset="generation")
+        return Start(max(reach.floor, min(before, shared)), reset="generation")
     if cursor.position > reach.head:
         return Start(reach.floor, reset="unknown")
-    before = cursor.position if cursor.offset is None else cursor.position - 1
     if before < reach.floor:
         return Start(reach.floor, reset="expired")
     return Start(before, 0 if cursor.offset is None else cursor.offset + 1)

@@ -119,18 +119,28 @@ def settle_generation(connection: sqlite3.Connection, directory: Path, now: Now)
     whole = inside.generation == beside.generation and inside.serial - beside.serial in {0, 1}
     if not inside.generation or not whole or meta(connection, "copy"):
         drawn = max(now(), inside.generation + 1, beside.generation + 1)
-        # The file first: a crash between the two leaves a mismatch, and the next start draws again.
-        _write_beside(directory, Beside(drawn, inside.serial))
-        (head,) = connection.execute("SELECT ifnull(max(position), 0) FROM log").fetchone()
         with transaction(connection):
-            put_meta(connection, "generation", drawn)
-            put_meta(connection, "previous", inside.generation)
-            put_meta(connection, "shared_through", head)
+            draw(connection, directory, drawn)
             put_meta(connection, "copy", 0)
             # Whether they were sent since the copy was made is not known: the nodes have the word.
             connection.execute(
                 "UPDATE orders SET sent_us = issued_us, stage = 'sent' WHERE sent_us IS NULL AND ended_us IS NULL"
             )
+    return _origins(connection)
+
+
+def draw(connection: sqlite3.Connection, directory: Path, generation: int) -> Origins:
+    """Have another generation, to which all that is here belongs. Within a transaction."""
+    # The file first: a crash between the two leaves a mismatch, and the next start draws again.
+    _write_beside(directory, Beside(generation, meta(connection, "serial")))
+    (head,) = connection.execute("SELECT ifnull(max(position), 0) FROM log").fetchone()
+    put_meta(connection, "previous", meta(connection, "generation"))
+    put_meta(connection, "shared_through", head)
+    put_meta(connection, "generation", generation)
+    return _origins(connection)
+
+
+def _origins(connection: sqlite3.Connection) -> Origins:
     return Origins(meta(connection, "generation"), meta(connection, "previous"), meta(connection, "shared_through"))
 
 

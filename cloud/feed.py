@@ -14,7 +14,7 @@ never heard are named. Slices are made by `cloud.slices`, whose bounds are its o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from typing import Final
 
@@ -73,7 +73,7 @@ class Feed:
         tokens: Tokens,
         watching: Watching,
         metrics: Metrics,
-        origins: Origins,
+        origins: Callable[[], Origins],
         ordered: Ordered = nothing_ordered,
         cut_s: float = CUT_S,
         keep_alive_s: float = KEEP_ALIVE_S,
@@ -156,7 +156,7 @@ class Feed:
             cursor = cursors.parse(given)
         except ValueError as error:
             raise bad_request(str(error)) from error
-        start = cursors.start(cursor, self._origins, reach)
+        start = cursors.start(cursor, self._origins(), reach)
         return start, b"" if start.reset is None else self._reset(start, given)
 
     def _reset(self, start: Start, asked_after: str) -> bytes:
@@ -187,9 +187,13 @@ class Feed:
         # The cursor goes first, so that a reader has one before anything happens; a reset has it already.
         told = b"" if start.reset is not None or skip else self._cursor_line(after)
         yield b"retry: %d\n\n" % RETRY_MS + first + told
-        sent_s = clock()
+        sent_s, generation = clock(), self._log.generation
         while not self._closing.is_set() and self._tokens.valid(grant):
             # The time since something was sent decides, not since something came: in a city something always comes.
+            if generation != self._log.generation:  # another was drawn; what this reader has had, it has had
+                reached = Cursor(generation, after + 1, skip - 1) if skip else Cursor(generation, after)
+                yield self._reset(Start(after, skip, reset="generation"), str(reached))
+                sent_s, generation = clock(), self._log.generation
             left_s = sent_s + self._keep_alive_s - clock()
             if left_s <= 0:
                 yield self._cursor_line(after, skip)

@@ -12,6 +12,7 @@ the ack asks for a pause.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Final
 
@@ -30,7 +31,7 @@ from cloud.times import Now
 from cloud.views import Views
 from cloud.watching import Watching
 from wire import chain
-from wire.batch import Ack, Batch, Lane, Snapshot
+from wire.batch import GENERATION_HEADER, Ack, Batch, Lane, Snapshot
 from wire.chain import Base, Chained
 from wire.codec import ACCEPTS, MAX_BODY_BYTES, decode_batch, decode_snapshot, encode_ack
 from wire.errors import BadInput
@@ -53,11 +54,25 @@ _REFUSED: Final = problem_answers(
 )
 
 
+async def nothing_heard(_node: str, _generation: int) -> None:
+    """Take no notice."""
+
+
 class Ingest:
     """The routes of the nodes."""
 
-    def __init__(self, log: Log, views: Views, watching: Watching, metrics: Metrics, now: Now) -> None:
+    def __init__(
+        self,
+        log: Log,
+        views: Views,
+        watching: Watching,
+        metrics: Metrics,
+        now: Now,
+        hear: Callable[[str, int], Awaitable[None]] = nothing_heard,
+    ) -> None:
+        """`hear` is told which generation a node knows, before it is answered."""
         self._log = log
+        self._hear = hear
         self._views = views
         self._watching = watching
         self._metrics = metrics
@@ -129,6 +144,7 @@ class Ingest:
                             place = await self._log.place(node, chained.epoch, chained.lane)
                             return self._answer(409, node, place, since)
                     _same_node(node, opened.batch.node)
+                    await self._hear(node, _generation(asked))
                     taken = await self._log.append(opened.batch, opened.facts, opened.body)
         except BadInput as error:
             self._metrics.refused(type(error).__name__)
@@ -152,6 +168,7 @@ class Ingest:
         lane = asked.one("lane")
         if lane not in set(Lane):
             raise bad_request(f"lane is {lane!r}; there are {', '.join(Lane)}")
+        await self._hear(node, _generation(asked))
         return self._answer(200, node, await self._log.place(node, epoch, Lane(lane)), monotonic())
 
     async def _snapshot(self, asked: Asked) -> Response:
@@ -178,8 +195,15 @@ class Ingest:
             pause_s=min(PAUSE_MOST_S, 1.0 + over / PAUSE_FROM) if over > 0 else 0,
             live_s=self._watching.live_s(node),
             held_s=round(monotonic() - since, 3),
+            head_seq=place.head_seq,
         )
         return Response(encode_ack(ack), status, media_type=ACK_TYPE)
+
+
+def _generation(asked: Asked) -> int:
+    """The generation that the node knows; 0 where it says none that could be."""
+    text = asked.request.headers.get(GENERATION_HEADER, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 19 else 0
 
 
 def _own_node(asked: Asked) -> str:

@@ -10,15 +10,17 @@ import sqlite3
 from typing import Final
 
 from cloud.ledger import Neighbours
-from cloud.streams import Stream
+from cloud.streams import Stream, begun
 from wire.batch import Batch, Lane
 from wire.errors import Malformed
 
 MAX_EPOCHS: Final = 10_000
 MAX_NODE_DEVICES: Final = 20_000
+NEWEST: Final = 200  # streams that are looked at when a new one begins
 
 _COLUMNS: Final = (
-    "first_heard_us, last_heard_us, through_seq, digest, held_from, head_seq, samples, readings, from_us, to_us"
+    "first_heard_us, last_heard_us, through_seq, digest, held_from, head_seq, samples, readings, from_us, to_us,"
+    " said, before_epoch, before_seq, before_digest"
 )
 
 
@@ -96,21 +98,15 @@ class Interned:
         ).fetchone()
         if count >= MAX_EPOCHS:
             raise Malformed(f"the node has begun {count} epochs in this lane; no more are taken")
+        stream = begun(batch, 0, now_us)
+        said = (stream.said, stream.before_epoch, stream.before_seq, stream.before_digest)
         cursor = connection.execute(
             f"INSERT INTO streams (node_no, epoch, lane, {_COLUMNS})"  # noqa: S608  ours
-            " VALUES (?, ?, ?, ?, ?, 0, x'', 0, 0, 0, 0, 0, 0)",
-            (node_no, batch.epoch, batch.lane.value, now_us, now_us),
+            " VALUES (?, ?, ?, ?, ?, 0, x'', 0, 0, 0, 0, 0, 0, ?, ?, ?, ?)",
+            (node_no, batch.epoch, batch.lane.value, now_us, now_us, *said),
         )
-        order = cursor.lastrowid
-        assert order is not None
-        stream = Stream(
-            node=batch.node,
-            epoch=batch.epoch,
-            lane=batch.lane,
-            order=order,
-            first_heard_us=now_us,
-            last_heard_us=now_us,
-        )
+        assert cursor.lastrowid is not None
+        stream.order = cursor.lastrowid
         self._streams[batch.node, batch.epoch, batch.lane] = stream
         self._epochs.pop((batch.node, batch.lane), None)
         return stream
@@ -166,6 +162,15 @@ def load_stream(connection: sqlite3.Connection, node: str, epoch: int, lane: Lan
 def load_streams(connection: sqlite3.Connection, node: str) -> list[Stream]:
     """All streams of a node, in the order of their first appearance."""
     return _streams(connection, "name = ?", (node,))
+
+
+def load_newest(connection: sqlite3.Connection, node: str) -> list[Stream]:
+    """The NEWEST newest streams of a node, in the order of their first appearance."""
+    where = (
+        "stream_no IN (SELECT stream_no FROM streams JOIN nodes USING (node_no) WHERE name = ?"
+        " ORDER BY stream_no DESC LIMIT ?)"
+    )
+    return _streams(connection, where, (node, NEWEST))
 
 
 def _streams(connection: sqlite3.Connection, where: str, values: tuple[object, ...]) -> list[Stream]:

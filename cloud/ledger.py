@@ -1,8 +1,7 @@
 """Ledger: what the streams and gaps of a node say together. Pure: no clock, no I/O.
 
-An epoch has ended when a newer one has appeared in the same lane. It is unfinished when less of it is here than
-the node has told of, and it has not been heard since. It was forked when what its successor holds was measured
-before the last that it holds itself: after a rolled-back or cloned card those may be held twice.
+What has become of each run is said in `cloud.runs`. A run was forked when what its successor holds was measured before
+the last that it holds itself: after a rolled-back or cloned card those may be held twice.
 
 Bounds: the newest MAX_LANES lanes and MAX_GAPS gaps are shown, of a gap MAX_REASON_CHARS of its reason and
 MAX_GAP_DEVICES of its devices; the counts are over all, up to MAX_COUNT.
@@ -10,14 +9,26 @@ MAX_GAP_DEVICES of its devices; the counts are over all, up to MAX_COUNT.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from cloud.answers import Conflict, Fork, GapSeen, LanePlace, LaneState, Ledger, Missing, Unfinished
-from cloud.findings import Finding
+from cloud.answers import (
+    Certainty,
+    Conflict,
+    Fork,
+    GapSeen,
+    LanePlace,
+    LaneState,
+    Ledger,
+    Missing,
+    Unfinished,
+    WrittenOff,
+)
+from cloud.findings import Finding, FindingKind
+from cloud.runs import states_of
 from cloud.streams import Stream
 from cloud.times import text
 from wire.batch import Lane
@@ -40,40 +51,36 @@ class GapPlace(msgspec.Struct, frozen=True, kw_only=True):
     gap: Gap
 
 
-def state_of(stream: Stream, newest: Stream) -> LaneState:
-    """What has become of an epoch, given the newest of its lane."""
-    if stream.order == newest.order:
-        return "current"
-    if stream.through_seq >= stream.head_seq:
-        return "ended"
-    return "open" if stream.last_heard_us > newest.first_heard_us else "unfinished"
-
-
 def ledger_of(
     streams: Sequence[Stream],
     gaps: Sequence[GapPlace],
     gap_count: int,
     lost: int,
     conflicts: Sequence[Conflict],
+    written_off: Mapping[tuple[int, Lane], WrittenOff],
 ) -> Ledger:
-    """Put a node's ledger together. `gaps` are the newest; `gap_count` and `lost` are over all of them."""
+    """Put a node's ledger together. `gaps` are the newest; `gap_count` and `lost` are over all of them; `written_off`
+    are the runs that somebody has written off, by epoch and lane."""
     ordered = sorted(streams, key=lambda s: s.order)
+    states = states_of(ordered)
     lanes: list[LanePlace] = []
     unfinished: list[Unfinished] = []
     forks: list[Fork] = []
     for lane in Lane:
         own = [s for s in ordered if s.lane is lane]
         for stream in own:
-            state = state_of(stream, own[-1])
-            lanes.append(_lane_place(stream, state))
-            if state == "unfinished":
-                unfinished.append(_unfinished(stream))
+            state = states[stream.order]
+            off = written_off.get((stream.epoch, lane)) if state in {"unfinished", "unknown"} else None
+            lanes.append(_lane_place(stream, state, off))
+            if state == "unfinished" and off is None:
+                unfinished.append(unfinished_of(stream))
         forks.extend(f for old, new in pairwise(own) if (f := fork_of(old, new)) is not None)
+    short = [s for s in ordered if states[s.order] == "unfinished"]
     missing = Missing(
         samples=_count((lost,)),
         gaps=gap_count,
-        unfinished_seqs=_count(u.to_seq_at_least - u.from_seq + 1 for u in unfinished),
-        certainty="at_least" if unfinished else "exact",
+        unfinished_seqs=_count(s.head_seq - s.through_seq for s in short),
+        certainty=_certainty(states),
     )
     return Ledger(
         pending=_count(p.pending for p in lanes if p.state in {"current", "open"}),
@@ -86,6 +93,14 @@ def ledger_of(
         gaps=tuple(map(_gap_seen, gaps[-MAX_GAPS:])),
         conflicts=tuple(conflicts[:MAX_CONFLICTS]),
     )
+
+
+def _certainty(states: Mapping[int, LaneState]) -> Certainty:
+    """How well it is known what is missing of all that has ended. What somebody has written off is missing still."""
+    found = set(states.values())
+    if "unfinished" in found:
+        return "at_least"
+    return "unknown" if "unknown" in found else "exact"
 
 
 def fork_of(old: Stream, new: Stream) -> Fork | None:
@@ -109,23 +124,28 @@ class Neighbours(msgspec.Struct, frozen=True):
 
 
 def findings_of(
-    stream: Stream, neighbours: Neighbours, known: Sequence[Fork], now_us: int, *, new: bool
+    stream: Stream,
+    neighbours: Neighbours,
+    known: Sequence[Fork],
+    broken_off: Sequence[Stream],
+    now_us: int,
 ) -> list[Finding]:
-    """What is worth telling at the moment at which a stream has begun or gone on; `known` forks were told before."""
-    found: list[Finding] = []
-    before = neighbours.before
-    if new and before is not None and before.through_seq < before.head_seq:
-        found.append(_finding(stream, "unfinished", _unfinished(before), now_us))
+    """What is worth telling at the moment at which a stream has begun or gone on; `known` forks were told before.
+
+    `broken_off` are the runs that are unfinished since the stream has begun.
+    """
+    found = [_finding(stream, "unfinished", unfinished_of(s), now_us) for s in broken_off]
     told = {(f.epoch, f.into_epoch) for f in known}
     forks = [f for f in neighbours.forks(stream) if (f.epoch, f.into_epoch) not in told]
     return found + [_finding(stream, "fork", fork, now_us) for fork in forks]
 
 
-def _finding(stream: Stream, kind: Any, detail: msgspec.Struct, now_us: int) -> Finding:
+def _finding(stream: Stream, kind: FindingKind, detail: msgspec.Struct, now_us: int) -> Finding:
     return Finding(node=stream.node, kind=kind, time_us=now_us, detail=msgspec.to_builtins(detail))
 
 
-def _unfinished(stream: Stream) -> Unfinished:
+def unfinished_of(stream: Stream) -> Unfinished:
+    """Of a run that is unfinished, what is missing at least."""
     return Unfinished(
         epoch=stream.epoch,
         lane=stream.lane.value,
@@ -134,16 +154,17 @@ def _unfinished(stream: Stream) -> Unfinished:
     )
 
 
-def _lane_place(stream: Stream, state: LaneState) -> LanePlace:
+def _lane_place(stream: Stream, state: LaneState, written_off: WrittenOff | None) -> LanePlace:
     return LanePlace(
         epoch=stream.epoch,
         lane=stream.lane.value,
-        state=state,
+        state=state if written_off is None else "written_off",
         through_seq=stream.through_seq,
         digest=stream.digest.hex(),
         head_seq=stream.head_seq,
         held_from=stream.held_from,
         pending=stream.head_seq - stream.through_seq,
+        written_off=written_off,
         samples=stream.samples,
         readings=stream.readings,
         first_heard=text(stream.first_heard_us),

@@ -1,4 +1,4 @@
-"""Log in memory: a fake for tests. Unbounded, and gone with the process."""
+"""Log in memory: a fake for tests. Unbounded, and gone with the process. It ends no alarms of lost cards."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cloud.findings import Finding, Told, notice_of
 from cloud.ledger import Neighbours, findings_of
 from cloud.log import READ_BYTES, Reach, Record, Taken
 from cloud.memory_views import MemoryViews
+from cloud.runs import broken_off
 from cloud.streams import Place, Stream, begun, fits_nowhere_yet, origin
 from cloud.times import Now
 from wire.batch import Batch, Lane
@@ -41,15 +42,16 @@ class MemoryLog:
             return Taken(origin(batch.epoch, batch.lane) if stream is None else stream.place, None)
         now_us = self._now()
         position = len(self._records) + 1
-        new = stream is None
+        newest: list[Stream] = []
         if stream is None:
             stream = self._streams[key] = begun(batch, position, now_us)
+            newest = [s for s in self._streams.values() if s.node == batch.node]
         neighbours = self._around(stream)
         known = neighbours.forks(stream)
         stream.advance(batch, facts, now_us)
         self._records.append(Record(position, now_us, False, body))
         findings = list(await self._views.apply(position, now_us, batch, facts))
-        await self.note(findings + findings_of(stream, neighbours, known, now_us, new=new))
+        await self.note(findings + findings_of(stream, neighbours, known, broken_off(newest, stream), now_us))
         return Taken(stream.place, position)
 
     def _around(self, stream: Stream) -> Neighbours:

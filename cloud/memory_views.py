@@ -360,4 +360,4 @@ class MemoryViews:
             if len(nodes := self._owners(d)) > 1 and node in nodes
         ]
         lost = sum(g.gap.lost for g in gaps)
-        return ledger_of(list(streams.values()), gaps[-MAX_GAPS:], len(gaps), lost, conflicts)
+        return ledger_of(list(streams.values()), gaps[-MAX_GAPS:], len(gaps), lost, conflicts, {})

@@ -31,6 +31,10 @@ class Metrics:
         self._downlink = Counter("lamplighter_downlink_sent_bytes", "Bytes sent to nodes", registry=registry)
         self._orders = Counter("lamplighter_orders", "Orders taken", ["order"], registry=registry)
         self._errors = Counter("lamplighter_errors", "Faults of our own", registry=registry)
+        self._generations = Counter(
+            "lamplighter_generations", "Generations drawn, or not believed, because a node knew one", ["what"],
+            registry=registry,
+        )  # fmt: skip
         self._compacted = Counter("lamplighter_compacted_batches", "Batches compacted", registry=registry)
 
     def gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
@@ -80,6 +84,10 @@ class Metrics:
     def compacted(self, batches: int) -> None:
         """Batches were compacted."""
         self._compacted.inc(batches)
+
+    def generation(self, what: str) -> None:
+        """A node knew a greater generation: another was drawn, or it was not believed."""
+        self._generations.labels(what).inc()
 
     def text(self) -> bytes:
         """All of it."""

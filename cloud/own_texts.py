@@ -70,7 +70,12 @@ def as_told(reason: str) -> Texts:
 
 
 def unfinished(epoch: int, lane: str, from_seq: int, to_seq: int) -> Texts:
-    """Why readings are lost: an epoch that ended before all that it told of was here."""
+    """Why readings are lost: an epoch whose end nobody knows."""
+    if to_seq < from_seq:
+        return {
+            "en": f"epoch {epoch} ended unfinished ({lane}, from seq {from_seq} on; its end is not known)",
+            "fr": f"l'époque {epoch} s'est arrêtée inachevée ({lane}, dès le seq {from_seq} ; sa fin est inconnue)",
+        }
     return {
         "en": f"epoch {epoch} ended unfinished ({lane}, from seq {from_seq} to at least {to_seq})",
         "fr": f"l'époque {epoch} s'est arrêtée inachevée ({lane}, du seq {from_seq} au moins au {to_seq})",

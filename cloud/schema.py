@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-VERSION: Final = 2
-KNOWN: Final = (0, 1)  # 0 is an empty file
+VERSION: Final = 3
+KNOWN: Final = (0, 1, 2)  # 0 is an empty file
 
 # What only the log knows. Nothing of this can be built from anything else.
 _LOG: Final = """
@@ -45,6 +45,14 @@ CREATE TABLE fresh (
 CREATE TABLE silence (node_no INTEGER PRIMARY KEY, told_us INTEGER NOT NULL);
 """
 
+# What schema 3 has added to the log: what each run's first batch said of the one before it (`cloud.streams`).
+_LOG_3: Final = """
+ALTER TABLE streams ADD COLUMN said TEXT NOT NULL DEFAULT 'unsaid';
+ALTER TABLE streams ADD COLUMN before_epoch INTEGER;
+ALTER TABLE streams ADD COLUMN before_seq INTEGER;
+ALTER TABLE streams ADD COLUMN before_digest BLOB;
+"""
+
 # Orders, and the alarms that the aggregator itself owns: given or decided here, in no log to be built from.
 _OURS: Final = """
 CREATE TABLE orders (
@@ -65,6 +73,17 @@ CREATE TABLE requests (
     body BLOB NOT NULL) WITHOUT ROWID;
 CREATE INDEX requests_at ON requests (taken_us);
 CREATE TABLE own_alarms (id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+# What schema 3 has added to them: runs that an operator has written off; when a node's card was last lost, and which
+# alarms that it then no longer knew have been acknowledged here (`cloud.card_losses`).
+_OURS_3: Final = """
+CREATE TABLE written_off (
+    stream_no INTEGER PRIMARY KEY, by_whom TEXT NOT NULL, time_us INTEGER NOT NULL, note TEXT NOT NULL);
+CREATE TABLE card_losses (node_no INTEGER PRIMARY KEY, position INTEGER NOT NULL, time_us INTEGER NOT NULL);
+CREATE TABLE acknowledged (
+    node_no INTEGER NOT NULL, id TEXT NOT NULL, by_whom TEXT NOT NULL, time_us INTEGER NOT NULL, note TEXT NOT NULL,
+    PRIMARY KEY (node_no, id)) WITHOUT ROWID;
 """
 
 # What is built from the log and can be dropped at any time.
@@ -105,6 +124,10 @@ CREATE INDEX gaps_at ON gaps (position);
 CREATE INDEX alarms_id ON alarms (id);
 CREATE INDEX alarms_standing ON alarms (node_no, id) WHERE state <> 'cleared';
 """
+# What schema 3 has added to the views: whether an alarm's node does not know it any more.
+_VIEWS_3: Final = """
+ALTER TABLE alarms ADD COLUMN ended INTEGER NOT NULL DEFAULT 0;
+"""
 _VIEW_NAMES: Final = ("spans", "rosters", "rostered", "gaps", "alarms", "health", "fixes", "latest", "results")
 
 
@@ -113,10 +136,11 @@ def bring_up(connection: sqlite3.Connection, version: int) -> None:
 
     Nothing is built: no result was taken before version 2, and what was lost before it raises no alarm now.
     """
-    made = (_OURS, _VIEWS_2) if version else (_LOG, _OURS, _VIEWS, _VIEWS_2)
-    for script in made:
+    made = {0: (_LOG, _OURS, _VIEWS, _VIEWS_2), 1: (_OURS, _VIEWS_2), 2: ()}[version]
+    for script in (*made, _LOG_3, _OURS_3, _VIEWS_3):
         _run(connection, script)
-    connection.execute("INSERT OR REPLACE INTO meta SELECT 'alarms_mark', ifnull(max(position), 0) FROM log")
+    if version < 2:
+        connection.execute("INSERT OR REPLACE INTO meta SELECT 'alarms_mark', ifnull(max(position), 0) FROM log")
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
@@ -126,6 +150,7 @@ def drop_views(connection: sqlite3.Connection) -> None:
         connection.execute(f"DROP TABLE {name}")
     _run(connection, _VIEWS)
     _run(connection, _VIEWS_2)
+    _run(connection, _VIEWS_3)
 
 
 def _run(connection: sqlite3.Connection, script: str) -> None:

@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 
-from cloud import database
+from cloud import card_losses, database
+from cloud.cursor import Origins
 from cloud.facts import Facts
 from cloud.findings import Finding, Told, notice_of
-from cloud.interned import Interned, load_stream
+from cloud.interned import Interned, load_newest, load_stream
 from cloud.ledger import findings_of
 from cloud.log import READ_BYTES, Reach, Record, Taken
 from cloud.readers import Readers
-from cloud.streams import Place, fits_nowhere_yet, origin
+from cloud.runs import broken_off
+from cloud.streams import Place, Stream, fits_nowhere_yet, origin
 from cloud.times import Now
 from cloud.writer import Writer
 from wire.batch import Batch, Lane
@@ -34,7 +37,8 @@ class SqliteLog:
     def __init__(
         self,
         *,
-        generation: int,
+        directory: Path,
+        origins: Origins,
         reach: Reach,
         writer: Writer,
         readers: Readers,
@@ -44,7 +48,8 @@ class SqliteLog:
         now: Now,
     ) -> None:
         """`apply` builds the views within the transaction, `applied` on the event loop once it is durable."""
-        self._generation = generation
+        self._directory = directory
+        self._origins = origins
         self._reach = reach
         self._writer = writer
         self._readers = readers
@@ -56,8 +61,33 @@ class SqliteLog:
 
     @property
     def generation(self) -> int:
-        """Drawn when the store was made or restored."""
-        return self._generation
+        """Drawn when the store was made or restored, or when a node knew a greater one."""
+        return self._origins.generation
+
+    @property
+    def origins(self) -> Origins:
+        """Where the generation comes from."""
+        return self._origins
+
+    async def draw(self, generation: int, node: str, heard: int) -> None:
+        """Have a greater generation from now on, for a node has named `heard`. All that is here stays, at its place.
+
+        Raises:
+            Unavailable: it has not been drawn.
+        """
+        now_us = self._now()
+
+        def work(connection: sqlite3.Connection) -> tuple[Origins, int]:
+            origins = database.draw(connection, self._directory, generation)
+            detail = {"generation": generation, "previous": origins.previous, "heard": heard}
+            finding = Finding(node=node, kind="generation", time_us=now_us, detail=detail)
+            return origins, self.note_in(connection, [finding])
+
+        def committed(done: tuple[Origins, int]) -> None:
+            self._origins = done[0]
+            self.grow(done[1])
+
+        await self._writer.do(work, committed)
 
     async def append(self, batch: Batch, facts: Facts, body: bytes) -> Taken:
         """Take the batch if it fits.
@@ -132,7 +162,7 @@ class SqliteLog:
         head = 0
         for each in said:
             head = self._interned.next_position(connection)
-            notice = notice_of(each, self._generation, head)
+            notice = notice_of(each, self.generation, head)
             connection.execute(
                 "INSERT INTO log VALUES (?, NULL, ?, ?)", (head, each.time_us, msgspec.json.encode(notice))
             )
@@ -143,21 +173,26 @@ class SqliteLog:
     ) -> tuple[Taken, int]:
         interned = self._interned
         stream = interned.stream(connection, batch.node, batch.epoch, batch.lane)
-        new = stream is None
+        newest: list[Stream] = []
         if stream is None:
             if not fits_nowhere_yet(batch):
                 return Taken(origin(batch.epoch, batch.lane), None), 0
             stream = interned.begin_stream(connection, batch, now_us)
+            newest = load_newest(connection, batch.node)
         elif not stream.fits(batch):
             return Taken(stream.place, None), 0
         neighbours = interned.around(connection, stream)
         known = neighbours.forks(stream)
         stream.advance(batch, facts, now_us)
         interned.save(connection, stream)
+        broken = broken_off(newest, stream)
+        if card_losses.loses_alarms(stream, newest, broken):
+            # Ahead of the batch: it may say that some of them stand all the same.
+            self.note_in(connection, card_losses.lose(connection, stream, now_us))
         position = head = interned.next_position(connection)
         connection.execute("INSERT INTO log VALUES (?, ?, ?, ?)", (position, stream.order, now_us, body))
         findings = list(self._apply(connection, position, now_us, batch, facts))
-        findings.extend(findings_of(stream, neighbours, known, now_us, new=new))
+        findings.extend(findings_of(stream, neighbours, known, broken, now_us))
         if findings:
             head = self.note_in(connection, findings)
         return Taken(stream.place, position), head

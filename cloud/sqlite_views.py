@@ -22,6 +22,7 @@ from cloud.answers import (
     NodesPage,
     NodeSummary,
     ReadingsPage,
+    WrittenOff,
     seen_as,
 )
 from cloud.building import Building, Claim, claims_of, owners
@@ -316,7 +317,15 @@ def _ledger(connection: sqlite3.Connection, node_no: int, name: str) -> Ledger:
         )
         for stream_no, first_seq, body in reversed(rows)
     ]
-    return ledger_of(streams, gaps, count, lost, _conflicts(connection, node_no, name))
+    written_off = {
+        (by_no[stream_no].epoch, by_no[stream_no].lane): WrittenOff(by=by, time=text(time_us), note=note)
+        for stream_no, by, time_us, note in connection.execute(
+            "SELECT w.stream_no, by_whom, time_us, note FROM written_off w JOIN streams USING (stream_no)"
+            " WHERE node_no = ?",
+            (node_no,),
+        )
+    }
+    return ledger_of(streams, gaps, count, lost, _conflicts(connection, node_no, name), written_off)
 
 
 def _health(connection: sqlite3.Connection, node_no: int) -> Health | None:

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from cloud import alarm_keeper, database
+from cloud import alarm_keeper, card_losses, database
 from cloud.alarm_keeper import Keeper
 from cloud.building import Building
 from cloud.crash import Crash, never
@@ -60,9 +60,13 @@ class Store(msgspec.Struct, frozen=True):
     writer: Writer
     readers: Readers
     interned: Interned
-    origins: Origins
     orders: OrderStore
     alarms: Keeper
+
+    @property
+    def origins(self) -> Origins:
+        """Where its generation comes from."""
+        return self.log.origins
 
     async def save(self) -> None:
         """Save what is held in memory, and make older copies of the store distinguishable from it."""
@@ -134,7 +138,8 @@ async def opened(
         readers = Readers(directory)
         views = SqliteViews(writer=writer, readers=readers, building=building, latest=latest, heard=heard, now=now)
         log = SqliteLog(
-            generation=origins.generation,
+            directory=directory,
+            origins=origins,
             reach=reach,
             writer=writer,
             readers=readers,
@@ -145,7 +150,7 @@ async def opened(
         )
         orders = OrderStore(writer, readers, log.note_in, log.grow)
         alarms = Keeper(alarms=own, writer=writer, readers=readers, heard=heard, note_in=log.note_in, grow=log.grow)
-        store = Store(directory, log, views, heard, latest, writer, readers, interned, origins, orders, alarms)
+        store = Store(directory, log, views, heard, latest, writer, readers, interned, orders, alarms)
         try:
             await _catch_up(store, progress)
             yield store
@@ -190,6 +195,7 @@ def _rebuild(connection: sqlite3.Connection, progress: Progress) -> None:
                         building.apply(connection, after, received_us, batch, facts_of(batch))
                 done += len(rows)
                 progress(done, total)
+        card_losses.lose_again(connection)
 
 
 def _of_log(_connection: sqlite3.Connection, row: tuple[int, int | None, int, bytes]) -> tuple[Batch | None, int]:

@@ -2,23 +2,32 @@
 
 The log takes a batch only if `first_seq` is its own through_seq + 1 and `prev` is its own digest; anything else
 changes nothing. What the streams of a node say together (unfinished epochs, forks) is in `cloud.ledger`.
+
+A stream is a run of `wire.batch`, as far as the log has it. `said` is what its first batch has said of the run before
+it on the same card: "named" (where that one ended), "lost" (it had at least that, the card has lost some), "none" (the
+card is new), or "unsaid" (the node cannot say).
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from cloud.facts import Facts
-from wire.batch import ORIGIN, Batch, Lane
+from wire.batch import ORIGIN, Batch, Lane, Predecessor
+
+Said = Literal["unsaid", "none", "named", "lost"]
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the log stands: what every answer to a node names."""
+    """Where the log stands: what every answer to a node names. `head_seq` is the last seq that the node has told of."""
 
     epoch: int
     lane: Lane
     through_seq: int
     digest: bytes
+    head_seq: int = 0
 
 
 class Stream(msgspec.Struct, kw_only=True):
@@ -38,11 +47,21 @@ class Stream(msgspec.Struct, kw_only=True):
     readings: int = 0
     from_us: int | None = None
     to_us: int | None = None
+    said: Said = "unsaid"
+    before_epoch: int | None = None
+    before_seq: int | None = None
+    before_digest: bytes | None = None
 
     @property
     def place(self) -> Place:
         """Where it stands."""
-        return Place(epoch=self.epoch, lane=self.lane, through_seq=self.through_seq, digest=self.digest)
+        return Place(
+            epoch=self.epoch,
+            lane=self.lane,
+            through_seq=self.through_seq,
+            digest=self.digest,
+            head_seq=self.head_seq,
+        )
 
     def fits(self, batch: Batch) -> bool:
         """The one rule."""
@@ -73,8 +92,9 @@ def fits_nowhere_yet(batch: Batch) -> bool:
 
 
 def begun(batch: Batch, position: int, now_us: int) -> Stream:
-    """A stream at its origin."""
-    return Stream(
+    """A stream at its origin, given its first batch."""
+    before = batch.predecessor
+    stream = Stream(
         node=batch.node,
         epoch=batch.epoch,
         lane=batch.lane,
@@ -82,3 +102,9 @@ def begun(batch: Batch, position: int, now_us: int) -> Stream:
         first_heard_us=now_us,
         last_heard_us=now_us,
     )
+    if before is None:
+        stream.said = "none"
+    elif isinstance(before, Predecessor):
+        stream.said = "named" if before.whole else "lost"
+        stream.before_epoch, stream.before_seq, stream.before_digest = before.epoch, before.through_seq, before.digest
+    return stream

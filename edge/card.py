@@ -18,7 +18,7 @@ import aiosqlite
 import msgspec
 
 from edge.rows import count_lost, seal
-from wire.batch import ORIGIN, Lane
+from wire.batch import ORIGIN, Lane, Predecessor
 from wire.entries import Gap
 
 log = logging.getLogger(__name__)
@@ -28,13 +28,24 @@ PAGE_BYTES: Final = 512
 WAL_PAGES: Final = 2048  # folded back at 1 MiB: what a small disk can spare
 RESERVE_BYTES: Final = (WAL_PAGES + 64) * PAGE_BYTES  # a whole log may have to be folded into new pages of the file
 MIN_LIMIT_BYTES: Final = 4 * 1024 * 1024
+# What `closed` of a run says in the file: closed, moving, whole, and whether its end was compared with the log's.
+_WAYS: Final = {
+    0: (False, False, True, False),
+    1: (True, False, True, True),
+    2: (True, True, True, True),
+    3: (True, False, False, False),
+    4: (True, True, False, False),
+    5: (True, False, False, True),
+    6: (True, True, False, True),
+}
+_WORDS: Final = {way: word for word, way in _WAYS.items()}
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS runs (
     id INTEGER PRIMARY KEY, lane TEXT NOT NULL, epoch INTEGER NOT NULL,
     held_from INTEGER NOT NULL, base BLOB NOT NULL,      -- first seq still held, digest before it
     acked INTEGER NOT NULL, told BLOB NOT NULL,          -- where the cloud stood last, by its own word
-    closed INTEGER NOT NULL) STRICT;                     -- 1: closed, 2: its rows are still being moved
+    closed INTEGER NOT NULL) STRICT;                     -- a word of `_WAYS`
 CREATE TABLE IF NOT EXISTS rows (
     id INTEGER PRIMARY KEY,                              -- run and last seq in one: see row_id
     first_seq INTEGER NOT NULL, from_us INTEGER, to_us INTEGER, digest BLOB NOT NULL, body BLOB NOT NULL) STRICT;
@@ -58,12 +69,21 @@ class Run(msgspec.Struct):
     acked: int
     told: bytes
     closed: bool
-    moving: bool  # closed by a fork whose rows are not all with the new run yet
+    moving: bool  # closed, and the rows after `keep` are not all with the new run yet
     head: int
     head_digest: bytes
+    whole: bool = True  # false: the card has lost some of what was written after `head`
+    settled: bool = False  # closed, and what it still holds lies before the place at which the cloud stood
+    keep: int = 0  # while it is moving: its last seq that stays
+    opened_head: int | None = None  # where it ended when the file was opened, until the cloud has told its place
     ask: bool = True
     sent: int = 0  # the last seq that was cut: the cloud may stand at any row end up to here
     dirty: bool = False
+
+    @property
+    def way(self) -> tuple[bool, bool, bool, bool]:
+        """What `_WAYS` has a word for."""
+        return self.closed, self.moving, self.whole, self.settled
 
     @property
     def pending(self) -> int:
@@ -190,8 +210,13 @@ class Card:
         for id_, lane, epoch, held, base, acked, told, closed in await self.all(
             f"SELECT {columns} FROM runs ORDER BY id"  # noqa: S608 - constants of our own
         ):
-            run = Run(id_, Lane(lane), epoch, held, base, acked, told, bool(closed), closed == 2, held - 1, base)
+            way = _WAYS.get(closed, _WAYS[5])
+            run = Run(id_, Lane(lane), epoch, held, base, acked, told, way[0], way[1], held - 1, base, *way[2:])
+            if run.moving:
+                run.keep = acked
+                run.acked = acked if run.settled else held - 1  # asked again; until then nothing counts as acked
             await self.find_head(run)
+            run.opened_head = None if run.closed else run.head
             # Kept even when nothing of it is held any more: a restored cloud must still be told of the gap.
             self.runs.append(run)
         if not self.runs:
@@ -229,13 +254,59 @@ class Card:
         self.runs.append(run)
         return run
 
+    def predecessor(self, run: Run) -> Predecessor | None:
+        """What the first batch of a run says of the run before it in its lane; None where there was none: a new card.
+
+        A run that never held anything is passed over: the cloud cannot have heard of it.
+        """
+        found: Predecessor | None = None
+        whole = True
+        for before in reversed([r for r in self.runs if r.lane is run.lane and r.id < run.id]):
+            whole &= before.whole
+            if before.head or not whole:
+                found = Predecessor(before.epoch, before.head, before.head_digest, whole=whole)
+            if before.head:
+                break
+        return found
+
+    async def begin_after_loss(self) -> None:
+        """Begin new runs after those that are here, and say of these that they had more than the card holds. What was
+        there when the file was opened is sent as before, what has come since moves to the new runs; the ledger shows
+        the old ones as unfinished.
+
+        For a file that is not all that was written: one that was salvaged, or is older than what was committed. Call
+        it after `open`, before anything is appended or cut; later the caller sees to what is `moving`.
+        """
+
+        async def begin() -> None:
+            epoch = self._draw_epoch()
+            for lane in Lane:
+                last = next(r for r in reversed(self.runs) if r.lane is lane and not r.closed)
+                last.keep = last.head if last.opened_head is None else last.opened_head
+                last.moving = last.head > last.keep
+                last.closed, last.whole, last.dirty = True, False, True
+            for run in self.runs:
+                run.opened_head = None  # the file is one: if it went back, it did so in both lanes
+            for lane in Lane:
+                await self.create_run(lane, epoch)
+            await self.save_runs()
+
+        await self.write(begin)
+
     async def save_runs(self) -> None:
         """Write down what has changed about runs; inside a transaction."""
         for run in self.runs:
             if run.dirty:
                 await self.db.execute(
                     "UPDATE runs SET held_from = ?, base = ?, acked = ?, told = ?, closed = ? WHERE id = ?",
-                    (run.held_from, run.base, run.acked, run.told, run.closed + run.moving, run.id),
+                    (
+                        run.held_from,
+                        run.base,
+                        run.keep if run.moving else run.acked,
+                        run.told,
+                        _WORDS[run.way],
+                        run.id,
+                    ),
                 )
                 run.dirty = False
 

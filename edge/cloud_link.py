@@ -16,6 +16,7 @@ import asyncio
 import socket
 import ssl
 import time
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, Self
@@ -26,7 +27,7 @@ import msgspec
 
 from edge.chains import Body, Chains
 from wire import codec
-from wire.batch import Ack, Batch, Lane, Snapshot
+from wire.batch import GENERATION_HEADER, Ack, Batch, Lane, Snapshot
 from wire.errors import BadInput, Malformed, TooLarge, Unsupported
 
 CONNECT_S: Final = 10.0
@@ -34,6 +35,7 @@ IDLE_S: Final = 360.0  # a push interval of five minutes and more: opening anew 
 MAX_ANSWER_BYTES: Final = 65_536
 BATCH_TYPE: Final = "application/vnd.lamplighter.batch+cbor"
 CHAINED_TYPE: Final = "application/vnd.lamplighter.chained+cbor"
+NO_HEADERS: Final[Mapping[str, str]] = {}
 PROBLEM: Final = "urn:lamplighter:problem:"
 SNAPSHOT_TYPE: Final = "application/vnd.lamplighter.snapshot+cbor"
 TCP_USER_TIMEOUT: Final = 18  # <linux/tcp.h>; the socket module has it only from some builds on
@@ -127,7 +129,11 @@ class Cloud(msgspec.Struct, frozen=True, kw_only=True):
 class CloudLink:
     """Open it with `async with`. Not for two requests at a time: there is one connection."""
 
-    def __init__(self, cloud: Cloud, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, cloud: Cloud, context: ssl.SSLContext | None = None, generation: Callable[[], int] = lambda: 0
+    ) -> None:
+        """`generation` is the one of the cloud's store that the node knows, 0 for none: each request says it."""
+        self._generation = generation
         self._timeout_s = cloud.timeout_s
         self._base = cloud.base
         self._client = cloud.client(context)
@@ -199,11 +205,15 @@ class CloudLink:
         if status not in (200, 204):
             raise LinkDown(f"the snapshot was answered with {status}")
 
-    async def _request(self, method: str, path: str, **what: object) -> tuple[int, bytes]:
+    async def _request(
+        self, method: str, path: str, *, headers: Mapping[str, str] = NO_HEADERS, **what: object
+    ) -> tuple[int, bytes]:
+        if generation := self._generation():
+            headers = {**headers, GENERATION_HEADER: str(generation)}
         try:
             async with (
                 asyncio.timeout(2 * self._timeout_s),  # in all: httpx bounds each step only
-                self._client.stream(method, self._base + path, **what) as response,  # type: ignore[arg-type]
+                self._client.stream(method, self._base + path, headers=headers, **what) as response,  # type: ignore[arg-type]
             ):
                 content = bytearray()
                 async for piece in response.aiter_raw():

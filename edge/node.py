@@ -103,7 +103,7 @@ class Node:
                 client_cert=Path(config.cloud.client_cert) if config.cloud.client_cert else None,
             )
             context = cloud.context()
-            link = await stack.enter_async_context(CloudLink(cloud, context))
+            link = await stack.enter_async_context(CloudLink(cloud, context, lambda: outbox.generations.known))
             commit = GroupCommit(
                 outbox,
                 interval_s=config.outbox.commit_interval_s,
@@ -150,6 +150,9 @@ class Node:
                 driver=self._driver_of,
                 kept=await outbox.kept(""),
             )
+            outbox.renewed = autonomy.alarming.tell_again
+            if outbox.blank:
+                outbox.renewed()
             await autonomy.rebuild(outbox.history)
             async with asyncio.TaskGroup() as always:
                 tasks = [

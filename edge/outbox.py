@@ -21,6 +21,7 @@ from typing import Final, Protocol
 import msgspec
 
 from drivers.contract import Receipt
+from edge.generations import Generations
 from wire.batch import Ack, Batch, Lane
 from wire.columns import Columns
 from wire.entries import Entry
@@ -63,6 +64,8 @@ class Outbox(Protocol):
     Every verb raises `drivers.errors.NotStored` when the card refuses, and then nothing has changed.
     """
 
+    generations: Generations  # which generation of the cloud's store is believed in
+
     async def append(
         self,
         lanes: Mapping[Lane, Sequence[Entry | Sample]],
@@ -85,7 +88,8 @@ class Outbox(Protocol):
         ...
 
     async def confirm(self, ack: Ack) -> bool:
-        """Take the cloud's answer; it may also move back. True when it meant that a run had to be forked."""
+        """Take the cloud's answer; it may also move back. True when it meant that a run had to be forked. An answer
+        whose generation is not believed (yet) moves nothing."""
         ...
 
     async def quarantine(self, batch: Batch, reason: str) -> None:

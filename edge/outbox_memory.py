@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 import msgspec
 
 from drivers.contract import RECENT, Receipt
+from edge.generations import Generations, Heard
 from edge.outbox import NOTHING, Cut, Depth, Place
-from wire.batch import ORIGIN, Ack, Batch, Lane, advance
+from wire.batch import ORIGIN, Ack, Batch, Lane, Predecessor, advance
 from wire.codec import encode_row
 from wire.columns import Columns
 from wire.contents import Contents, join
@@ -61,7 +62,7 @@ class MemoryOutbox:
         self._node, self._epoch = node, epoch
         first = epoch()
         self._runs = [_Run(lane, first) for lane in Lane]
-        self._generation = 0
+        self.generations = Generations()
         self._receipts: list[Receipt] = []
         self._kept: dict[str, bytes] = {}
         self._quarantined = 0
@@ -110,18 +111,26 @@ class MemoryOutbox:
             held_from=1,
             head_seq=run.head,
             entries=entries,
+            predecessor=msgspec.UNSET if run.acked else self._predecessor(run),
         )
+
+    def _predecessor(self, run: _Run) -> Predecessor | None:
+        before = [r for r in self._runs[: self._runs.index(run)] if r.lane is run.lane and r.head]
+        return Predecessor(before[-1].epoch, before[-1].head, before[-1].digest) if before else None
 
     async def confirm(self, ack: Ack) -> bool:
         """See `Outbox.confirm`."""
-        if ack.generation < self._generation:
+        heard = self.generations.hear(ack.generation, 0)
+        if heard is Heard.IGNORED:
             return False
-        if ack.generation > self._generation:
-            self._generation = ack.generation
-            for run in self._runs:
-                run.ask = True
+        if heard is Heard.NEWER:
+            for other in self._runs:
+                other.ask = True
         run = next((r for r in self._runs if (r.epoch, r.lane) == (ack.epoch, ack.lane)), None)
         if run is None:
+            return False
+        if heard is Heard.DOUBTED:
+            run.ask = True
             return False
         run.ask = False
         if run.closed and ack.through_seq >= run.head:

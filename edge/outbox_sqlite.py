@@ -32,11 +32,13 @@ import msgspec
 from drivers.contract import RECENT, Receipt
 from drivers.errors import NotStored
 from edge.card import SEQ_BITS, Card, Run, row_id, seq_of
+from edge.generations import Generations, Heard
 from edge.opener import Opener
 from edge.opening import Row
 from edge.outbox import MAX_CUT_ROWS, NOTHING, Cut, Depth, Place
 from edge.room import Room
 from edge.rows import Sealed, seal
+from edge.witness import Witness
 from wire import codec
 from wire.batch import Ack, Batch, Lane, advance
 from wire.columns import Columns
@@ -97,11 +99,16 @@ class SqliteOutbox:
     ) -> None:
         self._node, self._draw_epoch = node, epoch
         self.card = Card(directory, limit_bytes=limit_bytes, epoch=epoch)
+        self.witness = Witness(directory)
         self.room = Room(self.card, history_us=history_us, now_us=now_us)
         self.opener = Opener()
-        self._generation = 0
+        self._now_us = now_us
+        self.generations = Generations()
         self._quarantined = 0
         self._receipts_since = 0
+        self.renewed: Callable[[], None] = lambda: (
+            None
+        )  # called when a new run has begun: the old one may have lost some
         self._busy = asyncio.Lock()  # one write transaction at a time
         self.under_way: set[asyncio.Future[Any]] = set()
 
@@ -112,6 +119,11 @@ class SqliteOutbox:
             RuntimeError: another process has it.
         """
         await self.card.open()
+        if (why := self.witness.accuses(self.card.runs)) is not None:
+            log.error("%s is not all that was written (%s): it goes on under a new epoch", self.card.path, why)
+            await self.card.begin_after_loss()
+            self.card.damaged = self.card.damaged or f"{self.card.path.name} is older than what was written: {why}"
+        await asyncio.to_thread(self.witness.note, self.card.runs)
         self.room.hold_reserve()
         self._quarantined = (await self.card.all("SELECT coalesce(max(id), 0) FROM quarantine"))[0][0]
         return self
@@ -146,6 +158,8 @@ class SqliteOutbox:
                 await self.room.emergency(coming, urgent=urgent)
                 await self.card.write(lambda: self._insert(sealed, receipts, kept))
             self.room.hold_reserve()
+            if sealed:
+                await asyncio.to_thread(self.witness.note, self.card.runs)
 
     async def _insert(
         self, sealed: Sequence[tuple[Lane, Sealed]], receipts: Sequence[Receipt], kept: Mapping[str, bytes | None]
@@ -259,24 +273,30 @@ class SqliteOutbox:
             held_from=run.held_from,
             head_seq=run.head,
             entries=(),
+            predecessor=msgspec.UNSET if run.acked else self.card.predecessor(run),
         )
 
     @_whole
     async def confirm(self, ack: Ack) -> bool:
         """See `Outbox.confirm`."""
         async with self._busy:
-            if ack.generation < self._generation:
-                return False  # an answer from before a restore
-            if ack.generation > self._generation:
-                self._generation = ack.generation
+            heard = self.generations.hear(ack.generation, self._now_us())
+            if heard is Heard.IGNORED:
+                return False
+            if heard is Heard.NEWER:
                 for other in self.card.runs:
                     other.ask = True
             run = next((r for r in self.card.runs if r.epoch == ack.epoch and r.lane is ack.lane), None)
             if run is None:
                 return False
+            if heard is Heard.DOUBTED:
+                run.ask = True
+                return False
+            await self._compare_heads(run, ack)
+            run = self.card.run(run.id)
             run.ask = False
             through, digest = ack.through_seq, ack.digest
-            if run.closed and through >= run.head:
+            if run.settled and through >= run.head:
                 run.acked, run.dirty = run.head, True
                 return False
             if through < run.held_from - 1 or await self._place(run, through) == digest:
@@ -285,7 +305,18 @@ class SqliteOutbox:
             log.warning("run %d (%s) forked at %d: the cloud has another past", run.epoch, run.lane, through)
             await self.card.write(lambda: self._fork(run.id, min(through, run.acked)))
             await self._finish_forks()
+            self.renewed()
             return True
+
+    async def _compare_heads(self, run: Run, ack: Ack) -> None:
+        """The first answer about a run since the file was opened: has the cloud been told of more than it held then?"""
+        held = run.opened_head
+        if held is not None and ack.head_seq > held:
+            log.error("epoch %d (%s) had %d entries, the card held %d", run.epoch, run.lane, ack.head_seq, held)
+            await self.card.begin_after_loss()
+            await self._finish_forks()
+            self.renewed()
+        self.card.run(run.id).opened_head = None
 
     async def _place(self, run: Run, seq: int) -> bytes | None:
         """The digest at a row end, or None where no row ends."""
@@ -307,7 +338,8 @@ class SqliteOutbox:
             "SELECT id FROM rows WHERE id > ? AND id <= ? ORDER BY id DESC LIMIT 1", row_id(run, 0), row_id(run, keep)
         )
         run.acked = seq_of(kept[0][0]) if kept else run.held_from - 1
-        run.closed = run.moving = run.dirty = True
+        run.keep = run.acked
+        run.closed = run.moving = run.settled = run.dirty = True
         await self.card.save_runs()
 
     async def _finish_forks(self) -> None:
@@ -321,7 +353,7 @@ class SqliteOutbox:
         new = self._open_run(run.lane)
         rows = await self.card.all(
             "SELECT id, first_seq, body FROM rows WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
-            row_id(run, run.acked), (run.id + 1) << SEQ_BITS, MOVE_ROWS,
+            row_id(run, run.keep), (run.id + 1) << SEQ_BITS, MOVE_ROWS,
         )  # fmt: skip
         for id_, first, body in rows:
             digest, width = advance(new.head_digest, body), seq_of(id_) - first + 1
@@ -331,7 +363,7 @@ class SqliteOutbox:
             )
             new.head, new.head_digest = new.head + width, digest
         await self.card.find_head(run)
-        run.moving, run.dirty = run.head > run.acked, True
+        run.moving, run.dirty = run.head > run.keep, True
         await self.card.save_runs()
 
     @_whole
@@ -394,6 +426,11 @@ class SqliteOutbox:
         """See `Outbox.kept`."""
         rows = await self.card.all("SELECT key, value FROM kept WHERE substr(key, 1, ?) = ?", len(prefix), prefix)
         return dict(rows)
+
+    @property
+    def blank(self) -> bool:
+        """Whether nothing urgent was said yet in the run that is written now: its card is new, or has lost some."""
+        return self._open_run(Lane.URGENT).head == 0
 
     @_whole
     async def newest(self) -> Sequence[Columns]:

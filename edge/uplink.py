@@ -286,6 +286,8 @@ class Uplink:
         epoch, lane = (cut.epoch, cut.lane) if isinstance(cut, Place) else (cut.batch.epoch, cut.batch.lane)
         if (ack.epoch, ack.lane) != (epoch, lane):
             raise LinkDown("the answer is about another lane or epoch")
+        if (why := self._outbox.generations.ignored(ack.generation, self._now_us())) is not None:
+            raise LinkDown(why)
         self._answered[lane] = (epoch, -1 if isinstance(cut, Place) else cut.batch.first_seq)
         if await self._outbox.confirm(ack):
             self.forks += 1

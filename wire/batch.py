@@ -2,6 +2,9 @@
 
 The one rule: the log takes a batch only if `first_seq` is its own through_seq + 1 and `prev` is its own digest;
 anything else changes nothing. Every answer names the place where the log stands.
+
+A run is one lane of one epoch. Its first batch says which run of that lane came before it on the same card, and where
+that one ended: only then does the log know that nothing of it is missing.
 """
 
 from __future__ import annotations
@@ -18,6 +21,10 @@ from wire.contents import Placed
 
 DIGEST_BYTES: Final = 16
 ORIGIN: Final = bytes(DIGEST_BYTES)  # the digest before the first row
+GENERATION_HEADER: Final = "Lamplighter-Generation"  # of a request: the generation that the node knows, in decimal
+_YEAR_US: Final = 366 * 86_400_000_000
+GENERATIONS_FROM_US: Final = 1_764_547_200_000_000  # December 2025: no true clock shows less
+GENERATIONS_AHEAD_US: Final = 10 * _YEAR_US
 
 
 class Lane(StrEnum):
@@ -32,11 +39,34 @@ def advance(prev: bytes, row: bytes) -> bytes:
     return blake2b(prev + row, digest_size=DIGEST_BYTES).digest()
 
 
+class Predecessor(msgspec.Struct, frozen=True):
+    """The run before this one, of the same lane: its last seq and the digest after it.
+
+    `whole` is false where the card has lost what it had written: the run had at least these entries, and where it
+    really ended is not known.
+    """
+
+    epoch: int
+    through_seq: int
+    digest: bytes
+    whole: bool = True
+
+
+def believable(generation: int, now_us: int) -> bool:
+    """Whether a generation may be believed, by one's own clock.
+
+    Generations are drawn from the clock (µs UTC), or one greater than the last. More than GENERATIONS_AHEAD_US ahead
+    is a mistake or a forgery: to believe it would make both ends deaf to all that are drawn by a true clock.
+    """
+    return 0 < generation <= max(now_us, GENERATIONS_FROM_US) + GENERATIONS_AHEAD_US
+
+
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """A contiguous run `first_seq` … `through_seq` of one lane of one epoch of one node.
 
     `prev` and `digest` are the running digests before and after it; `held_from` and `head_seq` say what else the
-    node holds. The places of the entries fill the run without a hole and without a double.
+    node holds. The places of the entries fill the run without a hole and without a double. `predecessor` stands in the
+    first batch of a run: None says that the node knows of no run before it (a new card); UNSET, that it cannot say.
     """
 
     node: str
@@ -49,6 +79,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     held_from: int
     head_seq: int
     entries: Sequence[Placed]  # as decoded: `wire.contents.Contents`
+    predecessor: Predecessor | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -56,7 +87,8 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `accepts` lists batch versions. `server_us` is the cloud's UTC time. The node waits `pause_s` before its next
     batch, and pushes every 2 s for the next `live_s` because somebody is watching. `held_s` is how long the cloud had
-    the body in hand: that much of the round trip says nothing about the link.
+    the body in hand: that much of the round trip says nothing about the link. `head_seq` is the last seq that the cloud
+    has been told of in this run: a node that has less after a start has a card that went back.
     """
 
     generation: int
@@ -69,6 +101,7 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pause_s: float = 0.0
     live_s: float = 0.0
     held_s: float = 0.0
+    head_seq: int = 0
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,4 +111,16 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     columns: Sequence[Columns]
 
 
-__all__ = ["DIGEST_BYTES", "ORIGIN", "Ack", "Batch", "Lane", "Placed", "Snapshot", "advance"]
+__all__ = [
+    "DIGEST_BYTES",
+    "GENERATION_HEADER",
+    "ORIGIN",
+    "Ack",
+    "Batch",
+    "Lane",
+    "Placed",
+    "Predecessor",
+    "Snapshot",
+    "advance",
+    "believable",
+]

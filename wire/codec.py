@@ -22,7 +22,7 @@ import cbor2
 import msgspec
 
 from wire import vector, vector_check
-from wire.batch import DIGEST_BYTES, Ack, Batch, Lane, Snapshot
+from wire.batch import DIGEST_BYTES, Ack, Batch, Lane, Predecessor, Snapshot
 from wire.chain import CHAINED
 from wire.columns import Cell, Columns
 from wire.contents import Contents, Placed
@@ -74,7 +74,8 @@ def encode_batch(batch: Batch) -> bytes:
 
 def plain_batch(batch: Batch) -> bytes:
     """The CBOR of one batch."""
-    head = {f: getattr(batch, f) for f in batch.__struct_fields__ if f != "entries"}
+    head = {f: getattr(batch, f) for f in batch.__struct_fields__ if f not in {"entries", "predecessor"}}
+    head |= {} if batch.predecessor is msgspec.UNSET else {"predecessor": _predecessor_out(batch.predecessor)}
     said = dumps({"v": VERSION, **head, "lane": batch.lane.value})
     packed = batch.entries.plain if isinstance(batch.entries, Packed) else encode_contents(batch.entries)
     # Two maps of fewer than 24 keys together are one: the first byte of each says how many keys follow (RFC 8949 §3.1).
@@ -94,6 +95,13 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
 def encode_ack(ack: Ack) -> bytes:
     """The body of one answer: plain CBOR, for it is small."""
     return cbor2.dumps(msgspec.to_builtins(ack, builtin_types=(bytes,)))
+
+
+def _predecessor_out(run: Predecessor | None) -> dict[str, Any] | None:
+    if run is None:
+        return None
+    body: dict[str, Any] = {"epoch": run.epoch, "through_seq": run.through_seq, "digest": run.digest}
+    return body if run.whole else body | {"whole": False}
 
 
 def _contents_out(contents: Contents) -> dict[str, Any]:
@@ -204,6 +212,7 @@ def decode_batch(data: bytes) -> Batch:
         held_from=_seq(body, "held_from"),
         head_seq=_seq(body, "head_seq"),
         entries=contents,
+        predecessor=_predecessor(body),
     )
     contents.fills(batch.through_seq - batch.first_seq + 1)
     return batch
@@ -231,7 +240,7 @@ def decode_ack(data: bytes) -> Ack:
     if len(data) > 4096:
         raise TooLarge(f"an ack of {len(data)} bytes; 4096 are enough for any")
     ack = _convert(loads(data), Ack, "ack")
-    if len(ack.digest) != DIGEST_BYTES or ack.through_seq < 0:
+    if len(ack.digest) != DIGEST_BYTES or ack.through_seq < 0 or ack.head_seq < 0:
         raise Malformed("an ack names a place that cannot be")
     return ack
 
@@ -396,6 +405,20 @@ def _seq(body: Mapping[str, Any], name: str) -> int:
     if not 0 <= value < 2**63:
         raise Malformed(f"{name} is {value}; it lies in 0 … 2^63 - 1")
     return value
+
+
+def _predecessor(body: Mapping[str, Any]) -> Predecessor | msgspec.UnsetType | None:
+    if "predecessor" not in body:  # a node that cannot say it
+        return msgspec.UNSET
+    match body["predecessor"]:
+        case None:
+            return None
+        case dict() as said:
+            found = cast("dict[str, Any]", said)
+            whole = _field(found, "whole", bool) if "whole" in found else True
+            return Predecessor(_seq(found, "epoch"), _seq(found, "through_seq"), _digest(found, "digest"), whole=whole)
+        case _:
+            raise Malformed("a predecessor is a map, or null where none is known")
 
 
 def _digest(body: Mapping[str, Any], name: str) -> bytes:

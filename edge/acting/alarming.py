@@ -94,6 +94,11 @@ class Alarming:
         if standing := self._book.standing():
             self._put(kept=_kept(standing))
 
+    def tell_again(self) -> None:
+        """Say all that stand once more, as they are: in a new run, whose reader takes them for lost otherwise."""
+        if standing := self._book.standing():
+            self._put(*standing, kept={})
+
     def standing(self) -> Sequence[Alarm]:
         """All that are not cleared."""
         return self._book.standing()

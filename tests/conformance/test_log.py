@@ -138,6 +138,48 @@ async def test_an_epoch_that_ends_unfinished_is_told(log: Log) -> None:
     assert notice.id == f"cab-1/cloud/{log.generation}/3"
 
 
+LATER_US = 1_800_000_000_000_000
+
+
+async def test_a_run_that_the_next_one_does_not_name_is_told_also_where_nothing_more_was_known(log: Log) -> None:
+    old = Sender(epoch=1, after=None)
+    await send(log, old.batch(columns(n=3)))
+    await send(log, Sender(epoch=2, after=None).batch(columns(n=3, at_us=LATER_US)))
+    (notice,) = await _notices(log)
+    assert notice.finding.kind == "unfinished"
+    assert notice.finding.detail == {"epoch": 1, "lane": "bulk", "from_seq": 4, "to_seq_at_least": 3}
+
+
+async def test_a_new_card_is_told_in_both_lanes_with_the_first_word_that_it_says(log: Log) -> None:
+    old = Sender(epoch=1, after=None)
+    await send(log, old.batch(columns(n=3)))
+    await send(log, old.batch(Health(time_us=1, verdict="ok"), lane=Lane.URGENT))
+    new = Sender(epoch=2, after=None)
+    await send(log, new.batch(Health(time_us=1, verdict="ok"), lane=Lane.URGENT))
+    assert {n.finding.detail["lane"] for n in await _notices(log)} == {"bulk", "urgent"}
+    await send(log, new.batch(columns(n=3, at_us=LATER_US)))
+    assert len(await _notices(log)) == 2, "once"
+
+
+async def test_a_run_that_the_next_one_names_at_its_end_is_no_news(log: Log) -> None:
+    old = Sender(epoch=1, after=None)
+    await send(log, old.batch(columns(n=3)))
+    await send(log, Sender(epoch=2, after=old).batch(columns(n=3, at_us=LATER_US)))
+    assert await _notices(log) == []
+
+
+async def test_a_run_that_ended_before_nodes_could_say_so_is_no_news(log: Log) -> None:
+    for epoch in (1, 2, 3):
+        await send(log, Sender(epoch=epoch).batch(columns(n=3, at_us=LATER_US + epoch * 10**9)))
+    assert await _notices(log) == []
+
+
+async def test_a_place_names_what_was_told_of(log: Log) -> None:
+    await send(log, Sender().batch(columns(n=3), ahead=40))
+    assert (await log.place("cab-1", 7, Lane.BULK)).head_seq == 43
+    assert (await log.place("cab-1", 7, Lane.URGENT)).head_seq == 0
+
+
 async def test_an_epoch_that_goes_back_in_time_is_told_as_a_fork(log: Log) -> None:
     await send(log, Sender(epoch=1).batch(columns(n=10)))
     await send(log, Sender(epoch=2).batch(columns(n=10)))

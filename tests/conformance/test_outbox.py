@@ -115,6 +115,8 @@ async def test_it_goes_back_where_the_cloud_went_back(outbox: Outbox) -> None:
     await outbox.confirm(ack(epoch, 3, second.batch.digest))
     assert await outbox.cut(Lane.BULK, BIG) is None
     await outbox.confirm(ack(epoch, 2, first.batch.digest, generation=2))
+    assert await outbox.cut(Lane.BULK, BIG) == Place(epoch, Lane.BULK), "asked again before it is believed"
+    await outbox.confirm(ack(epoch, 2, first.batch.digest, generation=2))
     again = await cut(outbox)
     assert numbers(again) == [2]
 
@@ -123,11 +125,41 @@ async def test_an_answer_from_before_a_restore_is_ignored_and_after_it_every_pla
     epoch = await placed_at_zero(outbox)
     await outbox.append({Lane.BULK: [columns(1)]})
     found = await cut(outbox)
-    await outbox.confirm(ack(epoch, 1, found.batch.digest, generation=5))
+    for _ in range(2):
+        await outbox.confirm(ack(epoch, 1, found.batch.digest, generation=5))
     await outbox.confirm(ack(epoch, 0, ORIGIN, generation=4))
     assert await outbox.cut(Lane.BULK, BIG) is None
-    await outbox.confirm(ack(epoch, 0, ORIGIN, generation=6, lane=Lane.URGENT))
+    for _ in range(2):
+        await outbox.confirm(ack(epoch, 0, ORIGIN, generation=6, lane=Lane.URGENT))
     assert await outbox.cut(Lane.BULK, BIG) == Place(epoch, Lane.BULK)
+
+
+@pytest.mark.parametrize("forged", [2**62, 3])
+async def test_one_answer_with_a_greater_generation_makes_it_deaf_to_nobody(outbox: Outbox, forged: int) -> None:
+    epoch = await placed_at_zero(outbox)
+    await outbox.append({Lane.BULK: [columns(1)]})
+    found = await cut(outbox)
+    for _ in range(2):
+        await outbox.confirm(ack(epoch, 1, found.batch.digest, generation=2))
+    await outbox.confirm(ack(epoch, 0, ORIGIN, generation=forged))
+    assert outbox.generations.known == 2
+    await outbox.append({Lane.BULK: [columns(1, 1)]})
+    if forged == 3:  # it could be true, and is asked again
+        assert await outbox.cut(Lane.BULK, BIG) == Place(epoch, Lane.BULK)
+        await outbox.confirm(ack(epoch, 1, found.batch.digest, generation=2))
+    assert numbers(await cut(outbox)) == [1]
+
+
+async def test_where_the_first_answer_was_forged_the_places_are_asked_for_again(outbox: Outbox) -> None:
+    place = await outbox.cut(Lane.BULK, BIG)
+    assert isinstance(place, Place)
+    await outbox.confirm(ack(place.epoch, 0, ORIGIN, generation=9))
+    assert await outbox.cut(Lane.BULK, BIG) is None
+    urgent = ack(place.epoch, 0, ORIGIN, generation=2, lane=Lane.URGENT)
+    await outbox.confirm(urgent)
+    assert await outbox.cut(Lane.BULK, BIG) == place
+    await outbox.confirm(urgent)
+    assert outbox.generations.known == 2
 
 
 @pytest.mark.parametrize(("through", "digest"), [(1, bytes(15) + b"x"), (9, bytes(15) + b"x")])

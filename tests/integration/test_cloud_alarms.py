@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from support.cloud_batches import SECOND, Sender, columns
+from support.cloud_batches import SECOND, Sender, columns, roster
 from support.cloud_process import Process
 from wire.batch import Lane
 from wire.entries import Alarm, AlarmState, ClockFix, Gap, Health, Mark, Result
@@ -170,3 +171,129 @@ def test_marks_and_alarms_are_in_the_feed_as_they_were_said(cloud: Process) -> N
     )
     assert (second["type"], second["id"]) == ("city.lamplighter.mark", "cab-1/7/urgent/2")
     assert (second["data"]["values"], second["data"]["clock"]) == ({"n": "Infinity"}, "estimated")
+
+
+OLD_US = NOW_US - 60 * SECOND
+
+
+def test_alarms_of_a_card_that_was_replaced_are_over_and_can_be_acknowledged(cloud: Process) -> None:
+    cloud.start()
+    old = Sender(epoch=1, after=None)
+    cloud.push(
+        old.batch(
+            alarm("unseen", detail="dark for 5 min"),
+            alarm("seen", "acknowledged", acknowledged=True),
+            alarm("shelved", "shelved", until_us=NOW_US + 3_600 * SECOND),
+            alarm("explained", "suppressed", cause="unseen"),
+            alarm("fixed-id", device="cab-1"),
+            lane=Lane.URGENT,
+        )
+    )
+    with cloud.feed(type="alarm") as feed:
+        new = Sender(epoch=2, after=None)
+        cloud.push(new.batch(Health(time_us=NOW_US, verdict="ok"), alarm("fixed-id", device="cab-1"), lane=Lane.URGENT))
+        told = {e["data"]["data"]["id"]: e["data"]["data"] for e in feed.take(6)}
+    assert {name: told[name]["state"] for name in told} == {
+        "unseen": "returned", "seen": "cleared", "shelved": "returned", "explained": "cleared", "fixed-id": "raised"
+    }  # fmt: skip
+    assert told["unseen"]["detail"].startswith("over: the node's card was replaced")
+    assert told["unseen"]["detail"].endswith("It said: dark for 5 min")
+    standing = [a for a in cloud.get("/v1/alarms", node="cab-1")["alarms"] if a["source"] == "/nodes/cab-1"]
+    assert [(a["id"], a["state"], a["active"]) for a in standing] == [
+        ("fixed-id", "raised", True), ("shelved", "returned", False), ("unseen", "returned", False)
+    ]  # fmt: skip
+    refused = cloud.order("/v1/alarms/shelved/acts", {"act": "shelve", "for_s": 60})
+    assert (refused.status_code, "acknowledge it" in refused.json()["detail"]) == (422, True)
+    with cloud.feed(type="alarm") as feed:
+        act = {"act": "acknowledge", "note": "lamp was changed"}
+        done = cloud.order("/v1/alarms/unseen/acts", act, key="k")
+        assert (done.status_code, done.json()["state"], done.json()["detail"]) == (200, "cleared", "lamp was changed")
+        assert cloud.order(
+            "/v1/alarms/unseen/acts", {"act": "acknowledge", "note": "lamp was changed"}, key="k"
+        ).json() == (done.json())
+        assert feed.next()["data"]["data"]["state"] == "cleared"
+    asked = cloud.order("/v1/alarms/fixed-id/acts", {"act": "acknowledge"})
+    assert asked.status_code == 202, "its node knows it"
+    before = cloud.get("/v1/alarms", node="cab-1", state=["cleared", "returned", "raised"])
+    cloud.stop()
+    cloud.verb("rebuild", "--data", str(cloud.data))
+    cloud.start()
+    assert cloud.get("/v1/alarms", node="cab-1", state=["cleared", "returned", "raised"]) == before
+
+
+def test_what_a_node_says_again_in_a_new_run_stands(cloud: Process) -> None:
+    """A card that was salvaged has lost some, and kept its alarms."""
+    cloud.start()
+    old = Sender(epoch=1, after=None)
+    cloud.push(old.batch(alarm("kept"), alarm("lost"), lane=Lane.URGENT))
+    new = Sender(epoch=2, after=old, whole=False)
+    cloud.push(new.batch(Health(time_us=NOW_US, verdict="ok"), lane=Lane.URGENT))
+    cloud.push(new.batch(alarm("kept"), lane=Lane.URGENT))
+    standing = [a for a in cloud.get("/v1/alarms", node="cab-1")["alarms"] if a["source"] == "/nodes/cab-1"]
+    assert [(a["id"], a["state"]) for a in standing] == [("kept", "raised"), ("lost", "returned")]
+
+
+def test_a_run_that_closes_the_one_before_it_ends_no_alarm(cloud: Process) -> None:
+    cloud.start()
+    for after in ("a node that cannot say", "a node that closes it"):
+        node = after.replace(" ", "-")
+        old = Sender(node, epoch=1, after=None)
+        cloud.push(old.batch(alarm("a"), lane=Lane.URGENT))
+        new = Sender(node, epoch=2, after=old if "closes" in after else msgspec.UNSET)
+        cloud.push(new.batch(Health(time_us=NOW_US, verdict="ok"), lane=Lane.URGENT))
+        (standing,) = cloud.get("/v1/alarms", node=node)["alarms"]
+        assert standing["state"] == "raised"
+
+
+def test_orders_that_a_lost_card_had_accepted_have_failed_and_others_are_sent_again(cloud: Process) -> None:
+    cloud.start()
+    old = Sender(epoch=1, after=None)
+    cloud.push(old.batch(roster("lamp-001"), lane=Lane.URGENT))
+    ids: list[str] = []
+    with cloud.downlink() as link:
+        for value in (40, 50):
+            given = cloud.order(
+                "/v1/commands", {"devices": ["lamp-001"], "point": "n", "value": value, "expires_in_s": 600}
+            )
+            assert given.status_code == 202, given.text
+            ids.append(link.order()["id"])
+    cloud.push(old.batch(Result(order=ids[0], stage="accepted", time_us=NOW_US), lane=Lane.URGENT))
+    with cloud.feed(type="result") as feed:
+        cloud.push(Sender(epoch=2, after=None).batch(roster("lamp-001"), lane=Lane.URGENT))
+        told = feed.next()["data"]["data"]
+    assert (told["order"], told["stage"]) == (ids[0], "failed")
+    assert "card was replaced" in told["detail"]
+    assert cloud.get(f"/v1/commands/{ids[0]}")["orders"][0]["stage"] == "failed"
+    with cloud.downlink() as link:
+        assert link.order()["id"] == ids[1]
+
+
+def test_a_run_whose_end_is_unknown_is_alarmed_and_written_off(cloud: Process) -> None:
+    cloud.start()
+    old = Sender(epoch=1, after=None)
+    cloud.push(old.batch(columns(at_us=OLD_US, n=3)))
+    cloud.push(Sender(epoch=2, after=None).batch(columns(at_us=NOW_US, n=1)))
+    (raised,) = eventually(cloud, node="cab-1")
+    assert (raised["rule"], raised["state"]) == ("missing", "raised")
+    assert "epoch 1 ended unfinished (bulk, from seq 4 on; its end is not known)" in raised["detail"]
+    path = "/v1/nodes/cab-1/runs/bulk/{}/write-off"
+    for epoch, status in ((9, 404), (2, 422), ("x", 400)):
+        assert cloud.order(path.format(epoch), {}).status_code == status
+    assert cloud.order(path.format(1), {}, role="reader").status_code == 403
+    with cloud.feed(type="ledger") as feed:
+        done = cloud.order(path.format(1), {"note": "the card is in the river"})
+        assert (done.status_code, done.json()["note"]) == (200, "the card is in the river"), done.text
+        told = feed.next()["data"]["data"]
+        assert (told["finding"], told["epoch"], told["lane"], told["note"]) == (
+            "written_off", 1, "bulk", "the card is in the river"
+        )  # fmt: skip
+    assert cloud.order(path.format(1), {"note": "again"}).json() == done.json(), "the first stands"
+    cloud.stop()
+    cloud.verb("rebuild", "--data", str(cloud.data))
+    cloud.start()
+    ledger = cloud.get("/v1/nodes/cab-1")["ledger"]
+    assert ledger["unfinished"] == []
+    assert ledger["missing"]["certainty"] == "at_least", "what is missing is missing still"
+    assert [(p["state"], p["written_off"]) for p in ledger["lanes"]] == [
+        ("written_off", done.json()), ("current", None)
+    ]  # fmt: skip

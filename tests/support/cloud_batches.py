@@ -6,10 +6,12 @@ import random
 from collections.abc import Sequence
 from typing import get_args
 
+import msgspec
+
 from cloud.facts import Facts, facts_of
 from cloud.log import Log, Taken
 from wire import codec
-from wire.batch import ORIGIN, Batch, Lane, Placed, Snapshot, advance
+from wire.batch import ORIGIN, Batch, Lane, Placed, Predecessor, Snapshot, advance
 from wire.columns import Columns
 from wire.device import Device, Point, Roster
 from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result, Stage
@@ -34,10 +36,21 @@ class Ticking:
 
 
 class Sender:
-    """One epoch of one node: numbers entries, chains digests, makes batches."""
+    """One epoch of one node: numbers entries, chains digests, makes batches.
 
-    def __init__(self, node: str = "cab-1", epoch: int = 7) -> None:
-        self.node, self.epoch = node, epoch
+    `after` is what the first batch of each lane says of its predecessor: another sender, at where that one is now; None
+    where the card is new; UNSET where the node cannot say. `whole` is whether the card still had all of that.
+    """
+
+    def __init__(
+        self,
+        node: str = "cab-1",
+        epoch: int = 7,
+        after: Sender | msgspec.UnsetType | None = msgspec.UNSET,
+        *,
+        whole: bool = True,
+    ) -> None:
+        self.node, self.epoch, self._after, self._whole = node, epoch, after, whole
         self.seqs = dict.fromkeys(Lane, 0)
         self.digests = dict.fromkeys(Lane, ORIGIN)
 
@@ -64,7 +77,13 @@ class Sender:
             held_from=1,
             head_seq=self.seqs[lane] + ahead,
             entries=placed,
+            predecessor=msgspec.UNSET if first > 1 else self._predecessor(lane),
         )
+
+    def _predecessor(self, lane: Lane) -> Predecessor | msgspec.UnsetType | None:
+        if not isinstance(self._after, Sender):
+            return self._after
+        return Predecessor(self._after.epoch, self._after.seqs[lane], self._after.digests[lane], whole=self._whole)
 
 
 def opened(batch: Batch) -> tuple[Batch, Facts, bytes]:

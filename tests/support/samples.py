@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 from hypothesis import strategies as st
 
-from wire.batch import Batch, Lane, Placed
+from wire.batch import Batch, Lane, Placed, Predecessor
 from wire.columns import Columns
 from wire.device import Device, Point, Roster
 from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result
@@ -96,6 +97,8 @@ def batches(draw: st.DrawFn) -> Batch:
         placed.append(Placed(range(at, at + width), entry))
         at += width
     first = draw(st.integers(1, 2**40))
+    digests = st.binary(min_size=16, max_size=16)
+    before = st.builds(Predecessor, st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1), digests, st.booleans())
     return Batch(
         node=draw(st.sampled_from(["cab-1", "é"])),
         epoch=draw(st.integers(0, 2**63 - 1)),
@@ -107,6 +110,7 @@ def batches(draw: st.DrawFn) -> Batch:
         held_from=draw(st.integers(1, first)),
         head_seq=first + at - 1,
         entries=placed,
+        predecessor=draw(st.just(msgspec.UNSET) | st.none() | before),
     )
 
 

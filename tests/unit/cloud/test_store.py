@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cloud import backup, database
+from cloud import backup, database, schema
 from cloud.findings import Notice
 from cloud.store import Store, opened
 from support.cloud_batches import SECOND, Sender, Ticking, columns, send
@@ -134,3 +134,28 @@ async def test_snapshots_at_once_all_count(tmp_path: Path) -> None:
         detail = await store.views.device("lamp-001", None)
         assert detail is not None
         assert {p: v.value for p, v in detail.latest.items() if p != "n"} == {f"p{i}": i for i in range(9)}
+
+
+async def test_a_store_of_schema_2_is_brought_up_and_goes_on(tmp_path: Path) -> None:
+    now, sender = Ticking(), Sender()
+    with closing(sqlite3.connect(tmp_path / "store.db")) as old, old:
+        for script in (schema._LOG, schema._OURS, schema._VIEWS, schema._VIEWS_2):
+            old.executescript(script)
+        old.execute("INSERT INTO nodes VALUES (1, 'cab-1')")
+        first = sender.batch(columns())
+        old.execute(
+            "INSERT INTO streams VALUES (1, 1, 6, 'bulk', 1, 2, 9, ?, 1, 9, 9, 9, NULL, NULL),"
+            " (2, 1, 7, 'bulk', ?, ?, 3, ?, 1, 3, 3, 3, NULL, NULL)",
+            (bytes(16), now(), now(), first.digest),
+        )
+        old.execute("INSERT INTO alarms VALUES (1, 'a', 1, 'cleared', x'')")
+        old.execute("PRAGMA user_version = 2")
+    async with opened(tmp_path, now) as store:
+        assert (await send(store.log, sender.batch(columns()))).place.through_seq == 6
+        detail = await store.views.node("cab-1")
+        assert detail is not None
+        assert [(p.epoch, p.state) for p in detail.ledger.lanes] == [(6, "unknown"), (7, "current")]
+        assert detail.ledger.missing.certainty == "unknown"
+        assert await findings(store) == [], "and raises no alarm"
+    async with opened(tmp_path, now) as store:
+        assert (await send(store.log, sender.batch(columns()))).place.through_seq == 9

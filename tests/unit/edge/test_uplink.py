@@ -315,5 +315,26 @@ async def test_a_restored_cloud_asks_an_idle_lane_again_without_alarm(scene: Sce
     await scene.outbox.append({Lane.URGENT: [ClockFix(boot=1, offset_us=1, error_us=1)]})
     scene.uplink.kick(urgent=True, live=False)
     await scene.push()
-    assert scene.cloud.requests == ["place", "place", "urgent", "place"]
+    assert scene.cloud.requests == ["place", "place", "urgent", "place", "place"]
     assert scene.slept == []
+
+
+async def test_a_cloud_of_an_older_generation_is_not_believed_and_that_is_said(scene: Scene) -> None:
+    """Its store was lost, and its clock is behind. Once it has drawn a greater one, all goes on by itself."""
+    scene.cloud.generation = 7
+    await scene.push()
+    await scene.outbox.append({Lane.BULK: [columns(1)]})
+    scene.cloud.generation, waits = 6, 0
+
+    async def sleep(_seconds: float) -> None:
+        nonlocal waits
+        waits += 1
+        assert "generation 6, and 7 was known before" in (scene.uplink.down or "")
+        if waits == 3:
+            scene.cloud.lanes.clear()
+            scene.cloud.generation = 8
+
+    scene.uplink._sleep = sleep
+    await scene.push()
+    assert (waits, scene.uplink.down, scene.outbox.generations.known) == (3, None, 8)
+    assert [n for _, n in scene.cloud.numbers()] == [1]

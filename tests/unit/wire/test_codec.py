@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import cbor2
+import msgspec
 import pytest
 import zstandard
 from cddl_verifier import Validator
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 import wire.codec
 from support.samples import batches, shown
 from wire import chain, codec
-from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, Snapshot
+from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, Predecessor, Snapshot
 from wire.columns import Columns
 from wire.entries import Gap, Unknown
 from wire.errors import BadInput, Malformed, TooLarge, Unsupported
@@ -60,7 +61,7 @@ def test_a_batch_comes_back_as_it_went_and_is_what_the_schema_says(batch: Batch)
     data = codec.encode_batch(batch)
     assert schema_says(plain(data), "batch") == []
     back = codec.decode_batch(data)
-    for field in ("node", "epoch", "lane", "first_seq", "through_seq", "prev", "digest", "held_from", "head_seq"):
+    for field in set(Batch.__struct_fields__) - {"entries"}:
         assert getattr(back, field) == getattr(batch, field)
     assert by_place(back.entries) == by_place(batch.entries)
 
@@ -158,6 +159,40 @@ def test_a_batch_from_a_newer_writer_is_read_without_what_it_added() -> None:
     assert columns.samples() == [Sample("d", 5, Clock(1, synced=True), {"a": 1})]
     assert weather == Unknown("weather")
     assert gap == Gap(reason="x", lost=1, seqs=2)
+
+
+PREDECESSOR = {"epoch": 7, "through_seq": 40, "digest": ORIGIN}
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        (None, None),
+        (PREDECESSOR, Predecessor(7, 40, ORIGIN)),
+        ({**PREDECESSOR, "whole": False}, Predecessor(7, 40, ORIGIN, whole=False)),
+        ({**PREDECESSOR, "added": "later"}, Predecessor(7, 40, ORIGIN)),
+    ],
+)
+def test_a_run_says_what_came_before_it(said: object, read: object) -> None:
+    body = {**entries(SIMPLE), "predecessor": said}
+    assert schema_says(cbor2.dumps(body), "batch") == []
+    assert codec.decode_batch(squeeze(body)).predecessor == read
+
+
+def test_a_node_that_cannot_say_what_came_before_is_not_taken_for_one_that_knows_of_nothing() -> None:
+    assert codec.decode_batch(squeeze(entries(SIMPLE))).predecessor is msgspec.UNSET
+
+
+@pytest.mark.parametrize(
+    "said",
+    [7, "none", [], {}, {**PREDECESSOR, "digest": b"short"}, {**PREDECESSOR, "through_seq": -1},
+     {**PREDECESSOR, "epoch": 2**63}, {**PREDECESSOR, "epoch": True}, {**PREDECESSOR, "whole": 1}],
+)  # fmt: skip
+def test_a_predecessor_that_cannot_be_is_refused(said: object) -> None:
+    body = {**entries(SIMPLE), "predecessor": said}
+    with pytest.raises(Malformed):
+        codec.decode_batch(squeeze(body))
+    assert schema_says(cbor2.dumps(body), "batch")
 
 
 def test_the_schema_can_say_no() -> None:

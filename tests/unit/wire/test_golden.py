@@ -2,6 +2,7 @@
 
 The files hold what the functions below describe, as the version's own writer wrote it. Once a version is released
 they are never written again; a new version adds a folder (`python tests/unit/wire/test_golden.py tests/golden/v2`).
+v1.1 is version 1 with what its readers skip where they do not know it: a run's first batch names its predecessor.
 
 The batch and the row are as a node writes them; the chunk names its places, as the cloud does.
 """
@@ -18,7 +19,7 @@ import pytest
 import zstandard
 
 from wire import codec
-from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, Snapshot
+from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, Predecessor, Snapshot
 from wire.columns import Columns
 from wire.contents import Contents, join
 from wire.device import Device, Point, Roster
@@ -110,6 +111,29 @@ def batch() -> Batch:
     )
 
 
+PREDECESSORS = {
+    "first.cbor.zst": Predecessor(2**62 + 1, 1028, bytes(range(16))),
+    "first-after-loss.cbor.zst": Predecessor(2**62 + 1, 1028, bytes(range(16)), whole=False),
+    "first-of-a-new-card.cbor.zst": None,
+}
+
+
+def first(predecessor: Predecessor | None) -> Batch:
+    return Batch(
+        node="cab-0042",
+        epoch=2**62 + 2,
+        lane=Lane.BULK,
+        first_seq=1,
+        through_seq=first_row().width,
+        prev=ORIGIN,
+        digest=bytes(range(16)),
+        held_from=1,
+        head_seq=2000,
+        entries=first_row(),
+        predecessor=predecessor,
+    )
+
+
 def alarm() -> Alarm:
     return Alarm(
         id="a1",
@@ -184,6 +208,7 @@ def written() -> dict[str, bytes]:
         "snapshot.cbor.zst": codec.encode_snapshot(snapshot()),
         "ack.cbor": codec.encode_ack(ack()),
         "downs.json": msgspec.json.Encoder().encode_lines(downs()),
+        **{name: codec.encode_batch(first(predecessor)) for name, predecessor in PREDECESSORS.items()},
     }
 
 
@@ -233,15 +258,24 @@ def test_what_that_version_wrote_is_read(version: str) -> None:
     assert msgspec.json.Decoder(Down).decode_lines(files["downs.json"]) == downs()
 
 
+@pytest.mark.parametrize("name", PREDECESSORS)
+def test_what_a_run_said_of_its_predecessor_is_read(name: str) -> None:
+    back = codec.decode_batch((GOLDEN / "v1.1" / name).read_bytes())
+    assert back.predecessor == PREDECESSORS[name]
+    assert shown(back.entries) == shown(first_row())
+
+
 def test_this_version_writes_what_is_frozen() -> None:
     """A change of what is written is a new version, or a mistake. zstd's own bytes may differ between its releases."""
 
     def plain(name: str, data: bytes) -> bytes:
         return zstandard.ZstdDecompressor().decompress(data) if name.endswith(".zst") else data
 
-    for name, data in written().items():
-        frozen = (GOLDEN / f"v{codec.VERSION}" / name).read_bytes()
-        assert plain(name, data) == plain(name, frozen), name
+    now = written()
+    for version in ("v1", "v1.1"):
+        for file in (GOLDEN / version).iterdir():
+            assert plain(file.name, now[file.name]) == plain(file.name, file.read_bytes()), file.name
+    assert set(now) == {p.name for p in (GOLDEN / "v1.1").iterdir()}
 
 
 if __name__ == "__main__":
