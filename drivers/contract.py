@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import msgspec
 
@@ -105,6 +105,16 @@ class Driver(Protocol):
 
     def counters(self) -> Mapping[str, int]:
         """What was counted since it was opened: requests, failures, unreadable payloads …; `connected` is 0 or 1."""
+        ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A driver that can say why its line does not work."""
+
+    def fault(self) -> str:
+        """The reason in words, where `connected` is 0 and it is known; else nothing. The same words for the same
+        reason: an alarm tells them."""
         ...
 
 
