@@ -7,8 +7,8 @@ waiting for any device, leaving closes everything. All three verbs may be used a
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, Self, runtime_checkable
 
 import msgspec
 
@@ -108,12 +108,41 @@ class Driver(Protocol):
         ...
 
 
+@runtime_checkable
+class Explains(Protocol):
+    """A driver that can say why its line does not work."""
+
+    def fault(self) -> str:
+        """The reason in words, where `connected` is 0 and it is known; else nothing. The same words for the same
+        reason: an alarm tells them."""
+        ...
+
+
 class Open(Protocol):
     """Make a driver, not yet entered, for the line `name`; `line` is the protocol's `Line`, already checked."""
 
     def __call__(self, name: str, line: Any, attachments: Sequence[Attachment], now: Now, receipts: Receipts) -> Driver:
         """Opens nothing yet."""
         ...
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Something that only one line, or one device, of a node can have, such as a serial port.
+
+    `what` names it in the same words for all who claim it; two claims of the same words are refused. `key` is the key
+    by which the file asks for it: in the table of the line, or in the address of `device` (its id). `hint` says
+    what to write instead.
+    """
+
+    what: str
+    key: str
+    device: str = ""
+    hint: str = ""
+
+
+def claims_nothing(_line: Any, _attachments: Sequence[Attachment]) -> Iterable[Claim]:
+    """For protocols whose lines and devices can never be in each other's way."""
+    return ()
 
 
 class ProtocolKind(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +152,7 @@ class ProtocolKind(msgspec.Struct, frozen=True, kw_only=True):
     gives for a point and `Whole` those that it gives for the whole model; all are msgspec structs. `polled` names
     the points of a profile that `poll` reads; the others come by `listen`. `check` finds what no type can tell in a
     profile, `fits` what a device's address lacks for its profile: each as (key, what is wrong and what to write).
+    `claims` says what a line and its devices must have for themselves, over all lines of the node.
     """
 
     name: str
@@ -134,3 +164,4 @@ class ProtocolKind(msgspec.Struct, frozen=True, kw_only=True):
     polled: Callable[[Profile], frozenset[str]]
     check: Callable[[Profile], Sequence[tuple[str, str]]]
     fits: Callable[[Profile, Any], Sequence[tuple[str, str]]]
+    claims: Callable[[Any, Sequence[Attachment]], Iterable[Claim]] = claims_nothing

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from drivers.contract import Driver, Receipt
+from drivers.contract import Driver, Explains, Receipt
 from drivers.errors import DriverError, Misconfigured
 from edge.acting.autonomy import Autonomy
 from edge.clock import NodeClock
@@ -336,7 +336,7 @@ class Node:
     def _line_faults(self) -> Mapping[str, str]:
         """Lines that failed, and those whose driver has no connection now."""
         unconnected = {
-            name: "not connected"
+            name: (driver.fault() if isinstance(driver, Explains) else "") or "not connected"
             for name, driver in self._drivers.items()
             if driver.counters().get("connected", 1) == 0 and time.monotonic() - self._opened[name] > CONNECT_S
         }

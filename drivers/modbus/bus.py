@@ -1,88 +1,44 @@
 """The Modbus driver: polls and writes of all devices behind one connection or serial line.
 
 Promises: one dead device costs the others at most one of its time-outs for each step of its back-off (doubling to
-five minutes); while it is left alone, asking for it fails at once. Commands go ahead of polls, also between the
-requests of one poll. A block refused because of the gaps that were read along is asked for without them from then on.
+five minutes); while it is left alone, asking for it fails at once, and in the words of its last failure, for texts
+that change would be reported again and again. Commands go ahead of polls, also between the requests of one poll. A
+read that a device refuses is made smaller until it is known what the device does not give, and that is remembered
+(`limits.py`): at most PROBES refusals and one second try a poll, each in its own turn. What a unit may still answer
+belongs to all devices of that unit: before it is asked again, a read that cannot be mistaken tells late answers
+from new ones.
 When the connection itself is gone, no device is blamed: it is opened again after a short, random wait, and devices
-that had failed since the last answer on it may be asked at once.
+that had failed since the last answer on it may be asked at once. Where the other end closes a connection that has
+worked, which some do after each answer, a read is sent once more on a new one; a write is not, for nobody knows what
+became of it: unless it is seen that the other end keeps connections open, a write gets a new one.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
 from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment, Deliver, Now
 from drivers.errors import Misconfigured, Refused, Unreachable
+from drivers.modbus.limits import ILLEGAL_VALUE, PROBES, TEACHING, Span
 from drivers.modbus.link import ModbusLink, NoAnswer, NoLine, Said
-from drivers.modbus.registers import Block, Decoder, Reader, encode, plan
+from drivers.modbus.registers import Block, Decoder, Piece, Reader, encode, plan
+from drivers.modbus.units import Expected, Slave, Unit
 from drivers.modbus.words import Access, Address, Line, Space
-from drivers.profile import Profile
 from drivers.readings import allowed
 from drivers.turns import COMMAND, POLL, Turns
 from wire.device import Device, Point
 from wire.sample import Sample, Value, bad
 
 SILENT_LIMIT: Final = 3  # time-outs in a row, from whomever, after which a connection is suspected itself
-ILLEGAL_ADDRESS: Final = 2
 GATEWAY: Final = (10, 11)  # said by a gateway in the device's stead: as good as no answer
+NEEDS_PAUSE: Final = ", right after another answer: if it needs a pause between requests, set pause_ms of its line"
 
-
-class _Plan(NamedTuple):
-    """The requests that fetch some points."""
-
-    points: tuple[Point, ...]
-    names: tuple[str, ...]
-    readers: list[Reader]
-
-
-class _Unit:
-    """One device on the line."""
-
-    def __init__(self, attachment: Attachment, line: Line, clock: Monotonic, decoder: Decoder) -> None:
-        address: Address = attachment.address
-        self.profile: Profile = attachment.profile
-        self.number = address.unit
-        self.timeout_s = address.timeout_s or line.timeout_s
-        self.decoder = decoder
-        self.backoff = Backoff.of_device(clock, line.backoff_first_s)
-        self.split: set[Block] = set()
-        self._plans: dict[tuple[str, ...], _Plan] = {}
-        self._last: _Plan | None = None
-        self.owed: set[int] = set()  # sizes of answers that may still come, on a line where they could be mistaken
-        self.breaks = 0  # how often in a row the connection broke while this device was asked
-
-    def plan(self, points: Sequence[Point]) -> _Plan:
-        """The requests for these points; planned once.
-
-        Raises:
-            Misconfigured: its profile has no such point.
-        """
-        asked = tuple(points)
-        if self._last is not None and self._last.points == asked:
-            return self._last
-        names = tuple(p.name for p in asked)
-        if (planned := self._plans.get(names)) is None:
-            for name in names:
-                if name not in self.profile.points:
-                    raise Misconfigured(f"profile {self.profile.name} has no point {name}")
-            blocks = [b for w in plan(self.profile, names) for b in (w.without_gaps() if w in self.split else [w])]
-            planned = self._plans[names] = _Plan(asked, names, [self.decoder.reader(b) for b in blocks])
-        self._last = planned
-        return planned
-
-    def split_at_gaps(self, block: Block) -> list[Reader]:
-        """Remember that this block is refused as a whole; what to ask for instead, if that makes sense."""
-        parts = block.without_gaps()
-        if len(parts) < 2:
-            return []
-        self.split.add(block)
-        self._plans.clear()
-        self._last = None
-        return [self.decoder.reader(b) for b in parts]
+_log = logging.getLogger(__name__)
 
 
 class ModbusDriver:
@@ -97,15 +53,22 @@ class ModbusDriver:
         *,
         clock: Monotonic = time.monotonic,
     ) -> None:
-        decoders = {a.profile.name: Decoder(a.profile) for a in attachments}
-        self._units = {a.device.id: _Unit(a, line, clock, decoders[a.profile.name]) for a in attachments}
-        self._link = ModbusLink(name, line)
+        decoders = {id(a.profile): Decoder(a.profile) for a in attachments}
+        self._slaves: dict[int, Slave] = {}
+        self._units: dict[str, Unit] = {}
+        for a in attachments:
+            address: Address = a.address
+            slave = self._slaves.setdefault(address.unit, Slave(address.unit, clock, line.backoff_first_s))
+            self._units[a.device.id] = Unit(a, slave, line, clock, decoders[id(a.profile)])
+        self._link = ModbusLink(name, line, clock)
         self._turns = Turns()
         self._line = Backoff.of_line(clock)
         self._now = now
         self._silent = 0
-        self._blamed: set[str] = set()  # devices that failed since the last answer on this line
+        self._hurried_in_vain = 0  # requests right after another answer, none of which was answered
+        self._blamed: set[Slave] = set()  # who failed since the last answer on this line
         self._suspect = False
+        self._why = ""  # the line failed last
         self._counts: Counter[str] = Counter()
 
     async def __aenter__(self) -> Self:
@@ -119,44 +82,42 @@ class ModbusDriver:
 
     def counters(self) -> Mapping[str, int]:
         """What was counted since it was opened."""
-        return {**self._counts, "connected": int(self._link.connected)}
+        # A connection that the other end closes when it likes, and that is opened when it is needed, is not down.
+        well = self._link.connected or (self._counts["connects"] > 0 and not self._line.failures)
+        resting = sum(s.backoff.left_s() > 0 for s in self._slaves.values())
+        return {**self._counts, "connected": int(well), "left_alone": resting, "strays": self._link.strays}
+
+    def fault(self) -> str:
+        """Why the line does not work; see the contract."""
+        return self._why
 
     async def poll(self, device: Device, points: Sequence[Point]) -> Sample:
         """Read points of one device now; see the contract."""
         unit = self._unit(device)
         planned = unit.plan(points)
-        values: dict[str, Value] = {}
-        quality: dict[str, str] = {}
-        refusals: list[str] = []
+        reading = _Reading(unit, planned.readers)
+        for name, why in planned.missing.items():
+            reading.spoil([name], why)
         stamp = None
-        queue = planned.readers
-        while queue:
-            reader, *queue = queue
-            block = reader.block
+        while (reader := reading.next()) is not None:
             try:
-                answer = await self._turn(
-                    POLL, device, _size(block.space, block.count), lambda b=block: self._link.read(
-                        unit.number, b.space, b.start, b.count, timeout_s=unit.timeout_s
-                    )
-                )  # fmt: skip
+                answer = await self._read(unit, reader.block)
             except Said as said:
-                parts = unit.split_at_gaps(block) if said.code == ILLEGAL_ADDRESS else []
-                queue = [*parts, *queue]
-                if not parts:
-                    refusals.append(str(said))
-                    _spoil(block, str(said), values, quality)
+                reading.refused(reader, said)
             except Unreachable as gone:
                 if stamp is None:
                     raise
-                for rest in (reader, *queue):
-                    _spoil(rest.block, str(gone), values, quality)
+                reading.stopped(reader, str(gone))
                 break
             else:
                 stamp = stamp or self._now()
-                reader.read(answer, values, quality)
-        if refusals and stamp is None:
-            raise Refused(refusals[0])
-        return Sample(device.id, *(stamp or self._now()), {n: values[n] for n in planned.names}, quality)
+                reading.answered(reader, answer)
+        if stamp is None and reading.why:
+            raise Refused(reading.why)
+        await self._second_try(unit)
+        return Sample(
+            device.id, *(stamp or self._now()), {n: reading.values[n] for n in planned.names}, reading.quality
+        )
 
     async def write(self, device: Device, point: Point, value: Value) -> None:
         """Set one writable point; see the contract."""
@@ -166,137 +127,309 @@ class ModbusDriver:
             raise Misconfigured(f"{point.name} of profile {unit.profile.name} cannot be written")
         registers = encode(access, point, allowed(point, value))
         multiple = access.write == "multiple"
+        expected = Expected.of_write(access.space, multiple=multiple or len(registers) > 1)
         try:
             await self._turn(
-                COMMAND, device, 0, lambda: self._link.write(
-                    unit.number, access.space, access.where, registers, multiple=multiple, timeout_s=unit.timeout_s
+                COMMAND, unit, expected, lambda: self._link.write(
+                    unit.slave.number, access.space, access.where, registers,
+                    multiple=multiple, timeout_s=unit.timeout_s,
                 )
             )  # fmt: skip
         except Said as said:
             raise Refused(str(said)) from said
 
-    def _unit(self, device: Device) -> _Unit:
+    def _unit(self, device: Device) -> Unit:
         unit = self._units.get(device.id)
         if unit is None:
             raise Misconfigured(f"{device.id} is not on this line")
         return unit
 
-    async def _turn(self, urgency: int, device: Device, size: int, request: Any) -> Any:
+    async def _read(self, unit: Unit, block: Block) -> bytes | Sequence[bool]:
+        """What one read gives.
+
+        Raises:
+            Unreachable, Said.
+        """
+        answer = await self._turn(
+            POLL, unit, Expected.of_read(block.space, block.count), lambda: self._link.read(
+                unit.slave.number, block.space, block.start, block.count, timeout_s=unit.timeout_s
+            )
+        )  # fmt: skip
+        unit.slave.gave(block)
+        return answer
+
+    async def _second_try(self, unit: Unit) -> None:
+        """Ask again for something that was refused long ago, if it is time; what comes of it shows in later polls."""
+        if (block := unit.limits.due()) is None:
+            return
+        try:
+            await self._read(unit, block)
+        except (Said, Unreachable):
+            unit.limits.still(block)
+        else:
+            unit.limits.give(block)
+            unit.learnt()
+
+    async def _turn(self, urgency: int, unit: Unit, expected: Expected, request: Any) -> Any:
         """One request in its turn, with everything that its outcome says about line and device.
 
         Raises:
             Unreachable, Said.
         """
-        unit = self._unit(device)
         self._rest(unit)
         async with self._turns.turn(urgency):
             self._rest(unit)  # it may have failed while this one waited
-            if not self._link.connected:
-                await self._connect()
-            whole = False
             try:
-                if unit.owed:
-                    await self._settle(unit)
-                self._counts["requests"] += 1
-                answer = await request()
-                whole = True
+                return await self._asked(urgency, unit, expected, request)
             except NoLine as gone:
-                unit.breaks += 1
-                if unit.breaks > 1:  # the second time in a row it is rather this device that breaks the connection
-                    unit.backoff.failed()
-                raise self._lost(str(gone)) from gone
-            except NoAnswer as silent:
-                self._silent += 1
-                raise await self._failed(device.id, unit, str(silent)) from silent
-            except Said as said:
-                whole = True
-                if said.code in GATEWAY:
-                    self._silent = 0
-                    raise await self._failed(device.id, unit, str(said)) from said
-                self._counts["refusals"] += 1
-                self._answered(unit)
-                raise
-            finally:
-                if not whole and self._link.serial:  # also when cancelled: what was asked may still be answered
-                    unit.owed.add(size)
-        self._answered(unit)
+                if gone.sent and (urgency == COMMAND or not gone.used or unit.slave.breaks > 1):
+                    raise self._broken(urgency, unit, expected, gone) from gone
+            try:
+                return await self._asked(urgency, unit, expected, request)
+            except NoLine as gone:
+                raise self._broken(urgency, unit, expected, gone) from gone
+
+    async def _asked(self, urgency: int, unit: Unit, expected: Expected, request: Any) -> Any:
+        """One request on a connection.
+
+        Raises:
+            Unreachable, Said, NoLine.
+        """
+        if not self._link.connected:
+            await self._connect()
+        slave = unit.slave
+        whole = False
+        try:
+            if slave.owes:
+                await self._settle(unit)
+            if urgency == COMMAND and not self._link.lasts:
+                self._link.close()  # it may be closing just now, and nobody would know what became of the write
+                await self._connect()
+            self._counts["requests"] += 1
+            answer = await request()
+            whole = True
+        except NoLine as gone:
+            whole = True  # it is sent once more, or is owed from then on
+            slave.breaks += gone.sent
+            raise
+        except NoAnswer as silent:
+            self._silent += 1
+            raise await self._failed(unit, self._explained(slave, str(silent))) from silent
+        except Said as said:
+            if said.code in GATEWAY:
+                self._silent = 0
+                raise await self._failed(unit, str(said)) from said
+            whole = True
+            self._counts["refusals"] += 1
+            self._answered(slave)
+            raise
+        finally:
+            if not whole:  # also when cancelled: what was asked may still be answered, through a gateway too
+                slave.owe(expected)
+        self._answered(slave)
         return answer
 
-    def _rest(self, unit: _Unit) -> None:
-        # No countdown in these texts: they become qualities, and a quality that changes is always reported.
+    def _rest(self, unit: Unit) -> None:
+        # These texts become qualities, and a quality that changes is always reported: they are those of the failure.
         if self._line.left_s() and not self._link.connected:
-            raise Unreachable(f"no connection to {self._link.where}")
-        if unit.backoff.left_s():
-            raise Unreachable(f"left alone after {unit.backoff.failures} failures")
+            raise Unreachable(self._why)
+        if unit.slave.backoff.left_s():
+            raise Unreachable(unit.slave.why)
 
     async def _connect(self) -> None:
         if self._line.left_s():
-            raise Unreachable(f"no connection to {self._link.where}")
+            raise Unreachable(self._why)
         try:
             await self._link.connect()
         except NoLine as gone:
             raise self._lost(str(gone)) from gone
         self._counts["connects"] += 1
         self._silent = 0
-        for unit in self._units.values():
-            unit.owed.clear()  # an answer still owed went with the old connection
         if self._line.failures or not self._suspect:
             # The line was at fault, or may have been: whoever failed on it gets another chance at once.
-            for name in self._blamed:
-                self._units[name].backoff.succeeded()
+            for slave in self._blamed:
+                slave.backoff.succeeded()
             self._blamed.clear()
         self._suspect = False
         self._line.succeeded()
+        self._why = ""
 
-    async def _settle(self, unit: _Unit) -> None:
-        """Before a device is asked again that still owes an answer: let that be told from the one now asked for.
+    async def _settle(self, unit: Unit) -> None:
+        """Before a unit is asked again that still owes an answer: let that be told from the one now asked for.
 
-        On a serial line answers carry no number, only a size: first comes a question whose answer has a size that is
-        not owed, and which nobody uses.
+        Answers say which unit gives them, the function, and on a serial line no more than a size: first comes a
+        question whose answer has a function or size that is not owed, and which nobody uses.
+
+        Raises:
+            NoLine, NoAnswer, Said: by a gateway.
         """
-        probe = plan(unit.profile, list(unit.profile.points))[0]
-        step = 8 if probe.space in ("coil", "discrete") else 1
-        counts = range(step, 8 * step + 1, step)
-        count = next((c for c in counts if _size(probe.space, c) not in unit.owed), step)
+        slave = unit.slave
+        space, start, count, sure = slave.probe(plan(unit.profile, list(unit.profile.points))[0])
+        self._counts["settled"] += 1
         try:
-            await self._link.read(unit.number, probe.space, probe.start, count, timeout_s=unit.timeout_s)
-        except Said:
-            pass  # a refusal is an answer too, and a short one
+            await self._link.read(slave.number, space, start, count, timeout_s=unit.timeout_s, doubtful=not sure)
+        except Said as said:
+            if said.code in GATEWAY:
+                raise
         except NoAnswer:
-            unit.owed.add(_size(probe.space, count))
+            slave.owe(Expected.of_read(space, count))
             raise
-        unit.owed.clear()
+        slave.settled()
 
-    def _answered(self, unit: _Unit) -> None:
-        unit.backoff.succeeded()
-        unit.breaks = 0
+    def _answered(self, slave: Slave) -> None:
+        slave.backoff.succeeded()
+        slave.breaks = 0
+        slave.hinted = False
         self._silent = 0
+        if self._link.hurried:
+            self._hurried_in_vain = 0
         self._blamed.clear()
 
-    async def _failed(self, name: str, unit: _Unit, why: str) -> Unreachable:
+    def _explained(self, slave: Slave, why: str) -> str:
+        """What is said of a missing answer: the same as long as it is missing, and with the key that may help.
+
+        A device may be in need of a pause when it is lost to requests that come right after an answer, twice with no
+        such request answered in between, or after its own.
+        """
+        if self._link.hurried:
+            self._hurried_in_vain += 1
+            slave.hinted |= self._hurried_in_vain > 1 or self._link.heard_of == slave.number
+        return why + NEEDS_PAUSE if slave.hinted else why
+
+    async def _failed(self, unit: Unit, why: str) -> Unreachable:
+        slave = unit.slave
         self._counts["failures"] += 1
-        self._blamed.add(name)
-        wait_s = unit.backoff.failed()
+        self._blamed.add(slave)
+        if why != slave.why or not slave.backoff.failures:
+            _log.info("%s (unit %d): %s", unit.id, slave.number, why)
+        slave.why = why
+        slave.backoff.failed()
         if self._silent >= SILENT_LIMIT and not self._link.serial and not self._suspect:
             # Nobody answers: the connection may be half-open. Opened anew at once, it clears nobody of blame.
             self._suspect = True
             self._link.close()
         await self._link.quiet()
-        return Unreachable(f"{why}; next try in {wait_s:.0f} s")
+        return Unreachable(why)
+
+    def _broken(self, urgency: int, unit: Unit, expected: Expected, gone: NoLine) -> Unreachable:
+        """The connection broke while a device was asked."""
+        slave, why = unit.slave, str(gone)
+        if gone.sent:
+            slave.owe(expected)
+            why += "; whether the device took the value is not known" if urgency == COMMAND else ""
+        if slave.breaks > 1:  # the second time in a row it is rather this device that breaks the connection
+            slave.why = str(gone)
+            slave.backoff.failed()
+        if gone.used:  # which is no fault of the line: it is opened again when it is needed
+            self._counts["disconnects"] += 1
+            self._link.close()
+        else:
+            self._lost(str(gone))
+        return Unreachable(why)
 
     def _lost(self, why: str) -> Unreachable:
         self._counts["disconnects"] += 1
         self._link.close()
         wait_s = self._line.failed()
-        return Unreachable(f"{why}; next try in {wait_s:.0f} s")
+        if why != self._why:
+            _log.info("%s; next try in %.0f s", why, wait_s)
+        self._why = why
+        return Unreachable(why)
 
 
-def _spoil(block: Block, why: str, values: dict[str, Value], quality: dict[str, str]) -> None:
-    for piece in block.pieces:
-        values[piece.point] = None
-        quality[piece.point] = bad(why)
+class _Reading:
+    """What one poll has read, what it has not, and what it asks for next."""
+
+    def __init__(self, unit: Unit, readers: Sequence[Reader]) -> None:
+        self.values: dict[str, Value] = {}
+        self.quality: dict[str, str] = {}
+        self.why = ""  # the first refusal
+        self._unit = unit
+        self._queue = list(readers)
+        self._given: list[Block] = []
+        self._open: dict[Space, list[Piece]] = {}  # points whose read was refused: smaller ones are tried
+        self._text: dict[Space, str] = {}
+        self._tries = PROBES
+        self._learnt = False
+
+    def next(self) -> Reader | None:
+        """The next read, or None when all is read that can be."""
+        unit = self._unit
+        while self._queue:
+            reader = self._queue.pop(0)
+            if self._tries or unit.limits.gives(Span.of(reader.block)):
+                return reader
+            self.spoil([p.point for p in reader.block.pieces], self.why)  # left to the next poll
+        for space in list(self._open):
+            pieces = self._open[space]
+            for piece in pieces:
+                if (why := unit.limits.why(piece, space)) is not None:
+                    self.spoil([piece.point], why)
+            block, rest = unit.limits.first(space, pieces, unit.profile.whole, self._tries)
+            if block is not None:
+                asked = {p.point for p in (*block.pieces, *rest)}
+                skipped = [p.point for p in pieces if p.point not in asked and p.point not in self.values]
+                self.spoil(skipped, self._text[space])
+                self._open[space] = list(rest)
+                return unit.decoder.reader(block)
+            self.spoil([p.point for p in pieces if p.point not in self.values], self._text[space])
+            del self._open[space]
+        if self._learnt:
+            unit.learnt()
+            unit.limits.tell(unit.profile.whole, unit.profile.name)
+        return None
+
+    def spoil(self, names: Sequence[str], why: str) -> None:
+        """These cannot be read."""
+        for name in names:
+            self.values[name] = None
+            self.quality[name] = bad(why)
+
+    def answered(self, reader: Reader, answer: bytes | Sequence[bool]) -> None:
+        """A read was given."""
+        for piece in reader.block.pieces if self.quality else ():
+            self.quality.pop(piece.point, None)  # it may have been thought missing
+        reader.read(answer, self.values, self.quality)
+        if self._unit.limits.known:
+            self._unit.limits.give(reader.block)
+            self._learnt = True
+        else:
+            self._given.append(reader.block)
+
+    def refused(self, reader: Reader, said: Said) -> None:
+        """A read was refused."""
+        block = reader.block
+        why = _refusal(block, said)
+        self.why = self.why or why
+        if said.code not in TEACHING:
+            self.spoil([p.point for p in block.pieces], why)
+            return
+        self._tries = max(0, self._tries - 1)
+        self._unit.limits.refuse(block, said.code, why)
+        for given in self._given:
+            self._unit.limits.give(given)
+        self._given.clear()
+        self._learnt = True
+        self._open.setdefault(block.space, [])
+        self._open[block.space] = sorted([*self._open[block.space], *block.pieces], key=lambda p: (p.start, p.width))
+        self._text[block.space] = why
+
+    def stopped(self, reader: Reader, why: str) -> None:
+        """No answer: what has not been read will not be."""
+        for pieces in (*(r.block.pieces for r in (reader, *self._queue)), *self._open.values()):
+            self.spoil([p.point for p in pieces if p.point not in self.values], why)
+        if self._learnt:
+            self._unit.learnt()
 
 
-def _size(space: Space, count: int) -> int:
-    """Bytes of data in an answer."""
-    return (count + 7) // 8 if space in ("coil", "discrete") else 2 * count
+def _refusal(block: Block, said: Said) -> str:
+    """Why a read was refused, in words."""
+    if said.code != ILLEGAL_VALUE:
+        return str(said)
+    if block.space in ("coil", "discrete"):
+        what, key = f"{block.count} bits", "max_bits"
+    else:
+        what, key = f"{block.count} registers", "max_registers"
+    if block.count == 1:
+        return "the device does not give this register or bit (exception 3)"
+    return f"the device does not give {what} at once (exception 3): set {key} of its profile to what its manual says"

@@ -1,8 +1,11 @@
 """One Modbus connection: the only place that knows pymodbus.
 
 Promises: one request at a time, each with its own time-out and without retries; an answer is taken only when unit,
-function, size and echo fit the request, so a late one never passes for the next; connecting again is left to the
-caller, who is told at once when the connection breaks under a request.
+function, size and echo fit the request: another one is late, and the wait goes on; nothing is sent before the line
+has been silent for as long as it wants (`pause_ms`; on a serial line 3.5 characters), whatever it is that is sent;
+connecting again is left to the caller, who is told at once when the connection breaks under a request.
+
+Bounds: a wait for silence ends after at most PAUSES pauses; answers that do not fit are looked at until the time-out.
 """
 
 from __future__ import annotations
@@ -11,15 +14,18 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException, ModbusIOException
+from pymodbus.framer import FramerRTU
 from pymodbus.pdu import ModbusPDU
 from pymodbus.pdu.register_message import ReadHoldingRegistersResponse
 
+from drivers.backoff import Monotonic
 from drivers.modbus.words import Line, Space
+from drivers.reasons import why
 
 EXCEPTIONS: Final = {
     1: "the device does not know this function",
@@ -34,11 +40,40 @@ EXCEPTIONS: Final = {
     11: "the gateway had no answer from the device",
 }
 
+PAUSES: Final = 20
+RTU_CHARACTERS: Final = 3.5  # Modbus over Serial Line V1.02, 2.5.1.1: silence between frames
+RTU_FAST_BAUD: Final = 19_200  # above it the silence is fixed, by the same clause
+RTU_FAST_S: Final = 0.00175
+RTU_BITS: Final = (
+    11  # of a character: start, eight of data, parity and stop; a line without parity should have two stops
+)
+HABIT_S: Final = 1.0  # who closes a connection so soon after an answer does it because of the answer
+HURRY_S: Final = 0.25  # a request so soon after an answer may be lost on who needs a pause
+
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # what it would log is raised to us, and logged once
 
 
+def silence_s(line: Line) -> float:
+    """The least silence before a request, in seconds."""
+    pause_s = line.pause_ms / 1000
+    if not line.serial:
+        return pause_s
+    if line.baud > RTU_FAST_BAUD:
+        return max(pause_s, RTU_FAST_S)
+    bits = max(RTU_BITS, 9 + (line.parity != "N") + line.stop_bits)
+    return max(pause_s, RTU_CHARACTERS * bits / line.baud)
+
+
 class NoLine(Exception):
-    """There is no connection, or it broke under the request. The devices behind it are not to blame."""
+    """There is no connection, or it broke under the request. The devices behind it are not to blame.
+
+    `sent`: whether the request may have reached the device. `used`: whether there had been an answer on that
+    connection, so that it may be the custom of the other end to close it after a while.
+    """
+
+    def __init__(self, text: str, *, sent: bool = False, used: bool = False) -> None:
+        super().__init__(text)
+        self.sent, self.used = sent, used
 
 
 class NoAnswer(Exception):
@@ -76,20 +111,49 @@ class InputBytes(HoldingBytes):
     function_code = 4
 
 
+class OneFrame(FramerRTU):
+    """RTU frames, one after the other: of several that come together pymodbus would take one and drop the others."""
+
+    def decode(self, data: bytes) -> tuple[int, int, int, bytes]:
+        """The first frame, and up to where it reaches; see the base class."""
+        used, unit, number, frame = super().decode(data)
+        if frame:
+            used = data.find(bytes([unit]) + frame) + len(frame) + 3  # unit before, and a checksum of two after it
+        return used, unit, number, frame
+
+
 class ModbusLink:
     """One TCP connection or serial line. Its caller sees to it that there is one request at a time."""
 
-    def __init__(self, name: str, line: Line) -> None:
+    def __init__(self, name: str, line: Line, clock: Monotonic = time.monotonic) -> None:
         self._name = name
         self._line = line
+        self._clock = clock
+        self._silence_s = silence_s(line)
         self._client: _Client | None = None
         self._asking: _Client | None = None  # whoever owes an answer now
-        self._heard_s = 0.0
+        self._heard_s = -HURRY_S
+        self._free_s = 0.0  # when the line has been silent long enough
+        self._answers = 0  # on this connection
+        self._hangs_up = False  # whether the other end closed the last connection right after an answer
+        self.hurried = False  # whether the last request was sent right after an answer
+        self.heard_of: int | None = None  # the unit that answered last
+        self.strays = 0  # answers that fitted no request
 
     @property
     def connected(self) -> bool:
         """Whether requests can be sent."""
         return self._client is not None and self._client.connected
+
+    @property
+    def used(self) -> bool:
+        """Whether there was an answer on this connection."""
+        return self._answers > 0
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the other end is seen not to close a connection after each answer."""
+        return self.serial or not self.used or (self._answers > 1 and not self._hangs_up)
 
     @property
     def serial(self) -> bool:
@@ -109,18 +173,33 @@ class ModbusLink:
         """
         self.close()
         client = self._make()
+        create = client.ctx.call_create
+        failed: BaseException | None = None
+
+        async def tell() -> Any:  # pymodbus would only log what went wrong
+            nonlocal failed
+            try:
+                return await create()
+            except BaseException as error:
+                failed = error
+                raise
+
+        client.ctx.call_create = tell
+        done = False
         try:
             async with asyncio.timeout(self._line.connect_timeout_s):
                 done = await client.connect()
-        except (OSError, TimeoutError) as error:
-            client.close()
-            raise NoLine(f"{self.where} cannot be opened: {error}") from error
-        except BaseException:
-            client.close()
-            raise
+        except TimeoutError as error:
+            raise NoLine(f"{self.where} does not answer within {self._line.connect_timeout_s:g} s") from error
+        except (OSError, ValueError) as error:  # pyserial says ValueError of a speed that the port does not have
+            raise NoLine(f"{self.where} cannot be opened: {why(error)}") from error
+        finally:
+            if not done:
+                client.close()
         if not done:
-            client.close()
-            raise NoLine(f"{self.where} does not accept a connection")
+            reason = "no reason is known" if failed is None else why(failed)
+            raise NoLine(f"{self.where} cannot be opened: {reason}") from failed
+        self._answers = 0
         sock: Any = client.ctx.transport.get_extra_info("socket")
         if isinstance(sock, socket.socket) or hasattr(sock, "setsockopt"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -133,35 +212,35 @@ class ModbusLink:
             client.close()
 
     async def read(
-        self, unit: int, space: Space, start: int, count: int, *, timeout_s: float
+        self, unit: int, space: Space, start: int, count: int, *, timeout_s: float, doubtful: bool = False
     ) -> bytes | Sequence[bool]:
-        """Registers as big-endian bytes, or bits.
+        """Registers as big-endian bytes, or bits. `doubtful`: a refusal may be a late one, and is believed only when
+        nothing else comes within the time-out.
 
         Raises:
             NoLine, NoAnswer, Said.
         """
-        client = self._ready()
-        request: Any
-        match space:
-            case "holding":
-                request = client.read_holding_registers(start, count=count, device_id=unit)
-            case "input":
-                request = client.read_input_registers(start, count=count, device_id=unit)
-            case "coil":
-                request = client.read_coils(start, count=count, device_id=unit)
-            case "discrete":
-                request = client.read_discrete_inputs(start, count=count, device_id=unit)
-        answer = await self._ask(client, request, timeout_s)
-        if answer.function_code != _READS[space]:
-            raise NoAnswer("the answer is to another request")
-        if space in ("coil", "discrete"):
-            if not count <= len(answer.bits) < count + 8:
-                raise NoAnswer(f"the answer has {len(answer.bits)} bits where {count} were asked for")
-            return answer.bits[:count]
-        assert isinstance(answer, HoldingBytes)
-        if len(answer.data) != 2 * count:
-            raise NoAnswer(f"the answer has {len(answer.data) // 2} registers where {count} were asked for")
-        return answer.data
+
+        def ask(client: _Client) -> Awaitable[ModbusPDU]:
+            match space:
+                case "holding":
+                    return client.read_holding_registers(start, count=count, device_id=unit)
+                case "input":
+                    return client.read_input_registers(start, count=count, device_id=unit)
+                case "coil":
+                    return client.read_coils(start, count=count, device_id=unit)
+                case "discrete":
+                    return client.read_discrete_inputs(start, count=count, device_id=unit)
+
+        def unlike(answer: Any) -> str:
+            if space in ("coil", "discrete"):
+                got = len(answer.bits)
+                return "" if count <= got < count + 8 else f"an answer had {got} bits where {count} were asked for"
+            got = len(answer.data) // 2
+            return "" if got == count else f"an answer had {got} registers where {count} were asked for"
+
+        answer: Any = await self._ask(ask, READS[space], unlike, timeout_s, doubtful=doubtful)
+        return answer.bits[:count] if space in ("coil", "discrete") else answer.data
 
     async def write(
         self, unit: int, space: Space, start: int, registers: Sequence[int], *, multiple: bool, timeout_s: float
@@ -171,25 +250,32 @@ class ModbusLink:
         Raises:
             NoLine, NoAnswer, Said.
         """
-        client = self._ready()
-        if space == "coil":
-            answer = await self._ask(client, client.write_coil(start, bool(registers[0]), device_id=unit), timeout_s)
-            fits = (answer.function_code, answer.address, list(answer.bits[:1])) == (5, start, [bool(registers[0])])
-        elif multiple or len(registers) > 1:
-            answer = await self._ask(client, client.write_registers(start, list(registers), device_id=unit), timeout_s)
-            fits = (answer.function_code, answer.address, answer.count) == (16, start, len(registers))
-        else:
-            answer = await self._ask(client, client.write_register(start, registers[0], device_id=unit), timeout_s)
-            echo = (answer.function_code, answer.address, list(answer.registers))
-            fits = echo == (6, start, list(registers))
-        if not fits:
-            raise NoAnswer("the answer does not repeat what was written")
+        coil, many = space == "coil", multiple or len(registers) > 1
+
+        def ask(client: _Client) -> Awaitable[ModbusPDU]:
+            if coil:
+                return client.write_coil(start, bool(registers[0]), device_id=unit)
+            if many:
+                return client.write_registers(start, list(registers), device_id=unit)
+            return client.write_register(start, registers[0], device_id=unit)
+
+        def unlike(answer: Any) -> str:
+            if coil:
+                fits = (answer.address, list(answer.bits[:1])) == (start, [bool(registers[0])])
+            elif many:
+                fits = (answer.address, answer.count) == (start, len(registers))
+            else:
+                fits = (answer.address, list(answer.registers)) == (start, list(registers))
+            return "" if fits else "an answer did not repeat what was written"
+
+        function = WRITES["coil" if coil else "multiple" if many else "single"]
+        await self._ask(ask, function, unlike, timeout_s)
 
     async def quiet(self) -> None:
         """Wait on a serial line until nothing has been heard for `quiet_s`, at most for twenty times as long."""
-        began = time.monotonic()
+        began = self._clock()
         while self.serial and self._line.quiet_s:
-            now = time.monotonic()
+            now = self._clock()
             left = max(self._heard_s, began) + self._line.quiet_s - now
             if left <= 0 or now - began > 20 * self._line.quiet_s:
                 return
@@ -210,6 +296,7 @@ class ModbusLink:
             client = AsyncModbusSerialClient(
                 line.serial, baudrate=line.baud, parity=line.parity, stopbits=line.stop_bits, **common
             )
+            client.ctx.framer = OneFrame(client.ctx.framer.decoder)
         else:
             client = AsyncModbusTcpClient(line.host, port=line.port, **common)
         client.register(HoldingBytes)
@@ -221,18 +308,62 @@ class ModbusLink:
             raise NoLine(f"no connection to {self.where}")
         return self._client
 
-    async def _ask(self, client: _Client, request: Awaitable[ModbusPDU], timeout_s: float) -> ModbusPDU:
+    async def _pause(self) -> None:
+        """Wait until the line has been silent for long enough."""
+        for _ in range(PAUSES):
+            if (left_s := self._free_s - self._clock()) <= 0:
+                return
+            await asyncio.sleep(left_s)
+
+    async def _ask(
+        self,
+        request: Callable[[_Client], Awaitable[ModbusPDU]],
+        function: int,
+        unlike: Callable[[ModbusPDU], str],
+        timeout_s: float,
+        *,
+        doubtful: bool = False,
+    ) -> ModbusPDU:
+        """Send a request, and wait for the answer of this function in which nothing is `unlike`."""
         task = asyncio.current_task()
         assert task is not None
         cancelled = task.cancelling()
+        await self._pause()
+        client, used = self._ready(), self.used
+        ctx: Any = client.ctx
+        now = self._clock()
+        self.hurried = now - self._heard_s < HURRY_S
+        self._free_s = now + self._silence_s
+        until_s = now + timeout_s
+        stray, said = "", 0
         timer = asyncio.get_running_loop().call_later(timeout_s, self._late, client, timeout_s)
         self._asking = client
         try:
-            answer = await request
+            answer = await request(client)
+            while (stray := self._stray(answer, function, unlike)) or (doubtful and answer.isError()):
+                if stray:
+                    self.strays += 1
+                else:
+                    said = answer.exception_code
+                # A late answer to another request, most likely: ours may still come, or have come with it.
+                ctx.response_future = asyncio.get_running_loop().create_future()
+                ctx.data_received(b"")
+                answer = await ctx.response_future
+        except NoLine as gone:
+            gone.used = used
+            raise
+        except NoAnswer as silent:
+            if said:
+                raise Said(said) from silent
+            raise NoAnswer(f"{silent}; {stray}" if stray else str(silent)) from silent
         except (ModbusException, OSError) as error:
             if not self.connected:
-                raise NoLine(f"{self.where} closed the connection") from error
+                raise NoLine(f"{self.where} closed the connection", sent=True, used=used) from error
             raise NoAnswer(f"no answer that can be read: {error}") from error
+        except asyncio.CancelledError:
+            if self.serial:  # the device may be about to speak: nobody else may, until it has
+                self._free_s = until_s
+            raise
         finally:
             self._asking = None
             timer.cancel()
@@ -240,25 +371,37 @@ class ModbusLink:
             # Whoever waits for an answer that comes together with a cancellation may give the one and forget the
             # other (asyncio.wait_for does, before Python 3.12): then it is told again.
             raise asyncio.CancelledError
+        self._answers += 1
+        self.heard_of = answer.dev_id
         if answer.isError():
             raise Said(answer.exception_code)
         return answer
+
+    @staticmethod
+    def _stray(answer: ModbusPDU, function: int, unlike: Callable[[ModbusPDU], str]) -> str:
+        """Why this is no answer to the request; nothing where it is one."""
+        if answer.function_code & 0x7F != function:
+            return "an answer was to another request"
+        return "" if answer.isError() else unlike(answer)
 
     def _late(self, client: _Client, timeout_s: float) -> None:
         if self.connected:
             _give_up(client, NoAnswer(f"no answer within {timeout_s:g} s"))
         else:
-            _give_up(client, NoLine(f"{self.where} closed the connection"))
+            _give_up(client, NoLine(f"{self.where} closed the connection", sent=True))
 
     def _on_packet(self, sending: bool, data: bytes) -> bytes:
         if not sending:
-            self._heard_s = time.monotonic()
+            self._heard_s = self._clock()
+            self._free_s = self._heard_s + self._silence_s
         return data
 
     def _on_connect(self, connected: bool) -> None:
-        # A broken connection leaves pymodbus waiting: end that now.
-        if not connected and self._asking is not None:
-            _give_up(self._asking, NoLine(f"{self.where} closed the connection"))
+        if connected:
+            return
+        self._hangs_up = self.used and self._clock() - self._heard_s < HABIT_S
+        if self._asking is not None:  # a broken connection leaves pymodbus waiting: end that now
+            _give_up(self._asking, NoLine(f"{self.where} closed the connection", sent=True))
 
 
 def _give_up(client: _Client, why: Exception) -> None:
@@ -270,4 +413,5 @@ def _give_up(client: _Client, why: Exception) -> None:
 
 
 _Client = AsyncModbusTcpClient | AsyncModbusSerialClient
-_READS: Final = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
+READS: Final = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
+WRITES: Final = {"coil": 5, "single": 6, "multiple": 16}

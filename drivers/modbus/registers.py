@@ -1,7 +1,7 @@
 """Registers: which requests fetch which points, and what the registers say. Pure; no line is touched here.
 
 Neighbouring points are fetched by one request of at most 125 registers or 2,000 bits; a gap of up to `max_gap`
-between them is read along. A block that a device refuses with its gaps can be split at them.
+between them is read along. What becomes of a request that a device refuses is in `limits.py`.
 """
 
 from __future__ import annotations
@@ -52,20 +52,21 @@ class Block(msgspec.Struct, frozen=True):
     count: int
     pieces: tuple[Piece, ...]
 
-    def without_gaps(self) -> list[Block]:
-        """The same points, with nothing read that nobody asked for."""
-        return _grouped(self.space, self.pieces, self.count, 0)
+
+def spaces(profile: Profile, points: Sequence[str]) -> dict[Space, list[Piece]]:
+    """Where these points are."""
+    found: dict[Space, list[Piece]] = {}
+    for name in points:
+        access: Access = profile.access[name]
+        found.setdefault(access.space, []).append(Piece(name, access.where, access.width))
+    return found
 
 
 def plan(profile: Profile, points: Sequence[str]) -> list[Block]:
     """The fewest requests, in the order of addresses, that fetch these points."""
     whole: Whole = profile.whole
     blocks: list[Block] = []
-    spaces: dict[Space, list[Piece]] = {}
-    for name in points:
-        access: Access = profile.access[name]
-        spaces.setdefault(access.space, []).append(Piece(name, access.where, access.width))
-    for space, pieces in spaces.items():
+    for space, pieces in spaces(profile, points).items():
         limit = whole.max_bits if space in ("coil", "discrete") else whole.max_registers
         blocks += _grouped(space, pieces, limit, whole.max_gap)
     return blocks

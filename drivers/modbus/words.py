@@ -38,6 +38,15 @@ class Line(msgspec.Struct, kw_only=True, frozen=True):
     quiet_s: Annotated[
         float, Meta(ge=0, le=5, description="silence on a serial line to wait for after a missing answer")
     ] = 0.05
+    pause_ms: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=5000,
+            description="silence before each request, for gateways and devices that need time; "
+            "a serial line has at least 3.5 characters",
+        ),
+    ] = 0
     backoff_first_s: Annotated[
         float, Meta(gt=0, le=300, description="how long a silent device is left alone first; doubles up to 5 min")
     ] = 1.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
+import time
 import tty
 from dataclasses import dataclass, field
 from typing import Self
@@ -31,6 +32,10 @@ class Unit:
     silent: bool = False
     delay_s: float = 0.0
     exception: int | None = None
+    most: int = 125  # more registers than that in one read are refused with exception 3
+    no_such: int = 2  # the exception for what it does not have
+    late: int = 0  # each so-many-th answer comes `late_s` later
+    late_s: float = 0.0
     falls_silent_after: int | None = None
 
 
@@ -43,11 +48,18 @@ class ModbusServer:
     gate: asyncio.Event | None = None
     connections: int = 0
     drop: set[int] = field(default_factory=set)  # units whose requests break the connection
+    deaf_s: float = 0.0  # what comes so soon after an answer of its own is ignored, and not in `asked`
+    hangs_up: bool = False  # after each answer
+    unnumbered: bool = False  # all its answers have transaction number 0
+    _answered_s: float = -1.0
+    _count: int = 0
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def answer(self, unit: int, request: bytes) -> bytes | None:
         function = request[0]
         start, count = struct.unpack(">HH", request[1:5])
+        if time.monotonic() - self._answered_s < self.deaf_s:
+            return None
         self.asked.append((unit, function, start, count))
         device = self.units.get(unit)
         if device is None or device.silent:
@@ -57,11 +69,16 @@ class ModbusServer:
             device.silent = device.falls_silent_after == 0
         if self.gate is not None:
             await self.gate.wait()
+        self._count += 1
         if device.delay_s:
             await asyncio.sleep(device.delay_s)
+        if device.late and self._count % device.late == 0:
+            await asyncio.sleep(device.late_s)
         if device.exception is not None:
             return bytes([function | 0x80, device.exception])
         where = range(start, start + count)
+        if function in (3, 4) and count > device.most:
+            return bytes([function | 0x80, 3])
         match function:
             case 1 | 2 if all(a in device.bits for a in where):
                 packed = sum(device.bits[a] << i for i, a in enumerate(where)).to_bytes((count + 7) // 8, "little")
@@ -79,7 +96,7 @@ class ModbusServer:
                 device.words.update(zip(where, words, strict=True))
                 return request[:5]
             case _:
-                return bytes([function | 0x80, 2])
+                return bytes([function | 0x80, device.no_such])
 
     # ---- TCP
 
@@ -103,7 +120,11 @@ class ModbusServer:
                     writer.transport.abort()
                     return
                 if (answer := await self.answer(unit, request)) is not None:
+                    number = 0 if self.unnumbered else number
                     writer.write(struct.pack(">HHHB", number, 0, len(answer) + 1, unit) + answer)
+                    self._answered_s = time.monotonic()
+                    if self.hangs_up:
+                        return
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
@@ -122,6 +143,7 @@ class RtuPort:
         self.path = os.ttyname(self._slave)
         self._buffer = b""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         os.set_blocking(self._master, False)
@@ -156,5 +178,8 @@ class RtuPort:
             task.add_done_callback(self._tasks.discard)
 
     async def _one(self, unit: int, request: bytes) -> None:
-        if (answer := await self._server.answer(unit, request)) is not None:
+        async with self._turn:  # one question after the other, as a device on a line does
+            answer = await self._server.answer(unit, request)
+        if answer is not None:
             self.say(unit, answer)
+            self._server._answered_s = time.monotonic()

@@ -1,0 +1,150 @@
+"""Units: the devices of a line as they are here, and the unit numbers by which the line knows them.
+
+Several devices may share one unit number: they are one thing on the line, which is silent as one, and whose late
+answers belong to all of them.
+
+Bounds: of what a unit owes, one entry for each function and size that was asked for; one plan for each choice of
+points that is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from drivers.backoff import Backoff, Monotonic
+from drivers.contract import Attachment
+from drivers.errors import Misconfigured
+from drivers.modbus.limits import Limits
+from drivers.modbus.link import READS, WRITES
+from drivers.modbus.registers import Block, Decoder, Reader, plan, spaces
+from drivers.modbus.words import Address, Line, Space
+from drivers.profile import Profile
+from wire.device import Point
+
+OWED_S: Final = 30.0  # an answer later than this came while nobody waited for one, and was thrown away
+
+
+class Expected(NamedTuple):
+    """What tells the answer to one request from others: its function, and its bytes of data where it is a read."""
+
+    function: int
+    size: int
+
+    @classmethod
+    def of_read(cls, space: Space, count: int) -> Expected:
+        """To a read of so many registers or bits."""
+        return cls(READS[space], (count + 7) // 8 if space in ("coil", "discrete") else 2 * count)
+
+    @classmethod
+    def of_write(cls, space: Space, *, multiple: bool) -> Expected:
+        """To a write."""
+        return cls(WRITES["coil" if space == "coil" else "multiple" if multiple else "single"], 0)
+
+
+class Slave:
+    """What answers to one unit number."""
+
+    def __init__(self, number: int, clock: Monotonic, first_s: float) -> None:
+        self.number = number
+        self.backoff = Backoff.of_device(clock, first_s)
+        self.why = ""  # it failed last; the same words as long as it is left alone
+        self.hinted = False  # whether they say more than that it failed
+        self.breaks = 0  # how often in a row the connection broke while it was asked
+        self._clock = clock
+        self._owed: set[Expected] = set()
+        self._owed_s = 0.0
+        self._known: dict[Space, Block] = {}
+
+    @property
+    def owes(self) -> bool:
+        """Whether an answer may still come to what was asked before."""
+        if self._owed and self._clock() - self._owed_s > OWED_S:
+            self._owed.clear()
+        return bool(self._owed)
+
+    def owe(self, expected: Expected) -> None:
+        """It was asked this, and has not answered."""
+        self._owed.add(expected)
+        self._owed_s = self._clock()
+
+    def settled(self) -> None:
+        """It has answered a later question: units answer one after the other."""
+        self._owed.clear()
+
+    def gave(self, block: Block) -> None:
+        """It answered this."""
+        self._known[block.space] = block
+
+    def probe(self, otherwise: Block) -> tuple[Space, int, int, bool]:
+        """A read whose answer cannot be taken for one that is owed: space, start and count, and whether even a
+        refusal could not. Better a part of what it has given before than of `otherwise`."""
+        functions = {e.function for e in self._owed}
+        known = list(self._known.values()) or [otherwise]
+        block = next((b for b in known if READS[b.space] not in functions), known[-1])
+        step = 8 if block.space in ("coil", "discrete") else 1
+        counts = (*range(1, block.count + 1), *range(block.count + step, block.count + 8 * step + 1, step))
+        count = next((c for c in counts if Expected.of_read(block.space, c) not in self._owed), 1)
+        return block.space, block.start, count, READS[block.space] not in functions
+
+
+class Plan(NamedTuple):
+    """The requests that fetch some points, and why the others of them cannot be had."""
+
+    points: tuple[Point, ...]
+    names: tuple[str, ...]
+    readers: list[Reader]
+    missing: dict[str, str]
+
+
+class Unit:
+    """One device."""
+
+    def __init__(self, attachment: Attachment, slave: Slave, line: Line, clock: Monotonic, decoder: Decoder) -> None:
+        address: Address = attachment.address
+        self.id = attachment.device.id
+        self.slave = slave
+        self.profile: Profile = attachment.profile
+        self.timeout_s = address.timeout_s or line.timeout_s
+        self.decoder = decoder
+        self.limits = Limits(self.id, clock)
+        self._plans: dict[tuple[str, ...], Plan] = {}
+        self._last: Plan | None = None
+
+    def plan(self, points: Sequence[Point]) -> Plan:
+        """The requests for these points; planned once, as long as nothing new is learnt of the device.
+
+        Raises:
+            Misconfigured: its profile has no such point.
+        """
+        asked = tuple(points)
+        if self._last is not None and self._last.points == asked:
+            return self._last
+        names = tuple(p.name for p in asked)
+        if (planned := self._plans.get(names)) is None:
+            for name in names:
+                if name not in self.profile.points:
+                    raise Misconfigured(f"profile {self.profile.name} has no point {name}")
+            planned = self._plans[names] = self._planned(asked, names)
+        self._last = planned
+        return planned
+
+    def learnt(self) -> None:
+        """What it gives is known better now: plan anew."""
+        self._plans.clear()
+        self._last = None
+
+    def _planned(self, asked: tuple[Point, ...], names: tuple[str, ...]) -> Plan:
+        missing: dict[str, str] = {}
+        if not self.limits.known:
+            blocks = plan(self.profile, names)
+        else:
+            blocks = list[Block]()
+            where = spaces(self.profile, names)
+            for space, pieces in where.items():
+                missing |= {p.point: why for p in pieces if (why := self.limits.why(p, space)) is not None}
+                blocks += self.limits.blocks(space, pieces, self.profile.whole)
+            if not blocks and where:  # one is asked for all the same: else nobody would know whether it is there
+                space, (piece, *_) = next(iter(where.items()))
+                blocks = [Block(space, piece.start, piece.width, (piece,))]
+        return Plan(asked, names, [self.decoder.reader(b) for b in blocks], missing)
