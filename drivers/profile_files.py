@@ -138,19 +138,21 @@ def parse_profile(name: str, table: Mapping[str, Any], file: str, problems: list
             text = f'no driver is called "{driver}"{tables.suggest(driver, registry.names())}'
             problems.append(Problem(file, "driver", text))
         return None
-    whole = tables.parse(kind.Whole, table.get(kind.name, {}), file=file, key=kind.name, problems=problems)
+    whole: Any = None
     access: dict[str, Any] = {}
-    for point, keys in _table(table.get("point")).items():
-        at = _table(keys).get("at")
-        if isinstance(at, Mapping):
-            key = f"point.{point}.at"
-            access[point] = tables.parse(kind.Access, cast("object", at), file=file, key=key, problems=problems)
-    if head is None or whole is None or len(problems) > before:
+    if not kind.broken:  # else nobody knows what these keys mean, and the points stand all the same
+        whole = tables.parse(kind.Whole, table.get(kind.name, {}), file=file, key=kind.name, problems=problems)
+        for point, keys in _table(table.get("point")).items():
+            at = _table(keys).get("at")
+            if isinstance(at, Mapping):
+                key = f"point.{point}.at"
+                access[point] = tables.parse(kind.Access, cast("object", at), file=file, key=key, problems=problems)
+    if head is None or len(problems) > before:
         return None
     if not 0 < len(head.point) <= MAX_POINTS:
         problems.append(Problem(file, "point", f"has {len(head.point)} points; a profile has 1 to {MAX_POINTS}"))
         return None
-    points = {n: _point(n, t, _choices(access[n])) for n, t in head.point.items()}
+    points = {n: _point(n, t, _choices(t.at)) for n, t in head.point.items()}
     resolution = head.time_resolution_s
     profile = Profile(
         name=name,
@@ -162,8 +164,10 @@ def parse_profile(name: str, table: Mapping[str, Any], file: str, problems: list
         time_resolution_us=None if resolution is None else round(resolution * 1_000_000),
         writing={n: _writing(n, t) for n, t in head.point.items() if t.writable},
     )
-    wrong = (*_names(profile), *_wrong_writing(profile), *kind.check(profile))
-    problems += [Problem(file, key, text) for key, text in wrong]
+    wrong = registry.checked(profile, kind)
+    if wrong is None:  # the protocol has just shown that it cannot be used
+        return parse_profile(name, table, file, problems)
+    problems += [Problem(file, key, text) for key, text in (*_names(profile), *_wrong_writing(profile), *wrong)]
     return profile if len(problems) == before else None
 
 
@@ -171,8 +175,8 @@ def _table(value: object) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
 
 
-def _choices(access: Any) -> tuple[str, ...]:
-    return tuple(str(v) for v in _table(getattr(access, "choices", None)).values())
+def _choices(at: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(v for v in _table(at.get("choices")).values() if isinstance(v, str))
 
 
 def _point(name: str, table: PointTable, choices: Sequence[str]) -> Point:

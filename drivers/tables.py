@@ -81,6 +81,48 @@ def describe(kind: type[msgspec.Struct]) -> list[Key]:
     return keys
 
 
+def why_unreadable(kind: type[msgspec.Struct]) -> str | None:
+    """Which key of a struct has a type that `parse` cannot read from a table; None where all can be.
+
+    Raises:
+        Exception: its annotations are none that msgspec understands.
+    """
+    return _unreadable(inspect.type_info(kind), "", set())
+
+
+def _unreadable(kind: inspect.Type, key: str, seen: set[type]) -> str | None:
+    inner: list[tuple[inspect.Type, str]] = []
+    match kind:
+        case inspect.Metadata():
+            inner = [(kind.type, key)]
+        case inspect.StructType():
+            if kind.cls not in seen:
+                seen.add(kind.cls)
+                inner = [(f.type, _dotted(key, f.encode_name)) for f in kind.fields]
+        case inspect.UnionType():
+            inner = [(t, key) for t in kind.types]
+        case inspect.ListType() | inspect.VarTupleType() | inspect.SetType() | inspect.FrozenSetType():
+            inner = [(kind.item_type, key)]
+        case inspect.TupleType():
+            inner = [(t, key) for t in kind.item_types]
+        case inspect.DictType():
+            inner = [(kind.key_type, key), (kind.value_type, key)]
+        case (
+            inspect.AnyType()
+            | inspect.LiteralType()
+            | inspect.EnumType()
+            | inspect.BoolType()
+            | inspect.IntType()
+            | inspect.FloatType()
+            | inspect.StrType()
+            | inspect.NoneType()
+        ):
+            pass
+        case _:
+            return f"{key} as {type(kind).__name__.removesuffix('Type')}, which no table can hold"
+    return next((why for t, k in inner if (why := _unreadable(t, k, seen)) is not None), None)
+
+
 def _description(kind: inspect.Type) -> str:
     extra = cast("dict[str, Any] | None", getattr(kind, "extra_json_schema", None))
     return str(extra.get("description", "")) if extra else ""
@@ -159,6 +201,8 @@ class _Reader:
             return kind.cls(**made)
         except (ValueError, TypeError) as error:
             return self._wrong(key, str(error))
+        except Exception as error:  # noqa: BLE001 -- a struct of an installed package, whose bug is told like a mistake
+            return self._wrong(key, f"cannot be judged ({type(error).__name__}: {error})")
 
     def _union(self, kind: inspect.UnionType, value: Any, key: str) -> Any:
         structs = [t for t in kind.types if isinstance(t, inspect.StructType)]

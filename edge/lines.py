@@ -95,6 +95,7 @@ def attach(
     """
     name = str(path)
     kinds: dict[str, tuple[ProtocolKind, Any]] = {}
+    keys: dict[str, str] = {}
     if len(lines) > MAX_LINES:
         problems.append(Problem(name, "line", f"{len(lines)} lines; a node has at most {MAX_LINES}"))
     for i, table in enumerate(lines):
@@ -103,22 +104,24 @@ def attach(
                        file=name, key=key, problems=problems)  # fmt: skip
         if common is None:
             continue
-        try:
-            kind = registry.find(common.protocol)
-        except ImportError as error:
-            text = f"is known, but a library that it needs is not installed: {error}"
-            problems.append(Problem(name, f"{key}.protocol", text))
-            continue
+        kind = registry.find(common.protocol)
         if kind is None:
             text = f'no protocol "{common.protocol}"{suggest(common.protocol, registry.names())}'
             problems.append(Problem(name, f"{key}.protocol", text))
             continue
         rest = {k: v for k, v in table.items() if k not in ("name", "protocol")}
-        settings = parse(kind.Line, rest, file=name, key=key, problems=problems)
+        settings = None if kind.broken else parse(kind.Line, rest, file=name, key=key, problems=problems)
         if common.name in kinds:
             problems.append(Problem(name, f"{key}.name", f'there are two lines "{common.name}"'))
         kinds[common.name] = (kind, settings if settings is None else _with_files(settings, path, key, doubts))
+        keys[common.name] = key
     attached = _attachments(devices, kinds, profiles, taken, name, problems)
+    for line, (kind, settings) in kinds.items():
+        known = registry.find(kind.name) or kind  # it may have broken on the way
+        kinds[line] = (known, settings)
+        if known.broken:
+            text = f"{known.broken}; this line is out, the others run"
+            doubts.append(Problem(name, f"{keys[line]}.protocol", text))
     return tuple(
         Line(
             line,
@@ -166,13 +169,16 @@ def _attachments(
             text = f'profile "{profile.name}" speaks {profile.driver}; line "{table.line}" is {kind.name}'
             problems.append(Problem(name, f"{key}.line", text))
             continue
-        address = parse(kind.Address, table.address, file=name, key=f"{key}.address", problems=problems)
+        address: Any = table.address
+        if not kind.broken:
+            address = parse(kind.Address, table.address, file=name, key=f"{key}.address", problems=problems)
         for point in table.report:
             if point not in profile.points:
                 text = f'profile "{profile.name}" has no such point{suggest(point, profile.points)}'
                 problems.append(Problem(name, f"{key}.report.{point}", text))
         if address is not None:
-            problems += [Problem(name, f"{key}.address.{k}", text) for k, text in kind.fits(profile, address)]
+            lacking = () if kind.broken else registry.fitted(kind, profile, address) or ()
+            problems += [Problem(name, f"{key}.address.{k}", text) for k, text in lacking]
             device = Device(
                 id=table.id, kind=profile.kind, profile=profile.name, lon=table.lon, lat=table.lat, name=table.name,
                 tags=table.tags,
