@@ -7,7 +7,7 @@ waiting for any device, leaving closes everything. All three verbs may be used a
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 import msgspec
@@ -118,6 +118,25 @@ class Open(Protocol):
         ...
 
 
+class Claim(msgspec.Struct, frozen=True):
+    """Something that only one line, or one device, of a node can have, such as a serial port.
+
+    `what` names it in the same words for all who claim it; two claims of the same words are refused. `key` is the key
+    by which the file asks for it: in the table of the line, or in the address of `device` (its id). `hint` says
+    what to write instead.
+    """
+
+    what: str
+    key: str
+    device: str = ""
+    hint: str = ""
+
+
+def claims_nothing(_line: Any, _attachments: Sequence[Attachment]) -> Iterable[Claim]:
+    """For protocols whose lines and devices can never be in each other's way."""
+    return ()
+
+
 class ProtocolKind(msgspec.Struct, frozen=True, kw_only=True):
     """One registry line: what a protocol asks of files, and how it is opened.
 
@@ -125,6 +144,7 @@ class ProtocolKind(msgspec.Struct, frozen=True, kw_only=True):
     gives for a point and `Whole` those that it gives for the whole model; all are msgspec structs. `polled` names
     the points of a profile that `poll` reads; the others come by `listen`. `check` finds what no type can tell in a
     profile, `fits` what a device's address lacks for its profile: each as (key, what is wrong and what to write).
+    `claims` says what a line and its devices must have for themselves, over all lines of the node.
     `broken` says why one that is installed cannot be used: then its tables are not looked at, and no line of it opens.
     """
 
@@ -137,6 +157,7 @@ class ProtocolKind(msgspec.Struct, frozen=True, kw_only=True):
     polled: Callable[[Profile], frozenset[str]]
     check: Callable[[Profile], Sequence[tuple[str, str]]]
     fits: Callable[[Profile, Any], Sequence[tuple[str, str]]]
+    claims: Callable[[Any, Sequence[Attachment]], Iterable[Claim]] = claims_nothing
     broken: str = ""
 
     def named(self, name: str) -> ProtocolKind:
@@ -183,7 +204,7 @@ def why_no_kind(kind: object) -> str | None:
             return f"has a {part} that is no msgspec.Struct"
         if (why := why_unreadable(struct)) is not None:
             return f"has in its {part} {why}"
-    for part in ("open", "polled", "check", "fits"):
+    for part in ("open", "polled", "check", "fits", "claims"):
         if not callable(getattr(kind, part)):
             return f"has {part} = {getattr(kind, part)!r}, which cannot be called"
     return None

@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:  # profile.py asks the registry, and the contract names Profile: a circle only for the type checker
-    from drivers.contract import ProtocolKind
+    from drivers.contract import Attachment, Claim, ProtocolKind
     from drivers.profile import Profile
 
 GROUP: Final = "lamplighter.drivers"
@@ -73,6 +73,18 @@ def fitted(kind: ProtocolKind, profile: Profile, address: Any) -> Sequence[tuple
     except Exception as error:  # noqa: BLE001 -- as above
         take_out(kind.name, f"cannot judge an address of {profile.name}: {_why(error)}")
         return None
+
+
+def claimed(kind: ProtocolKind, line: Any, attachments: Sequence[Attachment]) -> Sequence[Claim]:
+    """What a line and its devices must have for themselves; nothing where the protocol is wrong itself, and broken
+    from now on."""
+    if kind.name in OURS:
+        return list(kind.claims(line, attachments))
+    try:
+        return list(kind.claims(line, attachments))
+    except Exception as error:  # noqa: BLE001 -- as above
+        take_out(kind.name, f"cannot say what its lines share: {_why(error)}")
+        return ()
 
 
 def take_out(name: str, why: str) -> ProtocolKind:

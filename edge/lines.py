@@ -1,6 +1,7 @@
 """Lines: how `[[line]]` and `[[device]]` tables become what drivers are opened with.
 
 A device names a profile and a line; profile and line must speak the same protocol, and the address must be one of it.
+What only one can have, a serial port for instance, is claimed by the protocol and given once over all lines.
 At most MAX_LINES lines and MAX_DEVICES devices a node.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 from msgspec import Meta
@@ -95,7 +96,7 @@ def attach(
     """
     name = str(path)
     kinds: dict[str, tuple[ProtocolKind, Any]] = {}
-    keys: dict[str, str] = {}
+    places: dict[str, str] = {}
     if len(lines) > MAX_LINES:
         problems.append(Problem(name, "line", f"{len(lines)} lines; a node has at most {MAX_LINES}"))
     for i, table in enumerate(lines):
@@ -114,15 +115,9 @@ def attach(
         if common.name in kinds:
             problems.append(Problem(name, f"{key}.name", f'there are two lines "{common.name}"'))
         kinds[common.name] = (kind, settings if settings is None else _with_files(settings, path, key, doubts))
-        keys[common.name] = key
+        places[common.name] = key
     attached = _attachments(devices, kinds, profiles, taken, name, problems)
-    for line, (kind, settings) in kinds.items():
-        known = registry.find(kind.name) or kind  # it may have broken on the way
-        kinds[line] = (known, settings)
-        if known.broken:
-            text = f"{known.broken}; this line is out, the others run"
-            doubts.append(Problem(name, f"{keys[line]}.protocol", text))
-    return tuple(
+    made = tuple(
         Line(
             line,
             kind,
@@ -132,6 +127,36 @@ def attach(
         )
         for line, (kind, settings) in kinds.items()
     )
+    for i, raw in enumerate(devices):
+        if isinstance(raw, Mapping):
+            places.setdefault(f"device {cast('Mapping[str, object]', raw).get('id')}", f"device[{i}].address")
+    _share_out(made, places, name, problems)
+    return tuple(_unless_broken(line, name, places[line.name], doubts) for line in made)
+
+
+def _unless_broken(line: Line, name: str, key: str, doubts: list[Problem]) -> Line:
+    """A line with its protocol as it is known by now: one that a package brings may have broken on the way."""
+    kind = registry.find(line.kind.name) or line.kind
+    if kind.broken:
+        doubts.append(Problem(name, f"{key}.protocol", f"{kind.broken}; this line is out, the others run"))
+    return msgspec.structs.replace(line, kind=kind)
+
+
+def _share_out(lines: Sequence[Line], places: Mapping[str, str], name: str, problems: list[Problem]) -> None:
+    """Tell of what is claimed twice, once for each two places."""
+    first: dict[str, tuple[str, str]] = {}
+    told: set[tuple[str, str]] = set()
+    for line in lines:
+        if line.settings is None:
+            continue
+        for claim in registry.claimed(line.kind, line.settings, line.attachments):
+            table = places[f"device {claim.device}" if claim.device else line.name]
+            key = f"{table}.{claim.key}" if claim.key else table
+            holder, other = first.setdefault(claim.what, (claim.device or line.name, key))
+            if key != other and (holder, claim.device or line.name) not in told:
+                told.add((holder, claim.device or line.name))
+                text = f'{claim.what} is taken already by "{holder}" ({other}){"; " if claim.hint else ""}{claim.hint}'
+                problems.append(Problem(name, key, text))
 
 
 def _attachments(

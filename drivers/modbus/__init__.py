@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from drivers.contract import Attachment, Driver, Now, ProtocolKind, Receipts
+from drivers.contract import Attachment, Claim, Driver, Now, ProtocolKind, Receipts
 from drivers.modbus.words import Access, Address, Line, Whole
 from drivers.profile import Profile
 
@@ -49,6 +50,29 @@ def _check(profile: Profile) -> list[tuple[str, str]]:
     return wrong
 
 
+def _claims(line: Line, attachments: Sequence[Attachment]) -> Iterator[Claim]:
+    """A serial port; a unit as one device of a model; each register that a device may write.
+
+    Devices of different profiles may share a unit (a controller with three channels), and lines may share a TCP
+    server, whose units are then the same ones.
+    """
+    where = f"{line.host.lower()}:{line.port}"
+    if line.serial:
+        # The same port under two names, such as /dev/serial/by-id/…; what is no file may be an address of pyserial.
+        where = os.path.realpath(line.serial) if line.serial.startswith("/") else line.serial
+        yield Claim(f"serial port {where}", "serial", hint="put all devices of one port on one line")
+    for attachment in attachments:
+        device, profile, address = attachment.device.id, attachment.profile, attachment.address
+        unit = f"unit {address.unit} at {where}"
+        hint = "write the unit number of this device, or leave one of the two out"
+        yield Claim(f"{unit}, with profile {profile.name},", "unit", device, hint)
+        hint = "two devices that write one register undo each other's work: let only one profile have it writable"
+        for name, point in profile.points.items():
+            access: Access = profile.access[name]
+            for register in range(access.where, access.where + access.width) if point.writable else ():
+                yield Claim(f"{access.space} {register} of {unit}, which is written,", "unit", device, hint)
+
+
 PROTOCOL = ProtocolKind(
     name="modbus",
     Line=Line,
@@ -59,4 +83,5 @@ PROTOCOL = ProtocolKind(
     polled=_polled,
     check=_check,
     fits=lambda _profile, _address: (),
+    claims=_claims,
 )

@@ -179,7 +179,7 @@ def test_every_route_is_told() -> None:
 
 
 class Anything(Mapping[str, str]):
-    """An environment that has everything: digits, which are right for ports and names alike."""
+    """An environment that has everything: digits, which are right for ports and names alike, others for each name."""
 
     def __init__(self, directory: Path) -> None:
         (directory / "node.token").write_text("token")
@@ -190,7 +190,7 @@ class Anything(Mapping[str, str]):
         }
 
     def __getitem__(self, name: str) -> str:
-        return self._known.get(name, "1502")
+        return self._known.setdefault(name, str(1502 + len(self._known)))
 
     def __contains__(self, name: object) -> bool:
         return True

@@ -149,7 +149,8 @@ def test_everything_wrong_between_tables_is_told_at_once(told: Told) -> None:
     assert "from 0 to 255" in found["device[5].address.unit"]
     assert "no such key" in found["device[5].address.port"]
     assert 'did you mean "dim_level"' in found["device[6].report.dim_levl"]
-    assert len(found) == 13
+    assert {k for k in found if k.endswith("unit")} == {f"device[{i}].address.unit" for i in (4, 5, 6)}, "unit 1 thrice"
+    assert len(found) == 15
 
 
 @pytest.mark.parametrize("address", ["https://[::1", "https://", "https://city:99999", "https://u:p@city", "http://?x"])
@@ -316,3 +317,50 @@ def test_a_broken_profile_is_told_once(file: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(file, {})
     assert {Path(p.file).name for p in caught.value.problems} == {"my-lamp.toml"}
+
+
+SECOND = LAMP.replace("lamp-1", "lamp-2")
+PORT = '[[line]]\nname = "NAME"\nprotocol = "modbus"\nserial = "TTY"\n'
+
+
+def test_one_serial_port_is_one_line_by_whatever_name_it_is_called(told: Told, tmp_path: Path) -> None:
+    (tmp_path / "ttyS9").touch()
+    (tmp_path / "by-id").symlink_to(tmp_path / "ttyS9")
+    one = PORT.replace("NAME", "east").replace("TTY", str(tmp_path / "ttyS9"))
+    two = PORT.replace("NAME", "west").replace("TTY", str(tmp_path / "by-id"))
+    found = told(GOOD + one + two)
+    assert found.keys() == {"line[3].serial"}
+    assert found["line[3].serial"] == (
+        f'serial port {tmp_path}/ttyS9 is taken already by "east" (line[2].serial); '
+        "put all devices of one port on one line"
+    )
+
+
+def test_a_unit_is_one_device_of_a_model_also_over_two_lines_to_one_gateway(told: Told) -> None:
+    found = told(GOOD + SECOND)
+    assert found.keys() == {"device[1].address.unit"}
+    assert found["device[1].address.unit"] == (
+        'unit 1 at gateway:502, with profile lx-1, is taken already by "lamp-1" (device[0].address.unit); '
+        "write the unit number of this device, or leave one of the two out"
+    )
+    other = LINES.partition('[[line]]\nname = "broker"')[0].replace("north", "south")
+    assert told(GOOD + other + SECOND.replace("north", "south")).keys() == {"device[1].address.unit"}
+
+
+def test_lines_may_share_a_gateway_and_models_a_unit(file: Path) -> None:
+    other = LINES.partition('[[line]]\nname = "broker"')[0].replace("north", "south")
+    meter = SECOND.replace("lx-1", "tm-3")
+    good(file, GOOD + other + meter.replace("north", "south") + LAMP.replace("lamp-1", "l3").replace("= 1 }", "= 3 }"))
+
+
+def test_a_register_that_is_written_belongs_to_one_device(told: Told, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    for name in ("upper", "lower"):
+        (tmp_path / "models" / f"{name}.toml").write_text(
+            'kind = "streetlight"\ndriver = "modbus"\nsource = ["a sheet"]\nmodel = "a lamp"\n'
+            '[point.level]\ntype = "int"\nwritable = true\nsafe = 0\nat = { holding = 7 }\n'
+        )
+    head = HEAD.replace('data_dir = "data"', 'data_dir = "data"\nprofile_dirs = ["models"]')
+    found = told(head + LINES + LAMP.replace("lx-1", "upper") + SECOND.replace("lx-1", "lower"))
+    assert found.keys() == {"device[1].address.unit"}
+    assert "holding 7 of unit 1 at gateway:502, which is written, is taken already" in found["device[1].address.unit"]

@@ -107,6 +107,7 @@ BROKEN = {
     "a check that raises": (_with("check=lambda p: 1 / 0"), "cannot judge the profile acme: ZeroDivisionError"),
     "points that are none": (_with("polled=lambda p: frozenset(['x'])"), "polled names what is no point"),
     "polled that raises": (_with("polled=lambda: ()"), "cannot judge the profile acme: TypeError"),
+    "claims that raise": (_with("claims=lambda s, a: 1 / 0"), "cannot say what its lines share: ZeroDivisionError"),
     "fits that raises": (_with("fits=lambda p, a: 1 / 0"), "cannot judge an address of acme: ZeroDivisionError"),
 }
 
