@@ -70,9 +70,12 @@ class Whole(msgspec.Struct, kw_only=True, frozen=True):
     decoder: Annotated[
         Literal["table", "bthome-v2"], Meta(description="how its data is read: by byte, or by a decoder of this name")
     ] = "table"
-    packet_id: Annotated[str, Meta(description="the point by which a repeat is known")] = ""
+    packet_id: Annotated[
+        str,
+        Meta(description="the point by which a repeat is known: the same one and the same values, within 10 s"),
+    ] = ""
     repeat_s: Annotated[
-        float, Meta(ge=0, le=86_400, description="without packet_id: unchanged data is the same reading for so long")
+        float, Meta(ge=0, le=86_400, description="the longest that what is repeated without end is one reading")
     ] = 60.0
 
     def __post_init__(self) -> None:
