@@ -92,6 +92,9 @@ class Access(Coded, kw_only=True, frozen=True):
     object: Annotated[Annotated[int, Meta(ge=0, le=255)] | None, Meta(description="BTHome object id, such as 0x02")] = (
         None
     )
+    index: Annotated[
+        int, Meta(ge=0, le=254, description="which of several objects of this id, in the order sent, from 0")
+    ] = 0
     characteristic: Annotated[
         Annotated[str, Meta(pattern=_UUID)] | None, Meta(description="UUID of the GATT characteristic that holds it")
     ] = None
@@ -104,6 +107,8 @@ class Access(Coded, kw_only=True, frozen=True):
             raise ValueError("write either byte, for its place, or object, for a BTHome object id")
         if self.object is not None and self.characteristic is not None:
             raise ValueError("object goes with adverts, characteristic with connections: write one of them")
+        if self.index and self.object is None:
+            raise ValueError("index goes with object: it says which of several of this id is meant")
         if (self.as_ == "text") != bool(self.length):
             raise ValueError('length goes with as = "text" (in bytes), and with nothing else')
         self.check(self.as_, 8 * self.width if self.as_[0] == "u" else 0)
