@@ -61,11 +61,13 @@ class Deliver(Protocol):
 
 
 class Attachment(msgspec.Struct, frozen=True):
-    """A device on this line: its profile and its address, already checked against the protocol's `Address`."""
+    """A device on this line: its profile and its address, already checked against the protocol's `Address`. `zone` is
+    the IANA name of the site's time zone, empty where the site is not told."""
 
     device: Device
     profile: Profile
     address: Any
+    zone: str = ""
 
 
 class Driver(Protocol):

@@ -88,11 +88,13 @@ def attach(
     taken: str,
     problems: list[Problem],
     doubts: list[Problem],
+    zone: str = "",
 ) -> tuple[Line, ...]:
     """Lines with all that hangs on them; everything that is wrong with any of it goes to `problems`, what
     keeps a single line from working for now to `doubts`.
 
-    `taken` is an id that no device may have, the node's own. Files that a line names lie beside `path`.
+    `taken` is an id that no device may have, the node's own. Files that a line names lie beside `path`. `zone` is the
+    IANA name of the site's time zone, empty where it is not told.
     """
     name = str(path)
     kinds: dict[str, tuple[ProtocolKind, Any]] = {}
@@ -116,7 +118,7 @@ def attach(
             problems.append(Problem(name, f"{key}.name", f'there are two lines "{common.name}"'))
         kinds[common.name] = (kind, settings if settings is None else _with_files(settings, path, key, doubts))
         places[common.name] = key
-    attached = _attachments(devices, kinds, profiles, taken, name, problems)
+    attached = _attachments(devices, kinds, profiles, taken, name, problems, zone)
     made = tuple(
         Line(
             line,
@@ -166,6 +168,7 @@ def _attachments(
     taken: str,
     name: str,
     problems: list[Problem],
+    zone: str,
 ) -> list[tuple[Attachment, DeviceTable]]:
     attached: list[tuple[Attachment, DeviceTable]] = []
     seen: set[str] = {taken}
@@ -208,7 +211,7 @@ def _attachments(
                 id=table.id, kind=profile.kind, profile=profile.name, lon=table.lon, lat=table.lat, name=table.name,
                 tags=table.tags,
             )  # fmt: skip
-            attached.append((Attachment(device, profile, address), table))
+            attached.append((Attachment(device, profile, address, zone), table))
     return attached
 
 

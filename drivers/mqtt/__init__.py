@@ -10,6 +10,7 @@ import msgspec
 from drivers.contract import Attachment, Driver, Now, ProtocolKind, Receipts
 from drivers.mqtt.words import PLACEHOLDER, VALUE, Access, Address, Line, Whole
 from drivers.profile import Profile
+from drivers.tables import suggest
 
 
 def _open(name: str, line: Any, attachments: Sequence[Attachment], now: Now, receipts: Receipts) -> Driver:
@@ -19,10 +20,16 @@ def _open(name: str, line: Any, attachments: Sequence[Attachment], now: Now, rec
 
 
 def _check(profile: Profile) -> list[tuple[str, str]]:
+    from drivers.mqtt.moment import why_no_zone
     from drivers.mqtt.payload import why_no_expression
 
     whole: Whole = profile.whole
     wrong = _topic("mqtt.topic", whole.topic, wildcards=True) + _topic("mqtt.command_topic", whole.command_topic)
+    wrong += _reception(profile, whole)
+    if whole.time_zone and (told := why_no_zone(whole.time_zone)) is not None:
+        wrong.append(("mqtt.time_zone", told))
+    if whole.time_zone and not whole.time:
+        wrong.append(("mqtt.time_zone", "goes with time, the expression of the time of measuring"))
     expressions = {"mqtt.packet_id": whole.packet_id, "mqtt.time": whole.time}
     for name, point in profile.points.items():
         access: Access = profile.access[name]
@@ -31,8 +38,10 @@ def _check(profile: Profile) -> list[tuple[str, str]]:
         if not point.writable:
             continue
         if access.command.count(VALUE) != 1:
-            wrong.append((key, f"is writable: write command = '{{\"KEY\": {VALUE}}}', the JSON that sets it"))
-        elif not _is_json(access.command.replace(VALUE, "0")):
+            json = whole.commands_in == "json"
+            what = f"'{{\"KEY\": {VALUE}}}', the JSON" if json else f'"{VALUE}", the text'
+            wrong.append((key, f"is writable: write command = {what} that sets it"))
+        elif whole.commands_in == "json" and not _is_json(access.command.replace(VALUE, "0")):
             told = f"is not JSON when a number stands for {VALUE}; write it like '{{\"KEY\": {VALUE}}}'"
             wrong.append((f"{key}.command", told))
         if not (access.command_topic or whole.command_topic):
@@ -42,6 +51,15 @@ def _check(profile: Profile) -> list[tuple[str, str]]:
         if expression and (why := why_no_expression(expression)) is not None:
             wrong.append((key, f"is no JMESPath expression: {why}"))
     return wrong
+
+
+def _reception(profile: Profile, whole: Whole) -> list[tuple[str, str]]:
+    unknown = [n for n in whole.reception if n not in profile.points]
+    if unknown:
+        return [("mqtt.reception", f'there is no point "{unknown[0]}"{suggest(unknown[0], profile.points)}')]
+    if whole.packet_id and set(whole.reception) >= set(profile.points):
+        return [("mqtt.reception", "names every point: then nothing is left by which a repeat is known")]
+    return []
 
 
 def _is_json(text: str) -> bool:

@@ -26,7 +26,7 @@ import msgspec
 
 from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment, Deliver, Now, Receipt, Receipts
-from drivers.errors import Misconfigured, NotStored, Unreachable
+from drivers.errors import Misconfigured, NotStored, Refused, Unreachable
 from drivers.mishaps import Mishaps
 from drivers.mqtt.inbox import Inbox, Target, target
 from drivers.mqtt.payload import Payload
@@ -54,13 +54,14 @@ class MqttDriver:
         clock: Monotonic = time.monotonic,
         draw: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        payloads = {a.profile.name: Payload(a.profile) for a in attachments}
+        payloads = {a.profile.name: Payload(a.profile, a.zone) for a in attachments}
         self._targets = [target(a, payloads[a.profile.name]) for a in attachments]
         self._line = line
         self._now = now
         self._receipts = receipts
         self._source = f"mqtt:{name}:{line.client_id}@{line.host}"
         self._draw = draw
+        self._clock = clock
         self._backoff = Backoff.of_line(clock)
         self._session: MqttSession | None = None
         self._counts: Counter[str] = Counter(acknowledged=0)
@@ -84,7 +85,8 @@ class MqttDriver:
         """Deliver what devices send by themselves; see the contract."""
         wanted = {d.id for d in devices}
         targets = [t for t in self._targets if t.device in wanted]
-        repeats = Repeats(await self._receipts.recent(self._source), self._draw)
+        recent = await self._receipts.recent(self._source)
+        repeats = Repeats(recent, self._draw, now_us=self._now()[0], clock=self._clock)
         said = ""
         while True:
             inbox = Inbox(
@@ -120,8 +122,12 @@ class MqttDriver:
             raise Misconfigured(f"profile {found.attachment.profile.name} has no command for {point.name}")
         if self._session is None:
             raise Unreachable(f"no connection to broker {self._line.host}")
-        payload = access.command.replace(VALUE, msgspec.json.encode(_raw(access, value)).decode())
-        await self._session.publish(address.filled(access.command_topic or whole.command_topic), payload.encode())
+        payload = access.command.replace(VALUE, _written(whole, _raw(access, value)))
+        try:
+            data = payload.encode(whole.encoding)
+        except UnicodeEncodeError as error:
+            raise Refused(f"{point.name} takes texts in {whole.encoding}, not {value!r}") from error
+        await self._session.publish(address.filled(access.command_topic or whole.command_topic), data)
         self._counts["commands"] += 1
 
     async def _connection(self, inbox: Inbox, targets: Sequence[Target], repeats: Repeats, deliver: Deliver) -> None:
@@ -164,6 +170,13 @@ def _raw(access: Access, value: Value) -> Any:
         raw = access.scaling.raw(value)
         return int(raw) if raw.denominator == 1 else float(raw)
     return value
+
+
+def _written(whole: Whole, raw: Any) -> str:
+    """A raw value as a command has it: a plain text without its quotes, anything else as JSON writes it."""
+    if whole.commands_in == "text" and isinstance(raw, str):
+        return raw
+    return msgspec.json.encode(raw).decode()
 
 
 def _ignored(future: asyncio.Future[None]) -> None:
