@@ -1,4 +1,5 @@
-"""Payload: what a publish says about the points of a profile. The only place that knows jmespath.
+"""Payload: what a publish says about the points of a profile. With `known.py` the only place that knows
+jmespath.
 
 It is JSON, or one plain text (`payload = "text"`), which is then all that the expressions see, as `@`; a number or a
 truth value is read out of it where the point is one.
@@ -19,6 +20,7 @@ import msgspec
 from jmespath.exceptions import JMESPathError
 
 from drivers.mishaps import Unreadable
+from drivers.mqtt import known
 from drivers.mqtt.moment import NotBelieved, moment_us
 from drivers.mqtt.words import Access, Whole
 from drivers.profile import Profile
@@ -154,15 +156,12 @@ def _read_out(point: Point, finish: Finish) -> Finish:
 
 def picker(expression: str) -> Pick:
     """A function that takes the value of an expression out of decoded JSON, or MISSING."""
-    compiled = jmespath.compile(expression)
-    steps = _steps(cast("Mapping[str, Any]", compiled.parsed))
+    parsed = cast("Mapping[str, Any]", jmespath.compile(expression).parsed)
+    steps = _steps(parsed)
     if steps is None:
 
         def search(body: Any) -> Any:
-            try:
-                found = compiled.search(body)
-            except (JMESPathError, TypeError, ValueError):
-                return MISSING  # a function met a type that it does not take
+            found = known.search(parsed, body)
             return MISSING if found is None else found
 
         return search
@@ -195,9 +194,13 @@ def _named(key: str) -> Pick:
 def why_no_expression(expression: str) -> str | None:
     """What is wrong with an expression, or None."""
     try:
-        jmespath.compile(expression)
+        parsed = cast("Mapping[str, Any]", jmespath.compile(expression).parsed)
     except JMESPathError as error:
         return " ".join(str(error).split()).partition(", for expression")[0]
+    except RecursionError:
+        return "it is nested too deep"
+    if (function := known.unknown_function(parsed)) is not None:
+        return f"it has no function {function}"
     return None
 
 
