@@ -58,7 +58,11 @@ class PointTable(msgspec.Struct, kw_only=True, frozen=True):
         str, Meta(description="the point that tells what a writable one was set to; left out: itself")
     ] = ""
     settle_s: Annotated[
-        Annotated[float, Meta(ge=0, le=60)], Meta(description="how long after a write reading back tells the truth")
+        Annotated[float, Meta(ge=0, le=86_400)],
+        Meta(
+            description="how long after a write reading back tells the truth; for a device that only reports, how long"
+            " its answer may take: it is not told again before"
+        ),
     ] = 0
     tolerance: Annotated[
         Annotated[float, Meta(ge=0)] | None,
@@ -162,12 +166,13 @@ def parse_profile(name: str, table: Mapping[str, Any], file: str, problems: list
         access=access,
         whole=whole,
         time_resolution_us=None if resolution is None else round(resolution * 1_000_000),
-        writing={n: _writing(n, t) for n, t in head.point.items() if t.writable},
+        writing={n: _writing(n, t, access) for n, t in head.point.items() if t.writable},
     )
     wrong = registry.checked(profile, kind)
     if wrong is None:  # the protocol has just shown that it cannot be used
         return parse_profile(name, table, file, problems)
-    problems += [Problem(file, key, text) for key, text in (*_names(profile), *_wrong_writing(profile), *wrong)]
+    wrong = (*_names(profile), *_wrong_writing(profile), *wrong, *(() if kind.broken else _wrong_choices(profile)))
+    problems += [Problem(file, key, text) for key, text in wrong]
     return profile if len(problems) == before else None
 
 
@@ -199,13 +204,31 @@ def _point(name: str, table: PointTable, choices: Sequence[str]) -> Point:
     )
 
 
-def _writing(name: str, table: PointTable) -> Writing:
+def _writing(name: str, table: PointTable, access: Mapping[str, Any]) -> Writing:
+    reads_back = table.reads_back or name
     return Writing(
-        reads_back=table.reads_back or name,
+        reads_back=reads_back,
         settle_s=table.settle_s,
         tolerance=table.tolerance,
         min_write_s=table.min_write_s,
+        step=max(getattr(access.get(n), "step", 0.0) for n in (name, reads_back)),
     )
+
+
+def _wrong_choices(profile: Profile) -> list[tuple[str, str]]:
+    wrong: list[tuple[str, str]] = []
+    for name, point in profile.points.items():
+        key, values = f"point.{name}.at.choices", list[object]()
+        for code, told in _table(getattr(profile.access[name], "choices", None)).items():
+            try:
+                values.append(readings.chosen(point, told))
+            except ValueError as error:
+                wrong.append((f"{key}.{code}", str(error)))
+        if values and point.writable and point.type == "bool":
+            missing = next((told for told in (True, False) if told not in values), None)
+            if missing is not None:
+                wrong.append((key, f"the point is writable and no code means {str(missing).lower()}; write one"))
+    return wrong
 
 
 def _wrong_writing(profile: Profile) -> list[tuple[str, str]]:

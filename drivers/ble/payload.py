@@ -10,7 +10,7 @@ from drivers.ble.words import Access, Whole, full_uuid, polled
 from drivers.errors import Refused
 from drivers.mishaps import Unreadable
 from drivers.profile import Profile
-from drivers.readings import Finish, meaning
+from drivers.readings import Finish, code_of, meaning
 from drivers.scaling import Scaling
 from wire.device import Point
 from wire.sample import Value, bad
@@ -55,7 +55,12 @@ class Bytes:
         for name, point in profile.points.items():
             access = self._access[name]
             self._meant[name] = meaning(
-                point, field=access.field, invalid=access.invalid, choices=access.choices, scaling=access.scaling
+                point,
+                field=access.field,
+                invalid=access.invalid,
+                invalid_bits=access.invalid_bits,
+                choices=access.choices,
+                scaling=access.scaling,
             )
             if access.object is None:
                 self._raw[name] = _reader(access)
@@ -126,14 +131,14 @@ def encode(access: Access, point: Point, value: Value) -> bytes:
             raise Refused(f"{point.name} takes at most {access.length} bytes of text")
         return data
     if access.choices is not None:
-        value = int(next(code for code, text in access.choices.items() if text == value))
+        value = int(code_of(point, access.choices, value))
     assert isinstance(value, int | float)
-    number = access.scaling.raw(int(value) if isinstance(value, bool) else value)
+    number = int(value) if isinstance(value, bool) else value
     try:
         if access.as_ in _FLOATS:
-            return struct.pack((">" if order == "big" else "<") + _FLOATS[access.as_], float(number))
-        steps = (2 * number.numerator + number.denominator) // (2 * number.denominator)
-        return steps.to_bytes(access.width, order, signed=access.as_[0] == "i")
+            packed = float(access.scaling.raw(number))
+            return struct.pack((">" if order == "big" else "<") + _FLOATS[access.as_], packed)
+        return access.scaling.steps(number).to_bytes(access.width, order, signed=access.as_[0] == "i")
     except OverflowError as error:
         raise Refused(f"{value!r} does not fit {access.as_}") from error
 

@@ -118,6 +118,11 @@ class Access(Coded, kw_only=True, frozen=True):
         """Bytes that it takes."""
         return self.length or WIDTHS[self.as_]
 
+    @property
+    def step(self) -> float:
+        """What one step of the raw number is worth, where only whole ones can be written; else 0."""
+        return self.step_in(self.as_)
+
 
 def full_uuid(uuid: str) -> str:
     """The long form of a UUID, in lower case."""

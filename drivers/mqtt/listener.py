@@ -20,19 +20,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Self
-
-import msgspec
+from typing import Self
 
 from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment, Deliver, Now, Receipt, Receipts
-from drivers.errors import Misconfigured, NotStored, Refused, Unreachable
+from drivers.errors import Misconfigured, NotStored, Unreachable
 from drivers.mishaps import Mishaps
+from drivers.mqtt.command import command
 from drivers.mqtt.inbox import Inbox, Target, target
 from drivers.mqtt.payload import Payload
 from drivers.mqtt.repeats import Repeats
 from drivers.mqtt.session import MqttSession
-from drivers.mqtt.words import VALUE, Access, Address, Line, Whole
+from drivers.mqtt.words import Access, Address, Line, Whole
 from drivers.readings import allowed
 from wire.device import Device, Point
 from wire.sample import Sample, Value
@@ -122,12 +121,8 @@ class MqttDriver:
             raise Misconfigured(f"profile {found.attachment.profile.name} has no command for {point.name}")
         if self._session is None:
             raise Unreachable(f"no connection to broker {self._line.host}")
-        payload = access.command.replace(VALUE, _written(whole, _raw(access, value)))
-        try:
-            data = payload.encode(whole.encoding)
-        except UnicodeEncodeError as error:
-            raise Refused(f"{point.name} takes texts in {whole.encoding}, not {value!r}") from error
-        await self._session.publish(address.filled(access.command_topic or whole.command_topic), data)
+        topic, data = command(whole, access, address, point, value)
+        await self._session.publish(topic, data)
         self._counts["commands"] += 1
 
     async def _connection(self, inbox: Inbox, targets: Sequence[Target], repeats: Repeats, deliver: Deliver) -> None:
@@ -161,22 +156,6 @@ class MqttDriver:
                     task.cancel()
                     with suppress(asyncio.CancelledError, Unreachable, NotStored):
                         await task
-
-
-def _raw(access: Access, value: Value) -> Any:
-    if access.choices is not None:
-        return next(code for code, text in access.choices.items() if text == value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        raw = access.scaling.raw(value)
-        return int(raw) if raw.denominator == 1 else float(raw)
-    return value
-
-
-def _written(whole: Whole, raw: Any) -> str:
-    """A raw value as a command has it: a plain text without its quotes, anything else as JSON writes it."""
-    if whole.commands_in == "text" and isinstance(raw, str):
-        return raw
-    return msgspec.json.encode(raw).decode()
 
 
 def _ignored(future: asyncio.Future[None]) -> None:

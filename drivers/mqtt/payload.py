@@ -82,7 +82,14 @@ class Payload:
         self._points: list[tuple[str, Pick, Finish]] = []
         for name, point in profile.points.items():
             access: Access = profile.access[name]
-            finish = meaning(point, choices=access.choices, scaling=access.scaling)
+            finish = meaning(
+                point,
+                field=access.field,
+                invalid=access.invalid,
+                invalid_bits=access.invalid_bits,
+                choices=access.choices,
+                scaling=access.scaling,
+            )
             if self._plain and access.choices is None and point.type != "text":
                 finish = _read_out(point, finish)
             self._points.append((name, picker(access.value), finish))

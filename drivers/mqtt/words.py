@@ -12,13 +12,16 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from drivers.coded import Choice, Coded
 from drivers.contract import RECENT
-from drivers.scaling import IDENTITY, Scaling
+from drivers.scaling import IDENTITY
 from drivers.texts import Encoding
 
 PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
 VALUE: Final = "$value"
-Word = Annotated[str, Meta(max_length=200, description="what stands for the placeholder of this name in the topic")]
+Word = Annotated[
+    str, Meta(max_length=200, description="what stands for the placeholder of this name in topics and commands")
+]
 
 
 class Line(msgspec.Struct, kw_only=True, frozen=True):
@@ -125,26 +128,35 @@ class Whole(msgspec.Struct, kw_only=True, frozen=True):
         return self.command_payload or self.payload
 
 
-class Access(msgspec.Struct, kw_only=True, frozen=True):
+class Access(Coded, kw_only=True, frozen=True):
     """The keys of `at` for a point."""
 
     value: Annotated[str, Meta(min_length=1, description="JMESPath of the value, such as climate.temp")]
     scale: Annotated[float, Meta(description="what one step of the number is worth")] = 1
-    offset: Annotated[float, Meta(description="added after scaling")] = 0
     choices: Annotated[
-        dict[str, str] | None, Meta(description='what each value means, such as {0 = "low", 1 = "ok"}')
+        dict[str, Choice] | None, Meta(description='what each value means, such as {0 = "low", 1 = "ok"}')
     ] = None
+    as_: Annotated[
+        Literal["int", "float"] | None,
+        Meta(description="numbers in commands: whole ones or any; left out: whole where a scale is below 1"),
+    ] = msgspec.field(default=None, name="as")
     command: Annotated[
         str, Meta(description="JSON or text that sets the point, with $value where the value goes; for writable points")
     ] = ""
     command_topic: Annotated[str, Meta(description="where to, if not to the model's command_topic")] = ""
 
     def __post_init__(self) -> None:
+        self.check_field(64)
         scaled = self.scaling != IDENTITY  # asked in any case: it says what is wrong with scale and offset
         if self.choices is not None and scaled:
             raise ValueError("choices and scale do not go together")
 
     @property
-    def scaling(self) -> Scaling:
-        """Scale and offset as exact whole numbers."""
-        return Scaling.of(self.scale, self.offset)
+    def whole(self) -> bool:
+        """Whether a command has whole numbers: a device that counts in parts of the unit counts whole ones."""
+        return self.as_ == "int" or (self.as_ is None and abs(self.scale) < 1)
+
+    @property
+    def step(self) -> float:
+        """What one step of the raw number is worth, where only whole ones are written; else 0."""
+        return abs(self.scale) if self.whole and self.choices is None else 0.0
