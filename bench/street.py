@@ -224,9 +224,10 @@ class _Build:
             sent = publisher.message(n, publisher.measure()).payload
             reading = payload.read(sent)
             self._mid = self._mid % 65_535 + 1
-            content = content_of(device.id, reading.packet, reading.values)
-            key = self._repeats.key(delivery_of(self._mid, publisher.topic, sent), content)
-            return Sample(device.id, *self._stamp(), reading.values, reading.quality), Receipt("mqtt:broker", key)
+            stamp = self._stamp()
+            content = content_of(device.id, (reading.said, None))
+            key = self._repeats.key(delivery_of(self._mid, publisher.topic, sent), content, stamp[0])
+            return Sample(device.id, *stamp, reading.values, reading.quality), Receipt("mqtt:broker", key)
 
         return say
 

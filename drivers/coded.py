@@ -9,6 +9,9 @@ from msgspec import Meta
 
 from drivers.scaling import IDENTITY, Scaling
 
+Choice = str | int | float | bool
+"""What a code stands for, as a file writes it; `readings.chosen` makes a point's value of it."""
+
 
 class Coded(msgspec.Struct, kw_only=True, frozen=True):
     """A part of the keys of `at`: bit field, missing values, choices, scale; see `readings.meaning`."""
@@ -22,10 +25,14 @@ class Coded(msgspec.Struct, kw_only=True, frozen=True):
     scale: Annotated[float, Meta(description="what one step of the raw number is worth, such as 0.1")] = 1
     offset: Annotated[float, Meta(description="added after scaling")] = 0
     choices: Annotated[
-        dict[str, str] | None, Meta(description='what each number means, such as {0 = "off", 1 = "on"}')
+        dict[str, Choice] | None, Meta(description='what each number means, such as {0 = "off", 1 = "on"}')
     ] = None
     invalid: Annotated[
-        tuple[int, ...], Meta(description="raw numbers by which the device says that it has no value")
+        tuple[int | float | str, ...],
+        Meta(description="raw values, before bits and scale, by which the device says that it has none"),
+    ] = ()
+    invalid_bits: Annotated[
+        tuple[int, ...], Meta(description="the same, where a bit field says so for itself: numbers of the field")
     ] = ()
 
     @property
@@ -44,14 +51,31 @@ class Coded(msgspec.Struct, kw_only=True, frozen=True):
         Raises:
             ValueError.
         """
-        if self.bit is not None and self.bits is not None:
-            raise ValueError("write bit for one bit or bits for a field of several, not both")
-        if self.field is not None:
-            low, high = self.field
-            if not 0 <= low <= high < unsigned_bits:
-                raise ValueError("bit and bits go with unsigned formats, lowest bit first, and must lie inside it")
+        self.check_field(unsigned_bits)
         scaled = self.scaling != IDENTITY  # asked in any case: it says what is wrong with scale and offset
         if self.choices is not None and (form in ("f32", "f64", "text") or scaled):
             raise ValueError("choices go with whole numbers that are not scaled")
         if self.choices is not None and not all(k.removeprefix("-").isdecimal() for k in self.choices):
             raise ValueError('choices: write the numbers as keys, such as {0 = "off", 1 = "on"}')
+
+    def check_field(self, unsigned_bits: int) -> None:
+        """Whether a bit field lies in so many bits (0: there is none to take one of), and what goes with it.
+
+        Raises:
+            ValueError.
+        """
+        if self.bit is not None and self.bits is not None:
+            raise ValueError("write bit for one bit or bits for a field of several, not both")
+        if self.field is None:
+            if self.invalid_bits:
+                raise ValueError("invalid_bits goes with bit or bits; for the whole number write invalid")
+            return
+        low, high = self.field
+        if not 0 <= low <= high < unsigned_bits:
+            raise ValueError("bit and bits go with unsigned formats, lowest bit first, and must lie inside it")
+        if any(not 0 <= n < 1 << (high - low + 1) for n in self.invalid_bits):
+            raise ValueError("invalid_bits: a number that the field cannot hold; for the whole number write invalid")
+
+    def step_in(self, form: str) -> float:
+        """What one step of the raw number is worth in this form; 0 where values of any size between can be written."""
+        return 0.0 if form in ("f32", "f64", "text") or self.choices is not None else abs(self.scale)

@@ -12,7 +12,9 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import msgspec
 
+from drivers.errors import Misconfigured
 from drivers.profile import Profile
+from drivers.tables import why_unreadable
 from wire.device import Device, Point
 from wire.sample import Clock, Sample, Value
 
@@ -59,11 +61,13 @@ class Deliver(Protocol):
 
 
 class Attachment(msgspec.Struct, frozen=True):
-    """A device on this line: its profile and its address, already checked against the protocol's `Address`."""
+    """A device on this line: its profile and its address, already checked against the protocol's `Address`. `zone` is
+    the IANA name of the site's time zone, empty where the site is not told."""
 
     device: Device
     profile: Profile
     address: Any
+    zone: str = ""
 
 
 class Driver(Protocol):
@@ -153,6 +157,7 @@ class ProtocolKind(msgspec.Struct, frozen=True, kw_only=True):
     the points of a profile that `poll` reads; the others come by `listen`. `check` finds what no type can tell in a
     profile, `fits` what a device's address lacks for its profile: each as (key, what is wrong and what to write).
     `claims` says what a line and its devices must have for themselves, over all lines of the node.
+    `broken` says why one that is installed cannot be used: then its tables are not looked at, and no line of it opens.
     """
 
     name: str
@@ -165,3 +170,53 @@ class ProtocolKind(msgspec.Struct, frozen=True, kw_only=True):
     check: Callable[[Profile], Sequence[tuple[str, str]]]
     fits: Callable[[Profile, Any], Sequence[tuple[str, str]]]
     claims: Callable[[Any, Sequence[Attachment]], Iterable[Claim]] = claims_nothing
+    broken: str = ""
+
+    def named(self, name: str) -> ProtocolKind:
+        """The same protocol under the name by which files ask for it."""
+        return self if self.name == name else msgspec.structs.replace(self, name=name)
+
+
+class _Nothing(msgspec.Struct):
+    """The keys of what cannot be read."""
+
+
+def broken(name: str, why: str) -> ProtocolKind:
+    """What stands in the place of a protocol that cannot be used: its lines are known, and say why when opened."""
+
+    def cannot(name: str, line: Any, attachments: Sequence[Attachment], now: Now, receipts: Receipts) -> Driver:
+        del name, line, attachments, now, receipts
+        raise Misconfigured(why)
+
+    return ProtocolKind(
+        name=name,
+        Line=_Nothing,
+        Address=_Nothing,
+        Access=_Nothing,
+        Whole=_Nothing,
+        open=cannot,
+        polled=lambda profile: frozenset(profile.points),
+        check=lambda _profile: (),
+        fits=lambda _profile, _address: (),
+        broken=why,
+    )
+
+
+def why_no_kind(kind: object) -> str | None:
+    """What speaks against an object as a ProtocolKind, in words; None where it can be one.
+
+    Raises:
+        Exception: one of its structs has annotations that msgspec does not understand.
+    """
+    if not isinstance(kind, ProtocolKind):
+        return f"is a {type(kind).__name__}, not a ProtocolKind"
+    for part in ("Line", "Address", "Access", "Whole"):
+        struct = getattr(kind, part)
+        if not (isinstance(struct, type) and issubclass(struct, msgspec.Struct)):
+            return f"has a {part} that is no msgspec.Struct"
+        if (why := why_unreadable(struct)) is not None:
+            return f"has in its {part} {why}"
+    for part in ("open", "polled", "check", "fits", "claims"):
+        if not callable(getattr(kind, part)):
+            return f"has {part} = {getattr(kind, part)!r}, which cannot be called"
+    return None

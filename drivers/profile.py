@@ -12,12 +12,14 @@ from wire.device import Point
 
 class Writing(msgspec.Struct, frozen=True, kw_only=True):
     """How a point is set: what is read to see whether it has come, from when on, how near it must be (None: by the
-    point's resolution), and how long a relay or lamp must be left alone between two writes. Seconds."""
+    point's resolution), and how long a relay or lamp must be left alone between two writes. Seconds. `step` is what one
+    step of the device's own number is worth, where it has only whole ones: what is read back may be half of it off."""
 
     reads_back: str
     settle_s: float = 0
     tolerance: float | None = None
     min_write_s: float = 0
+    step: float = 0
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):

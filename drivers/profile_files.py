@@ -58,7 +58,11 @@ class PointTable(msgspec.Struct, kw_only=True, frozen=True):
         str, Meta(description="the point that tells what a writable one was set to; left out: itself")
     ] = ""
     settle_s: Annotated[
-        Annotated[float, Meta(ge=0, le=60)], Meta(description="how long after a write reading back tells the truth")
+        Annotated[float, Meta(ge=0, le=86_400)],
+        Meta(
+            description="how long after a write reading back tells the truth; for a device that only reports, how long"
+            " its answer may take: it is not told again before"
+        ),
     ] = 0
     tolerance: Annotated[
         Annotated[float, Meta(ge=0)] | None,
@@ -150,19 +154,21 @@ def parse_profile(name: str, table: Mapping[str, Any], file: str, problems: list
             text = f'no driver is called "{driver}"{tables.suggest(driver, registry.names())}'
             problems.append(Problem(file, "driver", text))
         return None
-    whole = tables.parse(kind.Whole, table.get(kind.name, {}), file=file, key=kind.name, problems=problems)
+    whole: Any = None
     access: dict[str, Any] = {}
-    for point, keys in _table(table.get("point")).items():
-        at = _table(keys).get("at")
-        if isinstance(at, Mapping):
-            key = f"point.{point}.at"
-            access[point] = tables.parse(kind.Access, cast("object", at), file=file, key=key, problems=problems)
-    if head is None or whole is None or len(problems) > before:
+    if not kind.broken:  # else nobody knows what these keys mean, and the points stand all the same
+        whole = tables.parse(kind.Whole, table.get(kind.name, {}), file=file, key=kind.name, problems=problems)
+        for point, keys in _table(table.get("point")).items():
+            at = _table(keys).get("at")
+            if isinstance(at, Mapping):
+                key = f"point.{point}.at"
+                access[point] = tables.parse(kind.Access, cast("object", at), file=file, key=key, problems=problems)
+    if head is None or len(problems) > before:
         return None
     if not 0 < len(head.point) <= MAX_POINTS:
         problems.append(Problem(file, "point", f"has {len(head.point)} points; a profile has 1 to {MAX_POINTS}"))
         return None
-    points = {n: _point(n, t, access[n]) for n, t in head.point.items()}
+    points = {n: _point(n, t, access.get(n)) for n, t in head.point.items()}
     resolution = head.time_resolution_s
     profile = Profile(
         name=name,
@@ -172,9 +178,12 @@ def parse_profile(name: str, table: Mapping[str, Any], file: str, problems: list
         access=access,
         whole=whole,
         time_resolution_us=None if resolution is None else round(resolution * 1_000_000),
-        writing={n: _writing(n, t) for n, t in head.point.items() if t.writable},
+        writing={n: _writing(n, t, access) for n, t in head.point.items() if t.writable},
     )
-    wrong = (*_names(profile), *_wrong_writing(profile), *kind.check(profile))
+    wrong = registry.checked(profile, kind)
+    if wrong is None:  # the protocol has just shown that it cannot be used
+        return parse_profile(name, table, file, problems)
+    wrong = (*_names(profile), *_wrong_writing(profile), *wrong, *(() if kind.broken else _wrong_choices(profile)))
     problems += [Problem(file, key, text) for key, text in wrong]
     return profile if len(problems) == before else None
 
@@ -183,13 +192,13 @@ def _table(value: object) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
 
 
-def _choices(access: Any) -> tuple[str, ...]:
-    return tuple(str(v) for v in _table(getattr(access, "choices", None)).values())
+def _choices(at: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(v for v in _table(at.get("choices")).values() if isinstance(v, str))
 
 
 def _point(name: str, table: PointTable, access: Any) -> Point:
     low, high = table.range or (None, None)
-    choices = _choices(access)
+    choices = _choices(table.at)
     wraps_at = table.wraps_at
     if wraps_at is None and table.counter is not False and table.type in ("float", "int"):
         wraps_at = getattr(access, "wraps_at", None)  # where the encoding tells
@@ -213,13 +222,31 @@ def _point(name: str, table: PointTable, access: Any) -> Point:
     )
 
 
-def _writing(name: str, table: PointTable) -> Writing:
+def _writing(name: str, table: PointTable, access: Mapping[str, Any]) -> Writing:
+    reads_back = table.reads_back or name
     return Writing(
-        reads_back=table.reads_back or name,
+        reads_back=reads_back,
         settle_s=table.settle_s,
         tolerance=table.tolerance,
         min_write_s=table.min_write_s,
+        step=max(getattr(access.get(n), "step", 0.0) for n in (name, reads_back)),
     )
+
+
+def _wrong_choices(profile: Profile) -> list[tuple[str, str]]:
+    wrong: list[tuple[str, str]] = []
+    for name, point in profile.points.items():
+        key, values = f"point.{name}.at.choices", list[object]()
+        for code, told in _table(getattr(profile.access[name], "choices", None)).items():
+            try:
+                values.append(readings.chosen(point, told))
+            except ValueError as error:
+                wrong.append((f"{key}.{code}", str(error)))
+        if values and point.writable and point.type == "bool":
+            missing = next((told for told in (True, False) if told not in values), None)
+            if missing is not None:
+                wrong.append((key, f"the point is writable and no code means {str(missing).lower()}; write one"))
+    return wrong
 
 
 def _wrong_writing(profile: Profile) -> list[tuple[str, str]]:

@@ -64,6 +64,23 @@ class Scaling(msgspec.Struct, frozen=True):
         """The exact raw number of a value, read as it is written in decimal."""
         return (Fraction(Decimal(repr(value))) * self.over - self.plus) / self.times
 
+    def steps(self, value: float) -> int:
+        """The whole raw number that is nearest to a value; of two equally near the greater (0.5 is 1, -0.5 is 0)."""
+        number = self.raw(value)
+        return (2 * number.numerator + number.denominator) // (2 * number.denominator)
+
+    def plain(self, value: float) -> float:
+        """The raw number of a value as people would write it: 15 digits, which a double holds, and whole where it is.
+
+        Raises:
+            OverflowError: it is beyond what a float holds.
+        """
+        number = self.raw(value)
+        if number.denominator == 1:
+            return int(number)
+        short = float(f"{float(number):.15g}")
+        return int(short) if short.is_integer() else short
+
     def compiled(self) -> Callable[[float], float] | None:
         """`value` as a function, or None where nothing is to be done."""
         if self == IDENTITY:

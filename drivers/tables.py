@@ -2,13 +2,13 @@
 
 `parse` never stops at the first mistake: unknown keys (with the nearest known one), missing keys, wrong types and
 values, at any depth, each as a Problem that names file and key. A struct's own `__post_init__` may raise ValueError
-for what types cannot tell. A file is read up to MAX_FILE_BYTES.
+for what types cannot tell. A file is read up to MAX_FILE_BYTES and within the bounds of `toml_text`; of the unknown
+keys of one table MAX_UNKNOWN are told, and how many more there are.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,8 +18,10 @@ import msgspec
 from msgspec import inspect
 
 from drivers.table_words import as_number, as_table, in_words, length, listed, told, unfit, unlike
+from drivers.toml_text import BadToml, tables_of
 
 MAX_FILE_BYTES: Final = 1 << 20
+MAX_UNKNOWN: Final = 20
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -50,16 +52,11 @@ def read(path: Path, problems: list[Problem]) -> dict[str, Any] | None:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            problems.append(Problem(str(path), "", f"larger than {MAX_FILE_BYTES} bytes; split the file"))
-            return None
-        return tomllib.loads(data.decode())
+        return tables_of(data, limit_bytes=MAX_FILE_BYTES)
     except OSError as error:
         problems.append(Problem(str(path), "", f"cannot be read: {error.strerror}"))
-    except UnicodeDecodeError as error:
-        problems.append(Problem(str(path), "", f"is not UTF-8 (byte {error.start}); save it as UTF-8"))
-    except tomllib.TOMLDecodeError as error:
-        problems.append(Problem(str(path), "", f"is not TOML: {error}"))
+    except BadToml as error:
+        problems.append(Problem(str(path), "", str(error)))
     return None
 
 
@@ -82,6 +79,48 @@ def describe(kind: type[msgspec.Struct]) -> list[Key]:
         default = None if field.default is msgspec.NODEFAULT else field.default
         keys.append(Key(field.encode_name, in_words(field.type), field.required, default, _description(field.type)))
     return keys
+
+
+def why_unreadable(kind: type[msgspec.Struct]) -> str | None:
+    """Which key of a struct has a type that `parse` cannot read from a table; None where all can be.
+
+    Raises:
+        Exception: its annotations are none that msgspec understands.
+    """
+    return _unreadable(inspect.type_info(kind), "", set())
+
+
+def _unreadable(kind: inspect.Type, key: str, seen: set[type]) -> str | None:
+    inner: list[tuple[inspect.Type, str]] = []
+    match kind:
+        case inspect.Metadata():
+            inner = [(kind.type, key)]
+        case inspect.StructType():
+            if kind.cls not in seen:
+                seen.add(kind.cls)
+                inner = [(f.type, _dotted(key, f.encode_name)) for f in kind.fields]
+        case inspect.UnionType():
+            inner = [(t, key) for t in kind.types]
+        case inspect.ListType() | inspect.VarTupleType() | inspect.SetType() | inspect.FrozenSetType():
+            inner = [(kind.item_type, key)]
+        case inspect.TupleType():
+            inner = [(t, key) for t in kind.item_types]
+        case inspect.DictType():
+            inner = [(kind.key_type, key), (kind.value_type, key)]
+        case (
+            inspect.AnyType()
+            | inspect.LiteralType()
+            | inspect.EnumType()
+            | inspect.BoolType()
+            | inspect.IntType()
+            | inspect.FloatType()
+            | inspect.StrType()
+            | inspect.NoneType()
+        ):
+            pass
+        case _:
+            return f"{key} as {type(kind).__name__.removesuffix('Type')}, which no table can hold"
+    return next((why for t, k in inner if (why := _unreadable(t, k, seen)) is not None), None)
 
 
 def _description(kind: inspect.Type) -> str:
@@ -142,11 +181,12 @@ class _Reader:
         known = {f.encode_name: f for f in kind.fields}
         if kind.tag_field is not None:
             known.pop(kind.tag_field, None)
-        right = True
-        for name in table:
-            if name not in known and name != kind.tag_field:
-                self._wrong(_dotted(key, name), f"no such key{suggest(name, known)}")
-                right = False
+        unknown = [name for name in table if name not in known and name != kind.tag_field]
+        right = not unknown
+        for name in unknown[:MAX_UNKNOWN]:
+            self._wrong(_dotted(key, name), f"no such key{suggest(name, known)}")
+        if len(unknown) > MAX_UNKNOWN:
+            self._wrong(key, f"and {len(unknown) - MAX_UNKNOWN} more keys that are not known")
         made: dict[str, Any] = {}
         for name, field in known.items():
             if name in table:
@@ -161,6 +201,8 @@ class _Reader:
             return kind.cls(**made)
         except (ValueError, TypeError) as error:
             return self._wrong(key, str(error))
+        except Exception as error:  # noqa: BLE001 -- a struct of an installed package, whose bug is told like a mistake
+            return self._wrong(key, f"cannot be judged ({type(error).__name__}: {error})")
 
     def _union(self, kind: inspect.UnionType, value: Any, key: str) -> Any:
         structs = [t for t in kind.types if isinstance(t, inspect.StructType)]

@@ -180,7 +180,8 @@ def load(path: Path, environment: Mapping[str, str] = os.environ, *, connects: b
     if health is not None and int(health.listen.rpartition(":")[2]) > MAX_PORT:
         problems.append(Problem(name, "health.listen", f"a port is at most {MAX_PORT}"))
     doubts: list[Problem] = []
-    lines = attach(path, file.line, file.device, profiles, "" if node is None else node.id, problems, doubts)
+    local = "" if site is None else site.time_zone
+    lines = attach(path, file.line, file.device, profiles, "" if node is None else node.id, problems, doubts, local)
     devices = tuple(a.device for line in lines for a in line.attachments)
     roster = Roster(
         devices=devices, profiles={p: tuple(profiles[p].points.values()) for p in sorted({d.profile for d in devices})}

@@ -88,11 +88,13 @@ def attach(
     taken: str,
     problems: list[Problem],
     doubts: list[Problem],
+    zone: str = "",
 ) -> tuple[Line, ...]:
     """Lines with all that hangs on them; everything that is wrong with any of it goes to `problems`, what
     keeps a single line from working for now to `doubts`.
 
-    `taken` is an id that no device may have, the node's own. Files that a line names lie beside `path`.
+    `taken` is an id that no device may have, the node's own. Files that a line names lie beside `path`. `zone` is the
+    IANA name of the site's time zone, empty where it is not told.
     """
     name = str(path)
     kinds: dict[str, tuple[ProtocolKind, Any]] = {}
@@ -105,23 +107,18 @@ def attach(
                        file=name, key=key, problems=problems)  # fmt: skip
         if common is None:
             continue
-        try:
-            kind = registry.find(common.protocol)
-        except ImportError as error:
-            text = f"is known, but a library that it needs is not installed: {error}"
-            problems.append(Problem(name, f"{key}.protocol", text))
-            continue
+        kind = registry.find(common.protocol)
         if kind is None:
             text = f'no protocol "{common.protocol}"{suggest(common.protocol, registry.names())}'
             problems.append(Problem(name, f"{key}.protocol", text))
             continue
         rest = {k: v for k, v in table.items() if k not in ("name", "protocol")}
-        settings = parse(kind.Line, rest, file=name, key=key, problems=problems)
+        settings = None if kind.broken else parse(kind.Line, rest, file=name, key=key, problems=problems)
         if common.name in kinds:
             problems.append(Problem(name, f"{key}.name", f'there are two lines "{common.name}"'))
         kinds[common.name] = (kind, settings if settings is None else _with_files(settings, path, key, doubts))
         places[common.name] = key
-    attached = _attachments(devices, kinds, profiles, taken, name, problems)
+    attached = _attachments(devices, kinds, profiles, taken, name, problems, zone)
     made = tuple(
         Line(
             line,
@@ -136,7 +133,15 @@ def attach(
         if isinstance(raw, Mapping):
             places.setdefault(f"device {cast('Mapping[str, object]', raw).get('id')}", f"device[{i}].address")
     _share_out(made, places, name, problems)
-    return made
+    return tuple(_unless_broken(line, name, places[line.name], doubts) for line in made)
+
+
+def _unless_broken(line: Line, name: str, key: str, doubts: list[Problem]) -> Line:
+    """A line with its protocol as it is known by now: one that a package brings may have broken on the way."""
+    kind = registry.find(line.kind.name) or line.kind
+    if kind.broken:
+        doubts.append(Problem(name, f"{key}.protocol", f"{kind.broken}; this line is out, the others run"))
+    return msgspec.structs.replace(line, kind=kind)
 
 
 def _share_out(lines: Sequence[Line], places: Mapping[str, str], name: str, problems: list[Problem]) -> None:
@@ -146,7 +151,7 @@ def _share_out(lines: Sequence[Line], places: Mapping[str, str], name: str, prob
     for line in lines:
         if line.settings is None:
             continue
-        for claim in line.kind.claims(line.settings, line.attachments):
+        for claim in registry.claimed(line.kind, line.settings, line.attachments):
             table = places[f"device {claim.device}" if claim.device else line.name]
             key = f"{table}.{claim.key}" if claim.key else table
             holder, other = first.setdefault(claim.what, (claim.device or line.name, key))
@@ -163,6 +168,7 @@ def _attachments(
     taken: str,
     name: str,
     problems: list[Problem],
+    zone: str,
 ) -> list[tuple[Attachment, DeviceTable]]:
     attached: list[tuple[Attachment, DeviceTable]] = []
     seen: set[str] = {taken}
@@ -191,18 +197,21 @@ def _attachments(
             text = f'profile "{profile.name}" speaks {profile.driver}; line "{table.line}" is {kind.name}'
             problems.append(Problem(name, f"{key}.line", text))
             continue
-        address = parse(kind.Address, table.address, file=name, key=f"{key}.address", problems=problems)
+        address: Any = table.address
+        if not kind.broken:
+            address = parse(kind.Address, table.address, file=name, key=f"{key}.address", problems=problems)
         for point in table.report:
             if point not in profile.points:
                 text = f'profile "{profile.name}" has no such point{suggest(point, profile.points)}'
                 problems.append(Problem(name, f"{key}.report.{point}", text))
         if address is not None:
-            problems += [Problem(name, f"{key}.address.{k}", text) for k, text in kind.fits(profile, address)]
+            lacking = () if kind.broken else registry.fitted(kind, profile, address) or ()
+            problems += [Problem(name, f"{key}.address.{k}", text) for k, text in lacking]
             device = Device(
                 id=table.id, kind=profile.kind, profile=profile.name, lon=table.lon, lat=table.lat, name=table.name,
                 tags=table.tags,
             )  # fmt: skip
-            attached.append((Attachment(device, profile, address), table))
+            attached.append((Attachment(device, profile, address, zone), table))
     return attached
 
 

@@ -13,7 +13,7 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
 from typing import Final, cast
@@ -223,7 +223,7 @@ class Node:
             started = time.monotonic()
             try:
                 await self._open(line, commit, outbox)
-            except Exception as error:  # whatever a driver raises ends this line's turn, and no other's
+            except (Exception, SystemExit) as error:  # whatever a driver raises ends this line's turn, and no other's
                 self._faults[line.name] = _reason(error)
                 failures = 1 if time.monotonic() - started > RESTART_MAX_S else failures + 1
                 # What its driver says on purpose is one line; only what nobody expected is worth a traceback.
@@ -246,7 +246,7 @@ class Node:
                 self._autonomy.opened(list(line.tables))
                 listeners = [a.device for a in line.attachments if line.kind.polled(a.profile) < set(a.profile.points)]
                 if listeners:
-                    group.create_task(driver.listen(listeners, deliver))
+                    group.create_task(_fenced(driver.listen(listeners, deliver)))
                 for attachment in line.attachments:
                     polled = line.kind.polled(attachment.profile)
                     if points := [p for n, p in attachment.profile.points.items() if n in polled]:
@@ -270,7 +270,7 @@ class Node:
 
     async def _poll(self, poller: Poller, driver: Driver, device: str, points: Sequence[Point]) -> None:
         try:
-            await poller.run(driver)
+            await _fenced(poller.run(driver))
         except Misconfigured as error:
             log.error("%s is not polled any more: %s", device, error)  # noqa: TRY400 - no bug of ours
             self._street.devices[device].fault = f"misconfigured: {error} ({len(points)} points)"
@@ -373,6 +373,18 @@ class Node:
         for name, driver in self._drivers.items():
             found.update({f"{name}.{what}": count for what, count in driver.counters().items()})
         return dict(found)
+
+
+async def _fenced(call: Awaitable[None]) -> None:
+    """What a driver does in a task of its own; sys.exit() in there is no wish of the node's.
+
+    Raises:
+        RuntimeError: instead of SystemExit, which would end the loop.
+    """
+    try:
+        await call
+    except SystemExit as error:
+        raise RuntimeError(f"the driver called sys.exit({error.code!r})") from error
 
 
 def _reason(error: BaseException) -> str:

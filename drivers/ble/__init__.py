@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from drivers.ble.words import Access, Address, Line, Whole, polled
-from drivers.contract import Attachment, Driver, Now, ProtocolKind, Receipts
+from drivers.ble.words import Access, Address, Line, Whole, full_uuid, polled
+from drivers.contract import Attachment, Claim, Driver, Now, ProtocolKind, Receipts
 from drivers.profile import Profile
 
 
@@ -35,6 +35,26 @@ def _check(profile: Profile) -> list[tuple[str, str]]:
     return wrong
 
 
+def _claims(line: Any, attachments: Sequence[Attachment]) -> Iterable[Claim]:
+    """An adapter for the line (BlueZ gives one discovery to a client), and for a device its model at its address.
+
+    Devices of different profiles may share an address: what a beacon says in adverts of two kinds, for instance.
+    """
+    adapter = line.adapter or "hci0"  # which is the first wherever there is one
+    yield Claim(f"Bluetooth adapter {adapter}", "adapter", hint="put all devices of one adapter on one line")
+    for attachment in attachments:
+        device, profile = attachment.device.id, attachment.profile
+        mac = attachment.address.mac.upper()
+        hint = "write the address of this device, or leave one of the two out"
+        yield Claim(f"{mac}, with profile {profile.name},", "mac", device, hint)
+        hint = "two devices that write one characteristic undo each other's work: let only one profile have it writable"
+        for name, point in profile.points.items():
+            access: Access = profile.access[name]
+            if point.writable and access.characteristic is not None:
+                what = f"characteristic {full_uuid(access.characteristic)} of {mac}, which is written,"
+                yield Claim(what, "mac", device, hint)
+
+
 PROTOCOL = ProtocolKind(
     name="ble",
     Line=Line,
@@ -45,4 +65,5 @@ PROTOCOL = ProtocolKind(
     polled=polled,
     check=_check,
     fits=lambda _profile, _address: (),
+    claims=_claims,
 )

@@ -10,7 +10,7 @@ from drivers.ble.words import Access, Whole, full_uuid, polled
 from drivers.errors import Refused
 from drivers.mishaps import Unreadable
 from drivers.profile import Profile
-from drivers.readings import Finish, meaning
+from drivers.readings import Finish, code_of, meaning
 from drivers.scaling import Scaling
 from wire.device import Point
 from wire.sample import Value, bad
@@ -28,8 +28,9 @@ _OBJECTS: Final[dict[int, tuple[int, bool, float]]] = {
     0x4D: (4, False, 0.001), 0x4E: (4, False, 0.001), 0x4F: (4, False, 0.001), 0x50: (4, False, 1),
     0x51: (2, False, 0.001), 0x52: (2, False, 0.001), 0x55: (4, False, 0.001), 0x56: (2, False, 1), 0x57: (1, True, 1),
     0x58: (1, True, 0.35), 0x59: (1, True, 1), 0x5A: (2, True, 1), 0x5B: (4, True, 1), 0x5C: (4, True, 0.01),
-    0x5D: (2, True, 0.001), 0x5E: (2, False, 0.01), 0x5F: (2, False, 0.1), 0xF0: (2, False, 1), 0xF1: (4, False, 1),
-    0xF2: (3, False, 1),
+    0x5D: (2, True, 0.001), 0x5E: (2, False, 0.01), 0x5F: (2, False, 0.1), 0x60: (1, False, 1), 0x61: (2, False, 1),
+    0x62: (4, True, 0.000001), 0x63: (4, True, 0.000001), 0x64: (1, False, 1), 0xF0: (2, False, 1),
+    0xF1: (4, False, 1), 0xF2: (3, False, 1),
     **dict.fromkeys((0x0F, 0x10, 0x11, *range(0x15, 0x2E)), (1, False, 1)),
 }  # fmt: skip
 _WITH_LENGTH: Final = (0x53, 0x54)  # text and raw: one byte of length before them
@@ -54,7 +55,12 @@ class Bytes:
         for name, point in profile.points.items():
             access = self._access[name]
             self._meant[name] = meaning(
-                point, field=access.field, invalid=access.invalid, choices=access.choices, scaling=access.scaling
+                point,
+                field=access.field,
+                invalid=access.invalid,
+                invalid_bits=access.invalid_bits,
+                choices=access.choices,
+                scaling=access.scaling,
             )
             if access.object is None:
                 self._raw[name] = _reader(access)
@@ -78,13 +84,15 @@ class Bytes:
         values: dict[str, Value] = {}
         quality: dict[str, str] = {}
         if self._whole.decoder == "bthome-v2":
-            found = _bthome(data)
+            objects = _Objects(data)
             for name in self._adverts:
-                number = self._access[name].object
-                if number in found:
-                    self._keep(name, found[number], values, quality)
+                number, index = self._access[name].object or 0, self._access[name].index
+                if len(found := objects.found.get(number, ())) > index:
+                    self._keep(name, found[index], values, quality)
+                elif objects.hides(number):
+                    values[name], quality[name] = None, bad(objects.end)
             if not values:
-                raise Unreadable("the advert has none of the points")
+                raise Unreadable(f"the advert has none of the points{objects.end and '; '}{objects.end}")
             return values, quality
         for name in self._adverts:
             self._read(name, data, values, quality)
@@ -123,14 +131,14 @@ def encode(access: Access, point: Point, value: Value) -> bytes:
             raise Refused(f"{point.name} takes at most {access.length} bytes of text")
         return data
     if access.choices is not None:
-        value = int(next(code for code, text in access.choices.items() if text == value))
+        value = int(code_of(point, access.choices, value))
     assert isinstance(value, int | float)
-    number = access.scaling.raw(int(value) if isinstance(value, bool) else value)
+    number = int(value) if isinstance(value, bool) else value
     try:
         if access.as_ in _FLOATS:
-            return struct.pack((">" if order == "big" else "<") + _FLOATS[access.as_], float(number))
-        steps = (2 * number.numerator + number.denominator) // (2 * number.denominator)
-        return steps.to_bytes(access.width, order, signed=access.as_[0] == "i")
+            packed = float(access.scaling.raw(number))
+            return struct.pack((">" if order == "big" else "<") + _FLOATS[access.as_], packed)
+        return access.scaling.steps(number).to_bytes(access.width, order, signed=access.as_[0] == "i")
     except OverflowError as error:
         raise Refused(f"{value!r} does not fit {access.as_}") from error
 
@@ -146,26 +154,52 @@ def _reader(access: Access) -> Raw:
     return lambda data: int.from_bytes(data[first:end], order, signed=signed)
 
 
-def _bthome(data: bytes) -> dict[int, Value]:
-    """The objects of a BTHome v2 advert by their ids; of several with one id, the first."""
-    if not data or data[0] >> 5 != 2:
-        raise Unreadable("the advert is not BTHome version 2")
-    if data[0] & 1:
-        raise Unreadable("the advert is encrypted")
-    found: dict[int, Value] = {}
-    at = 1
-    while at < len(data):
+class _Objects:
+    """The objects of a BTHome v2 advert: by their ids, those of one id in the order in which they were sent.
+
+    Nothing says how long an object is that the table does not have: what follows it cannot be read, nor what follows
+    one that is cut off. `end` says so; objects before it stand.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        """Raises:
+        Unreadable: it is no advert of this version, or nothing in it can be read.
+        """
+        if not data or data[0] >> 5 != 2:
+            raise Unreadable("the advert is not BTHome version 2")
+        if data[0] & 1:
+            raise Unreadable("the advert is encrypted")
+        self.found: dict[int, list[Value]] = {}
+        self.end = ""
+        self._last = -1
+        self._sorted = True
+        at = 1
+        while at < len(data) and not self.end:
+            at = self._object(data, at)
+        if self.end.startswith("the advert ends") and not self.found:
+            raise Unreadable(self.end)
+
+    def hides(self, number: int) -> bool:
+        """Whether an object of this id may stand where nothing can be read. They are sent in the order of their ids
+        (bthome.io, Format, Sensor data); of a device that does not, nothing is known."""
+        return bool(self.end) and (number >= self._last or not self._sorted)
+
+    def _object(self, data: bytes, at: int) -> int:
+        """Take the object that begins here; where the next one does."""
         number = data[at]
+        self._sorted = self._sorted and number >= self._last
+        self._last = number
         at += 1
-        if number in _WITH_LENGTH and at < len(data):
-            at += 1 + data[at]
-            continue
-        if number not in _OBJECTS:
-            break  # objects stand in order of their ids: what follows one that is newer than this table cannot be read
-        width, signed, _ = _OBJECTS[number]
+        if number in _WITH_LENGTH:
+            width, signed = (1 + data[at] if at < len(data) else 1), False
+        elif number in _OBJECTS:
+            width, signed, _ = _OBJECTS[number]
+        else:
+            self.end = f"what follows object 0x{number:02X}, which is not known, cannot be read"
+            return at
         if at + width > len(data):
-            raise Unreadable("the advert ends inside an object")
-        raw = int.from_bytes(data[at : at + width], "little", signed=signed)
-        found.setdefault(number, _SCALES[number].value(raw))
-        at += width
-    return found
+            self.end = f"the advert ends inside an object (0x{number:02X})"
+        elif number not in _WITH_LENGTH:
+            raw = int.from_bytes(data[at : at + width], "little", signed=signed)
+            self.found.setdefault(number, []).append(_SCALES[number].value(raw))
+        return at + width

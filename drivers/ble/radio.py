@@ -1,10 +1,16 @@
 """The BLE driver: adverts heard and devices read over GATT, with one adapter. The only place that knows bleak.
 
-Promises: a repeat of the same packet id is one reading, also across a restart; a scanner that hears nothing for
-`silence_s`, or whose adapter or bus goes away, is started again; at most `max_connections` devices are connected at a
-time, commands before polls; a device that does not answer is left alone as on any line (doubling to five minutes).
+Promises: what a beacon repeats within a burst is one reading, also across a restart (`inbox.py`); a scanner that hears
+no advert for `silence_s`, or whose adapter or bus goes away, is started again; at most `max_connections` devices are
+connected at a time, commands before polls; a device that does not answer is left alone as on any line (doubling to
+five minutes). Devices of one address are one to the radio, which connects to it for one of them at a time; each of
+them hears the adverts that its profile reads.
 
-Bounds: `max_pending` readings waiting to be durable, further ones are dropped and counted.
+BlueZ tells of each change of a device, of connections too, and every time with all that it last knew of its adverts
+(org.bluez.Device1). Only what an advert has brought counts as heard: see `is_advert`.
+
+Bounds: `max_pending` readings waiting to be durable, further ones are dropped and counted; what was last told of a
+device is kept for the devices of this line only.
 """
 
 from __future__ import annotations
@@ -43,22 +49,31 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-class _Node:
-    """A device as connections reach it; as its adverts show it, it is a Beacon."""
+class _Peer:
+    """What answers at one address, whichever devices it stands for."""
 
-    def __init__(self, attachment: Attachment, reader: Bytes, line: Line, clock: Monotonic) -> None:
-        address: Address = attachment.address
-        whole: Whole = attachment.profile.whole
-        self.id = attachment.device.id
-        self.mac = address.mac.upper()
-        self.profile = attachment.profile
-        self.reader = reader
-        self.advertises = whole.manufacturer is not None or whole.service is not None
+    def __init__(self, mac: str, line: Line, clock: Monotonic) -> None:
+        self.mac = mac
         self.backoff = Backoff.of_device(clock, line.backoff_first_s)
         self.turns = Turns()
         self.seen: BLEDevice | None = None
         self.sighted = asyncio.Event()
+        self.told: Mapping[str, Any] | None = None  # its properties as BlueZ told them last
+        self.nodes: list[_Node] = []
+
+
+class _Node:
+    """A device as connections reach it; as its adverts show it, it is a Beacon."""
+
+    def __init__(self, attachment: Attachment, reader: Bytes, peer: _Peer) -> None:
+        whole: Whole = attachment.profile.whole
+        self.id = attachment.device.id
+        self.peer = peer
+        self.profile = attachment.profile
+        self.reader = reader
+        self.advertises = whole.manufacturer is not None or whole.service is not None
         self.beacon = Beacon(attachment, reader)
+        peer.nodes.append(self)
 
 
 class BleDriver:
@@ -75,8 +90,13 @@ class BleDriver:
         clock: Monotonic = time.monotonic,
     ) -> None:
         readers = {a.profile.name: Bytes(a.profile) for a in attachments}
-        self._nodes = {a.device.id: _Node(a, readers[a.profile.name], line, clock) for a in attachments}
-        self._by_mac = {n.mac: n for n in self._nodes.values()}
+        self._peers: dict[str, _Peer] = {}
+        self._nodes: dict[str, _Node] = {}
+        for attachment in attachments:
+            address: Address = attachment.address
+            mac = address.mac.upper()
+            peer = self._peers.setdefault(mac, _Peer(mac, line, clock))
+            self._nodes[attachment.device.id] = _Node(attachment, readers[attachment.profile.name], peer)
         self._line = line
         self._now = now
         self._clock = clock
@@ -109,7 +129,7 @@ class BleDriver:
 
     async def listen(self, devices: Sequence[Device], deliver: Deliver) -> None:
         """Deliver what devices send by themselves; see the contract."""
-        nodes = {n.mac: n for d in devices if (n := self._nodes.get(d.id)) is not None and n.advertises}
+        nodes = [n for d in devices if (n := self._nodes.get(d.id)) is not None and n.advertises]
         if not nodes:
             return
         self._inbox.remember(await self._receipts.recent(self._source), (n.beacon for n in self._nodes.values()))
@@ -162,20 +182,29 @@ class BleDriver:
 
     # ---- adverts
 
-    async def _scan(self, nodes: Mapping[str, _Node], deliver: Deliver) -> None:
-        """Scan until nothing has been heard for `silence_s`."""
+    async def _scan(self, nodes: Sequence[_Node], deliver: Deliver) -> None:
+        """Scan until no advert has been heard for `silence_s`."""
+        listening = {n.id for n in nodes}
 
         def heard(device: BLEDevice, advert: AdvertisementData) -> None:
+            peer = self._peers.get(device.address.upper())
+            told: Mapping[str, Any] = advert.platform_data[1]
+            before = None
+            if peer is not None:
+                before, peer.told = peer.told, told
+            if not is_advert(before, told):
+                return
             self._heard_s = self._clock()
             self._counts["adverts"] += 1
-            mac = device.address.upper()
-            if (node := self._by_mac.get(mac)) is not None:
-                node.seen = device
-                node.sighted.set()
-                if mac in nodes:
+            if peer is None:
+                return
+            peer.seen = device
+            peer.sighted.set()
+            for node in peer.nodes:
+                if node.id in listening:
                     self._inbox.take(node.beacon, advert.manufacturer_data, advert.service_data, deliver)
 
-        scanner = BleakScanner(heard, scanning_mode=self._line.scanning, bluez=self._arguments(nodes.values()))
+        scanner = BleakScanner(heard, scanning_mode=self._line.scanning, bluez=self._arguments(nodes))
         self._heard_s = self._clock()
         try:
             async with self._discovery, asyncio.timeout(self._line.connect_timeout_s):
@@ -195,7 +224,7 @@ class BleDriver:
             except _GONE:
                 self._counts["scanner_stops_failed"] += 1
 
-    def _arguments(self, nodes: Any) -> Any:
+    def _arguments(self, nodes: Sequence[_Node]) -> Any:
         arguments = self._adapter()
         if self._line.scanning == "passive":
             arguments["or_patterns"] = list(dict.fromkeys(p for n in nodes for p in _patterns(n.profile.whole)))
@@ -209,48 +238,48 @@ class BleDriver:
         Raises:
             Unreachable, Refused.
         """
-        self._rest(node)
-        async with node.turns.turn(urgency):
-            self._rest(node)
+        self._rest(node.peer)
+        async with node.peer.turns.turn(urgency):
+            self._rest(node.peer)
             try:
-                device = await self._find(node)
+                device = await self._find(node.peer)
                 async with self._radio.turn(urgency):
                     self._counts["connections"] += 1
-                    result = await self._on_connection(node, device, act)
+                    result = await self._on_connection(node.peer, device, act)
             except _GONE as error:
                 self._counts["failures"] += 1
-                wait_s = node.backoff.failed()
+                wait_s = node.peer.backoff.failed()
                 silent = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
                 why = str(error) or silent
                 raise Unreachable(f"{why}; next try in {wait_s:.0f} s") from error
-        node.backoff.succeeded()
+        node.peer.backoff.succeeded()
         return result
 
-    def _rest(self, node: _Node) -> None:
-        if node.backoff.left_s():  # no countdown: this becomes a quality, and a quality that changes is always reported
-            raise Unreachable(f"left alone after {node.backoff.failures} failures")
+    def _rest(self, peer: _Peer) -> None:
+        if peer.backoff.left_s():  # no countdown: this becomes a quality, and a quality that changes is always reported
+            raise Unreachable(f"left alone after {peer.backoff.failures} failures")
 
-    async def _find(self, node: _Node) -> BLEDevice:
+    async def _find(self, peer: _Peer) -> BLEDevice:
         """The device as it was last heard. BlueZ allows one discovery for each of its clients, so that bleak must not
         look for a device on its own while the scanner runs, nor the other way round."""
-        if node.seen is not None:
-            return node.seen
+        if peer.seen is not None:
+            return peer.seen
         timeout_s = self._line.connect_timeout_s
         async with asyncio.timeout(timeout_s), self._discovery:
             if not (self._scanning and self._line.scanning == "active"):
-                node.seen = await BleakScanner.find_device_by_address(node.mac, timeout_s, bluez=self._adapter())
-        if node.seen is None:
+                peer.seen = await BleakScanner.find_device_by_address(peer.mac, timeout_s, bluez=self._adapter())
+        if peer.seen is None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s if self._scanning else 0):
-                    await node.sighted.wait()
-        if node.seen is None:
-            raise TimeoutError(f"{node.mac} was not heard within {timeout_s:g} s")
-        return node.seen
+                    await peer.sighted.wait()
+        if peer.seen is None:
+            raise TimeoutError(f"{peer.mac} was not heard within {timeout_s:g} s")
+        return peer.seen
 
     def _adapter(self) -> Any:
         return {"adapter": self._line.adapter} if self._line.adapter else {}
 
-    async def _on_connection(self, node: _Node, device: BLEDevice, act: Callable[[BleakClient], Awaitable[_T]]) -> _T:
+    async def _on_connection(self, peer: _Peer, device: BLEDevice, act: Callable[[BleakClient], Awaitable[_T]]) -> _T:
         timeout_s = self._line.connect_timeout_s
         client = BleakClient(device, timeout=timeout_s, bluez=self._adapter())
         try:
@@ -258,8 +287,8 @@ class BleDriver:
                 await client.connect()
                 return await act(client)
         except _GONE:
-            node.seen = None  # what was known of it may be outdated
-            node.sighted.clear()
+            peer.seen = None  # what was known of it may be outdated
+            peer.sighted.clear()
             raise
         finally:
             try:
@@ -286,6 +315,22 @@ class BleDriver:
         if refusals and len(refusals) == len(wanted):
             raise Refused(refusals[0])
         return Sample(node.id, *self._now(), values, quality)
+
+
+_IN_ADVERTS: Final = ("RSSI", "TxPower", "ManufacturerData", "ServiceData", "AdvertisingData", "AdvertisingFlags")
+
+
+def is_advert(before: Mapping[str, Any] | None, told: Mapping[str, Any]) -> bool:
+    """Whether it was an advert that made BlueZ tell the properties of a device; `before` are those told last.
+
+    An advert brings some of _IN_ADVERTS; signal strength and power are taken away when discovery ends, which no advert
+    does. What has not changed at all is an advert like the one before (bleak asks BlueZ for duplicates). Names and
+    services change with adverts and connections, but with adverts never alone.
+    """
+    if before is None:
+        return not told.get("Connected", False)
+    changed = {key for key in before.keys() | told.keys() if before.get(key) != told.get(key)}
+    return not changed or any(key in told for key in changed.intersection(_IN_ADVERTS))
 
 
 def _words(error: BleakError) -> str:

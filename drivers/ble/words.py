@@ -70,9 +70,12 @@ class Whole(msgspec.Struct, kw_only=True, frozen=True):
     decoder: Annotated[
         Literal["table", "bthome-v2"], Meta(description="how its data is read: by byte, or by a decoder of this name")
     ] = "table"
-    packet_id: Annotated[str, Meta(description="the point by which a repeat is known")] = ""
+    packet_id: Annotated[
+        str,
+        Meta(description="the point by which a repeat is known: the same one and the same values, within 10 s"),
+    ] = ""
     repeat_s: Annotated[
-        float, Meta(ge=0, le=86_400, description="without packet_id: unchanged data is the same reading for so long")
+        float, Meta(ge=0, le=86_400, description="the longest that what is repeated without end is one reading")
     ] = 60.0
 
     def __post_init__(self) -> None:
@@ -89,6 +92,9 @@ class Access(Coded, kw_only=True, frozen=True):
     object: Annotated[Annotated[int, Meta(ge=0, le=255)] | None, Meta(description="BTHome object id, such as 0x02")] = (
         None
     )
+    index: Annotated[
+        int, Meta(ge=0, le=254, description="which of several objects of this id, in the order sent, from 0")
+    ] = 0
     characteristic: Annotated[
         Annotated[str, Meta(pattern=_UUID)] | None, Meta(description="UUID of the GATT characteristic that holds it")
     ] = None
@@ -101,6 +107,8 @@ class Access(Coded, kw_only=True, frozen=True):
             raise ValueError("write either byte, for its place, or object, for a BTHome object id")
         if self.object is not None and self.characteristic is not None:
             raise ValueError("object goes with adverts, characteristic with connections: write one of them")
+        if self.index and self.object is None:
+            raise ValueError("index goes with object: it says which of several of this id is meant")
         if (self.as_ == "text") != bool(self.length):
             raise ValueError('length goes with as = "text" (in bytes), and with nothing else')
         self.check(self.as_, 8 * self.width if self.as_[0] == "u" else 0)
@@ -109,6 +117,11 @@ class Access(Coded, kw_only=True, frozen=True):
     def width(self) -> int:
         """Bytes that it takes."""
         return self.length or WIDTHS[self.as_]
+
+    @property
+    def step(self) -> float:
+        """What one step of the raw number is worth, where only whole ones can be written; else 0."""
+        return self.step_in(self.as_)
 
 
 def full_uuid(uuid: str) -> str:

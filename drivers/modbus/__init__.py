@@ -37,12 +37,14 @@ def _check(profile: Profile) -> list[tuple[str, str]]:
                 want = 'as = "text", or choices'
             case "bool":
                 single = access.field is not None and access.field[0] == access.field[1]
-                right, want = access.is_bit or single or access.as_ == "u16", "coil, discrete or bit"
+                plain = access.as_ == "u16" or access.choices is not None
+                right, want = access.is_bit or single or plain, "coil, discrete, bit or choices"
             case "int":
-                right = access.as_ not in ("f32", "f64", "text") and access.scaling.whole and access.choices is None
+                right = access.as_ not in ("f32", "f64", "text") and access.scaling.whole
                 want = 'a whole-number format and scale, or type = "float"'
             case "float":
-                right, want = access.as_ != "text" and access.choices is None and not access.is_bit, "a number format"
+                plain = access.choices is not None or not access.is_bit
+                right, want = access.as_ != "text" and plain, "a number format"
         if not right:
             wrong.append((f"{key}.at", f"does not give a {point.type}; write {want}"))
         if not access.is_bit and access.width > profile.whole.max_registers:

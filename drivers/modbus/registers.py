@@ -9,7 +9,6 @@ from __future__ import annotations
 import operator
 import struct
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from math import isfinite
 from operator import add, itemgetter, mul, ne
 from typing import Any, Final, cast
@@ -19,7 +18,7 @@ import msgspec
 from drivers.errors import Refused
 from drivers.modbus.words import Access, Order, Space, Whole
 from drivers.profile import Profile
-from drivers.readings import Finish, meaning
+from drivers.readings import Finish, absent, code_of, meaning
 from drivers.scaling import IDENTITY
 from wire.device import Point
 from wire.sample import INT_MAX, INT_MIN, Value
@@ -139,7 +138,7 @@ class _Run:
         self._pick: Callable[[Any], Sequence[Any]] = itemgetter(
             *((slice(where[0], where[-1] + 1),) if straight else where)
         )
-        self._missing = frozenset(code for a in accesses for code in a.invalid)
+        self._missing = absent([code for a in accesses for code in a.invalid])
         self._finite = kind == "real"
         self._stages: list[tuple[_Do, tuple[int, ...]]] = []
         scalings = [a.scaling for a in accesses]
@@ -232,7 +231,11 @@ def _kind(point: Point, access: Access) -> str:
         return ""
     if access.field is not None:
         single = access.field[0] == access.field[1]
-        return "flag" if single and point.type == "bool" and not access.invalid and scaling == IDENTITY else ""
+        return (
+            "flag"
+            if single and point.type == "bool" and not (access.invalid or access.invalid_bits) and scaling == IDENTITY
+            else ""
+        )
     if access.as_ in ("f32", "f64"):
         return "real" if point.type == "float" and scaling == IDENTITY else ""
     ends = [raw * scaling.times + scaling.plus for raw in _LIMITS[access.as_]]
@@ -249,6 +252,7 @@ def _meant(profile: Profile, name: str) -> Finish:
         profile.points[name],
         field=access.field,
         invalid=access.invalid,
+        invalid_bits=access.invalid_bits,
         choices=access.choices,
         scaling=access.scaling,
     )
@@ -267,6 +271,8 @@ def encode(access: Access, point: Point, value: Value) -> list[int]:
     Raises:
         Refused: it does not fit.
     """
+    if access.choices is not None:
+        value = int(code_of(point, access.choices, value))
     if access.is_bit:
         return [int(bool(value))]
     if access.as_ == "text":
@@ -274,16 +280,14 @@ def encode(access: Access, point: Point, value: Value) -> list[int]:
         if len(data) > 2 * access.length:
             raise Refused(f"{point.name} takes at most {2 * access.length} bytes of text")
         return _registers(data.ljust(2 * access.length, b"\0"), access.order)
-    if access.choices is not None:
-        value = int(next(code for code, text in access.choices.items() if text == value))
-    number = access.scaling.raw(float(value) if isinstance(value, bool) else _number(value))
+    number = float(value) if isinstance(value, bool) else _number(value)
     if access.as_ in ("f32", "f64"):
         try:
-            return _registers(struct.pack(">" + _CODES[access.as_], float(number)), access.order)
+            return _registers(struct.pack(">" + _CODES[access.as_], float(access.scaling.raw(number))), access.order)
         except OverflowError as error:
             raise Refused(f"{value!r} does not fit {access.as_}") from error
     low, high = _LIMITS[access.as_]
-    steps = _nearest(number)
+    steps = access.scaling.steps(number)
     if not low <= steps <= high:
         raise Refused(f"{value!r} does not fit {access.as_}")
     return _registers(struct.pack(">" + _CODES[access.as_], steps), access.order)
@@ -292,10 +296,6 @@ def encode(access: Access, point: Point, value: Value) -> list[int]:
 def _number(value: Value) -> float:
     assert isinstance(value, int | float)
     return value
-
-
-def _nearest(number: Fraction) -> int:
-    return (2 * number.numerator + number.denominator) // (2 * number.denominator)
 
 
 def _registers(data: bytes, order: Order) -> list[int]:

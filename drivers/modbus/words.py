@@ -131,3 +131,8 @@ class Access(Coded, kw_only=True, frozen=True):
     def width(self) -> int:
         """Registers (or bits) that it takes."""
         return 1 if self.is_bit else self.length or WIDTHS[self.as_]
+
+    @property
+    def step(self) -> float:
+        """What one step of the raw number is worth, where only whole ones can be written; else 0."""
+        return 0.0 if self.is_bit else self.step_in(self.as_)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from drivers.contract import Attachment, Driver, Now, ProtocolKind, Receipts
 from drivers.mqtt.words import PLACEHOLDER, VALUE, Access, Address, Line, Whole
 from drivers.profile import Profile
+from drivers.tables import suggest
 
 
 def _open(name: str, line: Any, attachments: Sequence[Attachment], now: Now, receipts: Receipts) -> Driver:
@@ -19,10 +18,17 @@ def _open(name: str, line: Any, attachments: Sequence[Attachment], now: Now, rec
 
 
 def _check(profile: Profile) -> list[tuple[str, str]]:
+    from drivers.mqtt.command import is_no_json
+    from drivers.mqtt.moment import why_no_zone
     from drivers.mqtt.payload import why_no_expression
 
     whole: Whole = profile.whole
     wrong = _topic("mqtt.topic", whole.topic, wildcards=True) + _topic("mqtt.command_topic", whole.command_topic)
+    wrong += _reception(profile, whole)
+    if whole.time_zone and (told := why_no_zone(whole.time_zone)) is not None:
+        wrong.append(("mqtt.time_zone", told))
+    if whole.time_zone and not whole.time:
+        wrong.append(("mqtt.time_zone", "goes with time, the expression of the time of measuring"))
     expressions = {"mqtt.packet_id": whole.packet_id, "mqtt.time": whole.time}
     for name, point in profile.points.items():
         access: Access = profile.access[name]
@@ -31,8 +37,12 @@ def _check(profile: Profile) -> list[tuple[str, str]]:
         if not point.writable:
             continue
         if access.command.count(VALUE) != 1:
-            wrong.append((key, f"is writable: write command = '{{\"KEY\": {VALUE}}}', the JSON that sets it"))
-        elif not _is_json(access.command.replace(VALUE, "0")):
+            json = whole.commands_in == "json"
+            what = f"'{{\"KEY\": {VALUE}}}', the JSON" if json else f'"{VALUE}", the text'
+            wrong.append((key, f"is writable: write command = {what} that sets it"))
+        elif unknown := _unknown(access.command):
+            wrong.append((f"{key}.command", unknown))
+        elif whole.commands_in == "json" and is_no_json(access.command):
             told = f"is not JSON when a number stands for {VALUE}; write it like '{{\"KEY\": {VALUE}}}'"
             wrong.append((f"{key}.command", told))
         if not (access.command_topic or whole.command_topic):
@@ -44,19 +54,24 @@ def _check(profile: Profile) -> list[tuple[str, str]]:
     return wrong
 
 
-def _is_json(text: str) -> bool:
-    try:
-        msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return False
-    return True
+def _reception(profile: Profile, whole: Whole) -> list[tuple[str, str]]:
+    unknown = [n for n in whole.reception if n not in profile.points]
+    if unknown:
+        return [("mqtt.reception", f'there is no point "{unknown[0]}"{suggest(unknown[0], profile.points)}')]
+    if whole.packet_id and set(whole.reception) >= set(profile.points):
+        return [("mqtt.reception", "names every point: then nothing is left by which a repeat is known")]
+    return []
+
+
+def _unknown(template: str) -> str:
+    unknown = [p for p in PLACEHOLDER.findall(template) if p not in Address.__struct_fields__]
+    names = ", ".join(f"{{{f}}}" for f in Address.__struct_fields__)
+    return f"has the placeholder {{{unknown[0]}}}; there are {names}" if unknown else ""
 
 
 def _topic(key: str, topic: str, *, wildcards: bool = False) -> list[tuple[str, str]]:
-    unknown = [p for p in PLACEHOLDER.findall(topic) if p not in Address.__struct_fields__]
-    if unknown:
-        names = ", ".join(f"{{{f}}}" for f in Address.__struct_fields__)
-        return [(key, f"has the placeholder {{{unknown[0]}}}; there are {names}")]
+    if unknown := _unknown(topic):
+        return [(key, unknown)]
     levels = topic.split("/")
     misplaced = any(("+" in x or "#" in x) and x not in ("+", "#") for x in levels) or "#" in levels[:-1]
     if misplaced or (not wildcards and set(topic) & set("+#")):
@@ -66,9 +81,15 @@ def _topic(key: str, topic: str, *, wildcards: bool = False) -> list[tuple[str, 
 
 def _fits(profile: Profile, address: Any) -> list[tuple[str, str]]:
     whole: Whole = profile.whole
-    topics = [whole.topic, whole.command_topic, *(a.command_topic for a in profile.access.values())]
-    wanted = dict.fromkeys(p for t in topics for p in PLACEHOLDER.findall(t))
-    return [(p, f"is missing; the topic of {profile.name} is {whole.topic}") for p in wanted if not getattr(address, p)]
+    places = [whole.topic, whole.command_topic]
+    places += (t for a in profile.access.values() for t in (a.command_topic, a.command))
+    wanted = {p: place for place in reversed(places) for p in PLACEHOLDER.findall(place)}
+    what = {whole.topic: "the topic", whole.command_topic: "the topic of commands"}
+    return [
+        (p, f"is missing; {what.get(place, 'a command')} of {profile.name} is {place}")
+        for p, place in wanted.items()
+        if not getattr(address, p)
+    ]
 
 
 PROTOCOL = ProtocolKind(

@@ -4,15 +4,18 @@ Nothing that a publish holds, nor a node that cannot take it, stops the inbox: e
 as a topic that nobody knows, and is acknowledged in its turn, so that none keeps its place in the receive window. Only
 where the node cannot keep one that the broker would bring again is the connection given up.
 
-The time in a payload is believed while the node's own clock is synchronised and it lies between 2020 and FUTURE_US
-from now; in place of any other (counted: `times_refused`) stands the node's stamp.
+The time in a payload is believed while the node's own clock is synchronised and `moment.py` takes it for one; in place
+of any other (counted: `times_refused`, and logged once for each profile and reason of a connection) stands the node's
+stamp. An empty payload, by which a retained publish is cleared, is nothing: it is acknowledged and counted (`cleared`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter, deque
 from collections.abc import Sequence
+from math import inf
 from typing import Final, Protocol
 
 import msgspec
@@ -20,6 +23,7 @@ import msgspec
 from drivers.contract import Attachment, Deliver, Now, Receipt
 from drivers.errors import NotStored
 from drivers.mishaps import Mishaps, Unreadable
+from drivers.mqtt.moment import NotBelieved
 from drivers.mqtt.payload import Payload, Reading
 from drivers.mqtt.repeats import Pending, Repeats, content_of, delivery_of
 from drivers.mqtt.session import Publish
@@ -28,7 +32,8 @@ from drivers.readings import failed, tainted
 from wire.sample import Clock, Sample
 
 MAX_TOPICS: Final = 16_384
-FUTURE_US: Final = 300_000_000  # a payload's time further ahead of the node's clock than this is not believed
+
+_log = logging.getLogger(__name__)
 
 
 class Acknowledge(Protocol):
@@ -84,6 +89,7 @@ class Inbox:
         self._waiting: deque[_Unacked] = deque()
         self._more = asyncio.Event()
         self._held: list[Publish] | None = None
+        self._said: set[tuple[str, str]] = set()  # profiles, and why their times are not believed
 
     def hold(self) -> None:
         """Set aside what comes, until `release`; bounded as what waits is."""
@@ -109,6 +115,10 @@ class Inbox:
             self._counts["unknown_topics"] += 1
             self._settled(message, None)
             return
+        if not message.payload:
+            self._counts["cleared"] += 1
+            self._settled(message, None)
+            return
         delivery = delivery_of(message.mid, topic, message.payload) if message.qos else b""
         if message.dup and delivery:
             seen, durable = self._repeats.delivered(delivery)
@@ -116,9 +126,10 @@ class Inbox:
                 self._counts["repeats"] += 1
                 self._settled(message, durable)
                 return
-        sample, content = self._sample(target, message)
+        stamp = self._now()
+        sample, content, within_s = self._sample(target, message, stamp)
         if content:
-            seen, durable = self._repeats.published(content)
+            seen, durable = self._repeats.published(content, within_s)
             if seen:
                 self._counts["repeats"] += 1
                 self._settled(message, durable)
@@ -126,7 +137,7 @@ class Inbox:
         receipt = None
         if delivery or content:
             again = message.qos > 0 and self._line.session_expiry_s > 0  # a session that expires at once brings nothing
-            receipt = Receipt(self._source, self._repeats.key(delivery, content), again)
+            receipt = Receipt(self._source, self._repeats.key(delivery, content, stamp[0]), again)
         durable = self._mishaps.handed(self._deliver, (sample,), receipt)
         self._repeats.add(delivery, content, durable)
         self._settled(message, durable)
@@ -155,28 +166,42 @@ class Inbox:
         self._waiting.append(_Unacked(durable, message.mid, message.qos))
         self._more.set()
 
-    def _sample(self, target: Target, message: Publish) -> tuple[Sample, bytes]:
+    def _sample(self, target: Target, message: Publish, stamp: tuple[int, Clock]) -> tuple[Sample, bytes, float]:
+        """What it becomes, by what it is known again, and for how long."""
+        whole: Whole = target.attachment.profile.whole
         try:
             if len(message.payload) > self._line.max_payload_bytes:
                 raise Unreadable(f"the payload has {len(message.payload)} bytes")  # noqa: TRY301
             reading = target.payload.read(message.payload)
             quality = tainted(reading.values, reading.quality, "retained") if message.retain else reading.quality
-            numbered = target.payload.numbered and reading.packet is not None
-            content = content_of(target.device, reading.packet, reading.values) if numbered else b""
+            measured = self._measured(target, reading, stamp)
+            content = b""
+            if reading.said is not None:
+                content = content_of(target.device, (reading.said, None if measured is stamp else measured[0]))
         except Exception as error:  # noqa: BLE001 -- it is logged there
             self._counts["unreadable"] += 1
             points = list(target.attachment.profile.points.values())
-            return failed(target.device, points, self._now(), self._mishaps.why(error)), b""
-        return Sample(target.device, *self._stamp(reading), reading.values, quality), content
+            return failed(target.device, points, stamp, self._mishaps.why(error)), b"", inf
+        within_s = inf if message.retain or measured is not stamp else whole.repeat_s
+        return Sample(target.device, *measured, reading.values, quality), content, within_s
 
-    def _stamp(self, reading: Reading) -> tuple[int, Clock]:
-        time_us, clock = self._now()
-        if not reading.timed:
-            return time_us, clock
-        if reading.time_us is None or not clock.synced or reading.time_us > time_us + FUTURE_US:
-            self._counts["times_refused"] += 1
-            return time_us, clock
-        return reading.time_us, clock
+    def _measured(self, target: Target, reading: Reading, stamp: tuple[int, Clock]) -> tuple[int, Clock]:
+        """When it was measured: by the payload where that is believed, else `stamp` itself, when it arrived."""
+        if reading.sent is None:
+            return stamp
+        try:
+            if stamp[1].synced:
+                return reading.measured_us(stamp[0]), stamp[1]
+        except NotBelieved as error:
+            name, why = target.attachment.profile.name, str(error)
+            if (name, why) not in self._said:
+                self._said.add((name, why))
+                _log.warning(
+                    "%s (profile %s): the time of a payload is not believed: %s; the time of arrival stands for it",
+                    target.device, name, why,
+                )  # fmt: skip
+        self._counts["times_refused"] += 1
+        return stamp
 
     def _target(self, message: Publish) -> tuple[Target | None, str]:
         """Whose publish it is, and its topic, which is decoded anew each time it is asked for."""

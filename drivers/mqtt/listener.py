@@ -20,19 +20,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Self
-
-import msgspec
+from typing import Self
 
 from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment, Deliver, Now, Receipt, Receipts
 from drivers.errors import Misconfigured, NotStored, Unreachable
 from drivers.mishaps import Mishaps
+from drivers.mqtt.command import command
 from drivers.mqtt.inbox import Inbox, Target, target
 from drivers.mqtt.payload import Payload
 from drivers.mqtt.repeats import Repeats
 from drivers.mqtt.session import MqttSession
-from drivers.mqtt.words import VALUE, Access, Address, Line, Whole
+from drivers.mqtt.words import Access, Address, Line, Whole
 from drivers.readings import allowed
 from wire.device import Device, Point
 from wire.sample import Sample, Value
@@ -54,13 +53,14 @@ class MqttDriver:
         clock: Monotonic = time.monotonic,
         draw: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        payloads = {a.profile.name: Payload(a.profile) for a in attachments}
+        payloads = {a.profile.name: Payload(a.profile, a.zone) for a in attachments}
         self._targets = [target(a, payloads[a.profile.name]) for a in attachments]
         self._line = line
         self._now = now
         self._receipts = receipts
         self._source = f"mqtt:{name}:{line.client_id}@{line.host}"
         self._draw = draw
+        self._clock = clock
         self._backoff = Backoff.of_line(clock)
         self._session: MqttSession | None = None
         self._counts: Counter[str] = Counter(acknowledged=0)
@@ -84,7 +84,8 @@ class MqttDriver:
         """Deliver what devices send by themselves; see the contract."""
         wanted = {d.id for d in devices}
         targets = [t for t in self._targets if t.device in wanted]
-        repeats = Repeats(await self._receipts.recent(self._source), self._draw)
+        recent = await self._receipts.recent(self._source)
+        repeats = Repeats(recent, self._draw, now_us=self._now()[0], clock=self._clock)
         said = ""
         while True:
             inbox = Inbox(
@@ -120,8 +121,8 @@ class MqttDriver:
             raise Misconfigured(f"profile {found.attachment.profile.name} has no command for {point.name}")
         if self._session is None:
             raise Unreachable(f"no connection to broker {self._line.host}")
-        payload = access.command.replace(VALUE, msgspec.json.encode(_raw(access, value)).decode())
-        await self._session.publish(address.filled(access.command_topic or whole.command_topic), payload.encode())
+        topic, data = command(whole, access, address, point, value)
+        await self._session.publish(topic, data)
         self._counts["commands"] += 1
 
     async def _connection(self, inbox: Inbox, targets: Sequence[Target], repeats: Repeats, deliver: Deliver) -> None:
@@ -155,15 +156,6 @@ class MqttDriver:
                     task.cancel()
                     with suppress(asyncio.CancelledError, Unreachable, NotStored):
                         await task
-
-
-def _raw(access: Access, value: Value) -> Any:
-    if access.choices is not None:
-        return next(code for code, text in access.choices.items() if text == value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        raw = access.scaling.raw(value)
-        return int(raw) if raw.denominator == 1 else float(raw)
-    return value
 
 
 def _ignored(future: asyncio.Future[None]) -> None:

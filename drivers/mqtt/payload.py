@@ -1,4 +1,8 @@
-"""Payload: what a JSON publish says about the points of a profile. The only place that knows jmespath.
+"""Payload: what a publish says about the points of a profile. With `known.py` the only place that knows
+jmespath.
+
+It is JSON, or one plain text (`payload = "text"`), which is then all that the expressions see, as `@`; a number or a
+truth value is read out of it where the point is one.
 
 Expressions are compiled once. Where one is only names and indexes (`climate.temp`, `rx[0].rssi`), as nearly all are,
 it is walked directly: jmespath's own interpreter takes about ten times as long. There a key that is missing leaves its
@@ -7,8 +11,8 @@ point out, and null is null; in any other expression both leave it out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 import jmespath
@@ -16,46 +20,79 @@ import msgspec
 from jmespath.exceptions import JMESPathError
 
 from drivers.mishaps import Unreadable
+from drivers.mqtt import known
+from drivers.mqtt.moment import NotBelieved, moment_us
 from drivers.mqtt.words import Access, Whole
 from drivers.profile import Profile
 from drivers.readings import Finish, meaning
+from drivers.texts import Encoding, NoText, text_of
+from wire.device import Point
 from wire.sample import Value
 
 MISSING: Final = object()
 Pick = Callable[[Any], Any]
-_EARLIEST_US: Final = 1_577_836_800_000_000  # 2020: a device's clock that says less has never been set
-_LATEST_US: Final = 4_102_444_800_000_000  # 2100
+_NUMBER: Final = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,3})?")
+_TRUTH: Final = {"true": True, "on": True, "false": False, "off": False}
 
 _decode = msgspec.json.Decoder().decode
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
-    """What one payload says. Where it gives a time (`timed`), `time_us` is None if that cannot be one."""
+    """What one payload says.
+
+    `packet` is its id, None where the device does not number its publishes; `said` is then what is the same when the
+    device says it again, else None. `sent` is the time that it gives, None where it gives none.
+    """
 
     values: Mapping[str, Value]
     quality: Mapping[str, str]
     packet: object
-    timed: bool
-    time_us: int | None
+    said: object
+    sent: object
+    zone: str
+
+    def measured_us(self, now_us: int | None) -> int:
+        """When it was measured, in UTC microseconds, for a node whose time is `now_us`.
+
+        Raises:
+            NotBelieved.
+        """
+        return moment_us(self.sent, self.zone, now_us)
+
+    @property
+    def time_us(self) -> int | None:
+        """When it was measured, as far as that can be told without knowing what time it is."""
+        try:
+            return None if self.sent is None else self.measured_us(None)
+        except NotBelieved:
+            return None
 
 
 class Payload:
-    """Reads the payloads of one profile."""
+    """Reads the payloads of one profile, at a site whose time zone has this IANA name (empty: not known)."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, zone: str = "") -> None:
         whole: Whole = profile.whole
         self._packet = picker(whole.packet_id) if whole.packet_id else None
         self._time = picker(whole.time) if whole.time else None
+        self._zone = whole.time_zone or zone
+        self._encoding: Encoding = whole.encoding
+        self._plain = whole.payload == "text"
+        self._reception = frozenset(whole.reception)
         self._points: list[tuple[str, Pick, Finish]] = []
         for name, point in profile.points.items():
             access: Access = profile.access[name]
-            finish = meaning(point, choices=access.choices, scaling=access.scaling)
+            finish = meaning(
+                point,
+                field=access.field,
+                invalid=access.invalid,
+                invalid_bits=access.invalid_bits,
+                choices=access.choices,
+                scaling=access.scaling,
+            )
+            if self._plain and access.choices is None and point.type != "text":
+                finish = _read_out(point, finish)
             self._points.append((name, picker(access.value), finish))
-
-    @property
-    def numbered(self) -> bool:
-        """Whether payloads carry a packet id."""
-        return self._packet is not None
 
     def read(self, payload: bytes | bytearray) -> Reading:
         """What a payload says.
@@ -63,10 +100,7 @@ class Payload:
         Raises:
             Unreadable.
         """
-        try:
-            body = _decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Unreadable("the payload is not JSON") from error
+        body = self._body(payload)
         values: dict[str, Value] = {}
         quality: dict[str, str] = {}
         for name, pick, finish in self._points:
@@ -77,23 +111,64 @@ class Payload:
                     quality[name] = reason
         if not values:
             raise Unreadable("the payload has none of the points")
-        packet = MISSING if self._packet is None else self._packet(body)
-        time = None if self._time is None else self._time(body)
-        timed = time is not None and time is not MISSING
-        return Reading(values, quality, None if packet is MISSING else packet, timed, _time_us(time) if timed else None)
+        sent = None if self._time is None else self._time(body)
+        if sent is MISSING:
+            sent = None
+        packet = None if self._packet is None else self._packet(body)
+        if packet is None or packet is MISSING:
+            return Reading(values, quality, None, None, sent, self._zone)
+        return Reading(values, quality, packet, (packet, *self._lasting(values, quality), sent), sent, self._zone)
+
+    def _body(self, payload: bytes | bytearray) -> Any:
+        if self._plain or self._encoding != "utf-8":
+            try:
+                text = text_of(bytes(payload), self._encoding)
+            except NoText as error:
+                raise Unreadable(f"the payload: {error}") from error
+            if self._plain:
+                return text.strip(" \t\r\n\0")
+            payload = text.encode()
+        try:
+            return _decode(payload)
+        except UnicodeDecodeError as error:
+            raise Unreadable("the payload is no text in utf-8; encoding names another") from error
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise Unreadable("the payload is not JSON") from error
+
+    def _lasting(
+        self, values: Mapping[str, Value], quality: Mapping[str, str]
+    ) -> tuple[Mapping[str, Value], Mapping[str, str]]:
+        """Without what tells of the reception."""
+        if not self._reception:
+            return values, quality
+        return (
+            {n: v for n, v in values.items() if n not in self._reception},
+            {n: q for n, q in quality.items() if n not in self._reception},
+        )
+
+
+def _read_out(point: Point, finish: Finish) -> Finish:
+    """For a point that is no text, in a payload that is: the number or the truth value that it says."""
+
+    def read(raw: Value) -> tuple[Value, str | None]:
+        if isinstance(raw, str):
+            if point.type == "bool" and raw.lower() in _TRUTH:
+                raw = _TRUTH[raw.lower()]
+            elif _NUMBER.fullmatch(raw):
+                raw = int(raw) if raw.lstrip("+-").isdecimal() else float(raw)
+        return finish(raw)
+
+    return read
 
 
 def picker(expression: str) -> Pick:
     """A function that takes the value of an expression out of decoded JSON, or MISSING."""
-    compiled = jmespath.compile(expression)
-    steps = _steps(cast("Mapping[str, Any]", compiled.parsed))
+    parsed = cast("Mapping[str, Any]", jmespath.compile(expression).parsed)
+    steps = _steps(parsed)
     if steps is None:
 
         def search(body: Any) -> Any:
-            try:
-                found = compiled.search(body)
-            except (JMESPathError, TypeError, ValueError):
-                return MISSING  # a function met a type that it does not take
+            found = known.search(parsed, body)
             return MISSING if found is None else found
 
         return search
@@ -126,9 +201,13 @@ def _named(key: str) -> Pick:
 def why_no_expression(expression: str) -> str | None:
     """What is wrong with an expression, or None."""
     try:
-        jmespath.compile(expression)
+        parsed = cast("Mapping[str, Any]", jmespath.compile(expression).parsed)
     except JMESPathError as error:
         return " ".join(str(error).split()).partition(", for expression")[0]
+    except RecursionError:
+        return "it is nested too deep"
+    if (function := known.unknown_function(parsed)) is not None:
+        return f"it has no function {function}"
     return None
 
 
@@ -136,6 +215,8 @@ def _steps(node: Mapping[str, Any]) -> list[Any] | None:
     """Names and indexes, where an expression is nothing else."""
     children = cast("Sequence[Mapping[str, Any]]", node["children"])
     match node["type"]:
+        case "current":
+            return []
         case "field" | "index":
             return [node["value"]]
         case "subexpression" | "index_expression":
@@ -148,20 +229,3 @@ def _steps(node: Mapping[str, Any]) -> list[Any] | None:
             return steps
         case _:
             return None
-
-
-def _time_us(raw: object) -> int | None:
-    try:
-        match raw:
-            case str():
-                moment = datetime.fromisoformat(raw)
-                moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-                since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-                time_us = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-            case int() | float() if not isinstance(raw, bool):
-                time_us = round(raw * (1_000 if raw > 1e11 else 1_000_000))
-            case _:
-                return None
-    except (ValueError, OverflowError):
-        return None
-    return time_us if _EARLIEST_US <= time_us <= _LATEST_US else None

@@ -5,7 +5,7 @@ Bounds: none of its own.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -15,6 +15,8 @@ from edge.control.arrays import Key
 from wire.device import Device, Point
 from wire.entries import Level
 from wire.sample import Value
+
+SINGLE: Final = 2**-23  # what a float of 32 bits, as many devices have, keeps of a number
 
 
 class Actuator(msgspec.Struct, frozen=True):
@@ -33,7 +35,9 @@ class Actuator(msgspec.Struct, frozen=True):
         assert isinstance(wanted, int | float)
         near = self.writing.tolerance
         if near is None:
-            near = self.reads_back.resolution or self.point.resolution or 0
+            near = max(self.reads_back.resolution or self.point.resolution or 0, self.writing.step / 2)
+        if isinstance(wanted, float):
+            near += abs(wanted) * SINGLE
         return abs(read - wanted) <= near * 1.0001
 
 

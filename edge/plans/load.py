@@ -9,12 +9,12 @@ nodes, need not.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from drivers.tables import Problem, parse
+from drivers.toml_text import BadToml, tables_of
 from edge.plans import checks
 from edge.plans.local import Place, zone
 from edge.plans.plan import Plan
@@ -113,15 +113,7 @@ def _by_name(key: str, raw: Mapping[str, Any], text: str | bytes) -> str:
 
 def _tables(text: str | bytes, source: str, problems: list[Problem]) -> dict[str, Any] | None:
     try:
-        data = text.encode() if isinstance(text, str) else text
-        if len(data) > MAX_TEXT_BYTES:
-            problems.append(Problem(source, "", f"larger than {MAX_TEXT_BYTES} bytes; write a plan for each cabinet"))
-            return None
-        return tomllib.loads(data.decode())
-    except (UnicodeEncodeError, UnicodeDecodeError) as error:
-        problems.append(Problem(source, "", f"is not UTF-8 (at {error.start}); save it as UTF-8"))
-    except tomllib.TOMLDecodeError as error:
-        problems.append(Problem(source, "", f"is not TOML: {error}"))
-    except RecursionError:
-        problems.append(Problem(source, "", "is nested too deep; a plan has tables in tables, and no more"))
+        return tables_of(text, limit_bytes=MAX_TEXT_BYTES)
+    except BadToml as error:
+        problems.append(Problem(source, "", str(error)))
     return None

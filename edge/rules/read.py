@@ -8,7 +8,6 @@ the bound of `drivers.tables.read`.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Any, Final, cast
 import msgspec
 from msgspec.structs import replace
 
-from drivers.tables import Problem, parse, read, suggest
+from drivers.tables import MAX_FILE_BYTES, Problem, parse, read, suggest
+from drivers.toml_text import BadToml, tables_of
 from edge.rules.tables import RuleTable
 from edge.rules.where import Lines
 
@@ -39,15 +39,15 @@ class Read(msgspec.Struct, frozen=True):
 
 def read_text(path: Path, problems: list[Problem]) -> str | None:
     """The text of a file that is TOML; what is wrong with it otherwise has been told."""
-    return None if read(path, problems) is None else path.read_text()
+    return None if read(path, problems) is None else path.read_text(encoding="utf-8-sig")
 
 
 def read_tables(path: Path, text: str, problems: list[Problem]) -> list[Read]:
     """The `[[rule]]` tables of one file; what is wrong with their form is added to `problems`."""
     try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        problems.append(Problem(str(path), "", f"is not TOML: {error}"))
+        raw = tables_of(text, limit_bytes=MAX_FILE_BYTES)
+    except BadToml as error:
+        problems.append(Problem(str(path), "", str(error)))
         return []
     lines = Lines(text)
     problems += [

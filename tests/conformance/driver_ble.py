@@ -69,6 +69,8 @@ class Adapter(ServiceInterface):
 
     @dbus_method(name="StopDiscovery")
     async def stop(self) -> None:
+        if not self._bluez.scanning:
+            raise DBusError("org.bluez.Error.Failed", "No discovery started")
         self._bluez.scanning -= 1
 
 

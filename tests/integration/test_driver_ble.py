@@ -186,8 +186,63 @@ async def test_polls_and_the_scanner_do_not_disturb_each_other() -> None:
             assert (await second).values == {"moisture": 34.7}
             beep(bluez, 2)
             await ledger.count(1)
-            driver._nodes["dead"].seen = None
-            driver._nodes["dead"].sighted.clear()
+            driver._peers[DEAD_MAC].seen = None
+            driver._peers[DEAD_MAC].sighted.clear()
             with pytest.raises(Unreachable, match="was not heard"):
                 await driver.poll(DEAD.device, [MOISTURE])
         assert driver.counters().get("scanner_failures", 0) == 0
+
+
+async def test_connections_do_not_stand_for_adverts_when_the_adapter_has_stopped_discovery() -> None:
+    ledger = Ledger()
+    async with bluetooth() as bluez, running(ledger, silence_s=2) as driver:
+        probe = bluez.characteristic(LAMP_MAC, PROBE, bytes.fromhex("0D8E01"))
+        beep(bluez, 1)
+        await ledger.count(1)
+        adverts = driver.counters()["adverts"]
+        bluez.scanning, bluez.mute = 0, True  # the adapter has stopped; polls go on
+        for _ in range(100):
+            assert (await driver.poll(LAMP.device, [MOISTURE])).values == {"moisture": 34.7}
+            if bluez.starts >= 2:
+                break
+            await asyncio.sleep(0.1)
+        assert bluez.starts >= 2, "discovery was started again"
+        assert driver.counters()["adverts"] == adverts
+        assert numbers(ledger) == [1], "what a connection tells of the last advert is no reading"
+        await until(lambda: driver.counters()["connected"])
+        beep(bluez, 2)
+        await ledger.count(2)
+        assert probe.value
+
+
+async def test_devices_of_one_address_hear_each_what_is_theirs() -> None:
+    ledger = Ledger()
+    other = profile_of(
+        "test-service",
+        {
+            "driver": "ble",
+            "ble": {"service": "fcd2", "decoder": "bthome-v2"},
+            "point": {"battery": {"type": "int", "at": {"object": 1}}},
+        },
+    )
+    third = profile_of("test-gatt", {**PROBE_TABLE, "ble": {}, "point": {"moisture": PROBE_TABLE["point"]["moisture"]}})
+    tag, soil = attach("tag", other, {"mac": LAMP_MAC.lower()}), attach("soil", third, {"mac": LAMP_MAC})
+    async with bluetooth() as bluez, node(ledger, LAMP, tag, soil) as driver:
+        bluez.characteristic(LAMP_MAC, PROBE, bytes.fromhex("0D8E01"))
+        bluez.connect_s = 0.05
+        async with listening(driver, [LAMP.device, tag.device, soil.device], ledger):
+            await until(lambda: driver.counters()["connected"])
+            bluez.advertise(
+                LAMP_MAC,
+                {0x0499: struct.pack(">Hh", 5, 2000)},
+                {"0000fcd2-0000-1000-8000-00805f9b34fb": bytes.fromhex("400161")},
+            )
+            await ledger.count(2)
+            assert {s.device: dict(s.values) for s in ledger.samples} == {
+                "lamp": {"sequence": 5, "temperature": 20.0},
+                "tag": {"battery": 97},
+            }
+            async with asyncio.timeout(10):
+                polled = await asyncio.gather(*(driver.poll(d, [MOISTURE]) for d in (LAMP.device, soil.device)))
+        assert [(s.device, s.values) for s in polled] == [("lamp", {"moisture": 34.7}), ("soil", {"moisture": 34.7})]
+        assert bluez.most_connected == 1, "one thing, one connection"

@@ -166,6 +166,36 @@ async def test_what_cannot_be_read_is_a_bad_reading_and_no_stop() -> None:
         assert samples[8].values == {"n": 5}
 
 
+async def test_a_topic_that_is_cleared_is_no_reading_and_plain_text_goes_both_ways() -> None:
+    relay = profile_of("relay", {
+        "driver": "mqtt",
+        "mqtt": {"topic": "stat/{serial}/POWER", "payload": "text", "command_topic": "cmnd/{serial}/POWER"},
+        "point": {"on": {"type": "text", "writable": True, "at": {
+            "value": "@", "choices": {"ON": "burning", "OFF": "dark"}, "command": "$value"}}},
+    })  # fmt: skip
+    lamp = attach("lamp", relay, {"serial": "A1"})
+    line = {"host": "127.0.0.1", "client_id": "node"}
+    async with broker() as server:
+        ledger = Ledger()
+        async with (
+            aiomqtt.Client("127.0.0.1", server.port) as device,
+            open_driver("mqtt", {**line, "port": server.port}, [lamp], ledger) as driver,
+            listening(driver, [lamp.device], ledger),
+        ):
+            await until(lambda: driver.counters()["connected"])
+            await device.subscribe("cmnd/A1/POWER", qos=1)
+            for payload in ("ON", "", "OFF"):
+                await device.publish("stat/A1/POWER", payload, qos=1, retain=True)
+            await ledger.count(2)
+            await until(lambda: driver.counters()["acknowledged"] == 3)
+            await driver.write(lamp.device, relay.points["on"], "burning")
+            async with asyncio.timeout(5):
+                message = await anext(device.messages)
+            assert message.payload == b"ON"
+        assert [s.values for s in ledger.samples] == [{"on": "burning"}, {"on": "dark"}]
+        assert not any(s.quality for s in ledger.samples)
+
+
 async def test_when_the_node_cannot_keep_it_the_broker_does() -> None:
     async with broker() as server:
         ledger = Ledger()

@@ -21,6 +21,7 @@ from drivers.contract import Attachment, Receipt
 from drivers.errors import NotStored
 from drivers.mishaps import Mishaps
 from drivers.mqtt import inbox as mqtt
+from drivers.mqtt.moment import FUTURE_US
 from drivers.mqtt.payload import Payload
 from drivers.mqtt.repeats import Repeats
 from drivers.mqtt.words import Address, Line
@@ -55,9 +56,18 @@ class Message:
     """A publish as paho gives it."""
 
     def __init__(
-        self, payload: bytes, *, mid: int = 1, qos: int = 1, dup: bool = False, topic: str | None = ""
+        self,
+        payload: bytes,
+        *,
+        mid: int = 1,
+        qos: int = 1,
+        dup: bool = False,
+        topic: str | None = "",
+        retain: bool = False,
+        identifiers: Sequence[int] = (),
     ) -> None:
-        self.payload, self.mid, self.qos, self.dup, self.retain = payload, mid, qos, dup, False
+        self.payload, self.mid, self.qos, self.dup, self.retain = payload, mid, qos, dup, retain
+        self.identifiers = identifiers
         self._topic = topic
 
     @property
@@ -96,18 +106,32 @@ class Session:
 class Bench:
     """An MQTT inbox and what surrounds it."""
 
-    def __init__(self, profile: Profile = BIN, *, synced: bool = True, **line: Any) -> None:
+    def __init__(
+        self,
+        profile: Profile = BIN,
+        *,
+        synced: bool = True,
+        recent: Sequence[bytes] = (),
+        now_us: int = NOW_US,
+        zone: str = "",
+        **line: Any,
+    ) -> None:
         self.node = Node()
         self.counts: Counter[str] = Counter()
+        self.now_us = now_us
         self.session: Any = Session()
-        attachment = Attachment(Device(id="bin", kind="bin", profile=profile.name), profile, Address(serial="7"))
-        self.target = mqtt.target(attachment, Payload(profile))
+        attachment = Attachment(
+            Device(id="bin", kind="bin", profile=profile.name), profile, Address(serial="7", dev_eui="7"), zone
+        )
+        self.target = mqtt.target(attachment, Payload(profile, zone))
+        repeats = Repeats(recent, lambda n: b"x" * n, now_us=now_us, clock=lambda: self.now_us / 1e6)
+        repeats.connected(resumed=bool(recent))
         self.inbox = mqtt.Inbox(
             line=Line(host="h", client_id="c", **line),
             targets=[self.target],
-            repeats=Repeats([], lambda n: b"x" * n),
+            repeats=repeats,
             source="s",
-            now=lambda: (NOW_US, Clock(5, synced)),
+            now=lambda: (self.now_us, Clock(5, synced)),
             deliver=self.node,
             mishaps=Mishaps("payload", LOG),
             counts=self.counts,
@@ -125,6 +149,11 @@ class Bench:
         if task.done():
             task.result()
         task.cancel()
+
+    @property
+    def kept(self) -> list[Any]:
+        """What was delivered of the point n."""
+        return [s.values["n"] for s, _ in self.node.got]
 
     def stamp(self, time: object) -> tuple[int, Clock]:
         self.take(json.dumps({"n": len(self.node.got), "t": time}).encode())
@@ -151,7 +180,7 @@ async def test_a_wild_time_is_not_believed(time: object, synced: bool) -> None:
 @given(st.none() | st.integers() | st.floats() | st.text(max_size=30) | st.datetimes().map(str))
 async def test_no_time_runs_beyond_the_node_s_clock(time: object) -> None:
     time_us, _ = Bench().stamp(time)
-    assert 946_684_800_000_000 <= time_us <= NOW_US + mqtt.FUTURE_US
+    assert 946_684_800_000_000 <= time_us <= NOW_US + FUTURE_US
 
 
 async def test_a_time_is_believed_when_the_node_knows_better() -> None:
@@ -160,7 +189,7 @@ async def test_a_time_is_believed_when_the_node_knows_better() -> None:
     assert bench.stamp(early) == (NOW_US - 90 * MINUTE_US, Clock(5, True))
     assert bench.stamp((NOW_US + MINUTE_US) / 1e6) == (NOW_US + MINUTE_US, Clock(5, True))
     assert bench.counts["times_refused"] == 0
-    assert bench.stamp((NOW_US + mqtt.FUTURE_US + 1_000_000) / 1e6) == (NOW_US, Clock(5, True))
+    assert bench.stamp((NOW_US + FUTURE_US + 1_000_000) / 1e6) == (NOW_US, Clock(5, True))
     assert bench.counts["times_refused"] == 1
     assert bench.stamp(None) == (NOW_US, Clock(5, True))
     assert bench.counts["times_refused"] == 1  # it gave none

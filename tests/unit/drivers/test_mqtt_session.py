@@ -46,12 +46,12 @@ def done() -> Any:
 async def test_receipts_survive_a_restart_and_a_new_session_forgets_deliveries_only() -> None:
     durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     durable.set_result(None)
-    delivery, content = delivery_of(7, "t", b"{}"), content_of("d", 1, {})
+    delivery, content = delivery_of(7, "t", b"{}"), content_of("d", (1, {}))
     repeats = Repeats([], draw)
     mark = repeats.connected(False)
     assert mark == b"SSSS"
     repeats.add(delivery, content, durable)
-    keys = [mark, repeats.key(delivery, content)]
+    keys = [mark, repeats.key(delivery, content, 1)]
 
     again = Repeats(keys, draw)
     assert again.connected(True) is None

@@ -148,14 +148,14 @@ def test_installed_packages_bring_protocols(monkeypatch: pytest.MonkeyPatch, tmp
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: lamplighter-knx\nVersion: 1.0\n")
     (package / "entry_points.txt").write_text("[lamplighter.drivers]\nknx = drivers.fake:PROTOCOL\nmqtt = nowhere:X\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    registry.find.cache_clear()
+    registry.forget()
     assert set(registry.names()) == {"modbus", "mqtt", "ble", "fake", "knx"}
     knx, mqtt = registry.find("knx"), registry.find("mqtt")
     assert knx is not None
     assert mqtt is not None
     assert mqtt.name == "mqtt"  # ours cannot be replaced
     assert registry.find("opcua") is None
-    registry.find.cache_clear()
+    registry.forget()
 
 
 def test_asking_for_words_imports_no_library() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from drivers import registry
 from edge.cli import EXIT_CONFIG, main
 from edge.config import Config, ConfigError, load
 from edge.lines import MAX_DEVICES
@@ -254,19 +253,6 @@ def test_an_address_must_fill_the_topic_of_its_profile(told: Told) -> None:
 
 def test_devices_without_any_line(told: Told) -> None:
     assert "no [[line]] at all" in told(HEAD + LAMP)["device[0].line"]
-
-
-def test_a_library_that_is_missing_is_named(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = registry.find
-
-    def find(name: str) -> object:
-        if name == "knx":
-            raise ImportError("No module named 'xknx'")
-        return real(name)
-
-    monkeypatch.setattr(registry, "find", find)
-    found = told(GOOD + '[[line]]\nname = "k"\nprotocol = "knx"\n')
-    assert "not installed: No module named 'xknx'" in found["line[2].protocol"]
 
 
 def test_profiles_of_ones_own_lie_beside_the_file(file: Path) -> None:
