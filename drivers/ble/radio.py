@@ -55,6 +55,7 @@ class _Node:
         self.reader = reader
         self.advertises = whole.manufacturer is not None or whole.service is not None
         self.backoff = Backoff.of_device(clock, line.backoff_first_s)
+        self.why = ""  # it failed last
         self.turns = Turns()
         self.seen: BLEDevice | None = None
         self.sighted = asyncio.Event()
@@ -219,16 +220,16 @@ class BleDriver:
                     result = await self._on_connection(node, device, act)
             except _GONE as error:
                 self._counts["failures"] += 1
-                wait_s = node.backoff.failed()
+                node.backoff.failed()
                 silent = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
-                why = str(error) or silent
-                raise Unreachable(f"{why}; next try in {wait_s:.0f} s") from error
+                node.why = str(error) or silent
+                raise Unreachable(node.why) from error
         node.backoff.succeeded()
         return result
 
     def _rest(self, node: _Node) -> None:
-        if node.backoff.left_s():  # no countdown: this becomes a quality, and a quality that changes is always reported
-            raise Unreachable(f"left alone after {node.backoff.failures} failures")
+        if node.backoff.left_s():  # this becomes a quality, and one that changes is always reported: the same words
+            raise Unreachable(node.why)
 
     async def _find(self, node: _Node) -> BLEDevice:
         """The device as it was last heard. BlueZ allows one discovery for each of its clients, so that bleak must not
