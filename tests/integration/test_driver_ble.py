@@ -148,9 +148,9 @@ async def test_a_device_that_refuses_connections_is_left_alone() -> None:
     ledger = Ledger()
     async with bluetooth() as bluez, node(ledger) as driver:
         bluez.device(LAMP_MAC).fails = True
-        with pytest.raises(Unreachable, match="Host is down"):
+        with pytest.raises(Unreachable, match=r"Host is down$"):
             await driver.poll(LAMP.device, [MOISTURE])
-        with pytest.raises(Unreachable, match=r"left alone after 1 failures$"):
+        with pytest.raises(Unreachable, match=r"Host is down$"):  # the same words: it is the same reading
             await driver.poll(LAMP.device, [MOISTURE])
         assert bluez.devices[LAMP_MAC].connects == 1
 

@@ -19,7 +19,9 @@ from drivers.errors import Refused, Unreachable
 from drivers.modbus.link import silence_s
 from drivers.modbus.words import Line
 from drivers.profile import Profile
+from edge.intake import Gate, Report, failed
 from integration.test_driver_modbus import line, points
+from wire.sample import Clock
 
 
 def registers(*addresses: int, **whole: int) -> Profile:
@@ -289,6 +291,31 @@ async def test_a_write_that_met_a_closing_connection_is_not_sent_again_by_itself
         assert driver.counters()["connected"] == 1
         assert [f for _, f, *_ in server.asked] == [3, 3, 3, 6]
         await driver.write(lamp.device, lamp.profile.points["r0"], 7)
+
+
+# ---- what is said of it
+
+
+@pytest.mark.parametrize("line_down", [False, True])
+async def test_a_dead_device_that_reports_by_exception_sends_its_heartbeats_and_no_more(line_down: bool) -> None:
+    server = ModbusServer({1: Unit(silent=True)})
+    lamp = attach("lamp", registers(0, 1), {"unit": 1})
+    reports = {n: Report(heartbeat_s=900) for n in lamp.profile.points}
+    gate = Gate(lamp.profile.points, time_resolution_us=1_000_000, reports=reports)
+    at_s = 0.0
+    sent: list[float] = []
+    async with line(server, [lamp], timeout_s=0.02) as driver:
+        driver._line._clock = driver._slaves[1].backoff._clock = lambda: at_s
+        if line_down:
+            driver._link._line = Line(host="127.0.0.1", port=1)
+        while at_s < 2 * 3600:
+            with pytest.raises(Unreachable) as caught:
+                await driver.poll(lamp.device, points(lamp))
+            sample = failed("lamp", points(lamp), int(at_s * 1e6), Clock(1, synced=True), str(caught.value))
+            if gate.take(sample) is not None:
+                sent.append(at_s)
+            at_s += 10
+    assert sent == [900.0 * n for n in range(8)]
 
 
 # ---- what cannot be opened
