@@ -249,29 +249,16 @@ class BleDriver:
                     result = await self._on_connection(node.peer, device, act)
             except _GONE as error:
                 self._counts["failures"] += 1
-<<<<<<< HEAD
-                wait_s = node.peer.backoff.failed()
+                node.peer.backoff.failed()
                 silent = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
-                why = str(error) or silent
-                raise Unreachable(f"{why}; next try in {wait_s:.0f} s") from error
+                node.peer.why = str(error) or silent
+                raise Unreachable(node.peer.why) from error
         node.peer.backoff.succeeded()
         return result
 
     def _rest(self, peer: _Peer) -> None:
-        if peer.backoff.left_s():  # no countdown: this becomes a quality, and a quality that changes is always reported
-            raise Unreachable(f"left alone after {peer.backoff.failures} failures")
-=======
-                node.backoff.failed()
-                silent = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
-                node.why = str(error) or silent
-                raise Unreachable(node.why) from error
-        node.backoff.succeeded()
-        return result
-
-    def _rest(self, node: _Node) -> None:
-        if node.backoff.left_s():  # this becomes a quality, and one that changes is always reported: the same words
-            raise Unreachable(node.why)
->>>>>>> 5dc09a184a8b1cdc5d2eddc36304c2ad4dda6ce4
+        if peer.backoff.left_s():  # this becomes a quality, and one that changes is always reported: the same words
+            raise Unreachable(peer.why)
 
     async def _find(self, peer: _Peer) -> BLEDevice:
         """The device as it was last heard. BlueZ allows one discovery for each of its clients, so that bleak must not
