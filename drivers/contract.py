@@ -113,12 +113,11 @@ class Driver(Protocol):
 
 
 @runtime_checkable
-class Explains(Protocol):
-    """A driver that can say why its line does not work."""
+class Noting(Protocol):
+    """A driver that can also say what a person should know of its line, for `GET /health`."""
 
-    def fault(self) -> str:
-        """The reason in words, where `connected` is 0 and it is known; else nothing. The same words for the same
-        reason: an alarm tells them."""
+    def notes(self) -> Sequence[str]:
+        """Why it has no connection now, and what it knows to be missing, each in one sentence; at most 5."""
         ...
 
 

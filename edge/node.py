@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from drivers.contract import Driver, Explains, Receipt
+from drivers.contract import Driver, Noting, Receipt
 from drivers.errors import DriverError, Misconfigured
 from edge.acting.autonomy import Autonomy
 from edge.clock import NodeClock
@@ -127,7 +127,7 @@ class Node:
                 commit=commit,
                 street=self._street,
                 clock=self._clock,
-                faults=self._line_faults,
+                faults=self._line_troubles,
                 damaged=outbox.card.damaged,
                 counters=lambda: self._counters(commit, uplink, outbox),
                 roster=config.roster.digest().hex(),
@@ -334,13 +334,22 @@ class Node:
         return self._drivers.get(self._line_of[device])
 
     def _line_faults(self) -> Mapping[str, str]:
-        """Lines that failed, and those whose driver has no connection now."""
+        """Lines that failed, and those whose driver has no connection now: what raises alarms."""
         unconnected = {
-            name: (driver.fault() if isinstance(driver, Explains) else "") or "not connected"
+            name: "; ".join(["not connected", *_notes(driver)])
             for name, driver in self._drivers.items()
             if driver.counters().get("connected", 1) == 0 and time.monotonic() - self._opened[name] > CONNECT_S
         }
         return unconnected | self._faults
+
+    def _line_troubles(self) -> Mapping[str, str]:
+        """The same, and what drivers note of lines that work: what a person should know."""
+        noted = {
+            name: "; ".join(notes)
+            for name, driver in self._drivers.items()
+            if driver.counters().get("connected", 1) and (notes := _notes(driver))
+        }
+        return noted | self._line_faults()
 
     def _counters(self, commit: GroupCommit, uplink: Uplink, outbox: SqliteOutbox) -> Mapping[str, int]:
         found: Counter[str] = Counter(
@@ -385,6 +394,10 @@ async def _fenced(call: Awaitable[None]) -> None:
         await call
     except SystemExit as error:
         raise RuntimeError(f"the driver called sys.exit({error.code!r})") from error
+
+
+def _notes(driver: Driver) -> Sequence[str]:
+    return driver.notes() if isinstance(driver, Noting) else ()
 
 
 def _reason(error: BaseException) -> str:

@@ -87,9 +87,9 @@ class ModbusDriver:
         resting = sum(s.backoff.left_s() > 0 for s in self._slaves.values())
         return {**self._counts, "connected": int(well), "left_alone": resting, "strays": self._link.strays}
 
-    def fault(self) -> str:
+    def notes(self) -> Sequence[str]:
         """Why the line does not work; see the contract."""
-        return self._why
+        return [self._why] if self._why else []
 
     async def poll(self, device: Device, points: Sequence[Point]) -> Sample:
         """Read points of one device now; see the contract."""

@@ -20,7 +20,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Self
+from datetime import UTC, datetime
+from typing import Any, Final, Self
+
+import msgspec
 
 from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment, Deliver, Now, Receipt, Receipts
@@ -37,6 +40,8 @@ from wire.device import Device, Point
 from wire.sample import Sample, Value
 
 _log = logging.getLogger(__name__)
+
+FORGOTTEN_S: Final = 86_400.0  # for how long health tells that the broker had forgotten the session
 
 
 class MqttDriver:
@@ -63,6 +68,9 @@ class MqttDriver:
         self._clock = clock
         self._backoff = Backoff.of_line(clock)
         self._session: MqttSession | None = None
+        self._trouble = ""  # why there is no connection now
+        self._refused: list[str] = []  # topics whose subscription the broker refuses
+        self._forgotten: tuple[float, str] | None = None  # when the broker had forgotten the session: by our clock, UTC
         self._counts: Counter[str] = Counter(acknowledged=0)
         self._mishaps = Mishaps("payload", _log)
 
@@ -75,6 +83,19 @@ class MqttDriver:
     def counters(self) -> Mapping[str, int]:
         """What was counted since it was opened."""
         return {**self._counts, "connected": int(self._session is not None)}
+
+    def notes(self) -> Sequence[str]:
+        """What a person should know of this line; see the contract."""
+        notes = [self._trouble] if self._trouble and self._session is None else []
+        if self._refused:
+            more = f", and to {len(self._refused) - 1} more" if len(self._refused) > 1 else ""
+            notes.append(f"broker {self._line.host} refuses the subscription to {self._refused[0]}{more}")
+        if self._forgotten is not None and self._clock() - self._forgotten[0] < FORGOTTEN_S:
+            notes.append(
+                f"broker {self._line.host} had forgotten the session at {self._forgotten[1]}:"
+                " what it had queued for the node may be lost"
+            )
+        return notes
 
     async def poll(self, device: Device, points: Sequence[Point]) -> Sample:
         """Read points of one device now; see the contract."""
@@ -101,6 +122,7 @@ class MqttDriver:
             try:
                 await self._connection(inbox, targets, repeats, deliver)
             except (Unreachable, NotStored) as error:
+                self._trouble = str(error)
                 if str(error) != said:  # once for each reason, not once for each try
                     said = str(error)
                     _log.warning("%s", said)
@@ -125,6 +147,16 @@ class MqttDriver:
         await self._session.publish(topic, data)
         self._counts["commands"] += 1
 
+    def _forgot(self) -> None:
+        """The broker was asked for the session that the node had there, and had none."""
+        self._counts["sessions_forgotten"] += 1
+        at = datetime.fromtimestamp(self._now()[0] / 1e6, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        self._forgotten = self._clock(), at
+        _log.warning(
+            "broker %s had forgotten the session: what it had queued may be lost; see docs/mqtt-broker.md",
+            self._line.host,
+        )
+
     async def _connection(self, inbox: Inbox, targets: Sequence[Target], repeats: Repeats, deliver: Deliver) -> None:
         """One connection, from connecting until it is lost.
 
@@ -135,14 +167,18 @@ class MqttDriver:
         inbox.hold()  # publishes may come with the CONNACK, before it is known whose session this is
         async with session:
             self._counts["connects"] += 1
+            self._trouble = ""
+            if not session.resumed and repeats.known and self._line.session_expiry_s > 0:
+                self._forgot()
             if (key := repeats.connected(session.resumed)) is not None:
                 self._mishaps.handed(deliver, (), Receipt(self._source, key)).add_done_callback(_ignored)
             inbox.release()
             acker = asyncio.create_task(inbox.acknowledge(session), name="mqtt acker")
             gone = asyncio.create_task(session.gone(), name="mqtt gone")
             try:
-                for topic in await session.subscribe(list(dict.fromkeys(t.topic for t in targets))):
-                    self._counts["subscriptions_refused"] += 1
+                self._refused = await session.subscribe(list(dict.fromkeys(t.topic for t in targets)))
+                self._counts["subscriptions_refused"] += len(self._refused)
+                for topic in self._refused:
                     _log.warning("broker %s refuses the subscription to %s", self._line.host, topic)
                 self._session = session
                 self._backoff.succeeded()

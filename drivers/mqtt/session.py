@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from drivers.errors import Misconfigured, Unreachable
+from drivers.errors import DriverError, Misconfigured, Unreachable
 from drivers.mqtt.stream import Stream
 from drivers.mqtt.words import Line
 
@@ -34,6 +35,7 @@ RETAINED_ONLY_WHEN_NEW: Final = 1
 PACKET_BYTES: Final = (1 << 20) + (1 << 16)  # memory guard: the largest max_payload_bytes and a topic; see `words.py`
 CREDENTIALS_REFUSED: Final = frozenset({0x86, 0x87, 0x8C})  # bad user name or password, not authorized, bad method
 PUBACK: Final = 0x40
+UNSUPPORTED_VERSION: Final = frozenset({0x01, 0x84})  # as MQTT 3.1.1 says it (section 3.2.2.3), and as MQTT 5 does
 THROWN_OUT: Final = frozenset({0x80, 0x8E})  # a closed socket without a reason, session taken over
 
 _quiet = logging.getLogger(f"{__name__}.paho")
@@ -80,10 +82,13 @@ class MqttSession:
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # what is written has been gathered already
         )
         self.resumed = False
+        self._answered = False  # whether the broker has answered CONNECT
         paho: Any = self._client._client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- see the docstring
         self._paho = paho
         self._acks = bytearray()
+        self._ended: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._stream = Stream(paho, on_publish, limit_bytes=PACKET_BYTES)
+        self._stream.on_end = self._on_end
         paho.manual_ack_set(True)
 
         def on_message(_client: Any, _userdata: Any, message: Any) -> None:
@@ -93,6 +98,7 @@ class MqttSession:
         connected = paho.on_connect
 
         def on_connect(client: Any, userdata: Any, flags: Any, reason: Any, properties: Any = None) -> None:
+            self._answered = True
             self.resumed = bool(flags.session_present)
             connected(client, userdata, flags, reason, properties)
 
@@ -102,11 +108,7 @@ class MqttSession:
         try:
             await self._entered()
         except aiomqtt.MqttError as error:
-            if _code(error) in CREDENTIALS_REFUSED:
-                line = self._line
-                text = f"broker {line.host}: {error}; see username and password_file, and what the broker allows"
-                raise Misconfigured(text) from error
-            raise Unreachable(self._explained(error)) from error
+            raise self._unconnected(error) from error
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -118,11 +120,27 @@ class MqttSession:
             self._close()
 
     async def _entered(self) -> None:
+        """Connect. aiomqtt waits for the answer as long as it may take, also where the connection has ended already."""
+        entering = asyncio.ensure_future(self._client.__aenter__())
         try:
-            await self._client.__aenter__()
+            await asyncio.wait((entering, self._ended), return_when=asyncio.FIRST_COMPLETED)
+            if entering.done() or self._answered:
+                await entering
+                return
         except BaseException:
-            self._close()
+            await self._given_up(entering)
             raise
+        await self._given_up(entering)
+        raise aiomqtt.MqttError(str(self._ended.result()))
+
+    async def _given_up(self, entering: asyncio.Future[Any]) -> None:
+        entering.cancel()
+        await asyncio.gather(entering, return_exceptions=True)
+        self._close()
+
+    def _on_end(self, why: Exception) -> None:
+        if not self._ended.done():
+            self._ended.set_result(why)
 
     def _close(self) -> None:
         """Close the socket, which aiomqtt leaves open, and listens to, where entering or leaving failed half-way."""
@@ -185,14 +203,47 @@ class MqttSession:
         except aiomqtt.MqttError as error:
             raise Unreachable(f"the broker did not take the command: {error}") from error
 
+    def _unconnected(self, error: aiomqtt.MqttError) -> DriverError:
+        """Why there is no connection, in the words of the system or the broker, and what to look at."""
+        line, code = self._line, _code(error)
+        if code in CREDENTIALS_REFUSED:
+            text = f"broker {line.host}: {error}; see username and password_file, and what the broker allows"
+            return Misconfigured(text)
+        if code in UNSUPPORTED_VERSION:
+            text = f"broker {line.host} does not speak MQTT 5, which the node needs; see docs/mqtt-broker.md"
+            return Misconfigured(text)
+        port = line.port or (8883 if line.secure else 1883)
+        text = f"broker {line.host}, port {port}: {_plain(str(error))}"
+        if any(words in str(error) for words in ("Name or service", "name resolution", "No address", "nodename")):
+            text += " (see host, and the name server)"
+        elif "Connection refused" in str(error):
+            text += " (nobody listens there; see host and port, and whether the broker runs)"
+        elif "CERTIFICATE_VERIFY_FAILED" in str(error):
+            text += " (see ca, the names in the broker's certificate, and the node's clock)"
+        elif "WRONG_VERSION_NUMBER" in str(error):
+            text += " (it speaks no TLS on this port; see port and tls)"
+        elif line.secure and not line.cert and ("ALERT" in str(error) or "timed out" in str(error)):
+            text += " (the broker wants a client certificate: set cert and key)"
+        elif not self._answered and any(words in str(error) for words in ("closed the", "reset by", "EOF")):
+            may = (
+                "speak no TLS on this port; see port and tls"
+                if line.secure
+                else "want TLS on this port, or know no MQTT 5"
+            )
+            text += f" (it may {may})"
+        return Unreachable(text)
+
     def _explained(self, error: BaseException) -> str:
         line = self._line
         text = f"broker {line.host}: {self._stream.broken or error}"
-        if line.secure and not line.cert and "timed out" in str(error):
-            text += " (a broker that wants a client certificate looks like this too: set cert and key)"
         if _code(error) in THROWN_OUT:
             text += f' (another client that calls itself client_id = "{line.client_id}" looks like this too)'
         return text
+
+
+def _plain(text: str) -> str:
+    """Without the numbers of the system and the places in a library's source."""
+    return re.sub(r"^\[Errno -?\d+\] | \(_ssl\.c:\d+\)$", "", text)
 
 
 def _code(error: BaseException) -> int | None:

@@ -55,6 +55,7 @@ class Stream:
         self._given = b""  # a packet on its way to paho
         self._end: Exception | None = None
         self.broken = ""  # why it was ended here
+        self.on_end: Callable[[Exception], None] = lambda _why: None
         paho.loop_read = self.read
         paho._sock_recv = self._give  # noqa: SLF001
 
@@ -69,6 +70,7 @@ class Stream:
             data = b""
         if not data:
             self._end = self._end or ConnectionResetError("the broker closed the connection")
+            self.on_end(self._end)
             self._hand(b"")
             return
         if self._held:

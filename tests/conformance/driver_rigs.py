@@ -306,6 +306,10 @@ class Broker:
                     await writer.wait_closed()
                     return
 
+    def forget(self) -> None:
+        """Lose what was written down, as a broker without persistence or with a new card does; while stopped."""
+        self._config.with_name("mosquitto.db").unlink(missing_ok=True)
+
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self._process is not None:
             self._process.send_signal(how)

@@ -329,7 +329,7 @@ async def reason(table: dict[str, Any]) -> str:
             with pytest.raises(Unreachable) as caught:
                 await polled(driver, lamp)
             texts.append(str(caught.value))
-        assert texts[0] == texts[1] == driver.fault()
+        assert texts[0] == texts[1] == driver.notes()[0]
         assert driver.counters()["connected"] == 0
         return texts[0]
 

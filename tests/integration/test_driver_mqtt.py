@@ -238,6 +238,36 @@ async def test_a_broker_that_dies_is_found_again() -> None:
             await ledger.count(1)
 
 
+async def test_a_broker_that_has_forgotten_the_session_is_told_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    async with broker() as server:
+        ledger = Ledger()
+        async with running(server, ledger) as driver:
+            assert driver.counters().get("sessions_forgotten", 0) == 0  # there never was one
+            server.stop()
+            await server.start()
+            await until(lambda: driver.counters()["connects"] == 2)
+            assert driver.counters().get("sessions_forgotten", 0) == 0  # it has kept it
+            assert driver.notes() == []
+            server.stop()
+            server.forget()
+            await server.start()
+            await until(lambda: driver.counters().get("sessions_forgotten") == 1)
+            await until(lambda: driver.counters()["connected"])
+            (note,) = driver.notes()
+            assert "had forgotten the session at 2" in note
+            assert note.endswith("what it had queued for the node may be lost")
+            assert sum("had forgotten the session" in m for m in caplog.messages) == 1
+            await publish(server, '{"n": 1}')
+            await ledger.count(1)
+        server.stop()
+        server.forget()
+        await server.start()
+        async with running(server, ledger) as driver:  # also where the node itself was away
+            assert driver.counters()["sessions_forgotten"] == 1
+        async with running(server, ledger, session_expiry_s=0) as driver:  # a session that is not meant to last
+            assert driver.counters().get("sessions_forgotten", 0) == 0
+
+
 async def test_wildcards_and_topics_that_nobody_knows() -> None:
     profile = profile_of("any", {**BIN, "mqtt": {"topic": "app/+/dev/{dev_eui}/#", "command_topic": "x"}})
     lamp = attach("lamp", profile, {"dev_eui": "AB"})
