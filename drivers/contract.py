@@ -45,6 +45,28 @@ class Receipts(Protocol):
         ...
 
 
+@runtime_checkable
+class Keeps(Protocol):
+    """Receipts that also keep what a driver must know again after a restart, by key. Such a key begins with the name of
+    its protocol and a slash; values are small, and change seldom."""
+
+    async def kept(self, prefix: str) -> Mapping[str, bytes]:
+        """What is kept under the keys that begin so.
+
+        Raises:
+            NotStored.
+        """
+        ...
+
+    async def keep(self, values: Mapping[str, bytes | None]) -> None:
+        """Keep values in place of what was there; None takes it away. Durable on return.
+
+        Raises:
+            NotStored.
+        """
+        ...
+
+
 class Deliver(Protocol):
     """Hand samples to the node. The call never blocks nor raises; the future ends when they are durable, or with
     NotStored.

@@ -349,7 +349,7 @@ class Node:
             for name, driver in self._drivers.items()
             if driver.counters().get("connected", 1) and (notes := _notes(driver))
         }
-        return noted | self._line_faults()
+        return {**noted, **self._line_faults()}
 
     def _counters(self, commit: GroupCommit, uplink: Uplink, outbox: SqliteOutbox) -> Mapping[str, int]:
         found: Counter[str] = Counter(

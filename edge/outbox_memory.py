@@ -183,6 +183,10 @@ class MemoryOutbox:
         """See `Outbox.kept`."""
         return {k: v for k, v in self._kept.items() if k.startswith(prefix)}
 
+    async def keep(self, values: Mapping[str, bytes | None]) -> None:
+        """See `drivers.contract.Keeps.keep`."""
+        await self.append({}, (), values)
+
     async def recent(self, source: str) -> Sequence[bytes]:
         """See `Outbox.recent`."""
         return [r.key for r in self._receipts if r.source == source][-RECENT:]

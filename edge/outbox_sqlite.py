@@ -414,6 +414,10 @@ class SqliteOutbox:
             quarantined=self._quarantined,
         )
 
+    async def keep(self, values: Mapping[str, bytes | None]) -> None:
+        """See `drivers.contract.Keeps.keep`."""
+        await self.append({}, (), values)
+
     @_whole
     async def recent(self, source: str) -> Sequence[bytes]:
         """See `Outbox.recent`."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from drivers.contract import Attachment, Driver, Now, ProtocolKind, Receipts
+
+from drivers.contract import Attachment, Claim, Driver, Now, ProtocolKind, Receipts
 from drivers.mqtt.words import PLACEHOLDER, VALUE, Access, Address, Line, Whole
 from drivers.profile import Profile
 from drivers.tables import suggest
@@ -92,6 +93,19 @@ def _fits(profile: Profile, address: Any) -> list[tuple[str, str]]:
     ]
 
 
+def _claims(line: Line, attachments: Sequence[Attachment]) -> Iterable[Claim]:
+    broker = f"{line.host.lower()}:{line.port or (8883 if line.secure else 1883)}"
+    hint = "two of one name throw each other out; give each its own, or put the devices on one line"
+    yield Claim(f'client_id "{line.client_id}" at broker {broker}', "client_id", hint=hint)
+    for attachment in attachments:
+        whole: Whole = attachment.profile.whole
+        topic = attachment.address.filled(whole.topic)
+        what = f'what profile "{attachment.profile.name}" reads from topic {topic} at broker {broker}'
+        key = next(iter(PLACEHOLDER.findall(whole.topic)), "")
+        hint = "both would be the same readings; write the address of the other device, or take one out"
+        yield Claim(what, key, attachment.device.id, hint)
+
+
 PROTOCOL = ProtocolKind(
     name="mqtt",
     Line=Line,
@@ -102,4 +116,5 @@ PROTOCOL = ProtocolKind(
     polled=lambda _profile: frozenset(),
     check=_check,
     fits=_fits,
+    claims=_claims,
 )

@@ -6,7 +6,9 @@ where the node cannot keep one that the broker would bring again is the connecti
 
 The time in a payload is believed while the node's own clock is synchronised and `moment.py` takes it for one; in place
 of any other (counted: `times_refused`, and logged once for each profile and reason of a connection) stands the node's
-stamp. An empty payload, by which a retained publish is cleared, is nothing: it is acknowledged and counted (`cleared`).
+stamp. Of the copies that a broker sends of one publish, for several subscriptions, one counts; `copies` are the
+others. An empty payload, by which a retained publish is cleared, is nothing: it is acknowledged and counted
+(`cleared`).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from drivers.mqtt.moment import NotBelieved
 from drivers.mqtt.payload import Payload, Reading
 from drivers.mqtt.repeats import Pending, Repeats, content_of, delivery_of
 from drivers.mqtt.session import Publish
+from drivers.mqtt.topics import Copies, Filters, Subscription, matches, most_specific
 from drivers.mqtt.words import Address, Line, Whole
 from drivers.readings import failed, tainted
 from wire.sample import Clock, Sample
@@ -77,9 +80,14 @@ class Inbox:
         mishaps: Mishaps,
     ) -> None:
         self._line = line
-        self._exact = {t.topic: t for t in targets if not set(t.topic) & set("+#")}
-        self._patterns = [(t.topic.split("/"), t) for t in targets if t.topic not in self._exact]
-        self._known: dict[str, Target | None] = dict(self._exact)
+        self._targets: dict[str, tuple[Target, ...]] = {}  # by filter
+        for each in targets:
+            self._targets[each.topic] = (*self._targets.get(each.topic, ()), each)
+        self._order = {name: i for i, name in enumerate(self._targets)}
+        self._exact = {f: ts for f, ts in self._targets.items() if not set(f) & set("+#")}
+        self._patterns = Filters(f for f in self._targets if f not in self._exact)
+        self._known: dict[str, tuple[Target, ...]] = dict(self._exact)
+        self._copies = Copies(())
         self._repeats = repeats
         self._source = source
         self._now = now
@@ -95,8 +103,13 @@ class Inbox:
         """Set aside what comes, until `release`; bounded as what waits is."""
         self._held = []
 
-    def release(self) -> None:
-        """Take what was set aside."""
+    def comes_by(self, subscriptions: Sequence[Subscription]) -> None:
+        """By which subscriptions it comes from now on."""
+        self._copies = Copies(subscriptions)
+
+    def release(self, subscriptions: Sequence[Subscription] = ()) -> None:
+        """Take what was set aside. It came, and what follows will come, by these subscriptions."""
+        self.comes_by(subscriptions)
         held, self._held = self._held or [], None
         for message in held:
             self.take(message)
@@ -110,13 +123,15 @@ class Inbox:
             self._held.append(message)
             return
         self._counts["publishes"] += 1
-        target, topic = self._target(message)
-        if target is None:
-            self._counts["unknown_topics"] += 1
-            self._settled(message, None)
-            return
-        if not message.payload:
-            self._counts["cleared"] += 1
+        targets, topic = self._heard_by(message)
+        unwanted = (
+            "unknown_topics" if not targets
+            else "cleared" if not message.payload
+            else "copies" if message.identifiers and not self._copies.counts(topic, message.identifiers)
+            else None
+        )  # fmt: skip
+        if unwanted is not None:
+            self._counts[unwanted] += 1
             self._settled(message, None)
             return
         delivery = delivery_of(message.mid, topic, message.payload) if message.qos else b""
@@ -127,7 +142,7 @@ class Inbox:
                 self._settled(message, durable)
                 return
         stamp = self._now()
-        sample, content, within_s = self._sample(target, message, stamp)
+        samples, content, within_s = self._samples(targets, message, stamp)
         if content:
             seen, durable = self._repeats.published(content, within_s)
             if seen:
@@ -138,7 +153,7 @@ class Inbox:
         if delivery or content:
             again = message.qos > 0 and self._line.session_expiry_s > 0  # a session that expires at once brings nothing
             receipt = Receipt(self._source, self._repeats.key(delivery, content, stamp[0]), again)
-        durable = self._mishaps.handed(self._deliver, (sample,), receipt)
+        durable = self._mishaps.handed(self._deliver, samples, receipt)
         self._repeats.add(delivery, content, durable)
         self._settled(message, durable)
 
@@ -166,24 +181,43 @@ class Inbox:
         self._waiting.append(_Unacked(durable, message.mid, message.qos))
         self._more.set()
 
-    def _sample(self, target: Target, message: Publish, stamp: tuple[int, Clock]) -> tuple[Sample, bytes, float]:
-        """What it becomes, by what it is known again, and for how long."""
-        whole: Whole = target.attachment.profile.whole
+    def _samples(
+        self, targets: Sequence[Target], message: Publish, stamp: tuple[int, Clock]
+    ) -> tuple[list[Sample], bytes, float]:
+        """What it becomes for each device, by what all of it is known again, and for how long."""
+        samples: list[Sample] = []
+        said: list[object] = []
+        numbered, within_s = False, inf
+        for target in targets:
+            sample, reading, dated = self._sample(target, message, stamp)
+            samples.append(sample)
+            words = None if reading is None else reading.said or (reading.values, reading.quality)
+            said.append((target.device, words, dated and sample.time_us))
+            if reading is not None and reading.said is not None:
+                numbered = True
+                if not dated and not message.retain:
+                    whole: Whole = target.attachment.profile.whole
+                    within_s = min(within_s, whole.repeat_s)
+        return samples, content_of(*said) if numbered else b"", within_s
+
+    def _sample(
+        self, target: Target, message: Publish, stamp: tuple[int, Clock]
+    ) -> tuple[Sample, Reading | None, bool]:
+        """The sample, what was read, and whether the time that it says is believed."""
         try:
             if len(message.payload) > self._line.max_payload_bytes:
                 raise Unreadable(f"the payload has {len(message.payload)} bytes")  # noqa: TRY301
             reading = target.payload.read(message.payload)
             quality = tainted(reading.values, reading.quality, "retained") if message.retain else reading.quality
             measured = self._measured(target, reading, stamp)
-            content = b""
+            sample = Sample(target.device, *measured, reading.values, quality)
             if reading.said is not None:
-                content = content_of(target.device, (reading.said, None if measured is stamp else measured[0]))
+                repr(reading.said)  # what nests too deep to be compared is no reading
         except Exception as error:  # noqa: BLE001 -- it is logged there
             self._counts["unreadable"] += 1
             points = list(target.attachment.profile.points.values())
-            return failed(target.device, points, stamp, self._mishaps.why(error)), b"", inf
-        within_s = inf if message.retain or measured is not stamp else whole.repeat_s
-        return Sample(target.device, *measured, reading.values, quality), content, within_s
+            return failed(target.device, points, stamp, self._mishaps.why(error)), None, False
+        return sample, reading, measured is not stamp
 
     def _measured(self, target: Target, reading: Reading, stamp: tuple[int, Clock]) -> tuple[int, Clock]:
         """When it was measured: by the payload where that is believed, else `stamp` itself, when it arrived."""
@@ -203,16 +237,22 @@ class Inbox:
         self._counts["times_refused"] += 1
         return stamp
 
-    def _target(self, message: Publish) -> tuple[Target | None, str]:
-        """Whose publish it is, and its topic, which is decoded anew each time it is asked for."""
+    def _heard_by(self, message: Publish) -> tuple[Sequence[Target], str]:
+        """Whose publish it is, and its topic, which is decoded anew each time it is asked for.
+
+        All devices of one filter hear it; of several filters those that cover no other one of them.
+        """
         try:
             topic = message.topic
         except UnicodeDecodeError:
-            return None, ""
+            return (), ""
         if topic in self._known:
             return self._known[topic], topic
         levels = topic.split("/")
-        found = next((t for pattern, t in self._patterns if _matches(pattern, levels)), None)
+        near = [(f, pattern) for f in self._patterns.near(levels) if matches(pattern := f.split("/"), levels)]
+        near.sort(key=lambda each: self._order[each[0]])
+        chosen = most_specific([pattern for _, pattern in near])
+        found = tuple(t for i in chosen for t in self._targets[near[i][0]])
         if len(self._known) >= MAX_TOPICS:
             self._known = dict(self._exact)
         self._known[topic] = found
@@ -224,15 +264,6 @@ def target(attachment: Attachment, payload: Payload) -> Target:
     whole: Whole = attachment.profile.whole
     address: Address = attachment.address
     return Target(attachment.device.id, attachment, address.filled(whole.topic), payload)
-
-
-def _matches(pattern: Sequence[str], levels: Sequence[str]) -> bool:
-    for i, want in enumerate(pattern):
-        if want == "#":
-            return True
-        if i >= len(levels) or want not in ("+", levels[i]):
-            return False
-    return len(pattern) == len(levels)
 
 
 async def _durable(future: asyncio.Future[None]) -> bool:

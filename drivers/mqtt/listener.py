@@ -2,9 +2,10 @@
 
 Promises: a publish at QoS 1 is acknowledged only after `deliver` says that it is durable, in the order of arrival; a
 repeat (see `repeats.py`) is acknowledged and not delivered again; a retained publish is asked for only with a new
-subscription, and is uncertain; a payload that cannot be read is a bad reading of its device, never a stop. When the
-node cannot keep something, the connection is dropped, so that the broker sends it again later; what came at QoS 0
-would not come again, and is counted instead.
+subscription, and is uncertain; of what a broker sends more than once, for subscriptions that overlap, one copy is kept,
+and what is no longer wanted is unsubscribed (`subscriptions.py`); a payload that cannot be read is a bad reading of its
+device, never a stop. When the node cannot keep something, the connection is dropped, so that the broker sends it again
+later; what came at QoS 0 would not come again, and is counted instead.
 
 Bounds: `receive_maximum` publishes unacknowledged (the broker waits; at QoS 0, which has no flow control, further ones
 are dropped and counted), MAX_TOPICS topics remembered, `max_payload_bytes` a payload. A packet above PACKET_BYTES
@@ -21,19 +22,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final, Self
-
-import msgspec
+from typing import Final, Self
 
 from drivers.backoff import Backoff, Monotonic
-from drivers.contract import Attachment, Deliver, Now, Receipt, Receipts
+from drivers.contract import Attachment, Deliver, Keeps, Now, Receipt, Receipts
 from drivers.errors import Misconfigured, NotStored, Unreachable
 from drivers.mishaps import Mishaps
 from drivers.mqtt.command import command
-from drivers.mqtt.inbox import Inbox, Target, target
+from drivers.mqtt.inbox import Inbox, target
 from drivers.mqtt.payload import Payload
 from drivers.mqtt.repeats import Repeats
 from drivers.mqtt.session import MqttSession
+from drivers.mqtt.subscriptions import Subscriptions
 from drivers.mqtt.words import Access, Address, Line, Whole
 from drivers.readings import allowed
 from wire.device import Device, Point
@@ -64,6 +64,8 @@ class MqttDriver:
         self._now = now
         self._receipts = receipts
         self._source = f"mqtt:{name}:{line.client_id}@{line.host}"
+        port = line.port or (8883 if line.secure else 1883)
+        self._remembered = f"mqtt/{line.client_id}@{line.host}:{port}/topics"
         self._draw = draw
         self._clock = clock
         self._backoff = Backoff.of_line(clock)
@@ -107,6 +109,9 @@ class MqttDriver:
         targets = [t for t in self._targets if t.device in wanted]
         recent = await self._receipts.recent(self._source)
         repeats = Repeats(recent, self._draw, now_us=self._now()[0], clock=self._clock)
+        keeps = self._receipts if isinstance(self._receipts, Keeps) else None
+        subscriptions = Subscriptions([t.topic for t in targets], self._remembered, keeps)
+        await subscriptions.remember()
         said = ""
         while True:
             inbox = Inbox(
@@ -120,7 +125,7 @@ class MqttDriver:
                 mishaps=self._mishaps,
             )
             try:
-                await self._connection(inbox, targets, repeats, deliver)
+                await self._connection(inbox, subscriptions, repeats, deliver)
             except (Unreachable, NotStored) as error:
                 self._trouble = str(error)
                 if str(error) != said:  # once for each reason, not once for each try
@@ -157,7 +162,7 @@ class MqttDriver:
             self._line.host,
         )
 
-    async def _connection(self, inbox: Inbox, targets: Sequence[Target], repeats: Repeats, deliver: Deliver) -> None:
+    async def _connection(self, inbox: Inbox, subscriptions: Subscriptions, repeats: Repeats, deliver: Deliver) -> None:
         """One connection, from connecting until it is lost.
 
         Raises:
@@ -172,11 +177,13 @@ class MqttDriver:
                 self._forgot()
             if (key := repeats.connected(session.resumed)) is not None:
                 self._mishaps.handed(deliver, (), Receipt(self._source, key)).add_done_callback(_ignored)
-            inbox.release()
+            inbox.release(subscriptions.plan(session.resumed) if session.identifies else ())
             acker = asyncio.create_task(inbox.acknowledge(session), name="mqtt acker")
             gone = asyncio.create_task(session.gone(), name="mqtt gone")
             try:
-                self._refused = await session.subscribe(list(dict.fromkeys(t.topic for t in targets)))
+                wanted = await subscriptions.settle(session, session.resumed)
+                inbox.comes_by(wanted if session.identifies else ())
+                self._refused = subscriptions.refused
                 self._counts["subscriptions_refused"] += len(self._refused)
                 for topic in self._refused:
                     _log.warning("broker %s refuses the subscription to %s", self._line.host, topic)

@@ -127,6 +127,6 @@ def delivery_of(mid: int, topic: str, payload: bytes) -> bytes:
     return mid.to_bytes(2) + blake2b(topic.encode() + b"\0" + payload, digest_size=_DELIVERY - 2).digest()
 
 
-def content_of(device: str, said: object) -> bytes:
-    """What is the same when a device publishes again; `said` is that of its reading."""
-    return blake2b(repr((device, said)).encode("utf-8", "surrogatepass"), digest_size=_CONTENT).digest()
+def content_of(*said: object) -> bytes:
+    """What is the same when a device publishes again: all that each device says by it."""
+    return blake2b(repr(said).encode("utf-8", "surrogatepass"), digest_size=_CONTENT).digest()

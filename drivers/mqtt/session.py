@@ -27,7 +27,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from drivers.errors import DriverError, Misconfigured, Unreachable
-from drivers.mqtt.stream import Stream
+from drivers.mqtt.stream import Arrived, Stream
 from drivers.mqtt.words import Line
 
 SUBSCRIBE_AT_ONCE: Final = 100
@@ -56,6 +56,11 @@ class Publish(Protocol):
         """Decoded anew each time it is asked for."""
         ...
 
+    @property
+    def identifiers(self) -> Sequence[int]:
+        """Of the subscriptions by which it came, as far as those have one."""
+        ...
+
 
 class MqttSession:
     """An async context manager: connected inside, disconnected (the session staying at the broker) outside."""
@@ -82,6 +87,7 @@ class MqttSession:
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # what is written has been gathered already
         )
         self.resumed = False
+        self.identifies = True  # whether the broker knows subscription identifiers
         self._answered = False  # whether the broker has answered CONNECT
         paho: Any = self._client._client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- see the docstring
         self._paho = paho
@@ -92,13 +98,18 @@ class MqttSession:
         paho.manual_ack_set(True)
 
         def on_message(_client: Any, _userdata: Any, message: Any) -> None:
-            on_publish(message)
+            identifiers = tuple(getattr(message.properties, "SubscriptionIdentifier", ()))
+            name = message._topic  # noqa: SLF001 -- it need not be text
+            on_publish(
+                Arrived(message.mid, message.qos, message.dup, message.retain, name, message.payload, identifiers)
+            )
 
         paho.on_message = on_message
         connected = paho.on_connect
 
         def on_connect(client: Any, userdata: Any, flags: Any, reason: Any, properties: Any = None) -> None:
             self._answered = True
+            self.identifies = bool(getattr(properties, "SubscriptionIdentifierAvailable", 1))
             self.resumed = bool(flags.session_present)
             connected(client, userdata, flags, reason, properties)
 
@@ -147,24 +158,39 @@ class MqttSession:
         if self._paho.socket() is not None:
             self._paho._sock_close()  # noqa: SLF001
 
-    async def subscribe(self, topics: Sequence[str]) -> list[str]:
-        """Ask for topics at QoS 1, for their retained publishes only where the subscription is new.
+    async def subscribe(self, topics: Sequence[str], identifier: int = 0) -> list[str]:
+        """Subscribe at QoS 1, with retained publishes only where the subscription is new.
 
-        Returns the topics that the broker refused.
+        What comes by it has this identifier, where it is not 0. Returns the topics that the broker refused.
 
         Raises:
             Unreachable.
         """
         options = SubscribeOptions(qos=1, retainAsPublished=False, retainHandling=RETAINED_ONLY_WHEN_NEW)
+        properties = Properties(PacketTypes.SUBSCRIBE)
+        if identifier and self.identifies:
+            properties.SubscriptionIdentifier = identifier
         refused: list[str] = []
         for first in range(0, len(topics), SUBSCRIBE_AT_ONCE):
             some = topics[first : first + SUBSCRIBE_AT_ONCE]
             try:
-                codes: Any = await self._client.subscribe([(t, options) for t in some])
+                codes: Any = await self._client.subscribe([(t, options) for t in some], properties=properties)
             except aiomqtt.MqttError as error:
                 raise Unreachable(self._explained(error)) from error
             refused += [t for t, code in zip(some, codes, strict=True) if code.value >= 0x80]
         return refused
+
+    async def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Let the broker forget subscriptions; one that it does not have is no matter.
+
+        Raises:
+            Unreachable.
+        """
+        for i in range(0, len(filters), SUBSCRIBE_AT_ONCE):
+            try:
+                await self._client.unsubscribe(list(filters[i : i + SUBSCRIBE_AT_ONCE]))
+            except aiomqtt.MqttError as error:
+                raise Unreachable(self._explained(error)) from error
 
     async def gone(self) -> None:
         """Wait until the connection is lost.

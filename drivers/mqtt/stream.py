@@ -29,6 +29,7 @@ class Arrived(msgspec.Struct, gc=False):
     retain: bool
     name: bytes
     payload: bytes
+    identifiers: tuple[int, ...] = ()  # of the subscriptions by which it came, as far as those have one
 
     @property
     def topic(self) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from support.stage import Stage
+from stage import Stage
 
 HERE = Path(__file__).parent
 AWAY_S = 6.0

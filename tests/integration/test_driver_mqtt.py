@@ -297,6 +297,72 @@ async def test_wildcards_and_topics_that_nobody_knows() -> None:
         assert numbers(ledger) == [1, 2]
 
 
+class Card(Ledger):
+    """A ledger that keeps state too, as the node's card does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state: dict[str, bytes] = {}
+
+    async def kept(self, prefix: str) -> dict[str, bytes]:
+        return {k: v for k, v in self.state.items() if k.startswith(prefix)}
+
+    async def keep(self, values: dict[str, bytes]) -> None:
+        self.state |= values
+
+
+def on_topics(**topics: str) -> list[Any]:
+    """A device for each topic, without packet ids: by its number alone no publish is a repeat."""
+    point = {"n": {"type": "int", "at": {"value": "n"}}}
+    tables = {d: {"driver": "mqtt", "mqtt": {"topic": t}, "point": point} for d, t in topics.items()}
+    return [attach(d, profile_of(f"of-{d}", table), {}) for d, table in tables.items()]
+
+
+async def heard(server: Broker, ledger: Ledger, attached: list[Any], *topics: str) -> list[tuple[str, Any]]:
+    """Which device has heard which of the publishes, numbered from 0; one more at the end shows that all have come."""
+    last = on_topics(last="the/end")
+    line = {"host": "127.0.0.1", "port": server.port, "client_id": "node", "session_expiry_s": 600}
+    async with (
+        aiomqtt.Client("127.0.0.1", server.port) as client,
+        open_driver("mqtt", line, [*attached, *last], ledger) as driver,
+        listening(driver, [a.device for a in (*attached, *last)], ledger),
+    ):
+        await until(lambda: driver.counters()["connected"])
+        for n, topic in enumerate((*topics, "the/end")):
+            await client.publish(topic, f'{{"n": {n}}}', qos=1)
+        await until(lambda: any(s.device == "last" for s in ledger.samples))
+        await until(lambda: driver.counters()["acknowledged"] == driver.counters()["publishes"])
+        assert driver.counters().get("unknown_topics", 0) == 0
+    found = [(s.device, s.values["n"]) for s in ledger.samples if s.device != "last"]
+    ledger.samples.clear()
+    return found
+
+
+async def test_subscriptions_that_overlap_bring_each_publish_once() -> None:
+    topics = on_topics(any="site/+/up", one="site/1/up", left="a/+/c", right="a/b/+")
+    async with broker() as server:
+        found = await heard(server, Card(), topics, "site/1/up", "site/2/up", "a/b/c", "a/x/c", "a/b/x")
+    assert found == [("one", 0), ("any", 1), ("left", 2), ("right", 2), ("left", 3), ("right", 4)]
+
+
+async def test_two_devices_on_one_topic_are_both_heard() -> None:
+    async with broker() as server:
+        found = await heard(server, Card(), on_topics(one="site/1/up", two="site/1/up"), "site/1/up")
+    assert found == [("one", 0), ("two", 0)]
+
+
+async def test_a_topic_that_was_edited_is_unsubscribed_and_what_it_had_queued_is_kept() -> None:
+    async with broker() as server:
+        card = Card()
+        assert await heard(server, card, on_topics(one="site/+/up", gone="bins/1"), "site/1/up", "bins/1") == [
+            ("one", 0), ("gone", 1),
+        ]  # fmt: skip
+        async with aiomqtt.Client("127.0.0.1", server.port) as client:
+            await client.publish("site/1/up", '{"n": 7}', qos=1)
+        found = await heard(server, card, on_topics(one="site/1/up"), "site/1/up", "bins/1", "site/2/up")
+        assert found == [("one", 7), ("one", 0)]
+
+
 def certificates(folder: Path) -> None:
     def openssl(*words: str) -> None:
         subprocess.run(["openssl", *words], check=True, capture_output=True, cwd=folder)
