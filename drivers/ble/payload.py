@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, cast
 
 from drivers.ble.words import Access, Whole, full_uuid, polled
 from drivers.errors import Refused
@@ -12,6 +12,7 @@ from drivers.mishaps import Unreadable
 from drivers.profile import Profile
 from drivers.readings import Finish, code_of, meaning
 from drivers.scaling import Scaling
+from drivers.texts import read_as, written
 from wire.device import Point
 from wire.sample import Value, bad
 
@@ -62,6 +63,8 @@ class Bytes:
                 choices=access.choices,
                 scaling=access.scaling,
             )
+            if access.as_ == "text":
+                self._meant[name] = cast("Finish", read_as(access.encoding, self._meant[name]))
             if access.object is None:
                 self._raw[name] = _reader(access)
 
@@ -126,10 +129,7 @@ def encode(access: Access, point: Point, value: Value) -> bytes:
     """
     order = access.order
     if access.as_ == "text":
-        data = str(value).encode()
-        if len(data) > access.length:
-            raise Refused(f"{point.name} takes at most {access.length} bytes of text")
-        return data
+        return written(str(value), access.encoding, access.length, point.name)
     if access.choices is not None:
         value = int(code_of(point, access.choices, value))
     assert isinstance(value, int | float)
@@ -146,7 +146,7 @@ def encode(access: Access, point: Point, value: Value) -> bytes:
 def _reader(access: Access) -> Raw:
     first, end, order = access.byte or 0, (access.byte or 0) + access.width, access.order
     if access.as_ == "text":
-        return lambda data: data[first:end].split(b"\0")[0].decode("utf-8", "replace")
+        return lambda data: cast("Value", data[first:end])  # what they say: see `texts.read_as`
     if access.as_ in _FLOATS:
         code = struct.Struct((">" if order == "big" else "<") + _FLOATS[access.as_])
         return lambda data: code.unpack_from(data, first)[0]

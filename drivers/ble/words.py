@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from drivers.coded import Coded
 from drivers.profile import Profile
+from drivers.texts import Encoding
 
 Format = Literal["u8", "i8", "u16", "i16", "u24", "i24", "u32", "i32", "u64", "i64", "f32", "f64", "text"]
 WIDTHS: Final = {
@@ -101,6 +102,7 @@ class Access(Coded, kw_only=True, frozen=True):
     as_: Annotated[Format, Meta(description="what stands there")] = msgspec.field(default="u8", name="as")
     order: Annotated[Literal["big", "little"], Meta(description="byte order")] = "big"
     length: Annotated[int, Meta(ge=0, le=512, description="bytes of a text")] = 0
+    encoding: Annotated[Encoding, Meta(description="how the bytes of a text are to be read, and written")] = "utf-8"
 
     def __post_init__(self) -> None:
         if (self.byte is None) == (self.object is None):
@@ -111,6 +113,8 @@ class Access(Coded, kw_only=True, frozen=True):
             raise ValueError("index goes with object: it says which of several of this id is meant")
         if (self.as_ == "text") != bool(self.length):
             raise ValueError('length goes with as = "text" (in bytes), and with nothing else')
+        if self.encoding != "utf-8" and self.as_ != "text":
+            raise ValueError('encoding goes with as = "text", and with nothing else')
         self.check(self.as_, 8 * self.width if self.as_[0] == "u" else 0)
 
     @property

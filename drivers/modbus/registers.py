@@ -20,6 +20,7 @@ from drivers.modbus.words import Access, Order, Space, Whole
 from drivers.profile import Profile
 from drivers.readings import Finish, absent, code_of, meaning
 from drivers.scaling import IDENTITY
+from drivers.texts import read_as, written
 from wire.device import Point
 from wire.sample import INT_MAX, INT_MIN, Value
 
@@ -259,10 +260,7 @@ def _meant(profile: Profile, name: str) -> Finish:
     if access.as_ != "text":
         return meant
 
-    def text(raw: Any) -> tuple[Value, str | None]:
-        return meant(raw.split(b"\0")[0].decode("utf-8", "replace").strip())
-
-    return text
+    return cast("Finish", read_as(access.encoding, meant))  # of a text, what is raw are its bytes
 
 
 def encode(access: Access, point: Point, value: Value) -> list[int]:
@@ -276,9 +274,7 @@ def encode(access: Access, point: Point, value: Value) -> list[int]:
     if access.is_bit:
         return [int(bool(value))]
     if access.as_ == "text":
-        data = str(value).encode()
-        if len(data) > 2 * access.length:
-            raise Refused(f"{point.name} takes at most {2 * access.length} bytes of text")
+        data = written(str(value), access.encoding, 2 * access.length, point.name)
         return _registers(data.ljust(2 * access.length, b"\0"), access.order)
     number = float(value) if isinstance(value, bool) else _number(value)
     if access.as_ in ("f32", "f64"):

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from drivers.coded import Coded
+from drivers.texts import Encoding
 
 Format = Literal["u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "text"]
 Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
@@ -85,6 +86,7 @@ class Access(Coded, kw_only=True, frozen=True):
     as_: Annotated[Format, Meta(description="what stands in the registers")] = msgspec.field(default="u16", name="as")
     order: Annotated[Order, Meta(description="byte order; ABCD is big-endian, CDAB has its registers swapped")] = "ABCD"
     length: Annotated[int, Meta(ge=0, le=125, description="registers of a text")] = 0
+    encoding: Annotated[Encoding, Meta(description="how the bytes of a text are to be read, and written")] = "utf-8"
     write: Annotated[
         Literal["single", "multiple"], Meta(description="function 6, or 16 where the device wants that")
     ] = "single"
@@ -95,6 +97,8 @@ class Access(Coded, kw_only=True, frozen=True):
             raise ValueError("write exactly one of holding, input, coil, discrete, with the address")
         if (self.as_ == "text") != bool(self.length):
             raise ValueError('length goes with as = "text" (in registers), and with nothing else')
+        if self.encoding != "utf-8" and self.as_ != "text":
+            raise ValueError('encoding goes with as = "text", and with nothing else')
         if self.where + self.width > 65536:
             raise ValueError("reaches beyond address 65535")
         if self.is_bit and (self.as_ != "u16" or self.bit is not None or self.bits is not None):

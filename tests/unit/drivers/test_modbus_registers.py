@@ -107,7 +107,15 @@ def plainly(block: Block, profile: Profile, answer: Any) -> tuple[dict[str, Any]
                 pairs = [p[::-1] for p in pairs]
             data = b"".join(pairs)
             if access.as_ == "text":
-                raw = data.split(b"\0")[0].decode("utf-8", "replace").strip()
+                if set(data) == {0xFF}:
+                    values[piece.point], quality[piece.point] = None, "bad:the device says that it has no value"
+                    continue
+                try:
+                    raw = data.split(b"\0")[0].rstrip(b"\xff").decode().strip()
+                except UnicodeDecodeError as error:
+                    why = f"bad:byte {error.start} is no text in utf-8; encoding names another"
+                    values[piece.point], quality[piece.point] = None, why
+                    continue
             elif access.as_[0] == "f":
                 (raw,) = struct.unpack(">f" if access.as_ == "f32" else ">d", data)
             else:
