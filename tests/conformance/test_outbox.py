@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.contract import Receipt
+from drivers.contract import Keeps, Receipt
 from edge.outbox import Cut, Outbox, Place
 from edge.outbox_memory import MemoryOutbox
 from edge.outbox_sqlite import SqliteOutbox
@@ -240,3 +240,10 @@ async def test_what_is_kept_by_key_changes_with_its_entries(outbox: Outbox) -> N
     assert await outbox.kept("b/") == {"b/1": b""}
     assert await outbox.kept("") == {"a/1": b"z", "b/1": b""}
     assert await outbox.kept("%") == {}
+
+
+async def test_what_a_driver_must_know_again_is_kept(outbox: Outbox) -> None:
+    assert isinstance(outbox, Keeps)
+    await outbox.keep({"mqtt/a": b"1", "mqtt/b": b"2"})
+    await outbox.keep({"mqtt/a": b"3", "mqtt/b": None})
+    assert await outbox.kept("mqtt/") == {"mqtt/a": b"3"}

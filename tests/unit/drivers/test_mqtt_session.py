@@ -29,7 +29,7 @@ async def test_the_private_names_are_still_there() -> None:
     assert list(inspect.signature(client._on_connect).parameters) == [
         "client", "userdata", "flags", "reason_code", "properties",
     ]  # fmt: skip
-    for name in ("mid", "qos", "dup", "retain", "payload", "topic"):
+    for name in ("mid", "qos", "dup", "retain", "payload", "topic", "_topic", "properties"):
         assert hasattr(MQTTMessage(), name)
 
 
