@@ -120,6 +120,16 @@ async def link(server: Server) -> AsyncIterator[CloudLink]:
         yield found
 
 
+async def test_each_question_and_batch_says_which_generation_is_known(server: Server) -> None:
+    known = 7
+    cloud = Cloud(url=server.url, node="cab-1", token="secret", timeout_s=5)
+    async with CloudLink(cloud, generation=lambda: known) as link:
+        await link.place(5, Lane.BULK)
+        known = 8
+        await link.send(BATCH)
+    assert [headers["lamplighter-generation"] for _, _, headers, _ in server.requests] == ["7", "8"]
+
+
 @pytest.mark.parametrize("status", [200, 409])
 async def test_an_ack_is_an_answer_whatever_its_status(server: Server, link: CloudLink, status: int) -> None:
     server.answer(status, codec.encode_ack(ACK))
@@ -140,6 +150,7 @@ async def test_place_and_snapshot(server: Server, link: CloudLink) -> None:
     server.answer(204)
     await link.snapshot(Snapshot(node="cab-1", columns=[COLUMNS]))
     method, path, headers, _ = server.requests[1]
+    assert "lamplighter-generation" not in headers, "none is known"
     assert (method, path, headers["content-type"]) == ("POST", "/v1/nodes/cab-1/snapshot", SNAPSHOT_TYPE)
 
 

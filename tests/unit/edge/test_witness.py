@@ -94,9 +94,11 @@ async def test_what_an_older_file_goes_on_with_is_a_new_run_that_says_so(tmp_pat
             (path / name).unlink(missing_ok=True)
             if (tmp_path / "older" / name).exists():
                 shutil.copy(tmp_path / "older" / name, path / name)
-    for _ in range(2):  # it is found out once, and what follows from it is kept
+    for turn in range(2):  # it is found out once, and what follows from it is kept
         async with outbox(path) as found:
             assert len(found.card.runs) == 4
+            assert found.blank, "what stands is to be told again"
+            assert ("is older than what was written" in (found.card.damaged or "")) is not turn
     async with outbox(path) as found:
         await found.append({Lane.BULK: [columns(6)]})
         await sent(found, cloud)
@@ -121,12 +123,15 @@ async def test_the_cloud_knows_of_more_than_a_card_that_went_back_with_all_its_f
         await found.append({Lane.BULK: [columns(3, 4, 5)]})
         cut = await found.cut(Lane.BULK, 1)
         assert isinstance(cut, Cut)  # told, and not taken
-    for _ in range(2):
+    for turn in range(2):
         async with outbox(tmp_path / "older") as found:
             await found.append({Lane.BULK: [columns(6)]})
             ack = cloud.ack(old, Lane.BULK)
             assert isinstance(await found.cut(Lane.BULK, 1), Place)
+            renewed: list[bool] = []
+            found.renewed = lambda renewed=renewed: renewed.append(True)
             assert not await found.confirm(msgspec.structs.replace(ack, head_seq=5)), "no fork: nothing is doubled"
+            assert renewed == [True] * (not turn), "what stands is to be told again"
             await sent(found, cloud)
     numbers = cloud.numbers()
     assert [n for _, n in numbers] == [1, 2, 6, 6]

@@ -54,6 +54,17 @@ def test_what_is_told_is_kept_in_the_same_put() -> None:
     assert len(told.puts) == 1, "nothing new"
 
 
+def test_in_a_new_run_all_that_stand_are_told_again_as_they_are() -> None:
+    told = Told()
+    told.alarming.tell_again()
+    assert told.puts == []
+    told.raise_("bin-1")
+    told.raise_("bin-2")
+    standing = told.alarming.standing()
+    told.alarming.tell_again()
+    assert told.puts[-1] == (tuple(standing), {})
+
+
 def test_what_is_cleared_is_kept_no_more() -> None:
     told = Told()
     told.raise_()
