@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-
 from drivers.contract import Attachment, Claim, Driver, Now, ProtocolKind, Receipts
 from drivers.mqtt.words import PLACEHOLDER, VALUE, Access, Address, Line, Whole
 from drivers.profile import Profile
