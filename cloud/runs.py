@@ -11,7 +11,7 @@
 A node that cannot say, but had told of more than is here, is judged by that, as before: `open` while it is still heard,
 else `unfinished`.
 
-Bound: ANCESTORS runs are looked back for those that came before one on its card.
+Bound: of a run, LOOKED before it on its card and as many after it are looked at.
 
 A card that is new says so in each lane, when it has something to send in it. All runs of other epochs that had begun
 by then are followed by it, in either lane: the alarm does not wait for the lane that speaks less often.
@@ -27,13 +27,21 @@ from cloud.answers import LaneState
 from cloud.streams import Stream
 from wire.batch import Lane
 
-ANCESTORS: Final = 100
+LOOKED: Final = 100
 
 
 def states_of(streams: Sequence[Stream]) -> Mapping[int, LaneState]:
     """The state of each run of a node, by its order. `streams` are all of its lanes, or the newest of them."""
     ordered = sorted(streams, key=lambda s: s.order)
+    heard: dict[int, int] = {}
+    for s in ordered:
+        heard[s.epoch] = max(heard.get(s.epoch, 0), s.last_heard_us)
     new_cards = [s for s in ordered if s.said == "none"]
+    latest = max(new_cards, key=lambda c: heard[c.epoch], default=None)
+
+    def follows(card: Stream, stream: Stream) -> bool:
+        return card.epoch != stream.epoch and heard[card.epoch] >= heard[stream.epoch]
+
     states: dict[int, LaneState] = {}
     for lane in Lane:
         own = [s for s in ordered if s.lane is lane]
@@ -43,23 +51,32 @@ def states_of(streams: Sequence[Stream]) -> Mapping[int, LaneState]:
             if s.said == "named" and s.before_epoch is not None:
                 namers.setdefault(s.before_epoch, []).append(s)
         for at, stream in enumerate(own):
-            # Runs appear in their order but after a restore, when one that came later may be here already.
+            # Runs appear in their order but after a restore, when one that came later may be here already; and but for
+            # the first words of a card that was replaced meanwhile: of two new cards the one that is heard is in use.
             ancestors = _ancestors(stream, known)
-            after = next((s for s in own[at + 1 : at + 2 + ANCESTORS] if s.epoch not in ancestors), None)
+            next_ones = (s for s in own[at + 1 : at + 2 + LOOKED] if s.epoch not in ancestors)
+            after = next((s for s in next_ones if s.said != "none" or follows(s, stream)), None)
             after = after or next(iter(namers.get(stream.epoch, ())), None)
             later = bisect_right(new_cards, stream.order, key=lambda c: c.order)
-            newer = next((c for c in new_cards[later : later + 2] if c.epoch != stream.epoch), None)
+            newer = next((c for c in new_cards[later : later + LOOKED] if follows(c, stream)), None)
             if after is None or (newer is not None and newer.order < after.order):
                 after = newer
+            if (
+                after is None
+                and stream.said == "none"
+                and latest is not None
+                and heard[latest.epoch] > heard[stream.epoch]
+            ):
+                after = latest
             states[stream.order] = _state(stream, after, own[-1], namers.get(stream.epoch, []), known, new_cards)
     return states
 
 
 def _ancestors(stream: Stream, known: Mapping[int, Stream]) -> set[int]:
-    """The epochs that came before it on its card, by their own words, at most ANCESTORS."""
+    """The epochs that came before it on its card, by their own words, at most LOOKED."""
     found: set[int] = set()
     at: Stream | None = stream
-    while at is not None and at.before_epoch is not None and at.before_epoch not in found and len(found) < ANCESTORS:
+    while at is not None and at.before_epoch is not None and at.before_epoch not in found and len(found) < LOOKED:
         found.add(at.before_epoch)
         at = known.get(at.before_epoch)
     return found

@@ -98,6 +98,16 @@ def test_a_new_card_ends_the_other_lane_too_before_it_speaks_there() -> None:
     assert states(run(2, order=4), new) == ["current", "current"], "its own epoch in the other lane"
 
 
+def test_the_first_words_of_a_card_that_was_replaced_meanwhile_come_late() -> None:
+    """They were on their way. Of two new cards the one that is heard is in use."""
+    late = run(1, order=3, heard=3)
+    assert states(run(2, order=2, heard=2), late) == ["unfinished", "current"], "until the other is heard again"
+    assert states(run(2, order=2, heard=4), late) == ["current", "unfinished"]
+    assert states(run(2, order=2, heard=2), run(2, order=4, heard=4, lane=URGENT), late) == [
+        "current", "current", "unfinished"
+    ]  # fmt: skip
+
+
 def test_of_a_node_that_cannot_say_nothing_is_known() -> None:
     assert states(run(1, "unsaid"), run(2, "unsaid")) == ["unknown", "current"]
     assert states(run(1), run(2, "unsaid")) == ["unknown", "current"]
