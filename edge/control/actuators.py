@@ -10,8 +10,12 @@ lets its place go. It is tried again for as long as the array says so, with wait
 value, an order and a device that answers again do not wait. Whatever a driver raises is a try that failed. A line that
 is down has LINE_S to come back first, as it does after a restart.
 
-Bounds: one task a point that is not yet as it should be; a driver has CALL_S to answer; a read-back by report waits
-REPORT_S, or the profile's `settle_s` where that is longer.
+A point that only reports is told once, and then has REPORT_S, or the profile's `settle_s` where that is longer, to
+answer: meanwhile nothing is sent again, not for another order of the same value, nor because it says something else;
+only another value goes out. What it says before it has heard may well be what is wanted, and what was queued before may
+still reach it after that.
+
+Bounds: one task a point that is not yet as it should be; a driver has CALL_S to answer.
 """
 
 from __future__ import annotations
@@ -63,6 +67,7 @@ class _State(msgspec.Struct):
     # Of a write that is read back by report: what is hoped for, and what was said since.
     hoped: Value = None
     reported: Value = None
+    told: float | None = None  # when it was told what is hoped for, on the loop's clock; None: that is over
     # Of a pause between two tries.
     pausing: bool = False
     hurry: bool = False  # the device answers again
@@ -144,7 +149,7 @@ class Actuators:
             if state.known is not None and not actuator.matches(state.known, value):
                 state.known = None
             if not right and state.task is None:
-                state.known = None
+                state.known, state.reported = None, value
                 self.wake(key)
 
     # ---- one point -----------------------------------------------------------------------------------------------
@@ -192,7 +197,7 @@ class Actuators:
     async def _once(self, key: Key, state: _State, top: tuple[Level, Held] | None) -> _Failure | None:
         """One try; why it failed, or None: it is as it should be, or something else is wanted by now."""
         if top is None:
-            state.stuck = False
+            state.stuck, state.hoped, state.told = False, None, None
             self._told.settled(key, None, None, None)
             return None
         if self._over(top[1]):
@@ -215,13 +220,19 @@ class Actuators:
         driver = self._driver(key[0])
         if driver is None:
             return _Failure("its line is down", line=True)
-        if state.known is None or actuator.matches(held.value, state.known):
-            # A point that only reports cannot be asked; what it said last is not believed for a new value.
-            read = await self._asked(driver, actuator, state) if actuator.polled else None
-            state.known = read
-            if read is not None and actuator.matches(held.value, read):
-                self._settled(key, state, level, held, read)
+        if actuator.polled:
+            if state.known is None or actuator.matches(held.value, state.known):
+                state.known = read = await self._asked(driver, actuator, state)
+                if read is not None and actuator.matches(held.value, read):
+                    self._settled(key, state, level, held, read)
+                    return None
+        elif _on_its_way(state, actuator, held.value, asyncio.get_running_loop().time()):
+            if state.known is not None:  # it has said so since it was told
+                self._settled(key, state, level, held, state.known)
                 return None
+            return await self._hear(key, state, actuator, level, held)
+        else:
+            state.known = None  # it cannot be asked; what it said last is not believed for a new value
         if not await self._rested(key, state, actuator, wanted) or self._over(held):
             return None
         return await self._write(driver, key, state, actuator, level, held)
@@ -245,27 +256,46 @@ class Actuators:
         loop, wanted = asyncio.get_running_loop(), _wanted((level, held))
         state.known = state.reported = None
         state.hoped = None if actuator.polled else held.value
+        state.told = None
         left_s = CALL_S if held.ends_us is None else min(CALL_S, (held.ends_us - self._monotonic_us()) / 1e6)
         try:
-            try:
-                await _answer(driver.write(actuator.device, actuator.point, held.value), left_s)
-            finally:
-                state.written = loop.time()  # it may have been told, whatever came back
-            self._told.applied(key, level, held)
-            if actuator.polled:
-                if not await self._while_wanted(key, state, wanted, actuator.writing.settle_s):
-                    return None
-                read = await self._read(driver, actuator, state)
-            else:
-                wait_s = max(REPORT_S, actuator.writing.settle_s)
-                said = lambda: actuator.matches(held.value, state.reported)  # noqa: E731 - a name for what is waited for
-                if not await self._while_wanted(key, state, wanted, wait_s, said):
-                    return None
-                read = state.reported
-                if read is None:
-                    raise Unreachable(f"it has not said within {wait_s:g} s what it was set to")
-        finally:
+            await _answer(driver.write(actuator.device, actuator.point, held.value), left_s)
+        except BaseException:
             state.hoped = None
+            raise
+        finally:
+            state.written = loop.time()  # it may have been told, whatever came back
+        if not actuator.polled:
+            state.told = loop.time()
+            return await self._hear(key, state, actuator, level, held)
+        self._told.applied(key, level, held)
+        if not await self._while_wanted(key, state, wanted, actuator.writing.settle_s):
+            return None
+        return self._compared(key, state, actuator, level, held, await self._read(driver, actuator, state))
+
+    async def _hear(self, key: Key, state: _State, actuator: Actuator, level: Level, held: Held) -> _Failure | None:
+        """Wait for the answer of a point that only reports and has been told this value, for as long as it may take.
+
+        Raises:
+            Unreachable: it has said nothing in that time.
+        """
+        assert state.told is not None
+        self._told.applied(key, level, held)
+        wait_s = _answer_s(actuator)
+        left_s = state.told + wait_s - asyncio.get_running_loop().time()
+        said = lambda: actuator.matches(held.value, state.reported)  # noqa: E731 - a name for what is waited for
+        if not said() and not await self._while_wanted(key, state, _wanted((level, held)), left_s, said):
+            return None  # what it was told stays on its way, should the same be wanted again
+        read, state.reported = state.reported, None
+        if not actuator.matches(held.value, read):
+            state.hoped = state.told = None  # its time is over: it is told again
+        if read is None:
+            raise Unreachable(f"it has not said within {wait_s:g} s what it was set to")
+        return self._compared(key, state, actuator, level, held, read)
+
+    def _compared(
+        self, key: Key, state: _State, actuator: Actuator, level: Level, held: Held, read: Value
+    ) -> _Failure | None:
         state.known = read
         if not actuator.matches(held.value, read):
             return _Failure(f"it was told {held.value!r} and says {read!r}", read)
@@ -344,6 +374,22 @@ def _wanted(top: tuple[Level, Held] | None) -> object:
         return None
     level, held = top
     return level, held.value, type(held.value), held.by, held.order
+
+
+def _answer_s(actuator: Actuator) -> float:
+    """How long a point that only reports may take to say what it was set to."""
+    return max(REPORT_S, actuator.writing.settle_s)
+
+
+def _on_its_way(state: _State, actuator: Actuator, value: Value, now_s: float) -> bool:
+    """Whether a point that only reports has been told just this and may still answer: telling it again would queue
+    the same command twice (a LoRaWAN device of class A takes one for each uplink, hours apart)."""
+    return (
+        state.told is not None
+        and now_s < state.told + _answer_s(actuator)
+        and type(state.hoped) is type(value)
+        and state.hoped == value
+    )
 
 
 async def _answer(call: Awaitable[T], wait_s: float) -> T:

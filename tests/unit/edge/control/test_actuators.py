@@ -643,3 +643,144 @@ def test_unreachable_is_what_a_silent_device_is() -> None:
         assert s.lamp.numbers == [], "it is not told without being asked"
 
     play(test)
+
+
+# ---- one that answers minutes later --------------------------------------------------------------------------------
+
+HOUR_S = 3600.0
+
+
+def test_while_its_answer_may_come_it_is_told_once() -> None:
+    async def test(s: Scene) -> None:
+        s.hold("hypervisor", 40, order="o")
+        for _ in range(9):
+            await asyncio.sleep(300)
+            s.actuators.seen(s.lamp.says(100))  # it has spoken, and not heard yet
+            s.actuators.wake(LAMP)
+        assert s.what("applied") == [("hypervisor", 40)]
+        assert not s.what("failed")
+        s.actuators.seen(s.lamp.says(40))
+        await s.calm()
+        assert s.what("settled") == [("hypervisor", 40, 40)]
+        assert s.lamp.numbers == [40]
+
+    play(test, polled=False, settle_s=HOUR_S)
+
+
+def test_the_same_value_for_another_reason_is_not_told_again_while_its_answer_may_come() -> None:
+    async def test(s: Scene) -> None:
+        s.hold("plan", 40)
+        await asyncio.sleep(600)
+        s.hold("hypervisor", 40, order="o")
+        await asyncio.sleep(600)
+        s.hold("hypervisor", 40, order="p")
+        await asyncio.sleep(600)
+        s.release("hypervisor")
+        await asyncio.sleep(600)
+        assert s.lamp.numbers == [40]
+        assert s.what("applied") == [("plan", 40), ("hypervisor", 40), ("hypervisor", 40), ("plan", 40)]
+        s.actuators.seen(s.lamp.says(40))
+        await s.calm()
+        assert s.what("settled") == [("plan", 40, 40)]
+
+    play(test, polled=False, settle_s=HOUR_S)
+
+
+def test_an_answer_that_comes_while_the_next_order_is_put_on_the_card_counts() -> None:
+    async def test(s: Scene) -> None:
+        s.hold("hypervisor", 40, order="o")
+        await asyncio.sleep(600)
+        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        s.hold("hypervisor", 40, order="p", after=durable)
+        await asyncio.sleep(1)
+        s.actuators.seen(s.lamp.says(40))
+        durable.set_result(None)
+        await s.calm()
+        assert s.what("settled") == [("hypervisor", 40, 40)]
+        assert s.lamp.numbers == [40]
+
+    play(test, polled=False, settle_s=HOUR_S)
+
+
+def test_another_value_goes_out_at_once_and_the_first_answer_is_not_its_own() -> None:
+    async def test(s: Scene) -> None:
+        s.hold("hypervisor", 40, order="o")
+        await asyncio.sleep(600)
+        s.hold("hypervisor", 60, order="p")
+        await asyncio.sleep(10)
+        assert s.lamp.numbers == [40, 60]
+        s.actuators.seen(s.lamp.says(40))
+        await asyncio.sleep(10)
+        assert not s.what("settled")
+        s.actuators.seen(s.lamp.says(60))
+        await s.calm()
+        assert s.what("settled") == [("hypervisor", 60, 60)]
+        assert s.lamp.numbers == [40, 60]
+
+    play(test, polled=False, settle_s=HOUR_S)
+
+
+def test_the_value_below_is_told_once_too() -> None:
+    """What nobody answers: an order, let go at its end, then what the plan says: one command for each."""
+
+    async def test(s: Scene) -> None:
+        s.hold("plan", 100)
+        s.hold("hypervisor", 40, order="o", lasts_s=1800)
+        await asyncio.sleep(1800)
+        s.release("hypervisor")
+        await asyncio.sleep(HOUR_S - 60)
+        assert s.lamp.numbers == [40, 100]
+        assert not s.what("failed")
+        await asyncio.sleep(24 * HOUR_S)
+        assert since(s)[1] >= HOUR_S
+        assert all(gap >= HOUR_S for gap in since(s)[1:])
+
+    play(test, polled=False, settle_s=HOUR_S)
+
+
+def test_what_could_not_be_sent_is_not_on_its_way() -> None:
+    async def test(s: Scene) -> None:
+        s.lamp.raises = Unreachable("no connection to the broker")
+        s.hold("hypervisor", 40)
+        await asyncio.sleep(0.1)
+        s.lamp.raises = None
+        await asyncio.sleep(30)
+        assert s.lamp.numbers == [40, 40]
+        s.actuators.seen(s.lamp.says(40))
+        await s.calm()
+
+    play(test, polled=False, settle_s=HOUR_S)
+
+
+def test_what_it_says_of_a_command_that_was_queued_before_is_no_reason_to_tell_it_again() -> None:
+    async def test(s: Scene) -> None:
+        s.hold("hypervisor", 40, order="o")
+        await asyncio.sleep(60)
+        s.hold("hypervisor", 100, order="p")
+        for value in (100, 40, 100):  # what it had; the first command; the second
+            await asyncio.sleep(600)
+            s.actuators.seen(s.lamp.says(value))
+        await s.calm()
+        assert s.lamp.numbers == [40, 100]
+        await asyncio.sleep(2 * HOUR_S)
+        s.actuators.seen(s.lamp.says(7))  # somebody was there
+        await asyncio.sleep(1)
+        assert s.lamp.numbers == [40, 100, 100]
+        s.actuators.seen(s.lamp.says(100))
+        await s.calm()
+
+    play(test, polled=False, settle_s=HOUR_S)
+
+
+def test_what_it_has_said_since_it_was_told_counts_for_the_next_order() -> None:
+    async def test(s: Scene) -> None:
+        s.hold("plan", 40)
+        await asyncio.sleep(600)
+        s.actuators.seen(s.lamp.says(40))
+        await s.calm()
+        s.hold("hypervisor", 40, order="o")
+        await s.calm()
+        assert s.what("settled") == [("plan", 40, 40), ("hypervisor", 40, 40)]
+        assert s.lamp.numbers == [40]
+
+    play(test, polled=False, settle_s=HOUR_S)
