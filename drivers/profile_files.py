@@ -131,7 +131,12 @@ def load_profiles(
         if not folder.is_dir():
             problems.append(Problem(str(folder), "", "no such folder; write the path of one with profile files"))
             continue
-        files |= {path.stem: path for path in sorted(folder.glob("*.toml"))}
+        for path in sorted(folder.glob("*.toml")):
+            if str(path).isprintable():
+                files[path.stem] = path
+            else:  # nobody could name it in a site file, nor the roster carry it
+                shown = str(path).encode("ascii", "backslashreplace").decode()
+                problems.append(Problem(shown, "", "has a name that is no text; rename it"))
     wanted = files.keys() if names is None else [n for n in dict.fromkeys(names) if n in files]
     profiles: dict[str, Profile] = {}
     for name in wanted:

@@ -129,7 +129,7 @@ def parse(text: str, file: str = "scene.toml") -> Scene:
     problems = Problems(file)
     try:
         root = Table(tomllib.loads(text), "", problems)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also for a number of too many digits, and nesting without end
         raise SceneError([f"{file}: is not TOML: {error}"]) from error
     seed = root.whole("seed", 1, 0, 2**32 - 1)
     speed = root.number("speed", 1.0, MIN_SPEED, MAX_SPEED)

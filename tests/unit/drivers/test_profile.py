@@ -177,3 +177,26 @@ def test_a_command_that_is_no_json_is_told(tmp_path: Path) -> None:
     )
     told = "p0.toml: point.a.at.command: is not JSON when a number stands for $value; write it like '{\"KEY\": $value}'"
     assert problems_of(tmp_path, text) == [told]
+
+
+def test_a_file_whose_name_is_no_text_is_told(tmp_path: Path) -> None:
+    import os
+
+    for name in (b"caf\xe9.toml", b"two\nlines.toml"):
+        with open(os.path.join(os.fsencode(tmp_path), name), "wb") as file:  # noqa: PTH118, PTH123
+            file.write(b"kind = 'x'")
+    found: list[Problem] = []
+    assert load_profiles([tmp_path], found) == {}
+    assert [p.text for p in found] == ["has a name that is no text; rename it"] * 2
+    assert all(p.file.isascii() for p in found)
+
+
+@pytest.mark.parametrize(
+    "data", [b"kind = 'a\0'", b"x = " + b"[" * 9_999, b"a." * 9_999 + b"a = 1", b"k" * 999 + b" = 1", b"\xff"]
+)
+@pytest.mark.parametrize("driver", ["modbus", "mqtt", "ble"])
+def test_a_profile_that_cannot_be_read_is_an_error_with_its_file(tmp_path: Path, driver: str, data: bytes) -> None:
+    (tmp_path / "p.toml").write_bytes(f'driver = "{driver}"\n'.encode() + data)
+    found: list[Problem] = []
+    assert load_profiles([tmp_path], found) == {}
+    assert [p.file for p in found] == [str(tmp_path / "p.toml")]

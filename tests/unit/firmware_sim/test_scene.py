@@ -100,6 +100,9 @@ def test_everything_wrong_is_told_at_once_with_file_key_and_remedy() -> None:
     ("text", "what"),
     [
         ("x = [", "is not TOML"),
+        ("x = " + "[" * 20_000, "is not TOML"),
+        ("x = " + "9" * 5_000, "is not TOML"),
+        ("x = 'a\0b'", "is not TOML"),
         (PLACE, "a street needs at least one [[device]]"),
         (PLACE + "device = 3", "is not a list of tables; write [[device]]"),
         (PLACE + 'device = [{model = "BN-1", id = "b", serial = "S"}]', 'write spawn = true or broker = "host:port"'),
