@@ -157,6 +157,9 @@ class MqttSession:
         """Close the socket, which aiomqtt leaves open, and listens to, where entering or leaving failed half-way."""
         if self._paho.socket() is not None:
             self._paho._sock_close()  # noqa: SLF001
+        gone: asyncio.Future[None] = self._client._disconnected  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        if gone.done() and not gone.cancelled():
+            gone.exception()  # looked at, where nobody waited for it any more
 
     async def subscribe(self, topics: Sequence[str], identifier: int = 0) -> list[str]:
         """Subscribe at QoS 1, with retained publishes only where the subscription is new.
