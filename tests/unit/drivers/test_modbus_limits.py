@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conformance.driver_rigs import attach, profile_of
-from drivers.modbus.bus import _Reading
 from drivers.modbus.limits import PROBES, RETRY_FIRST_S, RETRY_LONGEST_S
 from drivers.modbus.link import Said
+from drivers.modbus.reading import Reading
 from drivers.modbus.registers import Block, Decoder
 from drivers.modbus.units import Slave, Unit
 from drivers.modbus.words import Line
@@ -60,10 +60,10 @@ class Bench:
         self.device = device
         self.requests: list[tuple[int, int]] = []
 
-    def poll(self) -> _Reading:
+    def poll(self) -> Reading:
         """One poll, as the driver does it, without a line."""
         planned = self.unit.plan(list(self.profile.points.values()))
-        reading = _Reading(self.unit, planned.readers)
+        reading = Reading(self.unit, planned.readers)
         for name, why in planned.missing.items():
             reading.spoil([name], why)
         refused = self.device.refused
@@ -79,7 +79,7 @@ class Bench:
         assert self.device.refused - refused <= PROBES
         return reading
 
-    def settle(self, polls: int = 60) -> _Reading:
+    def settle(self, polls: int = 60) -> Reading:
         """Poll until nothing is refused any more."""
         for _ in range(polls):
             refused = self.device.refused
