@@ -87,6 +87,8 @@ class Doctor:
             degraded.append(f"the outbox is {100 * depth.used_bytes // depth.limit_bytes} % full")
         if depth.quarantined:
             degraded.append(f"{depth.quarantined} rows were set aside because the cloud could not read them")
+        if self._uplink.held is not None:
+            degraded.append(self._uplink.held)
         if free_bytes < DISK_LOW_BYTES:
             degraded.append(f"only {free_bytes // 1_000_000} MB are free on the disk")
         if self._damaged is not None:

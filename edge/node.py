@@ -152,7 +152,9 @@ class Node:
             await autonomy.rebuild(outbox.history)
             async with asyncio.TaskGroup() as always:
                 tasks = [
-                    always.create_task(autonomy.run(self._line_faults), name="autonomy"),
+                    always.create_task(
+                        autonomy.run(self._line_faults, lambda: (uplink.held, bool(uplink.taken))), name="autonomy"
+                    ),
                     always.create_task(commit.run(), name="commit"),
                     always.create_task(uplink.run(), name="uplink"),
                     always.create_task(self._report(doctor, commit), name="health"),
@@ -346,6 +348,7 @@ class Node:
             batches=uplink.batches,
             batch_bytes=uplink.body_bytes,
             batches_refused=uplink.refused,
+            rows_set_aside=uplink.set_aside,
             link_failures=uplink.failures,
             forks=uplink.forks,
             rows_pruned=outbox.room.pruned_rows,

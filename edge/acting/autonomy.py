@@ -22,7 +22,7 @@ from edge.acting import alarming, bundles
 from edge.acting.alarming import Alarming, Kept
 from edge.acting.bundles import Bundles
 from edge.acting.mishaps import Mishaps
-from edge.acting.own_alarms import NOT_AS_SET, LineAlarms, OwnAlarms
+from edge.acting.own_alarms import NOT_AS_SET, REFUSED, LineAlarms, OwnAlarms
 from edge.acting.planning import Planning
 from edge.acting.rebuild import History, rebuilt
 from edge.acting.ruling import Ruling, suppressions
@@ -198,10 +198,16 @@ class Autonomy:
             self._try(f"correcting the times of {what}", part)
         self._wake.set()
 
-    async def run(self, faults: Callable[[], Mapping[str, str]]) -> None:
-        """Look at time, and at lines that are down, until cancelled."""
+    async def run(
+        self,
+        faults: Callable[[], Mapping[str, str]],
+        refused: Callable[[], tuple[str | None, bool]] = lambda: (None, False),
+    ) -> None:
+        """Look at time, at lines that are down, and at a cloud that refuses what it is sent, until cancelled. `refused`
+        says why it does, and whether it has taken something since the start."""
         while True:
             self._wake.clear()
+            self._try("the uplink's alarm", lambda: self._look_at_uplink(*refused()))
             wait_s = self.turn(faults)
             await asyncio.sleep(NAP_S)
             try:
@@ -275,6 +281,9 @@ class Autonomy:
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
+    def _look_at_uplink(self, why: str | None, takes: bool) -> None:
+        self._own.look_at_uplink(why, takes=takes)
+
     def _try(self, what: str, part: Callable[[], object]) -> None:
         try:
             part()
@@ -287,7 +296,7 @@ class Autonomy:
         node, writable = self._config.node.id, {device for device, _ in self.control.points}
 
         def gone(device: str, rule: str) -> bool:
-            if rule in self._lines:
+            if rule in self._lines or rule == REFUSED:
                 return device != node
             return device not in (writable if rule == NOT_AS_SET else raising.get(rule, ()))
 
