@@ -24,6 +24,8 @@ import msgspec
 from drivers.contract import Driver, Receipt
 from drivers.errors import DriverError, Misconfigured
 from edge.acting.autonomy import Autonomy
+from edge.acting.bundles import Ground
+from edge.acting.trial import Trial
 from edge.clock import NodeClock
 from edge.cloud_link import Cloud, CloudLink
 from edge.config import Config
@@ -148,6 +150,7 @@ class Node:
                 commit=commit,
                 driver=self._driver_of,
                 kept=await outbox.kept(""),
+                try_out=Trial(Ground(site=config.site, roster=config.roster)).run,
             )
             await autonomy.rebuild(outbox.history)
             async with asyncio.TaskGroup() as always:

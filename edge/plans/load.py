@@ -20,6 +20,7 @@ from edge.plans.local import Place, zone
 from edge.plans.plan import Plan
 from edge.plans.words import MAX_TEXT_BYTES, PlanTable
 from wire.device import Roster
+from wire.toml_bounds import beyond
 
 MAX_PROBLEMS: Final = 100  # told of one plan; how many more there are is told too
 
@@ -117,7 +118,11 @@ def _tables(text: str | bytes, source: str, problems: list[Problem]) -> dict[str
         if len(data) > MAX_TEXT_BYTES:
             problems.append(Problem(source, "", f"larger than {MAX_TEXT_BYTES} bytes; write a plan for each cabinet"))
             return None
-        return tomllib.loads(data.decode())
+        whole = data.decode()
+        if (why := beyond(whole, MAX_TEXT_BYTES)) is not None:
+            problems.append(Problem(source, "", why))
+            return None
+        return tomllib.loads(whole)
     except (UnicodeEncodeError, UnicodeDecodeError) as error:
         problems.append(Problem(source, "", f"is not UTF-8 (at {error.start}); save it as UTF-8"))
     except tomllib.TOMLDecodeError as error:

@@ -17,9 +17,10 @@ from typing import Any, Final, cast
 import msgspec
 from msgspec.structs import replace
 
-from drivers.tables import Problem, parse, read, suggest
+from drivers.tables import MAX_FILE_BYTES, Problem, parse, read, suggest
 from edge.rules.tables import RuleTable
 from edge.rules.where import Lines
+from wire.toml_bounds import beyond
 
 Tell = Callable[[str, str], None]
 """Called with a dotted key of the rule and what is wrong with it."""
@@ -44,6 +45,9 @@ def read_text(path: Path, problems: list[Problem]) -> str | None:
 
 def read_tables(path: Path, text: str, problems: list[Problem]) -> list[Read]:
     """The `[[rule]]` tables of one file; what is wrong with their form is added to `problems`."""
+    if (why := beyond(text, MAX_FILE_BYTES)) is not None:
+        problems.append(Problem(str(path), "", why))
+        return []
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
