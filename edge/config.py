@@ -24,6 +24,7 @@ from edge.cloud_link import plain_http_allowed, trust
 from edge.lines import Id, Line, attach, says
 from edge.plans.load import load_file
 from edge.plans.local import Place, zone
+from edge.proxies import proxy_for
 from wire.device import Roster
 
 MAX_PORT: Final = 65_535
@@ -128,6 +129,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[Path, ...]
     plan: Path | None
     token: str
+    proxy: str | None = None  # on the way to the cloud, by the environment
     lines: tuple[Line, ...]
     doubts: tuple[Problem, ...]  # what keeps one line from working, and not the node
     roster: Roster
@@ -164,10 +166,14 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     clock = parse(ClockTable, file.clock, file=name, key="clock", problems=problems)
     site = None if file.site is None else parse(SiteTable, file.site, file=name, key="site", problems=problems)
     control = parse(ControlTable, file.control, file=name, key="control", problems=problems)
-    token = ""
+    token, proxy = "", None
     if cloud is not None:
         token = _token(cloud, path, problems)
-        _check_cloud(cloud, path, problems)
+        if _check_cloud(cloud, path, problems):
+            try:
+                proxy = proxy_for(cloud.url, environment)
+            except ValueError as error:
+                problems.append(Problem(name, "cloud.url", str(error)))
     if health is not None and int(health.listen.rpartition(":")[2]) > MAX_PORT:
         problems.append(Problem(name, "health.listen", f"a port is at most {MAX_PORT}"))
     doubts: list[Problem] = []
@@ -199,6 +205,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
         rules=rules,
         plan=plan,
         token=token,
+        proxy=proxy,
         lines=lines,
         doubts=tuple(doubts),
         roster=roster,
@@ -256,7 +263,8 @@ def _token(cloud: CloudTable, path: Path, problems: list[Problem]) -> str:
     return token
 
 
-def _check_cloud(cloud: CloudTable, path: Path, problems: list[Problem]) -> None:
+def _check_cloud(cloud: CloudTable, path: Path, problems: list[Problem]) -> bool:
+    """Whether its url is one; what else is wrong is told too."""
     name = str(path)
     try:
         parts = urlsplit(cloud.url)
@@ -266,7 +274,7 @@ def _check_cloud(cloud: CloudTable, path: Path, problems: list[Problem]) -> None
     except ValueError as error:
         text = f"is no address of an aggregator ({error}); write for example https://lamplighter.example.org"
         problems.append(Problem(name, "cloud.url", text))
-        return
+        return False
     if not cloud.insecure and not plain_http_allowed(cloud.url):
         text = "plain http leaves the token readable on the way; write https://, or insecure = true if you must"
         problems.append(Problem(name, "cloud.url", text))
@@ -277,6 +285,7 @@ def _check_cloud(cloud: CloudTable, path: Path, problems: list[Problem]) -> None
             except OSError as error:  # ssl.SSLError is one
                 text = f"{file} cannot be used: {error.strerror or error}; it must be a PEM file with {what}"
                 problems.append(Problem(name, f"cloud.{key}", text))
+    return True
 
 
 def _beside(path: Path, name: str) -> str:

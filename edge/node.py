@@ -103,6 +103,7 @@ class Node:
                 timeout_s=config.cloud.timeout_s,
                 ca_file=Path(config.cloud.ca_file) if config.cloud.ca_file else None,
                 client_cert=Path(config.cloud.client_cert) if config.cloud.client_cert else None,
+                proxy=config.proxy,
             )
             context = cloud.context()
             link = await stack.enter_async_context(CloudLink(cloud, context))
