@@ -21,6 +21,7 @@ from drivers.profile_files import SHIPPED, load_profiles
 from drivers.tables import Problem, parse, read
 from edge.card import MIN_LIMIT_BYTES
 from edge.cloud_link import plain_http_allowed, trust
+from edge.hosts import MAX_NAMES
 from edge.lines import Id, Line, attach, says
 from edge.plans.load import load_file
 from edge.plans.local import Place, zone
@@ -28,6 +29,7 @@ from edge.proxies import proxy_for
 from wire.device import Roster
 
 MAX_PORT: Final = 65_535
+HostName = Annotated[str, Meta(pattern=r"^[0-9A-Za-z_.:-]{1,253}$")]  # without a port, and without brackets
 
 
 class NodeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,6 +76,10 @@ class HealthTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     listen: Annotated[str, Meta(pattern=r":\d{1,5}$"), says("address and port of GET /health; port 0 picks one")] = (
         "127.0.0.1:8470"
     )
+    names: Annotated[
+        Annotated[tuple[HostName, ...], Meta(max_length=MAX_NAMES)],
+        says('names and addresses by which the node may be called beside its own, such as "cab-17.local"'),
+    ] = ()
     interval_s: Annotated[float, Meta(ge=1, le=3600), says("how often the cloud is told")] = 60
 
 
@@ -100,6 +106,8 @@ class ControlTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     rules: Annotated[tuple[str, ...], says("files with rules (docs/rules.md)")] = ()
     plan: Annotated[str, says("the file with the lighting plan (docs/plans.md), until the city sends one")] = ""
     downlink: Annotated[bool, says("take orders from the city")] = True
+    socket: Annotated[str, says("the Unix socket at which technicians act; else `node.sock` in data_dir")] = ""
+    technicians: Annotated[str, says("the group of this machine whose members may act there, beside root")] = ""
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,6 +141,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     lines: tuple[Line, ...]
     doubts: tuple[Problem, ...]  # what keeps one line from working, and not the node
     roster: Roster
+
+    @property
+    def socket(self) -> Path:
+        """Where technicians act."""
+        return Path(self.control.socket or f"{self.node.data_dir}/node.sock")
 
 
 class ConfigError(Exception):
@@ -201,7 +214,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
         health=health,
         clock=clock,
         site=site,
-        control=control,
+        control=msgspec.structs.replace(control, socket=_beside(path, control.socket)),
         rules=rules,
         plan=plan,
         token=token,

@@ -42,12 +42,14 @@ class Doctor:
         push_interval_s: float,
         insecure: bool,
         monotonic: Callable[[], float],
+        deaf: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._outbox, self._uplink, self._commit, self._street, self._clock = outbox, uplink, commit, street, clock
         self._damaged = damaged
         self._faults, self._counters, self._roster, self._directory = faults, counters, roster, directory
         self._interval_s, self._push_interval_s, self._insecure = interval_s, push_interval_s, insecure
         self._monotonic = monotonic
+        self._deaf = deaf
         self._started = monotonic()
         self._version = version("lamplighter")
 
@@ -95,6 +97,8 @@ class Doctor:
             degraded.append(f"the card was damaged: {self._damaged}")
         if not clock.synced:
             degraded.append("the clock is not synchronised: times are estimated")
+        if (deaf := self._deaf()) is not None:
+            degraded.append(deaf)
         if self._insecure:
             degraded.append("insecure = true: what goes to the cloud can be read on the way")
         verdict: Verdict = "failed" if failed else "degraded" if degraded else "ok"

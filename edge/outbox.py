@@ -16,9 +16,10 @@ whoever keeps it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
 
 import msgspec
+from msgspec import Meta
 
 from drivers.contract import Receipt
 from wire.batch import Ack, Batch, Lane
@@ -59,6 +60,19 @@ class SetAside(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     aside_us: int | None
     sendable: bool
+
+
+class SendAgain(msgspec.Struct, forbid_unknown_fields=True):
+    """Which rows of the quarantine to send again; null means all."""
+
+    ids: Annotated[list[int], Meta(max_length=1_000)] | None
+
+
+class SentAgain(msgspec.Struct):
+    """How many rows went back into their lanes, and how many cannot be read any more."""
+
+    sent: int
+    unreadable: int
 
 
 class Depth(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -90,11 +91,10 @@ def _limit() -> None:
     """From here on: so much more time and memory."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     cpu_s = int(used.ru_utime + used.ru_stime) + CPU_S + 1  # whole seconds only
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
-    with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 - a file of the kernel
-        bytes_ = int(statm.read().split()[0]) * resource.getpagesize() + MEMORY_BYTES
-    resource.setrlimit(resource.RLIMIT_AS, (bytes_, bytes_))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    bytes_ = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + MEMORY_BYTES
+    for what, most in ((resource.RLIMIT_CPU, cpu_s), (resource.RLIMIT_AS, bytes_), (resource.RLIMIT_CORE, 0)):
+        with contextlib.suppress(OSError, ValueError):  # forbidden, or narrower already
+            resource.setrlimit(what, (most, most))
 
 
 def main() -> None:
