@@ -50,7 +50,16 @@ async def serve(app: ASGIApp, listener: socket.socket) -> None:
         proxy_headers=False,  # who asks is told by the connection, never by a header
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )
-    await _Server(config).serve(sockets=[listener])
+    server = _Server(config)
+    try:
+        await server.serve(sockets=[listener])
+    finally:  # uvicorn leaves all of it to the end of the process when it is cancelled
+        for each in getattr(server, "servers", ()):
+            each.close()
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()  # type: ignore[union-attr]
+        for task in list(server.server_state.tasks):
+            task.cancel()
 
 
 def tcp(listen: str) -> socket.socket:
