@@ -33,6 +33,7 @@ from edge.outbox_sqlite import read_history
 from wire.sample import Sample
 
 EXIT_FAILED = 1
+ASKING = frozenset({"why", "set", "release", "alarms", "acknowledge", "shelve", "unshelve", "quarantine"})
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd is told not to try again
 
 
@@ -62,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     args = parser(whole=given[:1] != ["run"]).parse_args(given)
     try:
-        config = load(args.config)
+        config = load(args.config, secrets=args.verb not in ASKING)
     except ConfigError as error:
         print(error, file=sys.stderr)
         print(f"{len(error.problems)} problem(s); nothing was started", file=sys.stderr)

@@ -156,8 +156,9 @@ class ConfigError(Exception):
         self.problems = tuple(problems)
 
 
-def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
-    """Read and check a configuration and all that it names.
+def load(path: Path, environment: Mapping[str, str] = os.environ, *, secrets: bool = True) -> Config:
+    """Read and check a configuration and all that it names. Without `secrets` it is read by someone who only asks the
+    node, and may not know its token: variables that are not set stay as they are, and nothing of `[cloud]` is opened.
 
     Raises:
         ConfigError: with every problem in every file.
@@ -167,7 +168,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     raw = read(path, problems)
     if raw is None:
         raise ConfigError(problems)
-    raw = _expand(raw, environment, name, "", problems)
+    raw = _expand(raw, environment, name, "", problems if secrets else [])
     profiles = load_profiles([SHIPPED, *(path.parent / d for d in _strings(raw, "node", "profile_dirs"))], problems)
     file = parse(_File, raw, file=name, key="", problems=problems)
     if file is None:
@@ -180,7 +181,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     site = None if file.site is None else parse(SiteTable, file.site, file=name, key="site", problems=problems)
     control = parse(ControlTable, file.control, file=name, key="control", problems=problems)
     token, proxy = "", None
-    if cloud is not None:
+    if cloud is not None and secrets:
         token = _token(cloud, path, problems)
         if _check_cloud(cloud, path, problems):
             try:
