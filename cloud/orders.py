@@ -42,7 +42,8 @@ from cloud.problem import wrong
 from cloud.routes import ORDERERS, Answer, Asked, Param, Route, problem_answers
 from cloud.times import DAY_US, SECOND_US, Now
 from cloud.views import TargetsAsked, Views
-from wire.orders import Bundle
+from wire.orders import MAX_BUNDLE_CHARS, Bundle
+from wire.toml_bounds import beyond
 
 BUNDLE_LIFE_US: Final = 7 * DAY_US  # where nothing else is said
 
@@ -207,6 +208,8 @@ class Orders:
             nodes: list[str] = []
             if found.knows("node", "nodes", "all"):
                 nodes = await asyncio.to_thread(_nodes, given, await self._views.names(), wrongs)
+            if (why := await asyncio.to_thread(beyond, given.text, MAX_BUNDLE_CHARS)) is not None:
+                wrongs.problems.append(f"text: {why}")  # no node would take it
             _refuse(found.problems, wrongs)
             drafts = [
                 Draft(

@@ -33,6 +33,7 @@ from edge.outbox_sqlite import read_history
 from wire.sample import Sample
 
 EXIT_FAILED = 1
+ASKING = frozenset({"why", "set", "release", "alarms", "acknowledge", "shelve", "unshelve", "quarantine"})
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd is told not to try again
 
 
@@ -47,9 +48,9 @@ def parser(*, whole: bool = True) -> argparse.ArgumentParser:
     history.add_argument("--device", help="only this device")
     history.add_argument("--hours", type=float, default=1.0, help="how far back (default 1)")
     if whole:
-        from edge.verbs import alarms, plan, rules, site, why
+        from edge.verbs import alarms, plan, quarantine, rules, site, why
 
-        for module in (rules, plan, why, site, alarms):
+        for module in (rules, plan, why, site, alarms, quarantine):
             module.add(verbs)
     for verb in (run, check, history):
         verb.add_argument("--config", type=Path, required=True, help="node.toml")
@@ -62,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     args = parser(whole=given[:1] != ["run"]).parse_args(given)
     try:
-        config = load(args.config, connects=args.verb == "run")
+        config = load(args.config, connects=args.verb == "run", secrets=args.verb not in ASKING)
     except ConfigError as error:
         print(error, file=sys.stderr)
         print(f"{len(error.problems)} problem(s); nothing was started", file=sys.stderr)
@@ -96,6 +97,10 @@ def main(argv: list[str] | None = None) -> int:
                 err=sys.stderr,
                 colours=sys.stdout.isatty() and not os.environ.get("NO_COLOR"),
             )
+        case "quarantine":
+            from edge.verbs import quarantine
+
+            return quarantine.run(config, args, locale=_locale(), out=sys.stdout, err=sys.stderr)
         case _:
             return _run(config, args)
 
@@ -194,7 +199,7 @@ def _line(sample: Sample) -> str:
 def _run(config: Config, args: argparse.Namespace) -> int:
     logging.basicConfig(level=args.log_level, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # a warning a bad request would fill the journal
     logging.getLogger("bleak").setLevel(logging.ERROR)  # it warns of a version of BlueZ that it cannot read
 
     for doubt in config.doubts:
@@ -206,7 +211,7 @@ def _run(config: Config, args: argparse.Namespace) -> int:
         logging.getLogger("edge").info("%s runs; health at %s", config.node.id, url)
         if args.endpoints:
             temporary = args.endpoints.with_name(f".{args.endpoints.name}.{os.getpid()}")
-            temporary.write_bytes(msgspec.json.encode({"health": url}))
+            temporary.write_bytes(msgspec.json.encode({"health": url, "socket": str(Path(told.socket).absolute())}))
             temporary.replace(args.endpoints)
 
     async def until_stopped() -> None:

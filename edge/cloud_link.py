@@ -7,7 +7,8 @@
 
 Bounds: 10 s to connect, `timeout_s` without a byte, twice that in all, 64 KiB of answer; an idle connection is kept for
 IDLE_S. https with the system's or a configured CA; plain http only to loopback, or where the configuration says
-`insecure = true`.
+`insecure = true`. An answer in a Content-Encoding is never opened. Where the environment names a proxy, https goes
+through it as a tunnel (CONNECT).
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ class Cloud(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float
     ca_file: Path | None = None
     client_cert: Path | None = None
+    proxy: str | None = None  # the address of an HTTP proxy (`edge.proxies`)
 
     @property
     def base(self) -> str:
@@ -105,11 +107,18 @@ class Cloud(msgspec.Struct, frozen=True, kw_only=True):
         """
         return trust(self.ca_file, self.client_cert)
 
+    def _proxy(self, context: ssl.SSLContext) -> httpx.Proxy | None:
+        if self.proxy is None:
+            return None
+        return httpx.Proxy(self.proxy, ssl_context=context if self.proxy.startswith("https:") else None)
+
     def client(self, context: ssl.SSLContext | None = None) -> httpx.AsyncClient:
         """A client of one connection."""
+        context = context or self.context()
         client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(
-                verify=context or self.context(),
+                verify=context,
+                proxy=self._proxy(context),
                 limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE_S),
                 socket_options=[
                     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
@@ -120,6 +129,7 @@ class Cloud(msgspec.Struct, frozen=True, kw_only=True):
             timeout=httpx.Timeout(self.timeout_s, connect=min(self.timeout_s, CONNECT_S)),
             headers={"Authorization": f"Bearer {self.token}", "User-Agent": "lamplighter-edge"},
             follow_redirects=False,
+            trust_env=False,
         )
         for name in ("Accept", "Accept-Encoding", "Connection"):  # nobody asks for them, and each body would carry them
             del client.headers[name]
@@ -215,6 +225,9 @@ class CloudLink:
                 asyncio.timeout(2 * self._timeout_s),  # in all: httpx bounds each step only
                 self._client.stream(method, self._base + path, headers=headers, **what) as response,  # type: ignore[arg-type]
             ):
+                encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+                if encoding != "identity":  # never opened: it could be a bomb, and nobody has asked for it
+                    raise LinkDown(f"{response.status_code} in the Content-Encoding {encoding[:40]!r} is none of ours")
                 content = bytearray()
                 async for piece in response.aiter_raw():
                     content += piece

@@ -21,12 +21,15 @@ from drivers.profile_files import SHIPPED, load_profiles
 from drivers.tables import Problem, parse, read
 from edge.card import MIN_LIMIT_BYTES
 from edge.cloud_link import plain_http_allowed, trust
+from edge.hosts import MAX_NAMES
 from edge.lines import Id, Line, attach, says
 from edge.plans.load import load_file
 from edge.plans.local import Place, zone
+from edge.proxies import proxy_for
 from wire.device import Roster
 
 MAX_PORT: Final = 65_535
+HostName = Annotated[str, Meta(pattern=r"^[0-9A-Za-z_.:-]{1,253}$")]  # without a port, and without brackets
 
 
 class NodeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,6 +76,10 @@ class HealthTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     listen: Annotated[str, Meta(pattern=r":\d{1,5}$"), says("address and port of GET /health; port 0 picks one")] = (
         "127.0.0.1:8470"
     )
+    names: Annotated[
+        Annotated[tuple[HostName, ...], Meta(max_length=MAX_NAMES)],
+        says('names and addresses by which the node may be called beside its own, such as "cab-17.local"'),
+    ] = ()
     interval_s: Annotated[float, Meta(ge=1, le=3600), says("how often the cloud is told")] = 60
 
 
@@ -99,6 +106,8 @@ class ControlTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     rules: Annotated[tuple[str, ...], says("files with rules (docs/rules.md)")] = ()
     plan: Annotated[str, says("the file with the lighting plan (docs/plans.md), until the city sends one")] = ""
     downlink: Annotated[bool, says("take orders from the city")] = True
+    socket: Annotated[str, says("the Unix socket at which technicians act; else `node.sock` in data_dir")] = ""
+    technicians: Annotated[str, says("the group of this machine whose members may act there, beside root")] = ""
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -128,10 +137,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[Path, ...]
     plan: Path | None
     token: str  # empty where it was not asked for and is not on this machine
+    proxy: str | None = None  # on the way to the cloud, by the environment
     lines: tuple[Line, ...]
     doubts: tuple[Problem, ...]  # what keeps one line from working, and not the node
     absent: tuple[Problem, ...]  # the token, where it was not asked for and is not on this machine
     roster: Roster
+
+    @property
+    def socket(self) -> Path:
+        """Where technicians act."""
+        return Path(self.control.socket or f"{self.node.data_dir}/node.sock")
 
 
 class ConfigError(Exception):
@@ -142,8 +157,11 @@ class ConfigError(Exception):
         self.problems = tuple(problems)
 
 
-def load(path: Path, environment: Mapping[str, str] = os.environ, *, connects: bool = True) -> Config:
-    """Read and check a configuration and all that it names.
+def load(
+    path: Path, environment: Mapping[str, str] = os.environ, *, connects: bool = True, secrets: bool = True
+) -> Config:
+    """Read and check a configuration and all that it names. Without `secrets` it is read by someone who only asks the
+    node, and may not know its token: variables that are not set stay as they are, and nothing of `[cloud]` is opened.
 
     Whoever does not connect to the aggregator needs no token: drawing a plan's night on a laptop, checking the files of
     a cabinet before they are copied to it.
@@ -156,7 +174,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ, *, connects: b
     raw = read(path, problems)
     if raw is None:
         raise ConfigError(problems)
-    raw = _expand(raw, environment, name, "", problems)
+    raw = _expand(raw, environment, name, "", problems if secrets else [])
     absent: list[Problem] = []
     if not connects:
         absent = [p for p in problems if p.key in ("cloud.token", "cloud.token_file")]
@@ -172,11 +190,15 @@ def load(path: Path, environment: Mapping[str, str] = os.environ, *, connects: b
     clock = parse(ClockTable, file.clock, file=name, key="clock", problems=problems)
     site = None if file.site is None else parse(SiteTable, file.site, file=name, key="site", problems=problems)
     control = parse(ControlTable, file.control, file=name, key="control", problems=problems)
-    token = ""
-    if cloud is not None:
+    token, proxy = "", None
+    if cloud is not None and secrets:
         if not absent:
             token = _token(cloud, path, problems, problems if connects else absent)
-        _check_cloud(cloud, path, problems)
+        if _check_cloud(cloud, path, problems):
+            try:
+                proxy = proxy_for(cloud.url, environment)
+            except ValueError as error:
+                problems.append(Problem(name, "cloud.url", str(error)))
     if health is not None and int(health.listen.rpartition(":")[2]) > MAX_PORT:
         problems.append(Problem(name, "health.listen", f"a port is at most {MAX_PORT}"))
     doubts: list[Problem] = []
@@ -205,10 +227,11 @@ def load(path: Path, environment: Mapping[str, str] = os.environ, *, connects: b
         health=health,
         clock=clock,
         site=site,
-        control=control,
+        control=msgspec.structs.replace(control, socket=_beside(path, control.socket)),
         rules=rules,
         plan=plan,
         token=token,
+        proxy=proxy,
         lines=lines,
         doubts=tuple(doubts),
         absent=tuple(absent),
@@ -269,7 +292,8 @@ def _token(cloud: CloudTable, path: Path, problems: list[Problem], unreadable: l
     return token
 
 
-def _check_cloud(cloud: CloudTable, path: Path, problems: list[Problem]) -> None:
+def _check_cloud(cloud: CloudTable, path: Path, problems: list[Problem]) -> bool:
+    """Whether its url is one; what else is wrong is told too."""
     name = str(path)
     try:
         parts = urlsplit(cloud.url)
@@ -279,7 +303,7 @@ def _check_cloud(cloud: CloudTable, path: Path, problems: list[Problem]) -> None
     except ValueError as error:
         text = f"is no address of an aggregator ({error}); write for example https://lamplighter.example.org"
         problems.append(Problem(name, "cloud.url", text))
-        return
+        return False
     if not cloud.insecure and not plain_http_allowed(cloud.url):
         text = "plain http leaves the token readable on the way; write https://, or insecure = true if you must"
         problems.append(Problem(name, "cloud.url", text))
@@ -290,6 +314,7 @@ def _check_cloud(cloud: CloudTable, path: Path, problems: list[Problem]) -> None
             except OSError as error:  # ssl.SSLError is one
                 text = f"{file} cannot be used: {error.strerror or error}; it must be a PEM file with {what}"
                 problems.append(Problem(name, f"cloud.{key}", text))
+    return True
 
 
 def _beside(path: Path, name: str) -> str:

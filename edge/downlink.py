@@ -5,9 +5,11 @@ nothing for SILENCE_S is known to be dead, whatever a NAT or a proxy thinks of i
 they end shows as a stream that never begins: after BUFFERED streams like that in a row the node asks for what is open
 every ASK_S instead, and tries the stream again every STREAM_AGAIN_S.
 
-Nothing that comes down ends it: what cannot be read or taken is counted and left out. Bounds: one stream, one `Down` of
-at most MAX_DOWN_BYTES characters at a time, waits with full jitter up to `max_wait_s`; they double as long as streams
-do not last for SILENCE_S. One that another has replaced is opened again after REPLACED_S at the earliest.
+Nothing that comes down ends it: what cannot be read or taken is counted and left out. A stream in a Content-Encoding is
+not read: nobody has asked for one, and 48 KB of it can open to 3 GB. Bounds: one stream, one `Down` of at most
+MAX_DOWN_BYTES at a time, MAX_STREAM_BYTES a stream, which is then opened anew; waits with full jitter up to
+`max_wait_s`; they double as long as streams do not last for SILENCE_S. One that another has replaced is opened again
+after REPLACED_S at the earliest.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import asyncio
 import logging
 import random
 import time
+from codecs import getincrementaldecoder
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Final, cast
@@ -35,6 +38,7 @@ BUFFERED: Final = 2
 ASK_S: Final = 15.0
 STREAM_AGAIN_S: Final = 900.0
 FIRST_WAIT_S: Final = 1.0
+MAX_STREAM_BYTES: Final = 64 * 1024 * 1024
 REPLACED_S: Final = 60.0  # two nodes with one token must not take the stream from each other all day long
 _DOWN: Final = msgspec.json.Decoder(Down)
 
@@ -124,6 +128,8 @@ class Downlink:
             ):
                 if response.status_code != 200:
                     raise _Dead(f"the cloud answered {response.status_code}")
+                if (encoding := response.headers.get("Content-Encoding", "identity").strip().lower()) != "identity":
+                    raise _Dead(f"it comes in the Content-Encoding {encoding[:40]!r}, which nobody has asked for")
                 async with aclosing(EventSource(cast("httpx.Response", _Bounded(response))).aiter_sse()) as events:
                     async for sent in events:
                         self._begun = self.connected = True
@@ -160,7 +166,8 @@ class Downlink:
 
 
 class _Bounded:
-    """A response as httpx-sse reads it, that never lets it gather more than MAX_DOWN_BYTES for one line or field."""
+    """A response as httpx-sse reads it, that never lets it gather more than MAX_DOWN_BYTES for one line or field, and
+    hands on the bytes as they came: UTF-8, as the standard has it, whatever the headers say."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
@@ -168,9 +175,14 @@ class _Bounded:
 
     async def aiter_text(self) -> AsyncGenerator[str, None]:
         """The text, as it comes; lines may end as the standard lets them: LF, CR LF or CR."""
-        since_blank, tail = 0, ""
-        async with aclosing(cast("AsyncGenerator[str, None]", self._response.aiter_text())) as texts:
-            async for text in texts:
+        since_blank, tail, total = 0, "", 0
+        decoder = getincrementaldecoder("utf-8")(errors="replace")
+        async with aclosing(cast("AsyncGenerator[bytes, None]", self._response.aiter_raw())) as pieces:
+            async for piece in pieces:
+                total += len(piece)
+                if total > MAX_STREAM_BYTES:
+                    raise _Dead(f"it has brought {MAX_STREAM_BYTES} bytes: it is opened anew")
+                text = decoder.decode(piece)
                 seen = tail + text
                 end = max(seen.rfind(blank) for blank in ("\n\n", "\r\n\r\n", "\r\r"))
                 since_blank = len(seen) - end if end >= 0 else since_blank + len(text)

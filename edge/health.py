@@ -46,12 +46,14 @@ class Doctor:
         insecure: bool,
         monotonic: Callable[[], float],
         apart_us: Callable[[], int | None] = lambda: None,
+        deaf: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._outbox, self._uplink, self._commit, self._street, self._clock = outbox, uplink, commit, street, clock
         self._damaged, self._apart_us = damaged, apart_us
         self._faults, self._counters, self._roster, self._directory = faults, counters, roster, directory
         self._interval_s, self._push_interval_s, self._insecure = interval_s, push_interval_s, insecure
         self._monotonic = monotonic
+        self._deaf = deaf
         self._started = monotonic()
         self._version = version("lamplighter")
 
@@ -95,18 +97,15 @@ class Doctor:
             degraded.append(f"the outbox is {100 * depth.used_bytes // depth.limit_bytes} % full")
         if depth.quarantined:
             degraded.append(f"{depth.quarantined} rows were set aside because the cloud could not read them")
+        if self._uplink.held is not None:
+            degraded.append(self._uplink.held)
         if free_bytes < DISK_LOW_BYTES:
             degraded.append(f"only {free_bytes // 1_000_000} MB are free on the disk")
         if self._damaged is not None:
             degraded.append(f"the card was damaged: {self._damaged}")
-        if (jump_us := self._clock.jump_us) is not None:
-            degraded.append(
-                f"the clock has jumped by {jump_us / 1e6:+.0f} s: times are counted on until it is confirmed"
-            )
-        elif not clock.synced:
-            degraded.append("the clock is not synchronised: times are estimated")
-        if (apart_us := self._apart_us()) is not None:
-            degraded.append(f"the aggregator's clock is {apart_us / 1e6:+.0f} s off this one, which is synchronised")
+        degraded += self._of_time(synced=clock.synced)
+        if (deaf := self._deaf()) is not None:
+            degraded.append(deaf)
         if self._insecure:
             degraded.append("insecure = true: what goes to the cloud can be read on the way")
         verdict: Verdict = "failed" if failed else "degraded" if degraded else "ok"
@@ -130,3 +129,14 @@ class Doctor:
             roster=self._roster,
             counters=self._counters(),
         )
+
+    def _of_time(self, *, synced: bool) -> list[str]:
+        """What is wrong with the time here, or with the aggregator's."""
+        found: list[str] = []
+        if (jump_us := self._clock.jump_us) is not None:
+            found.append(f"the clock has jumped by {jump_us / 1e6:+.0f} s: times are counted on until it is confirmed")
+        elif not synced:
+            found.append("the clock is not synchronised: times are estimated")
+        if (apart_us := self._apart_us()) is not None:
+            found.append(f"the aggregator's clock is {apart_us / 1e6:+.0f} s off this one, which is synchronised")
+        return found

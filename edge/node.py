@@ -24,6 +24,8 @@ import msgspec
 from drivers.contract import Driver, Noting, Receipt
 from drivers.errors import DriverError, Misconfigured
 from edge.acting.autonomy import Autonomy
+from edge.acting.bundles import Ground
+from edge.acting.trial import Trial
 from edge.clock import NodeClock
 from edge.cloud_link import Cloud, CloudLink
 from edge.config import Config
@@ -32,14 +34,17 @@ from edge.control.on_site import OnSite
 from edge.downlink import Downlink
 from edge.group_commit import GroupCommit
 from edge.health import Doctor
+from edge.hosts import Hosts
 from edge.intake import Gate, time_resolution_us
 from edge.lines import Line
+from edge.listening import serve, tcp, unix
 from edge.notify import notify, watchdog_s
 from edge.outbox_sqlite import SqliteOutbox
+from edge.peers import Technicians
 from edge.poller import Poller
 from edge.street import Street
 from edge.uplink import Uplink
-from edge.web import Pages, serve
+from edge.web import Pages
 from wire.device import Point
 from wire.entries import ClockFix
 from wire.sample import Sample
@@ -53,9 +58,10 @@ CONNECT_S: Final = 5.0  # a line that has been open for less may still be connec
 
 
 class Ready(msgspec.Struct):
-    """What the node tells whoever started it, once it serves."""
+    """What the node tells whoever started it, once it serves: the address of its HTTP, and the path of its socket."""
 
     health: str
+    socket: str
 
 
 class Node:
@@ -74,6 +80,7 @@ class Node:
         self._restarts = 0
         self._line_of = {device: line.name for line in config.lines for device in line.tables}
         self._downlink: Downlink | None = None
+        self._deaf: str | None = None  # why nobody can act at the cabinet
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set.
@@ -101,6 +108,7 @@ class Node:
                 timeout_s=config.cloud.timeout_s,
                 ca_file=Path(config.cloud.ca_file) if config.cloud.ca_file else None,
                 client_cert=Path(config.cloud.client_cert) if config.cloud.client_cert else None,
+                proxy=config.proxy,
             )
             context = cloud.context()
             link = await stack.enter_async_context(CloudLink(cloud, context, lambda: outbox.generations.known))
@@ -135,6 +143,7 @@ class Node:
                 interval_s=config.health.interval_s,
                 push_interval_s=config.cloud.push_interval_s,
                 insecure=config.cloud.insecure,
+                deaf=lambda: self._deaf,
                 monotonic=time.monotonic,
                 apart_us=lambda: self._autonomy.trusted.apart_us(),  # noqa: PLW0108 - it is made below
             )
@@ -149,22 +158,27 @@ class Node:
                 commit=commit,
                 driver=self._driver_of,
                 kept=await outbox.kept(""),
+                try_out=Trial(Ground(site=config.site, roster=config.roster)).run,
             )
             outbox.renewed = autonomy.alarming.tell_again
             if outbox.blank:
                 outbox.renewed()
             await autonomy.rebuild(outbox.history)
+            listener = stack.enter_context(tcp(config.health.listen))
+            pages = self._pages(doctor, autonomy, commit, outbox)
             async with asyncio.TaskGroup() as always:
                 tasks = [
-                    always.create_task(autonomy.run(self._line_faults), name="autonomy"),
+                    always.create_task(
+                        autonomy.run(self._line_faults, lambda: (uplink.held, bool(uplink.taken))), name="autonomy"
+                    ),
                     always.create_task(commit.run(), name="commit"),
                     always.create_task(uplink.run(), name="uplink"),
                     always.create_task(self._report(doctor, commit), name="health"),
                     always.create_task(self._watch(commit), name="clock"),
-                    always.create_task(
-                        serve(self._pages(doctor, autonomy, commit), config.health.listen, self._ready), name="web"
-                    ),
+                    always.create_task(serve(pages.app(), listener), name="web"),
+                    always.create_task(self._serve_technicians(pages), name="technicians"),
                 ]
+                self._ready(f"{config.health.listen.rpartition(':')[0]}:{listener.getsockname()[1]}")
                 if config.control.downlink:
                     client = await stack.enter_async_context(cloud.client(context))
                     downlink = self._downlink = Downlink(
@@ -181,7 +195,22 @@ class Node:
                 await _end(lines)
                 await _end(tasks)  # the commit's last act is to write what waits
 
-    def _pages(self, doctor: Doctor, autonomy: Autonomy, commit: GroupCommit) -> Pages:
+    async def _serve_technicians(self, pages: Pages) -> None:
+        """At the node's own socket. Where it cannot be made the node goes on, and it is tried again."""
+        said = False
+        while True:
+            try:
+                with unix(self._config.socket) as listener:
+                    self._deaf = None
+                    await serve(pages.own_app(), listener)
+            except OSError as error:
+                self._deaf = f"nobody can act at the cabinet: {error}"
+                if not said:
+                    log.error("%s", self._deaf)  # noqa: TRY400 - no bug of ours
+                said = True
+            await asyncio.sleep(RESTART_MAX_S)
+
+    def _pages(self, doctor: Doctor, autonomy: Autonomy, commit: GroupCommit, outbox: SqliteOutbox) -> Pages:
         zone = UTC if self._config.site is None else ZoneInfo(self._config.site.time_zone)
         return Pages(
             look=doctor.look,
@@ -189,6 +218,9 @@ class Node:
             alarms=autonomy.alarming.standing,
             explain=autonomy.ruling.explain,
             devices=self._gates,
+            hosts=Hosts(self._config.health.names),
+            technicians=Technicians(self._config.control.technicians),
+            quarantine=outbox,
             on_site=OnSite(
                 take=lambda order: autonomy.desk.take(order, on_site=True),
                 how_far=autonomy.desk.how_far,
@@ -200,7 +232,7 @@ class Node:
 
     def _ready(self, health: str) -> None:
         notify("READY=1")
-        self._on_ready(Ready(health))
+        self._on_ready(Ready(health, str(self._config.socket)))
 
     # ---- lines -------------------------------------------------------------------------------------------------
 
@@ -361,6 +393,7 @@ class Node:
             batches=uplink.batches,
             batch_bytes=uplink.body_bytes,
             batches_refused=uplink.refused,
+            rows_set_aside=uplink.set_aside,
             link_failures=uplink.failures,
             forks=uplink.forks,
             rows_pruned=outbox.room.pruned_rows,

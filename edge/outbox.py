@@ -15,10 +15,11 @@ whoever keeps it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Annotated, Final, Protocol
 
 import msgspec
+from msgspec import Meta
 
 from drivers.contract import Receipt
 from edge.generations import Generations
@@ -48,8 +49,36 @@ class Cut(msgspec.Struct, frozen=True):
     row_bytes: int
 
 
+class SetAside(msgspec.Struct, frozen=True, kw_only=True):
+    """A row that lies in the quarantine. `id` names it there; `through_seq` is the seq that it ended at, `aside_us`
+    when it was set aside (UTC microseconds; None where an earlier version did not note it). What was damaged on the
+    card cannot be sent again."""
+
+    id: int
+    lane: Lane
+    through_seq: int
+    bytes: int
+    reason: str
+    aside_us: int | None
+    sendable: bool
+
+
+class SendAgain(msgspec.Struct, forbid_unknown_fields=True):
+    """Which rows of the quarantine to send again; null means all."""
+
+    ids: Annotated[list[int], Meta(max_length=1_000)] | None
+
+
+class SentAgain(msgspec.Struct):
+    """How many rows went back into their lanes, and how many cannot be read any more."""
+
+    sent: int
+    unreadable: int
+
+
 class Depth(msgspec.Struct, frozen=True, kw_only=True):
-    """How much waits and how much room it takes. Entries are counted by their seqs; sizes are in bytes."""
+    """How much waits and how much room it takes. Entries are counted by their seqs; sizes are in bytes; `quarantined`
+    counts the rows that lie in the quarantine now."""
 
     pending: Mapping[Lane, int]
     oldest_us: int | None
@@ -92,8 +121,18 @@ class Outbox(Protocol):
         whose generation is not believed (yet) moves nothing."""
         ...
 
-    async def quarantine(self, batch: Batch, reason: str) -> None:
-        """Set aside the row or rows of a batch that the cloud cannot read; a Gap takes their place."""
+    async def quarantine(self, batch: Batch, reason: str) -> bool:
+        """Set aside the row or rows of a batch that the cloud refuses; a Gap takes their place. False when the
+        quarantine has no room for them, and then nothing has changed."""
+        ...
+
+    async def set_aside(self) -> Sequence[SetAside]:
+        """What lies in the quarantine, oldest first."""
+        ...
+
+    async def send_again(self, ids: Collection[int] | None = None) -> tuple[int, int]:
+        """Put rows out of the quarantine at the head of their lanes, all or those with these ids. How many there were,
+        and how many are left where they are because they cannot be read any more."""
         ...
 
     async def depth(self) -> Depth:

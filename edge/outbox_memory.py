@@ -6,19 +6,21 @@ It passes the same conformance suite as the one on a card, keeps everything, and
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
 import msgspec
 
 from drivers.contract import RECENT, Receipt
 from edge.generations import Generations, Heard
-from edge.outbox import NOTHING, Cut, Depth, Place
+from edge.outbox import NOTHING, Cut, Depth, Place, SetAside
 from wire.batch import ORIGIN, Ack, Batch, Lane, Predecessor, advance
 from wire.codec import encode_row
 from wire.columns import Columns
 from wire.contents import Contents, join
 from wire.entries import Entry, Gap
 from wire.sample import Sample
+
+MAX_ROWS = 512  # in the quarantine
 
 
 class _Row(msgspec.Struct):
@@ -65,7 +67,8 @@ class MemoryOutbox:
         self.generations = Generations()
         self._receipts: list[Receipt] = []
         self._kept: dict[str, bytes] = {}
-        self._quarantined = 0
+        self._aside: list[tuple[SetAside, Contents]] = []
+        self._drawn = 0
 
     async def append(
         self,
@@ -148,16 +151,38 @@ class MemoryOutbox:
         self._runs.append(new)
         return True
 
-    async def quarantine(self, batch: Batch, reason: str) -> None:
+    async def quarantine(self, batch: Batch, reason: str) -> bool:
         """See `Outbox.quarantine`."""
         run = next(r for r in self._runs if (r.epoch, r.lane) == (batch.epoch, batch.lane))
         at = next(i for i, r in enumerate(run.rows) if r.first == batch.first_seq)
         end = next(i for i, r in enumerate(run.rows) if r.last == batch.through_seq)
         width = batch.through_seq - batch.first_seq + 1
-        gap = Gap(reason=f"set aside by the node: {reason}", lost=width, seqs=width)
+        if len(self._aside) + end + 1 - at > MAX_ROWS:
+            return False
+        reason = f"set aside by the node: {reason}"
+        for old in run.rows[at : end + 1]:
+            self._drawn += 1
+            told = SetAside(
+                id=self._drawn, lane=run.lane, through_seq=old.last, bytes=old.size, reason=reason, aside_us=None,
+                sendable=True,
+            )  # fmt: skip
+            self._aside.append((told, old.contents))
+        gap = Gap(reason=reason, lost=width, seqs=width)
         row = _Row(batch.first_seq, batch.through_seq, run.rows[end].digest, Contents.of([gap]), 0)
         run.rows[at : end + 1] = [row]
-        self._quarantined += 1
+        return True
+
+    async def set_aside(self) -> Sequence[SetAside]:
+        """See `Outbox.set_aside`."""
+        return [told for told, _ in self._aside]
+
+    async def send_again(self, ids: Collection[int] | None = None) -> tuple[int, int]:
+        """See `Outbox.send_again`."""
+        sent = [each for each in self._aside if ids is None or each[0].id in ids]
+        for told, contents in sent:
+            next(r for r in reversed(self._runs) if r.lane is told.lane and not r.closed).add(contents)
+        self._aside = [each for each in self._aside if each not in sent]
+        return len(sent), 0
 
     async def depth(self) -> Depth:
         """See `Outbox.depth`."""
@@ -176,7 +201,7 @@ class MemoryOutbox:
             oldest_us=min(waiting, default=None),
             used_bytes=used,
             limit_bytes=2**63,
-            quarantined=self._quarantined,
+            quarantined=len(self._aside),
         )
 
     async def kept(self, prefix: str) -> Mapping[str, bytes]:

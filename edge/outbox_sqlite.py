@@ -18,7 +18,7 @@ import secrets
 import sqlite3
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import wraps
 from itertools import chain, groupby
 from operator import attrgetter
@@ -35,7 +35,8 @@ from edge.card import SEQ_BITS, Card, Run, row_id, seq_of
 from edge.generations import Generations, Heard
 from edge.opener import Opener
 from edge.opening import Row
-from edge.outbox import MAX_CUT_ROWS, NOTHING, Cut, Depth, Place
+from edge.outbox import MAX_CUT_ROWS, NOTHING, Cut, Depth, Place, SetAside
+from edge.quarantine import Quarantine
 from edge.room import Room
 from edge.rows import Sealed, seal
 from edge.witness import Witness
@@ -52,7 +53,6 @@ log = logging.getLogger(__name__)
 PAGE_ROWS: Final = 64
 NEWEST_ROWS: Final = 64
 MOVE_ROWS: Final = 128
-QUARANTINE_ROWS: Final = 8  # the latest; more are counted, not kept
 
 
 def _new_epoch() -> int:
@@ -104,7 +104,7 @@ class SqliteOutbox:
         self.opener = Opener()
         self._now_us = now_us
         self.generations = Generations()
-        self._quarantined = 0
+        self.aside = Quarantine(self.card, now_us=now_us)
         self._receipts_since = 0
         self.renewed: Callable[[], None] = lambda: (
             None
@@ -125,7 +125,7 @@ class SqliteOutbox:
             self.card.damaged = self.card.damaged or f"{self.card.path.name} is older than what was written: {why}"
         await asyncio.to_thread(self.witness.note, self.card.runs)
         self.room.hold_reserve()
-        self._quarantined = (await self.card.all("SELECT coalesce(max(id), 0) FROM quarantine"))[0][0]
+        await self.aside.open()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -165,13 +165,7 @@ class SqliteOutbox:
         self, sealed: Sequence[tuple[Lane, Sealed]], receipts: Sequence[Receipt], kept: Mapping[str, bytes | None]
     ) -> None:
         for lane, row in sealed:
-            run = self._open_run(lane)
-            digest = advance(run.head_digest, row.body)
-            await self.card.db.execute(
-                "INSERT INTO rows (id, first_seq, from_us, to_us, digest, body) VALUES (?, ?, ?, ?, ?, ?)",
-                (row_id(run, run.head + row.width), run.head + 1, row.from_us, row.to_us, digest, row.body),
-            )
-            run.head, run.head_digest = run.head + row.width, digest
+            await self._insert_row(lane, row)
         if receipts:
             await self._keep_receipts(receipts)
         for key, value in kept.items():
@@ -180,6 +174,15 @@ class SqliteOutbox:
             else:
                 await self.card.db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (key, value))
         await self.card.save_runs()
+
+    async def _insert_row(self, lane: Lane, row: Sealed) -> None:
+        run = self._open_run(lane)
+        digest = advance(run.head_digest, row.body)
+        await self.card.db.execute(
+            "INSERT INTO rows (id, first_seq, from_us, to_us, digest, body) VALUES (?, ?, ?, ?, ?, ?)",
+            (row_id(run, run.head + row.width), run.head + 1, row.from_us, row.to_us, digest, row.body),
+        )
+        run.head, run.head_digest = run.head + row.width, digest
 
     async def _keep_receipts(self, receipts: Sequence[Receipt]) -> None:
         for source, found in groupby(sorted(receipts, key=attrgetter("source")), attrgetter("source")):
@@ -226,7 +229,8 @@ class SqliteOutbox:
                 last = rows[taken - 1]
                 batch = msgspec.structs.replace(head, through_seq=last.last_seq, digest=last.digest, entries=placed)
                 return Cut(batch, taken, sum(len(row.body) for row in rows[:taken]))
-            await self._put_aside(run, rows[0].first_seq, rows[0].last_seq, f"damaged on the card: {damage}")
+            async with self._busy:
+                await self.aside.damaged(run, rows[0].first_seq, rows[0].last_seq, damage)
 
     async def _rows(self, run: Run, limit_bytes: int) -> list[Row]:
         """Unacked rows up to a size, at least one."""
@@ -367,27 +371,30 @@ class SqliteOutbox:
         await self.card.save_runs()
 
     @_whole
-    async def quarantine(self, batch: Batch, reason: str) -> None:
+    async def quarantine(self, batch: Batch, reason: str) -> bool:
         """See `Outbox.quarantine`."""
         run = next(r for r in self.card.runs if r.epoch == batch.epoch and r.lane is batch.lane)
         if batch.through_seq < run.held_from:
             raise ValueError("there is no row to set aside: the batch is a gap made on the way")
-        await self._put_aside(run, batch.first_seq, batch.through_seq, f"set aside by the node: {reason}")
+        async with self._busy:
+            return await self.aside.refused(run, batch.first_seq, batch.through_seq, reason)
 
-    async def _put_aside(self, run: Run, first_seq: int, last_seq: int, reason: str) -> None:
-        async def put() -> None:
-            await self.card.db.execute(
-                "INSERT INTO quarantine (row, reason, body) SELECT id, ?, body FROM rows WHERE id BETWEEN ? AND ?",
-                (reason, row_id(run, first_seq), row_id(run, last_seq)),
-            )
-            await self.card.db.execute(
-                "DELETE FROM quarantine WHERE id <= (SELECT max(id) FROM quarantine) - ?", (QUARANTINE_ROWS,)
-            )
-            await self.card.gap(run, first_seq, last_seq, reason)
+    @_whole
+    async def set_aside(self) -> Sequence[SetAside]:
+        """See `Outbox.set_aside`."""
+        return await self.aside.listed()
+
+    @_whole
+    async def send_again(self, ids: Collection[int] | None = None) -> tuple[int, int]:
+        """See `Outbox.send_again`."""
+
+        async def keep(lane: Lane, rows: Sequence[Sealed]) -> None:
+            for row in rows:
+                await self._insert_row(lane, row)
+            await self.card.save_runs()
 
         async with self._busy:
-            await self.card.write(put)
-            self._quarantined += 1
+            return await self.aside.send(ids, keep)
 
     # ---- ask ---------------------------------------------------------------------------------------------------
 
@@ -411,7 +418,7 @@ class SqliteOutbox:
             oldest_us=oldest,
             used_bytes=used,
             limit_bytes=self.card.limit_bytes,
-            quarantined=self._quarantined,
+            quarantined=self.aside.count,
         )
 
     async def keep(self, values: Mapping[str, bytes | None]) -> None:

@@ -41,10 +41,25 @@ def seal(entries: Sequence[_Item]) -> list[Sealed]:
         if halves is not None:
             return [row for half in halves for row in seal(half)]
         codec.decode_row(body)  # a single sample: it may be large, but not too large to be read
+    return [Sealed(body, contents.width, *_span(contents))]
+
+
+def sealed_again(body: bytes) -> Sealed:
+    """A row that was sealed before, to be kept once more as it is.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    contents = codec.decode_row(body)
+    return Sealed(body, contents.width, *_span(contents))
+
+
+def _span(contents: Contents) -> tuple[int | None, int | None]:
+    """The first and the last time in it."""
     times = [o.entry.time_us for o in contents.others if isinstance(o.entry, Alarm | Health)]
     for table in contents.tables:
         times += table.span
-    return [Sealed(body, contents.width, min(times, default=None), max(times, default=None))]
+    return min(times, default=None), max(times, default=None)
 
 
 def _halves(entries: Sequence[_Item]) -> tuple[Sequence[_Item], Sequence[_Item]] | None:

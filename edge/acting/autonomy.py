@@ -12,17 +12,18 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from drivers.contract import Driver
+from drivers.errors import NotStored
 from edge.acting import alarming, bundles
 from edge.acting.alarming import Alarming, Kept
 from edge.acting.bundles import Bundles
 from edge.acting.mishaps import Mishaps
-from edge.acting.own_alarms import NOT_AS_SET, LineAlarms, OwnAlarms
+from edge.acting.own_alarms import NOT_AS_SET, REFUSED, LineAlarms, OwnAlarms
 from edge.acting.planning import Planning
 from edge.acting.rebuild import History, rebuilt
 from edge.acting.ruling import Ruling, suppressions
@@ -48,6 +49,7 @@ from wire.sample import Sample, Value
 
 LOOK_S: Final = 5.0
 NAP_S: Final = 0.02  # whatever a part says is due: no loop without a pause
+TryOut = Callable[[Bundle], Awaitable[str | None]]
 STEP_US: Final = 500_000  # a clock that is further off than this has been set
 
 
@@ -65,12 +67,17 @@ class Autonomy:
         kept: Mapping[str, bytes],
         monotonic: Callable[[], float] = time.monotonic,
         boottime_us: Callable[[], int] = monotonic_us,
+        try_out: TryOut | None = None,
     ) -> None:
         """`driver` gives the open driver of a device, None while its line is down. `monotonic` is the street's clock
-        in seconds, `boottime_us` the one that what is held ends by."""
+        in seconds, `boottime_us` the one that what is held ends by. `try_out` tries a bundle apart from the node before
+        it is taken; without it, it is taken at once."""
         self._config, self._clock, self._commit = config, clock, commit
         self._monotonic, self._boottime_us = monotonic, boottime_us
         self._wake = asyncio.Event()
+        self._try_out = try_out
+        self._one_by_one = asyncio.Lock()  # bundles, in the order in which they came
+        self._trying: set[asyncio.Task[None]] = set()
         self._axis0_us = clock()[0] - boottime_us()
         self._ahead_us = 0  # of the axis: the node's clock, when it has been set since
         self._next_us = 0  # on the axis: when time is looked at next
@@ -126,6 +133,7 @@ class Autonomy:
             insist=commit.insist,
             wake=self.actuators.wake,
             freed=self.ruling.ended,
+            try_first=None if try_out is None else self._try_first,
         )
         commit.put(kept=gone)
         self.desk.restore(_under(kept, orders.PREFIX), dropped)
@@ -199,10 +207,16 @@ class Autonomy:
             self._try(f"correcting the times of {what}", part)
         self._wake.set()
 
-    async def run(self, faults: Callable[[], Mapping[str, str]]) -> None:
-        """Look at time, and at lines that are down, until cancelled."""
+    async def run(
+        self,
+        faults: Callable[[], Mapping[str, str]],
+        refused: Callable[[], tuple[str | None, bool]] = lambda: (None, False),
+    ) -> None:
+        """Look at time, at lines that are down, and at a cloud that refuses what it is sent, until cancelled. `refused`
+        says why it does, and whether it has taken something since the start."""
         while True:
             self._wake.clear()
+            self._try("the uplink's alarm", lambda: self._look_at_uplink(*refused()))
             wait_s = self.turn(faults)
             await asyncio.sleep(NAP_S)
             try:
@@ -236,6 +250,9 @@ class Autonomy:
 
     async def close(self) -> None:
         """End what is being tried."""
+        for task in self._trying:
+            task.cancel()
+        await asyncio.gather(*self._trying, return_exceptions=True)
         await self.actuators.close()
 
     # ---- what orders do that set no point (edge.control.orders.Acts) ------------------------------------------------
@@ -255,6 +272,32 @@ class Autonomy:
             self._forget_alarms()
         self._wake.set()
         return {bundles.PREFIX + bundle.kind: msgspec.msgpack.encode(bundle)}, self._bundles.told(taken)
+
+    def _try_first(
+        self, bundle: Bundle, after: asyncio.Future[None] | None, done: Callable[[str | None], None]
+    ) -> None:
+        """See `edge.control.orders.TryFirst`."""
+        try_out = self._try_out
+        assert try_out is not None
+
+        async def trying() -> None:
+            async with self._one_by_one:
+                why: str | None = "the card does not take it: nothing is tried before it is noted there"
+                try:
+                    if after is not None:
+                        await after
+                    why = await try_out(bundle)
+                except NotStored:
+                    pass
+                except Exception as error:  # noqa: BLE001 - the order must end
+                    self.mishaps.note("trying a bundle", error)
+                    why = f"it could not be tried: {type(error).__name__}: {error}"
+                self._try("taking a bundle", lambda: done(why))
+                self._wake.set()
+
+        task = asyncio.ensure_future(trying())
+        self._trying.add(task)
+        task.add_done_callback(self._trying.discard)
 
     # ---- what the actuators tell (edge.control.actuators.Told) ----------------------------------------------------
 
@@ -276,6 +319,9 @@ class Autonomy:
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
+    def _look_at_uplink(self, why: str | None, takes: bool) -> None:
+        self._own.look_at_uplink(why, takes=takes)
+
     def _try(self, what: str, part: Callable[[], object]) -> None:
         try:
             part()
@@ -288,7 +334,7 @@ class Autonomy:
         node, writable = self._config.node.id, {device for device, _ in self.control.points}
 
         def gone(device: str, rule: str) -> bool:
-            if rule in self._lines:
+            if rule in self._lines or rule == REFUSED:
                 return device != node
             return device not in (writable if rule == NOT_AS_SET else raising.get(rule, ()))
 

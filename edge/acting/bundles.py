@@ -16,11 +16,12 @@ from typing import Final, Literal
 import msgspec
 
 from drivers.tables import Problem
-from edge.config import Config, place_of
+from edge.config import Config, SiteTable, place_of
 from edge.control.orders import Declined
 from edge.plans.load import PlanError, load, load_file
 from edge.plans.plan import Plan
 from edge.rules.rule import Rules
+from wire.device import Roster
 from wire.orders import Bundle
 
 log = logging.getLogger(__name__)
@@ -35,10 +36,27 @@ class CardError(Exception):
     """The card cannot tell what the node follows."""
 
 
+class Ground(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a configuration bundles are read by."""
+
+    site: SiteTable | None
+    roster: Roster
+
+    @property
+    def rules(self) -> tuple[Path, ...]:
+        """No files."""
+        return ()
+
+    @property
+    def plan(self) -> Path | None:
+        """No file."""
+        return None
+
+
 class Bundles:
     """What a node of this configuration can live by."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config | Ground) -> None:
         self._config = config
 
     def plan_at_start(self, kept: Mapping[str, bytes]) -> Plan | None:

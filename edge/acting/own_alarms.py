@@ -2,10 +2,11 @@
 
 A line that is down is one alarm on the node, and explains all alarms of its devices. It is raised after LINE_DOWN_S,
 before points that cannot be set because of it are (STUCK_S), and returns when the line has worked for WELL_S: one that
-opens and fails again and again is down all the time. What stood before a restart returns when line or point are found
-to be well, and not before. Times are monotonic seconds.
+opens and fails again and again is down all the time. A cloud that refuses what it is sent is one alarm, which returns
+when it has taken something. What stood before a restart returns when line, point or cloud are found to be well, and not
+before. Times are monotonic seconds.
 
-Bounds: one alarm a line and one a device with writable points.
+Bounds: one alarm a line, one a device with writable points, and one for the cloud.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ LINE_DOWN_S: Final = 30.0
 WELL_S: Final = 10.0
 STUCK_S: Final = 60.0  # how long a point may resist before someone is called
 NOT_AS_SET: Final = "not-as-set"
+REFUSED: Final = "uplink-refused"
 NOT_OPEN: Final = "it does not open"
 
 
@@ -65,6 +67,7 @@ class OwnAlarms:
         self._stuck: dict[Key, tuple[float, Held, str, Value]] = {}
         standing = alarming.standing()
         self._lines_told = {a.rule for a in standing if a.device == node and a.rule in lines}
+        self._refused_told = any(a.device == node and a.rule == REFUSED for a in standing)
         self._told = {a.device for a in standing if a.rule == NOT_AS_SET}
 
     def opened(self, devices: Iterable[str]) -> None:
@@ -98,6 +101,27 @@ class OwnAlarms:
             if now - since >= STUCK_S:  # said again and again: a flood may have let it drop
                 self._told.add(key[0])
                 self._raise_stuck(key, held, why, read_back)
+
+    def look_at_uplink(self, why: str | None, *, takes: bool) -> None:
+        """`why` says that the cloud refuses what is sent to it; `takes` that it has taken something since the start."""
+        if why is not None:
+            self._refused_told = True
+            self._alarming.raise_(
+                Raised(
+                    device=self._node,
+                    rule=REFUSED,
+                    severity="high",
+                    time_us=self._now()[0],
+                    detail=why[:2000],
+                    text={
+                        "en": "The city refuses what this node sends: it is held here",
+                        "fr": "La ville refuse ce que ce nœud envoie : tout est gardé ici",
+                    },
+                )
+            )
+        elif takes and self._refused_told:
+            self._refused_told = False
+            self._alarming.returned(self._node, REFUSED, {}, self._now()[0])
 
     def _look_at_line(self, name: str, why: str | None, now: float) -> None:
         if why is None and name not in self._open:

@@ -1,9 +1,9 @@
 """On site: whoever is logged in on the node gives orders, at the level of the technician.
 
-Who that is, is told by the connection: it comes from a loopback address, names a loopback host, and comes neither
-through a proxy nor from a web page, which a browser could be tricked into sending (`stranger`). A request says what is
-to be done and for how long; the node draws the id, and gives and judges the order by its own clock, also where that is
-an estimate. Everything that is wrong in a request is told at once. Results go up like those of all other orders.
+Who that is, the kernel says of the node's own socket (`edge.peers`), and whoever asks cannot: `by` of a request is only
+whom they say that they act for. A request says what is to be done and for how long; the node draws the id, and gives
+and judges the order by its own clock, also where that is an estimate. Everything that is wrong in a request is told at
+once. Results go up like those of all other orders.
 
 Bounds: MAX_BODY_BYTES a request; an order lasts MIN_FOR_S to MAX_FOR_S, DEFAULT_FOR_S where none is said; the card is
 waited for CARD_S at most. How many orders may be open: `edge.control.order_records`.
@@ -12,7 +12,6 @@ waited for CARD_S at most. How many orders may be open: `edge.control.order_reco
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, cast
 
@@ -32,17 +31,16 @@ MAX_FOR_S: Final = MAX_LAST_US / 1e6  # 31 days
 DEFAULT_FOR_S: Final = 7_200.0
 CARD_S: Final = 2.0
 PREFIX: Final = "site-"  # of the ids that the node draws
-LOCAL_NAMES: Final = frozenset({"localhost", "ip6-localhost"})
-PROXIED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 ForS = Annotated[float, Meta(ge=MIN_FOR_S, le=MAX_FOR_S)]
 Said = Annotated[str, Meta(min_length=1, max_length=200)]
+For = Annotated[str, Meta(max_length=200)]  # whom they say that they act for
 
 
 class CommandGiven(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="command"):
     """Let a point have a value for `for_s` seconds."""
 
-    by: Said
+    by: For = ""
     device: Said
     point: Said
     value: int | float | bool | Annotated[str, Meta(max_length=4096)]
@@ -52,7 +50,7 @@ class CommandGiven(msgspec.Struct, frozen=True, kw_only=True, tag_field="order",
 class RelinquishGiven(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="relinquish"):
     """Take back what the technician holds."""
 
-    by: Said
+    by: For = ""
     device: Said
     point: Said
 
@@ -60,7 +58,7 @@ class RelinquishGiven(msgspec.Struct, frozen=True, kw_only=True, tag_field="orde
 class AlarmActGiven(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="order", tag="alarm_act"):
     """Acknowledge, shelve for `for_s` seconds, or unshelve an alarm, by its id."""
 
-    by: Said
+    by: For = ""
     alarm: Said
     act: Literal["acknowledge", "shelve", "unshelve"]
     for_s: ForS | None = None
@@ -122,41 +120,6 @@ def read(body: bytes) -> Given:
     if problems:
         raise Unreadable([f"{p.key}: {p.text}" if p.key else p.text for p in problems])
     return cast("Given", given)
-
-
-def stranger(peer: str | None, headers: Mapping[str, str]) -> str | None:
-    """Why a request is not from whoever is logged in on this node, in words; None where it is.
-
-    `peer` is the address that the connection comes from, without its port; `headers` has names in lower case.
-    """
-    if peer is None or not _is_loopback(peer):
-        return "orders are taken from this node itself only: log in on it, and use lamplighter-edge there"
-    if "origin" in headers:
-        return "orders are not taken from web pages; use lamplighter-edge"
-    if any(name in headers for name in PROXIED):
-        return "orders are not taken through a proxy: nobody could say who gives them; use lamplighter-edge on the node"
-    if not _is_local_host(headers.get("host", "")):
-        return "the Host header must be a loopback name or address, such as 127.0.0.1 or localhost"
-    return None
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return (mapped or found).is_loopback
-
-
-def _is_local_host(host: str) -> bool:
-    """Whether a Host header, with or without a port, names this machine by what no other can be called."""
-    name, bracket, port = host.partition("]") if host.startswith("[") else host.partition(":")
-    if bracket == "]":
-        name, port = name.removeprefix("["), port.removeprefix(":")
-    if port and not (port.isascii() and port.isdigit()):
-        return False
-    return name.lower() in LOCAL_NAMES or _is_loopback(name)
 
 
 class OnSite:

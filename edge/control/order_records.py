@@ -18,7 +18,7 @@ import msgspec
 
 from edge.control.arrays import Key
 from wire.entries import Level, Result, Stage
-from wire.orders import Command, Order, Relinquish
+from wire.orders import Bundle, Command, Order, Relinquish
 from wire.sample import Value
 
 log = logging.getLogger(__name__)
@@ -114,8 +114,12 @@ class Records:
         last = self._last.get(((order.device, order.point), order.level))
         return last is not None and self._known[last].issued_us > order.issued_us
 
-    def take(self, order: Command | Relinquish, mono_us: int) -> Kept:
+    def take(self, order: Command | Relinquish | Bundle, mono_us: int) -> Kept:
         """It is accepted."""
+        if isinstance(order, Bundle):
+            record = Record(ends_us=order.expires_us, issued_us=order.issued_us, order=order, since_us=mono_us)
+            self._known[order.id], self._open[order.id] = record, order
+            return {PREFIX + order.id: _body(record)}
         record = Record(
             ends_us=order.expires_us,
             issued_us=order.issued_us,

@@ -9,6 +9,9 @@ An order from afar is judged by trusted time. One that is given at the cabinet i
 node's own: so it is taken also where that clock is an estimate. What was taken ends by the monotonic clock, whatever
 the others are set to meanwhile.
 
+A bundle is written on the card before it is tried, and tried apart from the node (`try_first`) before the node lives by
+it: where the node ended while it did so, that bundle has failed, and is not tried again when it is sent again.
+
 Bounds: those of `order_records`; beyond, orders are refused with that reason. An order may last MAX_LAST_US, and its
 giver's clock may be ahead by AHEAD_US.
 """
@@ -64,6 +67,14 @@ class Wake(Protocol):
         ...
 
 
+class TryFirst(Protocol):
+    """Try a bundle where it can do no harm, once `after` is done."""
+
+    def __call__(self, bundle: Bundle, after: Future[None] | None, done: Callable[[str | None], None]) -> None:
+        """Never blocks. `done` is called later: with None, or with why the node must not live by it."""
+        ...
+
+
 class Acts(Protocol):
     """What orders do that set no point."""
 
@@ -114,8 +125,11 @@ class Desk:
         insist: Insist,
         wake: Wake,
         freed: Callable[[Key, Ended | None], None] = lambda _key, _ended: None,
+        try_first: TryFirst | None = None,
     ) -> None:
-        """`freed` is told of values that have ended, after that has been put on its way to the card."""
+        """`freed` is told of values that have ended, after that has been put on its way to the card. Without
+        `try_first` bundles are taken at once."""
+        self._try_first = try_first
         self._control, self._acts, self._trusted, self._now = control, acts, trusted, now
         self._monotonic_us, self._insist, self._wake, self._freed = monotonic_us, insist, wake, freed
         self._records = Records()
@@ -137,6 +151,8 @@ class Desk:
             return
         if left_us <= 0:
             self._end_at_once(order, "expired", "it had ended before it came")
+        elif isinstance(order, Bundle) and self._try_first is not None:
+            self._try_bundle(order, self._try_first)
         elif isinstance(order, AlarmAct | Bundle):
             self._act(order)
         elif not on_site and self._records.outdated(order):
@@ -237,6 +253,22 @@ class Desk:
         commit.entries.append(self._result(order, "accepted", said))
         self.counts["accepted"] += 1
         self._wake((order.device, order.point), self._put(commit))
+
+    def _try_bundle(self, order: Bundle, try_first: TryFirst) -> None:
+        commit = _Commit()
+        commit.kept |= self._records.take(order, self._monotonic_us())
+        commit.entries.append(self._result(order, "accepted"))
+        self.counts["accepted"] += 1
+
+        def done(why: str | None) -> None:
+            if self._records.open(order.id) is None:
+                return
+            if why is None:
+                self._act(order)
+            else:
+                self._end_at_once(order, "failed", why)
+
+        try_first(order, self._put(commit), done)
 
     def _act(self, order: AlarmAct | Bundle) -> None:
         commit, detail = _Commit(), ""
@@ -343,8 +375,11 @@ class Desk:
         commit.kept |= self._records.restore(kept, self._monotonic_us())
         lost = {d.held.order for d in dropped}
         for order in self._records.all_open():
-            if isinstance(order, AlarmAct | Bundle):
+            if isinstance(order, AlarmAct):
                 continue  # never open
+            if isinstance(order, Bundle):
+                self._final(commit, order, "failed", f"the node ended while it tried this {order.kind}: not taken")
+                continue
             key = (order.device, order.point)
             held = self._control.array(key).held(order.level)
             if key not in self._control.points:

@@ -132,14 +132,14 @@ def run(
     zone = UTC if config.site is None else ZoneInfo(config.site.time_zone)
     table = Table(language, zone, now_us(), colours=colours)
     try:
-        with Asking(config, args.endpoints, language, transport) as node:
+        with Asking(config, args.endpoints, language, transport, own=True) as node:
             alarms, left_out = node.get_listed("/alarms", list[Alarm])
             if args.verb == "alarms":
                 out.writelines(f"{line}\n" for line in table.lines(alarms))
                 if left_out:
                     out.write(_WORDS[language]["left out"].format(left_out) + "\n")
                 return 0
-            given = _given(alarms, args, cli_site.who(args, user, language), language)
+            given = _given(alarms, args, cli_site.who(args, user), language)
             _do(node, given, language, out, monotonic, sleep)
             after = {a.id: a for a in node.get("/alarms", list[Alarm])}
     except Unanswered as error:

@@ -3,13 +3,15 @@
 The node is found by its configuration, or by the file that `run --endpoints` wrote where it picks its port. What goes
 wrong is one sentence that says what to do (`Unanswered`). Names from elsewhere are printed without control characters.
 
-Bounds: an answer is waited for TIMEOUT_S; redirects are not followed, proxies of the environment not used.
+Bounds: an answer is waited for TIMEOUT_S and has MAX_ANSWER_BYTES, never in a Content-Encoding; redirects are not
+followed, proxies of the environment not used.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self, TypeVar
@@ -19,6 +21,7 @@ import msgspec
 
 from drivers.tables import suggest
 from edge.config import Config
+from edge.reach import reach
 
 T = TypeVar("T")
 Language = Literal["en", "fr"]
@@ -26,6 +29,8 @@ Words = Mapping[Language, Mapping[str, str]]
 
 EXIT_FAILED: Final = 1
 TIMEOUT_S: Final = 5.0
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024  # 4,000 alarms of 16 KiB
+OWN: Final = "http://localhost"
 MAX_SHOWN_CHARS: Final = 300
 EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}  # noqa: S104 - nothing is bound here
 _WORDS: Final[Words] = {
@@ -36,6 +41,9 @@ _WORDS: Final[Words] = {
         "no file": "{} cannot be read: {}; does the node run?",
         "no answer": "the node does not answer at {}: {}; does it run?",
         "refused": "the node at {} answers {}; does it run with this configuration?",
+        "no socket": "the node does not answer at its socket {}: {}; does it run?",
+        "no entry": "you may not reach the node's socket {} ({}): use sudo, or let it stand where technicians may go"
+        " (control.socket, docs/configuration.md)",
         "says": "the node refuses: {}",
     },
     "fr": {
@@ -45,6 +53,9 @@ _WORDS: Final[Words] = {
         "no file": "{} ne peut être lu : {} ; le nœud tourne-t-il ?",
         "no answer": "le nœud ne répond pas à {} : {} ; tourne-t-il ?",
         "refused": "le nœud à {} répond {} ; tourne-t-il avec cette configuration ?",
+        "no socket": "le nœud ne répond pas sur son socket {} : {} ; tourne-t-il ?",
+        "no entry": "vous n'avez pas accès au socket du nœud {} ({}) : utilisez sudo, ou placez-le où les techniciens"
+        " peuvent aller (control.socket, docs/configuration.md)",
         "says": "le nœud refuse : {}",
     },
 }
@@ -52,6 +63,7 @@ _WORDS: Final[Words] = {
 
 class _Endpoints(msgspec.Struct):
     health: str
+    socket: str = ""
 
 
 class _Error(msgspec.Struct):
@@ -87,10 +99,17 @@ def check_device(device: str, known: Collection[str], language: Language) -> Non
 
 
 class Asking:
-    """The node's HTTP, as a context manager. `transport` stands in for the network in tests."""
+    """The node's HTTP, as a context manager; `own` means at its own socket, where technicians act. `transport` stands
+    in for the network in tests."""
 
     def __init__(
-        self, config: Config, endpoints: Path | None, language: Language, transport: httpx.BaseTransport | None = None
+        self,
+        config: Config,
+        endpoints: Path | None,
+        language: Language,
+        transport: httpx.BaseTransport | None = None,
+        *,
+        own: bool = False,
     ) -> None:
         """Find the node.
 
@@ -98,13 +117,20 @@ class Asking:
             Unanswered: nobody can know where it serves.
         """
         self._words = _WORDS[language]
+        self._reach = ExitStack()
         try:
-            base = _base(config, endpoints)
+            base = OWN if own else _base(config, endpoints)
+            path = _socket(config, endpoints) if own else None
         except (OSError, ValueError, msgspec.DecodeError) as error:
             raise Unanswered(self._words["no file"].format(endpoints, error)) from error
         if base is None:
             raise Unanswered(self._words["port 0"])
-        self._base_url = base
+        self._base_url, self._socket = base, path
+        if path is not None and transport is None:
+            try:
+                transport = httpx.HTTPTransport(uds=self._reach.enter_context(reach(path)))
+            except OSError as error:
+                raise Unanswered(self._words[_key(error)].format(path, error)) from error
         self._client = httpx.Client(timeout=TIMEOUT_S, trust_env=False, transport=transport)
 
     def __enter__(self) -> Self:
@@ -115,6 +141,7 @@ class Asking:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.__exit__(kind, error, trace)
+        self._reach.close()
 
     def get(self, path: str, kind: type[T]) -> T:
         """What the node answers.
@@ -138,20 +165,62 @@ class Asking:
         """
         return self._ask("POST", path, kind, msgspec.json.encode(body))[0]
 
+    def _unheard(self, url: str, error: Exception) -> str:
+        if self._socket is None:
+            return self._words["no answer"].format(url, error)
+        return self._words[_key(error)].format(self._socket, error)
+
     def _ask(self, verb: str, path: str, kind: type[T], body: bytes | None) -> tuple[T, httpx.Response]:
         url = self._base_url + path
-        headers = {} if body is None else {"Content-Type": "application/json"}
+        headers = {"Accept-Encoding": "identity"} | ({} if body is None else {"Content-Type": "application/json"})
         try:
-            answer = self._client.request(verb, url, content=body, headers=headers)
+            with self._client.stream(verb, url, content=body, headers=headers) as answer:
+                content = _whole(answer)
             if answer.is_success:
-                return msgspec.json.decode(answer.content, type=kind), answer
-        except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Unanswered(self._words["no answer"].format(url, error)) from error
+                return msgspec.json.decode(content, type=kind), answer
+        except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+            raise Unanswered(self._unheard(url, error)) from error
         try:
-            said = msgspec.json.decode(answer.content, type=_Error).error
+            said = msgspec.json.decode(content, type=_Error).error
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise Unanswered(self._words["refused"].format(url, answer.status_code)) from None
+            raise Unanswered(self._words["refused"].format(self._socket or url, answer.status_code)) from None
         raise Unanswered(self._words["says"].format(plain(said)[:MAX_SHOWN_CHARS]))
+
+
+def _whole(answer: httpx.Response) -> bytes:
+    """The body, as it came.
+
+    Raises:
+        ValueError: it is longer than any of ours, or squeezed, which nobody has asked for.
+    """
+    if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise ValueError("an answer in a Content-Encoding")
+    if answer.is_stream_consumed:
+        return answer.content  # by a transport that stands in for the network
+    content = bytearray()
+    for piece in answer.iter_raw():
+        content += piece
+        if len(content) > MAX_ANSWER_BYTES:
+            raise ValueError(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+    return bytes(content)
+
+
+def _key(error: Exception) -> str:
+    """The words for a socket that cannot be reached."""
+    return "no entry" if isinstance(error, PermissionError) or "Permission denied" in str(error) else "no socket"
+
+
+def _socket(config: Config, endpoints: Path | None) -> Path:
+    """Where the node takes orders.
+
+    Raises:
+        OSError, msgspec.DecodeError: the file cannot be read.
+    """
+    if endpoints is not None:
+        found = msgspec.json.decode(endpoints.read_bytes(), type=_Endpoints).socket
+        if found:
+            return Path(found)
+    return config.socket.absolute()
 
 
 def _base(config: Config, endpoints: Path | None) -> str | None:

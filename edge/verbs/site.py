@@ -47,7 +47,6 @@ _BOOLS: Final[Mapping[str, bool]] = {
 }
 _WORDS: Final[Words] = {
     "en": {
-        "nobody": "nobody knows who you are: write --by NAME",
         "no point": '{} has no writable point "{}"{}',
         "none writable": "{} has no point that can be set",
         "not bool": '{} takes on or off, not "{}"',
@@ -69,7 +68,6 @@ _WORDS: Final[Words] = {
         "d": "d",
     },
     "fr": {
-        "nobody": "personne ne sait qui vous êtes : écrivez --by NOM",
         "no point": "{} n'a pas de point réglable « {} »{}",
         "none writable": "{} n'a aucun point réglable",
         "not bool": "{} prend on ou off, pas « {} »",
@@ -109,19 +107,12 @@ def add(verbs: Any) -> None:
 
 def add_by(verb: argparse.ArgumentParser) -> None:
     """The option that says who acts."""
-    verb.add_argument("--by", help="who acts (default: whoever is logged in)")
+    verb.add_argument("--by", help="for whom you act: noted beside your own login name")
 
 
-def who(args: argparse.Namespace, user: str, language: Language) -> str:
-    """Who acts: as was said, or else the user.
-
-    Raises:
-        Unanswered: nobody knows.
-    """
-    name = plain((args.by or user).strip())[:MAX_BY_CHARS]
-    if not name:
-        raise Unanswered(_WORDS[language]["nobody"])
-    return name
+def who(args: argparse.Namespace, user: str) -> str:
+    """For whom: as was said, or else the user. Who it is that asks, the node knows by itself."""
+    return plain((args.by or user).strip())[:MAX_BY_CHARS]
 
 
 def span(length_s: float, language: Language) -> str:
@@ -158,13 +149,13 @@ def run(
     words = _WORDS[language]
     try:
         point = _point(config, args.device, args.point, language)
-        by = who(args, user, language)
+        by = who(args, user)
         given: CommandGiven | RelinquishGiven = RelinquishGiven(by=by, device=args.device, point=args.point)
         if args.verb == "set":
             check_span(args.for_s, language)
             value = _value(point, args.value, language)
             given = CommandGiven(by=by, device=args.device, point=args.point, value=value, for_s=args.for_s)
-        with Asking(config, args.endpoints, language, transport) as node:
+        with Asking(config, args.endpoints, language, transport, own=True) as node:
             began = monotonic()
             told = follow(node, given, language, out, monotonic, sleep)
             took_s = monotonic() - began

@@ -247,3 +247,26 @@ async def test_what_a_driver_must_know_again_is_kept(outbox: Outbox) -> None:
     await outbox.keep({"mqtt/a": b"1", "mqtt/b": b"2"})
     await outbox.keep({"mqtt/a": b"3", "mqtt/b": None})
     assert await outbox.kept("mqtt/") == {"mqtt/a": b"3"}
+
+
+async def test_what_was_set_aside_can_be_sent_again_and_is_there_once(outbox: Outbox) -> None:
+    epoch = await placed_at_zero(outbox)
+    for at in range(3):
+        await outbox.append({Lane.BULK: [columns(2, 2 * at)]})
+    for _ in range(2):
+        one = await cut(outbox, 1)
+        assert await outbox.quarantine(one.batch, "no")
+        await outbox.confirm(ack(epoch, one.batch.through_seq, one.batch.digest))
+    aside = await outbox.set_aside()
+    assert [(a.lane, a.through_seq, a.sendable, "no" in a.reason) for a in aside] == [
+        (Lane.BULK, 2, True, True),
+        (Lane.BULK, 4, True, True),
+    ]
+    assert await outbox.send_again([aside[1].id]) == (1, 0)
+    assert await outbox.send_again([aside[1].id]) == (0, 0), "it is there no more"
+    assert [a.id for a in await outbox.set_aside()] == [aside[0].id]
+    assert await outbox.send_again() == (1, 0)
+    assert (await outbox.depth()).quarantined == 0
+    found = await cut(outbox)
+    assert numbers(found) == [4, 5, 2, 3, 0, 1]
+    assert (found.batch.first_seq, found.batch.through_seq) == (5, 10)

@@ -259,6 +259,8 @@ def test_relinquish_and_bundles_by_their_own_routes(cloud: Process) -> None:
     near = cloud.order("/v1/bundles", {"node": "cab-11", "kind": "rules", "version": "1", "text": ""})
     assert (near.status_code, "did you mean cab-1?" in near.json()["detail"]) == (404, True)
     assert cloud.order("/v1/bundles", {"kind": "rules", "version": "1", "text": ""}).status_code == 422
+    dotted = cloud.order("/v1/bundles", {**plan, "text": ".".join("a" * 40_000) + " = 1"})
+    assert (dotted.status_code, "a key has at most 16 parts" in dotted.text) == (422, True)
     for _ in range(order_store.MAX_OPEN_BUNDLES - 1):
         small = {"node": "cab-1", "kind": "rules", "version": "1", "text": ""}
         assert cloud.order("/v1/bundles", small).status_code == 202

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from edge.reach import reach
 from stage import BIN
 from support.lamps import Lamps, playing, until
 
@@ -32,11 +36,27 @@ def lamps(tmp_path: Path) -> Iterator[Lamps]:
         yield found
 
 
+ME = pwd.getpwuid(os.geteuid()).pw_name
+
+
+def socket_of(lamps: Lamps) -> Path:
+    found = Path(json.loads(lamps.stage.node_endpoints.read_text())["socket"])
+    assert found.is_absolute()
+    return found
+
+
+@contextmanager
+def at_the_socket(lamps: Lamps) -> Iterator[httpx.Client]:
+    path = socket_of(lamps)
+    with reach(path) as address, httpx.Client(transport=httpx.HTTPTransport(uds=address), base_url="http://x") as node:
+        yield node
+
+
 def type_in(lamps: Lamps, *words: str, lang: str = "en") -> subprocess.CompletedProcess[str]:
     """What a technician types, logged in on the node."""
     stage = lamps.stage
     endpoints = stage.directory / "endpoints.json"
-    endpoints.write_text(json.dumps({"health": stage.health_url}))
+    endpoints.write_text(json.dumps({"health": stage.health_url, "socket": str(socket_of(lamps))}))
     command = [BIN / "lamplighter-edge", *words, "--config", stage.directory / "node.toml", "--endpoints", endpoints]
     return subprocess.run(
         [*command, "--lang", lang],
@@ -63,7 +83,7 @@ def test_a_technician_sets_a_lamp_above_the_control_room_and_gives_it_back(lamps
     assert lamps.level(1) == 80, "it waits below"
     (decided,) = lamps.get("/control/lamp-001")
     assert [(h["level"], h["value"], h["by"]) for h in decided["levels"][:2]] == [
-        ("technician", 80, "jean"), ("hypervisor", 20, "m.dupont"),
+        ("technician", 80, f"{ME} for jean"), ("hypervisor", 20, "m.dupont"),
     ]  # fmt: skip
     assert "20 %" in type_in(lamps, "why", "lamp-001").stdout
     done = type_in(lamps, "release", "lamp-001", "dim_level")
@@ -74,13 +94,14 @@ def test_a_technician_sets_a_lamp_above_the_control_room_and_gives_it_back(lamps
 
 
 def test_the_city_is_told_of_orders_that_it_has_not_given(lamps: Lamps) -> None:
-    url = lamps.stage.health_url.replace("/health", "/orders")
     body = {"order": "command", "by": "jean", "device": "lamp-002", "point": "dim_level", "value": 55}
-    answer = httpx.post(url, json=body, timeout=10)
-    assert answer.status_code == 202, answer.text
-    order = answer.json()["id"]
-    until(lambda: httpx.get(f"{url}/{order}", timeout=10).json()["final"])
-    assert httpx.get(f"{url}/{order}", timeout=10).json() == {
+    with at_the_socket(lamps) as node:
+        answer = node.post("/orders", json=body)
+        assert answer.status_code == 202, answer.text
+        order = answer.json()["id"]
+        until(lambda: node.get(f"/orders/{order}").json()["final"])
+        found = node.get(f"/orders/{order}").json()
+    assert found == {
         "id": order, "stage": "verified", "final": True, "read_back": 55.0, "detail": "",
     }  # fmt: skip
 
@@ -96,7 +117,7 @@ def test_the_city_is_told_of_orders_that_it_has_not_given(lamps: Lamps) -> None:
     assert (found["known"], found["node"], found["stage"]) == (False, "cab-lamps", "verified")
     assert (found["device"], found["point"]) == ("lamp-002", "dim_level")
     assert [s["stage"] for s in found["stages"]] == ["accepted", "applied", "verified"]
-    assert found["stages"][0]["detail"] == "given at the cabinet by jean: 55 for 7200 s"
+    assert found["stages"][0]["detail"] == f"given at the cabinet by {ME} for jean: 55 for 7200 s"
     assert found["stages"][-1]["read_back"] == 55
 
 
@@ -127,7 +148,7 @@ def test_a_technician_acknowledges_and_shelves_an_alarm(lamps: Lamps) -> None:
     done = type_in(lamps, "acknowledge", "lamp-002", "by-hand", "--by", "j.martin")
     assert (done.returncode, done.stdout) == (0, "lamp-002 by-hand: acknowledged\n")
     (alarm,) = lamps.get("/alarms")
-    assert (alarm["state"], alarm["by"]) == ("acknowledged", "j.martin")
+    assert (alarm["state"], alarm["by"]) == ("acknowledged", f"{ME} for j.martin")
     until(lambda: lamps.stage.get("/v1/alarms")["alarms"][0]["state"] == "acknowledged")
     done = type_in(lamps, "shelve", alarm["id"], "--for", "8h", "--note", "cable repair")
     assert done.returncode == 0, done.stderr
@@ -136,18 +157,48 @@ def test_a_technician_acknowledges_and_shelves_an_alarm(lamps: Lamps) -> None:
     assert (done.returncode, done.stdout) == (0, "lamp-002 by-hand: acknowledged\n")
 
 
-def test_what_a_browser_could_be_tricked_into_reaches_nothing(lamps: Lamps) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "evil.example.org"])
+def test_a_proxy_before_the_node_lets_nobody_act(lamps: Lamps, host: str) -> None:
+    """nginx with `proxy_pass` and its defaults: it connects from this machine, and adds no header that tells."""
     url = lamps.stage.health_url.replace("/health", "/orders")
-    body = {"order": "command", "by": "evil", "device": "lamp-001", "point": "dim_level", "value": 0}
-    for headers, status in (
-        ({"Origin": "http://evil.example.org"}, 403),
-        ({"Host": "evil.example.org"}, 403),
-        ({"X-Forwarded-For": "127.0.0.1"}, 403),
-        ({"Content-Type": "text/plain"}, 415),
-    ):
-        answer = httpx.post(url, json=body, headers=headers, timeout=10)
-        assert answer.status_code == status, headers
+    body = {"order": "command", "by": "evil", "device": "lamp-001", "point": "dim_level", "value": 0, "for_s": 86_400}
+    for headers in ({}, {"Origin": "http://evil.example.org"}, {"X-Forwarded-For": "127.0.0.1"}):
+        answer = httpx.post(url, json=body, headers={"Host": host, **headers}, timeout=10)
+        assert answer.status_code == (403 if host == "127.0.0.1" else 421), headers
         assert answer.json()["error"]
     counters = lamps.stage.health()["counters"]
     assert (counters["orders_accepted"], counters["orders_refused"]) == (0, 0)
     assert lamps.level(1) == 35
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to be another user one must be root")
+def test_another_user_of_this_machine_is_no_technician(lamps: Lamps) -> None:
+    path = socket_of(lamps)
+    for folder in path.parents:
+        if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o011)
+    body = json.dumps({"order": "command", "device": "lamp-001", "point": "dim_level", "value": 0})
+    request = "POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    request += f"Content-Length: {len(body)}\r\n\r\n{body}"
+    script = (
+        "import os, socket, sys\n"
+        "os.setgroups([]); os.setgid(54321); os.setuid(54321)\n"
+        "with socket.socket(socket.AF_UNIX) as s:\n"
+        "    s.connect(sys.argv[1]); s.sendall(sys.argv[2].encode())\n"
+        "    while piece := s.recv(65536): sys.stdout.buffer.write(piece)\n"
+    )
+    done = subprocess.run(["python3", "-c", script, str(path), request], capture_output=True, text=True, check=True)
+    assert "403 Forbidden" in done.stdout
+    assert "uid 54321 is no technician here" in done.stdout
+    assert lamps.level(1) == 35
+
+
+def test_a_node_that_was_killed_takes_orders_again(lamps: Lamps) -> None:
+    assert socket_of(lamps).is_socket()
+    lamps.stage.node.kill()
+    assert socket_of(lamps).is_socket(), "it is left behind"
+    lamps.stage.start_node()
+    with at_the_socket(lamps) as node:
+        assert node.get("/quarantine").json() == []
+    assert type_in(lamps, "quarantine", "list").stdout == "nothing is set aside\n"
+    assert type_in(lamps, "quarantine", "send").stdout == "0 rows are on their way again\n"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gzip
 import json
 import ssl
 import subprocess
@@ -393,3 +395,88 @@ async def test_a_question_for_a_place_that_is_refused_is_no_answer(
     server.answer(status, {"type": OURS + kind, "detail": "x"}, content_type=PROBLEM)
     with pytest.raises(LinkDown):
         await link.place(1, Lane.BULK)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd", "br", "deflate", "gzip, gzip"])
+@pytest.mark.parametrize("status", [200, 400, 409])
+async def test_an_answer_in_a_content_encoding_is_not_opened(
+    server: Server, link: CloudLink, encoding: str, status: int
+) -> None:
+    server.answer(status, gzip.compress(bytes(10_000_000)), Content_Encoding=encoding)
+    for asked in (link.send(BATCH), link.place(7, Lane.BULK), link.snapshot(Snapshot(node="cab-1", columns=[COLUMNS]))):
+        with pytest.raises(LinkDown, match=f"Content-Encoding '{encoding}' is none of ours"):
+            await asked
+
+
+@asynccontextmanager
+async def proxy_to(port: int, asked: list[str], *, status: str = "200 OK") -> AsyncIterator[str]:
+    """An HTTP proxy that tunnels to one port of this machine, whatever it is asked for."""
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while piece := await reader.read(65_536):
+                writer.write(piece)
+                await writer.drain()
+        writer.close()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        asked.append(head)
+        writer.write(f"HTTP/1.1 {status}\r\n\r\n".encode())
+        if not status.startswith("200"):
+            writer.close()
+            return
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            await asyncio.gather(pump(reader, back), pump(there, writer))
+        finally:
+            back.close()
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await back.wait_closed()
+                await writer.wait_closed()
+
+    talks: set[asyncio.Task[None]] = set()
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.add(asyncio.get_running_loop().create_task(talk(reader, writer)))
+
+    listener = await asyncio.start_server(begin, "127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    finally:
+        listener.close()
+        for task in talks:
+            task.cancel()
+        await asyncio.gather(*talks, return_exceptions=True)
+
+
+async def test_through_a_proxy_https_is_a_tunnel_and_the_proxy_sees_no_token(city: Authority) -> None:
+    asked: list[str] = []
+    async with served(city.context(city.issue("far", "city.example"))) as server:
+        port = int(server.url.rpartition(":")[2])
+        async with proxy_to(port, asked) as proxy:
+            cloud = Cloud(
+                url="https://city.example",
+                node="cab-1",
+                token="secret",
+                timeout_s=5,
+                ca_file=city.ca,
+                proxy=f"http://me:pass@{proxy}",
+            )
+            async with CloudLink(cloud) as link:
+                assert (await link.send(BATCH)).ack == ACK
+                assert (await link.place(7, Lane.BULK)).ack == ACK
+    assert len(asked) == 1, "one connection"
+    assert asked[0].startswith("CONNECT city.example:443 HTTP/1.1")
+    assert "Basic bWU6cGFzcw==" in asked[0]
+    assert "secret" not in asked[0]
+    assert server.requests[0][2]["authorization"] == "Bearer secret"
+
+
+async def test_a_proxy_that_says_no_is_told() -> None:
+    async with proxy_to(1, [], status="407 Proxy Authentication Required") as proxy:
+        cloud = Cloud(url="https://city.example", node="cab-1", token="t", timeout_s=5, proxy=f"http://{proxy}")
+        async with CloudLink(cloud) as link:
+            with pytest.raises(LinkDown, match="ProxyError: 407"):
+                await link.send(BATCH)

@@ -365,3 +365,31 @@ def test_a_register_that_is_written_belongs_to_one_device(told: Told, tmp_path: 
     found = told(head + LINES + LAMP.replace("lx-1", "upper") + SECOND.replace("lx-1", "lower"))
     assert found.keys() == {"device[1].address.unit"}
     assert "holding 7 of unit 1 at gateway:502, which is written, is taken already" in found["device[1].address.unit"]
+
+
+def test_whoever_only_asks_the_node_need_not_know_its_token(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(
+        '[node]\nid = "cab-1"\ndata_dir = "data"\n'
+        '[cloud]\nurl = "https://lamplighter.example.org"\ntoken_file = "${CREDENTIALS_DIRECTORY}/token"\n'
+        '[control]\nsocket = "run/node.sock"\ntechnicians = "street"\n'
+    )
+    with pytest.raises(ConfigError, match="CREDENTIALS_DIRECTORY"):
+        load(path, {})
+    config = load(path, {}, secrets=False)
+    assert (config.token, config.socket, config.control.technicians) == ("", tmp_path / "run" / "node.sock", "street")
+
+
+def test_the_socket_stands_in_the_data_directory_unless_it_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(
+        '[node]\nid = "cab-1"\ndata_dir = "data"\n[cloud]\nurl = "https://lamplighter.example.org"\ntoken = "x"\n'
+        '[health]\nnames = ["cab-17.local", "fd00::1"]\n'
+    )
+    found = load(path, {"HTTPS_PROXY": "proxy:3128"})
+    assert (found.socket, found.proxy) == (tmp_path / "data" / "node.sock", "http://proxy:3128")
+    with pytest.raises(ConfigError, match="HTTPS_PROXY of the environment is no HTTP proxy"):
+        load(path, {"HTTPS_PROXY": "socks5://proxy"})
+    path.write_text(path.read_text().replace("fd00::1", "http://cab-17/"))
+    with pytest.raises(ConfigError, match=r"health\.names"):
+        load(path, {})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
+import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from math import ceil
@@ -12,6 +14,7 @@ from math import ceil
 import httpx
 import pytest
 import uvicorn
+import zstandard
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -263,3 +266,39 @@ async def test_it_ends_when_it_is_cancelled_and_is_not_connected_then() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not scene.link.connected
+
+
+@pytest.mark.parametrize("encoding", ["zstd", "gzip", "br", "deflate", "identity, gzip"])
+async def test_a_stream_in_a_content_encoding_is_not_opened(encoding: str) -> None:
+    """48 KB of it could open to 3 GB."""
+    squeezed = {"zstd": zstandard.compress, "gzip": gzip.compress, "deflate": zlib.compress}.get(encoding, bytes)
+    body = squeezed(b": " + bytes(30_000_000)) if squeezed is not bytes else b"x"
+
+    def bomb(request: Request) -> Response:
+        assert request.headers["accept-encoding"] == "identity"
+        return Response(body, headers={"Content-Encoding": encoding}, media_type="text/event-stream")
+
+    scene = Scene(bomb, stream(order("a")))
+    await scene.run()
+    assert scene.ids() == ["a"]
+    assert len(scene.waits) == 2
+
+
+async def test_a_stream_brings_no_more_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downlink, "MAX_STREAM_BYTES", 10_000)
+    scene = Scene(stream(*[beat(n) for n in range(1_000)]), stream(order("a")))
+    await scene.run()
+    assert 100 < len(scene.taken) < 500
+    assert scene.ids() == ["a"]
+
+
+async def test_letters_that_are_cut_between_pieces_come_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = order("é").encode().replace(b"\\u00e9", "é".encode())
+
+    async def bytewise() -> AsyncIterator[bytes]:
+        for byte in text:
+            yield bytes([byte])
+
+    scene = Scene(lambda _: StreamingResponse(bytewise(), media_type="text/event-stream; charset=latin-1"))
+    await scene.run()
+    assert scene.ids() == ["é"]

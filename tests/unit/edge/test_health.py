@@ -31,7 +31,7 @@ class Cabinet:
         self.now = 1000.0
         self.street = Street()
         self.street.expect("lamp", 10, self.now)
-        self.uplink = SimpleNamespace(last_ack=self.now, down=None, failures=1)
+        self.uplink = SimpleNamespace(last_ack=self.now, down=None, failures=1, held=None)
         self.commit = SimpleNamespace(refused=None)
         self.faults: dict[str, str] = {}
         self.pending = 0
@@ -147,6 +147,10 @@ def full(c: Cabinet) -> None:
     c.used_bytes, c.pending = 81, 1
 
 
+def held(c: Cabinet) -> None:
+    c.uplink.held = "the cloud refuses what is sent to it (bulk), nothing is given up for it: no"
+
+
 def quarantined(c: Cabinet) -> None:
     c.quarantined = 2
 
@@ -174,6 +178,7 @@ def plain(c: Cabinet) -> None:
         (down, "degraded", "the cloud is out of reach: 401: unknown token"),
         (late, "degraded", "the last ack is 181 s old"),
         (full, "degraded", "the outbox is 81 % full"),
+        (held, "degraded", "the cloud refuses what is sent to it (bulk), nothing is given up for it: no"),
         (quarantined, "degraded", "2 rows were set aside because the cloud could not read them"),
         (little_disk, "degraded", "only 60 MB are free on the disk"),
         (clock, "degraded", "the clock is not synchronised: times are estimated"),

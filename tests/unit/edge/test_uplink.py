@@ -3,14 +3,17 @@ from __future__ import annotations
 import asyncio
 import random
 import string
+from pathlib import Path
 
 import msgspec
 import pytest
 
-from edge import uplink
+from edge import outbox_memory, uplink
 from edge.cloud_link import Answer, LinkDown
 from edge.outbox import Cut
 from edge.outbox_memory import MemoryOutbox
+from edge.outbox_sqlite import SqliteOutbox
+from edge.refusals import BURST
 from edge.uplink import MIN_BODY_BYTES, UNSUPPORTED_WAIT_S, Uplink
 from support.cloud import SmallCloud
 from wire import codec
@@ -60,9 +63,23 @@ class Scene:
         self.time += seconds
 
     async def push(self) -> None:
-        """One round, as `run` makes them."""
+        """One round, as `run` makes them, and those that lanes that were held for a while need."""
         self.uplink._bulk = True  # what _wait sets when it is time
         await self.uplink._until_up(self.uplink._push)
+        while self.uplink._held:
+            await self.sleep(max(0.0, min(self.uplink._held.values()) - self.time))
+            self.uplink._let_go()
+            await self.uplink._until_up(self.uplink._push)
+
+    async def go_on(self, seconds: float) -> None:
+        """`run`, for so long."""
+        until = self.time + seconds
+        while self.time < until:
+            await self.uplink._until_up(self.uplink._push)
+            due = min([*self.uplink._held.values(), self.uplink._next_push])
+            await self.sleep(max(0.001, due - self.time))
+            self.uplink._let_go()
+            self.uplink._bulk |= self.time >= self.uplink._next_push
 
 
 @pytest.fixture
@@ -338,3 +355,220 @@ async def test_a_cloud_of_an_older_generation_is_not_believed_and_that_is_said(s
     await scene.push()
     assert (waits, scene.uplink.down, scene.outbox.generations.known) == (3, None, 8)
     assert [n for _, n in scene.cloud.numbers()] == [1]
+
+
+class Refusing:
+    """A cloud that refuses what `wrong` says, whatever it was before."""
+
+    def __init__(self, scene: Scene, wrong=lambda batch: True, error: type[Exception] = Malformed) -> None:  # type: ignore[no-untyped-def]
+        self.scene, self.wrong, self.error, self.times = scene, wrong, error, 0
+        self.take = scene.cloud.take
+        scene.cloud.take = self  # type: ignore[method-assign]
+
+    def __call__(self, batch: Batch):  # type: ignore[no-untyped-def]
+        if self.wrong(batch):
+            self.times += 1
+            raise self.error("no")
+        return self.take(batch)
+
+    def mend(self) -> None:
+        self.wrong = lambda _batch: False
+
+
+async def lost(scene: Scene) -> int:
+    return sum(p.entry.lost for _, p in scene.cloud.entries() if isinstance(p.entry, Gap))
+
+
+@pytest.mark.parametrize("error", [Malformed, TooLarge])
+async def test_a_cloud_that_refuses_everything_costs_one_row_and_a_request_now_and_then(
+    scene: Scene, error: type[Exception]
+) -> None:
+    for n in range(500):
+        await scene.outbox.append({Lane.BULK: [columns(n)]})
+    refusing = Refusing(scene, error=error)
+    await scene.go_on(6 * 3600)
+    assert (await scene.outbox.depth()).quarantined == 1, "its gap is refused as well"
+    assert scene.uplink.held is not None
+    assert refusing.times < 6 * 6 * 4, "every ten minutes at most, after the first ones"
+    refusing.mend()
+    await scene.push()
+    assert scene.uplink.held is None
+    assert sorted(n for _, n in scene.cloud.numbers()) == list(range(1, 500)), "all but that are there"
+    assert await lost(scene) == 1
+    await scene.outbox.send_again()
+    await scene.push()
+    assert sorted(n for _, n in scene.cloud.numbers()) == list(range(500)), "and that when it is sent again"
+    assert (await scene.outbox.depth()).quarantined == 0
+
+
+async def test_taking_gaps_alone_proves_nothing(scene: Scene) -> None:
+    for n in range(50):
+        await scene.outbox.append({Lane.BULK: [columns(n)]})
+    Refusing(scene, lambda batch: any(isinstance(p.entry, Columns) for p in batch.entries))
+    await scene.go_on(20 * 3600)
+    assert (await scene.outbox.depth()).quarantined == BURST
+    await scene.go_on(5 * 86_400)
+    assert (await scene.outbox.depth()).quarantined <= BURST + 6, "one more a day"
+
+
+async def test_a_body_whose_bytes_were_changed_on_the_way_is_sent_once_more(scene: Scene) -> None:
+    await scene.push()
+    for n in range(60):
+        await scene.outbox.append({Lane.BULK: [columns(n)]})
+        flips = iter([True] * (n % 3))
+        Refusing(scene, lambda _batch, flips=flips: next(flips, False))
+        await scene.push()
+    assert [n for _, n in scene.cloud.numbers()] == list(range(60))
+    assert await lost(scene) == 0
+
+
+async def test_while_readings_are_refused_alarms_go_on(scene: Scene) -> None:
+    for n in range(5):
+        await scene.outbox.append({Lane.BULK: [columns(n)]})
+    Refusing(scene, lambda batch: batch.lane is Lane.BULK)
+    await scene.go_on(3600)
+    await scene.outbox.append({Lane.URGENT: [ClockFix(boot=1, offset_us=7, error_us=1)]})
+    scene.uplink.kick(urgent=True, live=False)
+    began = scene.time
+    await scene.uplink._until_up(scene.uplink._push)
+    assert scene.time == began, "without a wait"
+    assert [p.entry for _, p in scene.cloud.entries(Lane.URGENT)] == [ClockFix(boot=1, offset_us=7, error_us=1)]
+
+
+async def test_rows_that_are_wrong_here_and_there_are_set_aside_but_no_more_than_three_an_hour(scene: Scene) -> None:
+    for n in range(200):
+        await scene.outbox.append({Lane.BULK: [columns(n)]})
+    numbers = {n for n in range(200) if n % 20 == 7}
+
+    def wrong(batch: Batch) -> bool:
+        found = (s.values["n"] for p in batch.entries if isinstance(p.entry, Columns) for s in p.entry.samples())
+        return not numbers.isdisjoint(found)  # type: ignore[arg-type]
+
+    Refusing(scene, wrong)
+    hours = 0
+    while (aside := (await scene.outbox.depth()).quarantined) < len(numbers):
+        assert aside <= BURST * (hours + 1)
+        await scene.go_on(3600)
+        hours += 1
+    await scene.push()
+    assert sorted(n for _, n in scene.cloud.numbers()) == sorted(set(range(200)) - numbers)
+    assert scene.uplink.set_aside == len(numbers)
+
+
+async def test_a_gap_is_never_given_up_for_a_gap(scene: Scene) -> None:
+    await scene.outbox.append({Lane.BULK: [Gap(reason="the card was full", lost=3, seqs=3)]})
+    refusing = Refusing(scene)
+    await scene.go_on(86_400)
+    assert (await scene.outbox.depth()).quarantined == 0
+    refusing.mend()
+    await scene.push()
+    assert await lost(scene) == 3
+
+
+async def test_when_the_quarantine_is_full_nothing_more_is_given_up(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_memory, "MAX_ROWS", 1)
+    for n in range(5):
+        await scene.outbox.append({Lane.BULK: [columns(n)]})
+    refusing = Refusing(scene, lambda batch: any(isinstance(p.entry, Columns) for p in batch.entries))
+    await scene.go_on(6 * 3600)
+    assert (await scene.outbox.depth()).quarantined == 1
+    assert "quarantine list" in (scene.uplink.held or "")
+    refusing.mend()
+    await scene.push()
+    assert sorted(n for _, n in scene.cloud.numbers()) == [1, 2, 3, 4]
+
+
+async def test_a_node_that_starts_again_and_again_gives_up_no_more_for_it(scene: Scene, tmp_path: Path) -> None:
+    now_us = [START_US]
+    async with SqliteOutbox(tmp_path, node="cab", limit_bytes=16 << 20, now_us=lambda: now_us[0]) as outbox:
+        for n in range(40):
+            await outbox.append({Lane.BULK: [columns(n)]})
+        for _ in range(10):
+            again = Scene()
+            again.cloud, again.outbox = scene.cloud, outbox  # type: ignore[assignment]
+            again.uplink._outbox, again.uplink._link = outbox, scene.cloud
+            if scene.cloud.take.__class__ is not Refusing:
+                Refusing(scene, lambda batch: any(isinstance(p.entry, Columns) for p in batch.entries))
+            await again.uplink._remember()
+            await again.go_on(120)
+            now_us[0] += 120_000_000
+        assert (await outbox.depth()).quarantined == BURST
+
+
+@pytest.mark.parametrize("what", ["back and forth", "another past each time"])
+async def test_places_that_take_nothing_are_no_reason_to_ask_without_end(scene: Scene, what: str) -> None:
+    await scene.push()
+    ends: list[tuple[int, bytes]] = [(0, bytes(16))]
+    for n in range(6):
+        await scene.outbox.append({Lane.BULK: [columns(n)]})
+        await scene.push()
+        held = next(h for (_, lane), h in scene.cloud.lanes.items() if lane is Lane.BULK)
+        ends.append((held.through, held.digest))
+    await scene.outbox.append({Lane.BULK: [columns(6)]})
+    requests, rng = 0, random.Random(1)
+    take = scene.cloud.take
+
+    def elsewhere(batch: Batch):  # type: ignore[no-untyped-def]
+        nonlocal requests
+        requests += 1
+        through, digest = (
+            rng.choice(ends[1:-1]) if what == "back and forth" else (rng.randrange(1, 9), rng.randbytes(16))
+        )
+        return msgspec.structs.replace(scene.cloud.ack(batch.epoch, batch.lane), through_seq=through, digest=digest)
+
+    scene.cloud.take = elsewhere  # type: ignore[method-assign]
+
+    class Enough(Exception):
+        pass
+
+    sleep = scene.sleep
+
+    async def patient(seconds: float) -> None:
+        await sleep(seconds)
+        if scene.time > 1000 + 3000:
+            raise Enough
+
+    scene.uplink._sleep = patient
+    with pytest.raises(Enough):
+        await scene.push()
+    assert requests < 40
+    assert scene.uplink.forks <= 4
+    scene.cloud.take = take  # type: ignore[method-assign]
+    scene.uplink._sleep = sleep
+    await scene.push()
+    assert {n for _, n in scene.cloud.numbers()} == set(range(7))
+
+
+async def test_a_snapshot_that_is_refused_is_left_for_a_while(scene: Scene) -> None:
+    refused = 0
+
+    async def snapshot(_snapshot: object) -> None:
+        nonlocal refused
+        refused += 1
+        raise Malformed("no")
+
+    scene.cloud.snapshot = snapshot  # type: ignore[method-assign]
+    for _ in range(20):
+        await scene.uplink._send_snapshot()
+    assert refused == 1
+
+
+async def test_a_version_that_is_not_read_in_one_lane_does_not_hold_the_other(scene: Scene) -> None:
+    await scene.outbox.append({Lane.BULK: [columns(1)]})
+    send = scene.cloud.send
+
+    async def old(batch: Batch):  # type: ignore[no-untyped-def]
+        if batch.lane is Lane.BULK:
+            raise Unsupported("v1", (2,))
+        return await send(batch)
+
+    scene.cloud.send = old  # type: ignore[method-assign]
+    await scene.go_on(60)
+    for n in range(5):
+        await scene.outbox.append({Lane.URGENT: [ClockFix(boot=1, offset_us=n, error_us=1)]})
+        scene.uplink.kick(urgent=True, live=False)
+        await scene.uplink._until_up(scene.uplink._push)
+    assert len(scene.cloud.entries(Lane.URGENT)) == 5
+    assert len(scene.put) == 1, "one alarm, that stays"

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import UNSET
 
 from edge.config import Config, load
 from edge.control import on_site
@@ -25,7 +24,6 @@ from edge.control.on_site import (
     Told,
     Unreadable,
     read,
-    stranger,
 )
 from edge.control.order_records import HowFar
 from support.acting import NODE, RULES, UTC0, Cabinet, S, live
@@ -44,7 +42,7 @@ def config(tmp_path: Path) -> Config:
 
 
 def body(**changed: Any) -> bytes:
-    return json.dumps({k: v for k, v in (SET | changed).items() if v is not UNSET}).encode()
+    return json.dumps(SET | changed).encode()
 
 
 # ---- what is asked for
@@ -71,8 +69,6 @@ def test_a_request_is_read_with_what_it_leaves_out() -> None:
         (b'{"order": 3}', "order: there is no such order"),
         (b'{"order": "comand"}', 'order: there is no such order (did you mean "command"?)'),
         (b'{"order": "bundle"}', "order: there is no such order"),
-        (body(by=UNSET), "by: is missing; write a text in quotes"),
-        (body(by=""), "by: must not be empty"),
         (body(by="x" * 201), "by: must have at most 200, not 201"),
         (body(level="emergency"), "level: no such key"),
         (body(id="mine"), "id: no such key"),
@@ -94,7 +90,7 @@ def test_what_is_wrong_is_told_with_what_to_write(text: bytes, says: str) -> Non
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
     with pytest.raises(Unreadable) as caught:
-        read(body(by=UNSET, pont="x", for_s="2h"))
+        read(body(by=3, pont="x", for_s="2h"))
     assert [p.partition(":")[0] for p in caught.value.problems] == ["pont", "by", "for_s"]
 
 
@@ -114,42 +110,7 @@ ORDERS = st.fixed_dictionaries(
 @settings(deadline=None)
 def test_nothing_that_comes_is_more_than_unreadable(text: bytes) -> None:
     with contextlib.suppress(Unreadable):
-        assert read(text).by
-
-
-# ---- from whom
-
-LOCAL = {"host": "127.0.0.1:8470", "content-type": "application/json"}
-
-
-@pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8470", "localhost", "LocalHost:81", "[::1]", "[::1]:8470"])
-def test_whoever_is_on_the_node_may(peer: str, host: str) -> None:
-    assert stranger(peer, LOCAL | {"host": host}) is None
-
-
-@pytest.mark.parametrize("peer", [None, "", "192.168.0.7", "10.0.0.1", "fe80::1", "::ffff:10.0.0.1", "localhost", "x"])
-def test_whoever_is_not_may_not(peer: str | None) -> None:
-    assert "log in on it" in (stranger(peer, LOCAL) or "")
-
-
-@pytest.mark.parametrize(
-    "host",
-    ["", "evil.example.org", "127.0.0.1.evil.org", "localhost.evil.org:80", "cab-17:8470", "192.168.0.7", "[::1",
-     "[::1]x", "127.0.0.1:x", "127.0.0.1:80:80", "localhost:80@evil.org", "2130706433", "0.0.0.0", "[fe80::1]"],
-)  # fmt: skip
-def test_a_name_that_others_can_give_themselves_is_not_ours(host: str) -> None:
-    assert "Host" in (stranger("127.0.0.1", LOCAL | {"host": host}) or "")
-
-
-@pytest.mark.parametrize("origin", ["null", "http://127.0.0.1:8470", "https://evil.example.org", ""])
-def test_a_web_page_may_not(origin: str) -> None:
-    assert "web pages" in (stranger("127.0.0.1", LOCAL | {"origin": origin}) or "")
-
-
-@pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded", "via", "x-real-ip"])
-def test_a_proxy_on_the_node_opens_no_door(header: str) -> None:
-    assert "proxy" in (stranger("127.0.0.1", LOCAL | {header: "127.0.0.1"}) or "")
+        assert len(read(text).by) <= 200
 
 
 # ---- what becomes of it

@@ -818,3 +818,62 @@ def test_open_orders_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) 
     assert "1 orders are open here" in world.said("b")
     assert world.desk.counts["refused"] == 1
     assert orders.PREFIX == "order/"
+
+
+class Trying:
+    """Tries bundles when it is told to."""
+
+    def __init__(self) -> None:
+        self.tried: list[tuple[Bundle, Any, Callable[[str | None], None]]] = []
+
+    def __call__(self, bundle: Bundle, after: Any, done: Callable[[str | None], None]) -> None:
+        self.tried.append((bundle, after, done))
+
+
+def with_trial(world: World) -> Trying:
+    trying = Trying()
+    world.desk._try_first = trying
+    return trying
+
+
+def test_a_bundle_is_on_the_card_before_it_is_tried_and_tried_before_it_is_taken(world: World) -> None:
+    trying = with_trial(world)
+    world.take(a_bundle(world, "b"))
+    ((_, after, done),) = trying.tried
+    assert not after.done()
+    world.commit()
+    assert after.done()
+    assert "order/b" in world.card
+    assert (world.stages("b"), world.acts) == (["accepted"], [])
+    world.run(lambda: done(None))
+    world.commit()
+    assert (world.stages("b"), world.acts) == (["accepted", "verified"], ["b"])
+
+
+def test_a_bundle_that_takes_too_much_has_failed_and_is_not_tried_again(world: World) -> None:
+    trying = with_trial(world)
+    world.take(a_bundle(world, "b"))
+    trying.tried[0][2]("reading it takes longer than 60 s")
+    world.commit()
+    world.take(a_bundle(world, "b"))
+    assert len(trying.tried) == 1
+    assert (world.stages("b")[-1], world.said("b"), world.acts) == ("failed", "reading it takes longer than 60 s", [])
+    trying.tried[0][2](None)  # too late
+    assert world.acts == []
+
+
+def test_a_bundle_that_the_node_ended_with_is_not_taken_again(world: World) -> None:
+    with_trial(world)
+    world.take(a_bundle(world, "b"))
+    world.commit()
+    world.kill()
+    trying = with_trial(world)
+    world.commit()
+    assert (world.stages("b")[-1], "the node ended while it tried this plan" in world.said("b")) == ("failed", True)
+    world.take(a_bundle(world, "b"))
+    assert trying.tried == []
+
+
+def a_bundle(world: World, name: str) -> Bundle:
+    now = world.utc()
+    return Bundle(id=name, by="ops", issued_us=now, expires_us=now + 60_000_000, kind="plan", version="2", text="x")
