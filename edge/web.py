@@ -84,7 +84,7 @@ class Pages:
         told = [Route("/orders", self._elsewhere, methods=["GET", "POST"]), Route("/orders/{id}", self._elsewhere)]
         return self._guarded(Starlette(routes=[*self._readable(), *told]))
 
-    def own_app(self) -> ASGIApp:
+    def own_app(self) -> Starlette:
         """What is there at the node's own socket."""
         return Starlette(
             routes=[
