@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         return given.act(given)
-    except (Misplaced, backup.CannotRestore, OSError, ValueError) as error:
+    except (Misplaced, backup.CannotBackUp, backup.CannotRestore, OSError, ValueError) as error:
         print(f"lamplighter-cloud: {error}", file=sys.stderr)
         return 1
 
@@ -78,7 +79,18 @@ def _revoke(given: argparse.Namespace) -> int:
 
 
 def _backup(given: argparse.Namespace) -> int:
-    backup.back_up(given.data, given.to)
+    def progress(done: int, of: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{done / 1e6:.0f} of {of / 1e6:.0f} MB", end="", file=sys.stderr, flush=True)
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was begun is taken away
+    try:
+        backup.back_up(given.data, given.to, progress)
+    except KeyboardInterrupt:
+        print("lamplighter-cloud: cancelled; nothing is left of it", file=sys.stderr)
+        return 1
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
     print(f"backed up to {given.to}")
     return 0
 
