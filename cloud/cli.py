@@ -22,6 +22,7 @@ import uvloop
 from cloud import backup, crash
 from cloud.database import Misplaced
 from cloud.server import Options, refusal, run
+from cloud.shrink import shrink
 from cloud.store import rebuild
 from cloud.times import text, utc_us
 from cloud.tokens import ROLES, tokens_of
@@ -101,6 +102,16 @@ def _restore(given: argparse.Namespace) -> int:
     return 0
 
 
+def _shrink(given: argparse.Namespace) -> int:
+    def progress(done: int, of: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{done / 1e6:.0f} of about {of / 1e6:.0f} MB", end="", file=sys.stderr, flush=True)
+
+    before, after = shrink(given.data, progress)
+    print(f"{before / 1e6:.1f} MB before, {after / 1e6:.1f} MB now")
+    return 0
+
+
 def _rebuild(given: argparse.Namespace) -> int:
     def progress(done: int, of: int) -> None:
         print(f"\r{done} of {of} records", end="", file=sys.stderr, flush=True)
@@ -140,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb("backup", "copy the store while it is used", _backup).add_argument("to", type=Path, metavar="DIR")
     verb("restore", "put a copy back", _restore).add_argument("source", type=Path, metavar="DIR")
+    verb("shrink", "give the room that is free in the store back to the disk", _shrink)
     verb("rebuild", "drop all views and build them from the log", _rebuild)
     return parser
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import os
 import signal
@@ -115,6 +116,8 @@ async def run(options: Options, crash: Crash) -> None:
                 store, tokens, metrics, utc_us, options.feed_cut_s, options.pace, options.feed_keep_alive_s
             )
             step = compact.Compaction(store, int(options.feed_days * DAY_US), utc_us, crash, metrics.compacted).step
+            gc.collect()
+            gc.freeze()  # what is held now stays; see `cloud.app`
             started = asyncio.Event()
             server = _Server(_config(options, app.asgi), started)
             beside = asyncio.create_task(_beside(tend(store, utc_us, step), notify.watchdog()))

@@ -37,6 +37,7 @@ from wire.batch import ORIGIN, Batch, Lane
 from wire.columns import Columns
 
 REPLAY_RECORDS: Final = 200
+FOLD_WAIT_S: Final = 2.0  # queries that come meanwhile wait as long
 
 Progress = Callable[[int, int], None]  # done, of how many
 
@@ -64,11 +65,29 @@ class Store(msgspec.Struct, frozen=True):
     orders: OrderStore
     alarms: Keeper
 
+    async def tend(self) -> None:
+        """Save what is held in memory where that is due, and make older copies of the store distinguishable from it."""
+        if await self.latest.due(self.readers):
+            await self.latest.save(self.writer)
+        await self._raise_serial()
+
     async def save(self) -> None:
-        """Save what is held in memory, and make older copies of the store distinguishable from it."""
+        """The same, whether it is due or not."""
         await self.latest.save(self.writer)
-        beside = await self.writer.do(database.raise_serial)
+        await self._raise_serial()
+
+    async def _raise_serial(self) -> None:
+        # Two steps ahead of the file beside it, the store would count as put back.
+        beside = await self.readers.ask(lambda connection: database.behind(self.directory, connection))
+        if beside is None:
+            beside = await self.writer.do(database.raise_serial)
         await asyncio.to_thread(database.follow, self.directory, beside)
+
+    async def fold(self) -> None:
+        """Empty the write-ahead log where it has outgrown its bound: there was always somebody who read."""
+        if database.sizes(self.directory).log > database.WAL_LIMIT_BYTES:
+            async with self.readers.pause(FOLD_WAIT_S):
+                await self.writer.between(database.fold)
 
     async def note_silence(self, now_us: int, since_us: int) -> None:
         """Tell who has fallen silent and who is heard again."""
