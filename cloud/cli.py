@@ -46,7 +46,9 @@ def _run(given: argparse.Namespace) -> int:
     if (why := refusal(options)) is not None:
         print(f"lamplighter-cloud: {why}", file=sys.stderr)
         return 2
-    # Bodies make many short-lived lists and no cycles: the collector would go over all that is held for nothing.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the event loop says so
+    # Bodies make many short-lived lists and no cycles: the collector would go over all that is held for nothing. What
+    # requests leave in cycles is young and found among the first; for what lived long see `cloud.app`.
     gc.set_threshold(100_000, 50, 100)
     gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -65,16 +65,19 @@ class LatestTable:
         """The position from which a restart would go over the log."""
         return self._saved_through
 
-    def load(self, connection: sqlite3.Connection) -> None:
-        """Begin with what was saved."""
+    def load(self, connection: sqlite3.Connection, damage: list[str]) -> None:
+        """Begin with what was saved, as far as it can be read: `damage` gets the tables where that is not all."""
         for table, held in (("latest", self._logged), ("fresh", self._fresh)):
-            rows = connection.execute(
+            query = (
                 f"SELECT name, id, body, node_no, device_no FROM {table} JOIN devices USING (node_no, device_no)"  # noqa: S608  ours
                 " JOIN nodes USING (node_no)"
             )
-            held.update({(node, device): DeviceLatest(body, (n, d)) for node, device, body, n, d in rows})
-        (row_bytes,) = connection.execute("SELECT avg(length(body)) FROM latest").fetchone()
-        self._row_bytes = row_bytes or ROW_BYTES
+            size = 0
+            for node, device, body, *place in database.readable(connection, query, (), table, damage):
+                held[node, device] = DeviceLatest(body, (place[0], place[1]))
+                size += len(body)
+            if table == "latest" and held:
+                self._row_bytes = size // len(held)
         self._through = self._saved_through = self._looked = database.meta(connection, MARK)
 
     def take(self, node: str, position: int, batch: Batch) -> None:

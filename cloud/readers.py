@@ -30,6 +30,7 @@ class Readers:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._local = threading.local()
+        self.damage: sqlite3.Error | None = None  # the first that was found
         self._open: list[sqlite3.Connection] = []
         self._asked = 0
         self._none = asyncio.Event()
@@ -84,5 +85,8 @@ class Readers:
             connection.execute("BEGIN")
             try:
                 return query(connection)
+            except sqlite3.Error as error:
+                self.damage = self.damage or (error if database.is_damage(error) else None)
+                raise
             finally:
                 connection.execute("COMMIT")

@@ -7,8 +7,9 @@ saved. Closing finishes what waits and saves. One process at a time: the directo
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -35,7 +36,9 @@ from cloud.writer import Writer
 from wire import codec
 from wire.batch import ORIGIN, Batch, Lane
 from wire.columns import Columns
+from wire.errors import BadInput
 
+LOG: Final = logging.getLogger("lamplighter.cloud")
 REPLAY_RECORDS: Final = 200
 FOLD_WAIT_S: Final = 2.0  # queries that come meanwhile wait as long
 
@@ -140,10 +143,11 @@ async def opened(
         try:
             origins = database.settle_generation(connection, directory, now)
             reach = reach_of(connection)
-            heard = Heard(_hearings(connection))
+            damage: list[str] = []
+            heard = Heard(_hearings(connection, damage))
             latest = LatestTable()
-            latest.load(connection)
-            own = alarm_keeper.load(connection)
+            latest.load(connection, damage)
+            own = alarm_keeper.load(connection, damage)
         except BaseException:
             database.close(connection)
             raise
@@ -166,9 +170,14 @@ async def opened(
         alarms = Keeper(alarms=own, writer=writer, readers=readers, heard=heard, note_in=log.note_in, grow=log.grow)
         store = Store(directory, log, views, heard, latest, writer, readers, interned, origins, orders, alarms)
         try:
-            await _catch_up(store, progress)
+            await _catch_up(store, progress, damage)
+            if damage:
+                writer.damage = _damaged(damage)
             yield store
-            await store.save()
+            try:
+                await store.save()
+            except Unavailable as error:  # it goes over the log next time
+                LOG.warning("what is latest could not be saved at the end: %s", error)
         finally:
             await readers.close()
             await writer.close()
@@ -234,23 +243,45 @@ def _of_residue(connection: sqlite3.Connection, row: tuple[int, int, int, int, b
     return batch, received_us
 
 
-async def _catch_up(store: Store, progress: Progress) -> None:
+def _damaged(damage: Sequence[str]) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(f"database disk image is malformed: {', '.join(dict.fromkeys(damage))}")
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    LOG.error("the store is damaged, in %s: what can be read is served; see `lamplighter-cloud rebuild`", error)
+    return error
+
+
+async def _catch_up(store: Store, progress: Progress, damage: list[str]) -> None:
     latest = store.latest
-    if latest.through == 0:
-        await _take_chunks(store)
+    if latest.through == 0 and not damage:  # where it is damaged, the devices fill it sooner than all of the log would
+        await _take_chunks(store, damage)
     head = store.log.reach().head
     begin = after = latest.through
-    while records := await store.log.read(after, REPLAY_RECORDS):
+    while after < head:
+        try:
+            records = await store.log.read(after, 1 if "log" in damage else REPLAY_RECORDS)
+        except Unavailable:
+            if store.readers.damage is None:
+                raise
+            # One by one from here on: what cannot be read is stepped over.
+            after += "log" in damage
+            damage.append("log")
+            continue
+        if not records:
+            return
         for record in records:
             after = record.position
             if not record.notice:
-                batch = codec.decode_batch(record.body)
+                try:
+                    batch = codec.decode_batch(record.body)
+                except BadInput:  # the page reads well and is another one
+                    damage.append("log")
+                    continue
                 latest.take(batch.node, record.position, batch)
         progress(after - begin, head - begin)
         await asyncio.sleep(0)
 
 
-async def _take_chunks(store: Store) -> None:
+async def _take_chunks(store: Store, damage: list[str]) -> None:
     """What compaction has taken out of the log, when nothing of `latest` was saved."""
 
     def query(connection: sqlite3.Connection) -> list[tuple[int, str, int, bytes]]:
@@ -261,20 +292,25 @@ async def _take_chunks(store: Store) -> None:
         ).fetchall()
 
     after = 0
-    while rows := await store.readers.ask(query):
-        for chunk_no, node, position, body in rows:
-            after = chunk_no
-            for item in codec.decode_row(body):
-                if isinstance(item.entry, Columns):
-                    store.latest.take_columns(node, position, item.entry)
-        await asyncio.sleep(0)
+    try:
+        while rows := await store.readers.ask(query):
+            for chunk_no, node, position, body in rows:
+                after = chunk_no
+                for item in codec.decode_row(body):
+                    if isinstance(item.entry, Columns):
+                        store.latest.take_columns(node, position, item.entry)
+            await asyncio.sleep(0)
+    except (Unavailable, BadInput) as error:
+        if isinstance(error, Unavailable) and store.readers.damage is None:
+            raise
+        damage.append("chunks")
 
 
-def _hearings(connection: sqlite3.Connection) -> dict[str, Hearing]:
-    rows = connection.execute(
+def _hearings(connection: sqlite3.Connection, damage: list[str]) -> dict[str, Hearing]:
+    query = (
         "SELECT name, max(last_heard_us), ifnull(interval_s, ?), told_us IS NOT NULL FROM streams"
         " JOIN nodes USING (node_no) LEFT JOIN health USING (node_no) LEFT JOIN silence USING (node_no)"
-        " GROUP BY node_no",
-        (DEFAULT_INTERVAL_S,),
+        " GROUP BY node_no"
     )
+    rows = database.readable(connection, query, (DEFAULT_INTERVAL_S,), "streams, nodes, health or silence", damage)
     return {name: Hearing(heard_us, interval_s, bool(told)) for name, heard_us, interval_s, told in rows}

@@ -67,6 +67,8 @@ class Writer:
         self._rolled_back = rolled_back
         self._timed = timed
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self.trouble: sqlite3.Error | None = None  # what the last transaction failed at, None when it did not
+        self.damage: sqlite3.Error | None = None  # the first that was found
         self._waiting = 0
         self._closed = False
         self._idle = asyncio.Event()
@@ -157,10 +159,14 @@ class Writer:
                     self._crash("ingest.before_commit")
         except Exception as error:  # noqa: BLE001  whatever it is, it belongs to the callers, and they get it
             self._rolled_back()
+            if isinstance(error, sqlite3.Error):
+                self.trouble = error
+                self.damage = self.damage or (error if database.is_damage(error) else None)
             wrapped = Unavailable(f"the store did not take it: {error}") if isinstance(error, sqlite3.Error) else error
             for job in group:
                 job.error = wrapped
             return False
+        self.trouble = None
         return True
 
     def _tell(self, group: list[_Job]) -> None:
