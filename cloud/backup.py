@@ -168,7 +168,7 @@ def restore(directory: Path, source: Path, now: Now) -> int:
         new = _new(directory / STORE)
         try:
             _prepare(source / STORE, new)
-            _keep(directory)
+            keep(directory)
             new.replace(directory / STORE)
         except OSError as error:
             raise CannotRestore(f"{directory}: {error}") from error
@@ -184,7 +184,7 @@ def restore(directory: Path, source: Path, now: Now) -> int:
             return database.settle_generation(connection, directory, now).generation
 
 
-def _keep(directory: Path) -> None:
+def keep(directory: Path) -> None:
     """What is replaced is kept, and the store has its name until another takes it. What the write-ahead log holds is
     brought into the store first, or the log goes too: left beside another store it would be taken for that one's.
     """

@@ -118,8 +118,10 @@ def _rebuild(given: argparse.Namespace) -> int:
     def progress(done: int, of: int) -> None:
         print(f"\r{done} of {of} records", end="", file=sys.stderr, flush=True)
 
-    asyncio.run(rebuild(given.data, progress))
-    print("\nbuilt again", file=sys.stderr)
+    told = asyncio.run(rebuild(given.data, progress)).told()
+    print("\nbuilt again; what was replaced is in replaced/", file=sys.stderr)
+    for line in told:
+        print(line)
     return 0
 
 
@@ -154,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("backup", "copy the store while it is used", _backup).add_argument("to", type=Path, metavar="DIR")
     verb("restore", "put a copy back", _restore).add_argument("source", type=Path, metavar="DIR")
     verb("shrink", "give the room that is free in the store back to the disk", _shrink)
-    verb("rebuild", "drop all views and build them from the log", _rebuild)
+    verb("rebuild", "build the store again from what can be read of it, all views from the log", _rebuild)
     return parser
 
 

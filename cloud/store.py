@@ -17,16 +17,17 @@ from typing import Final
 import msgspec
 
 from cloud import alarm_keeper, database
+from cloud import rebuild as rebuilding
 from cloud.alarm_keeper import Keeper
 from cloud.building import Building
 from cloud.crash import Crash, never
 from cloud.cursor import Origins
-from cloud.facts import facts_of
-from cloud.interned import Interned, stream_key
+from cloud.interned import Interned
 from cloud.latest_table import LatestTable
 from cloud.log import Unavailable
 from cloud.order_store import OrderStore
 from cloud.readers import Readers
+from cloud.rebuild import Rebuilt
 from cloud.silence import Heard, Hearing
 from cloud.sqlite_log import SqliteLog, reach_of
 from cloud.sqlite_views import SqliteViews
@@ -34,7 +35,6 @@ from cloud.times import Now, utc_us
 from cloud.views import DEFAULT_INTERVAL_S
 from cloud.writer import Writer
 from wire import codec
-from wire.batch import ORIGIN, Batch, Lane
 from wire.columns import Columns
 from wire.errors import BadInput
 
@@ -183,64 +183,16 @@ async def opened(
             await writer.close()
 
 
-async def rebuild(directory: Path, progress: Progress) -> None:
-    """Drop all views and build them again from the log.
+async def rebuild(directory: Path, progress: Progress) -> Rebuilt:
+    """Build a new store beside the old one, and put it in its place; what could not be read.
 
     Raises:
-        Misplaced: the directory is in use.
+        Misplaced: the directory is in use, has no room, or the store cannot be read at all.
     """
-    with database.locked(directory):
-        connection = database.connect(directory)
-        try:
-            await asyncio.to_thread(_rebuild, connection, progress)
-        finally:
-            database.close(connection)
+    told = await asyncio.to_thread(rebuilding.rebuild, directory, progress)
     async with opened(directory):
         pass  # opening brings `latest` up to date, closing saves it
-
-
-def _rebuild(connection: sqlite3.Connection, progress: Progress) -> None:
-    building = Building(Interned())
-    (total,) = connection.execute("SELECT (SELECT count(*) FROM log) + (SELECT count(*) FROM residue)").fetchone()
-    done = 0
-    with database.transaction(connection):
-        database.drop_views(connection)
-        for table, opened_ in (("residue", _of_residue), ("log", _of_log)):
-            after = 0
-            while rows := connection.execute(
-                f"SELECT * FROM {table} WHERE position > ? ORDER BY position LIMIT ?",  # noqa: S608  ours
-                (after, REPLAY_RECORDS),
-            ).fetchall():
-                for row in rows:
-                    after = row[0]
-                    batch, received_us = opened_(connection, row)
-                    if batch is not None:
-                        building.apply(connection, after, received_us, batch, facts_of(batch))
-                done += len(rows)
-                progress(done, total)
-
-
-def _of_log(_connection: sqlite3.Connection, row: tuple[int, int | None, int, bytes]) -> tuple[Batch | None, int]:
-    return None if row[1] is None else codec.decode_batch(row[3]), row[2]
-
-
-def _of_residue(connection: sqlite3.Connection, row: tuple[int, int, int, int, bytes]) -> tuple[Batch, int]:
-    """What compaction has left of a batch: a batch with holes, which no node could have sent."""
-    _, stream_no, first_seq, received_us, body = row
-    node, epoch, lane = stream_key(connection, stream_no)
-    batch = Batch(
-        node=node,
-        epoch=epoch,
-        lane=Lane(lane),
-        first_seq=first_seq,
-        through_seq=first_seq,
-        prev=ORIGIN,
-        digest=ORIGIN,
-        held_from=0,
-        head_seq=0,
-        entries=codec.decode_row(body),
-    )
-    return batch, received_us
+    return told
 
 
 def _damaged(damage: Sequence[str]) -> sqlite3.DatabaseError:
