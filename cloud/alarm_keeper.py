@@ -20,6 +20,7 @@ from cloud import database, own_texts
 from cloud.answers import AlarmSeen
 from cloud.findings import Finding, Notice, Told
 from cloud.idempotency import Answered, Keyed
+from cloud.log import Unavailable
 from cloud.order_store import NoteIn
 from cloud.own_alarms import CITY, Act, Occurrence, acted, step
 from cloud.problem import Problem
@@ -85,6 +86,22 @@ class Keeper:
             if changes or more or through - mark > LOOKED:  # a mark alone is not worth a transaction each time
                 await self._keep(list(changes.values()), through)
             return more
+
+    async def hold(self, step: Callable[[Alarm | None], Alarm | None], name: str) -> None:
+        """Keep what one alarm becomes, if it changes: at once in memory, for the store may be what it tells of.
+
+        Raises:
+            Unavailable: the store does not take it now; call it again.
+        """
+        async with self._turn:
+            alarm = step(self._alarms.get(name))
+            if alarm is None:
+                return
+            try:
+                await self._keep([alarm], None)
+            except Unavailable:
+                self._alarms[name] = alarm
+                raise
 
     async def act(
         self, alarm: Alarm, act: Act, by: str, now_us: int, until_us: int | None, note: str, keyed: Keyed
@@ -154,9 +171,9 @@ def _takes(asked: AlarmsAsked, alarm: Alarm) -> bool:
     return asked.node in {None, about} and asked.takes(alarm)
 
 
-def load(connection: sqlite3.Connection) -> dict[str, Alarm]:
-    """The alarms that stood when the store was closed."""
-    rows = connection.execute("SELECT id, body FROM own_alarms")
+def load(connection: sqlite3.Connection, damage: list[str]) -> dict[str, Alarm]:
+    """The alarms that stood when the store was closed, as far as they can be read."""
+    rows = database.readable(connection, "SELECT id, body FROM own_alarms", (), "own_alarms", damage)
     return {name: msgspec.json.decode(body, type=Alarm) for name, body in rows}
 
 

@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ import uvloop
 from cloud import backup, crash
 from cloud.database import Misplaced
 from cloud.server import Options, refusal, run
+from cloud.shrink import shrink
 from cloud.store import rebuild
 from cloud.times import text, utc_us
 from cloud.tokens import ROLES, tokens_of
@@ -34,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         return given.act(given)
-    except (Misplaced, backup.CannotRestore, OSError, ValueError) as error:
+    except (Misplaced, backup.CannotBackUp, backup.CannotRestore, OSError, ValueError) as error:
         print(f"lamplighter-cloud: {error}", file=sys.stderr)
         return 1
 
@@ -44,7 +46,9 @@ def _run(given: argparse.Namespace) -> int:
     if (why := refusal(options)) is not None:
         print(f"lamplighter-cloud: {why}", file=sys.stderr)
         return 2
-    # Bodies make many short-lived lists and no cycles: the collector would go over all that is held for nothing.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the event loop says so
+    # Bodies make many short-lived lists and no cycles: the collector would go over all that is held for nothing. What
+    # requests leave in cycles is young and found among the first; for what lived long see `cloud.app`.
     gc.set_threshold(100_000, 50, 100)
     gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -78,7 +82,18 @@ def _revoke(given: argparse.Namespace) -> int:
 
 
 def _backup(given: argparse.Namespace) -> int:
-    backup.back_up(given.data, given.to)
+    def progress(done: int, of: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{done / 1e6:.0f} of {of / 1e6:.0f} MB", end="", file=sys.stderr, flush=True)
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was begun is taken away
+    try:
+        backup.back_up(given.data, given.to, progress)
+    except KeyboardInterrupt:
+        print("lamplighter-cloud: cancelled; nothing is left of it", file=sys.stderr)
+        return 1
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
     print(f"backed up to {given.to}")
     return 0
 
@@ -89,12 +104,24 @@ def _restore(given: argparse.Namespace) -> int:
     return 0
 
 
+def _shrink(given: argparse.Namespace) -> int:
+    def progress(done: int, of: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{done / 1e6:.0f} of about {of / 1e6:.0f} MB", end="", file=sys.stderr, flush=True)
+
+    before, after = shrink(given.data, progress)
+    print(f"{before / 1e6:.1f} MB before, {after / 1e6:.1f} MB now")
+    return 0
+
+
 def _rebuild(given: argparse.Namespace) -> int:
     def progress(done: int, of: int) -> None:
         print(f"\r{done} of {of} records", end="", file=sys.stderr, flush=True)
 
-    asyncio.run(rebuild(given.data, progress))
-    print("\nbuilt again", file=sys.stderr)
+    told = asyncio.run(rebuild(given.data, progress)).told()
+    print("\nbuilt again; what was replaced is in replaced/", file=sys.stderr)
+    for line in told:
+        print(line)
     return 0
 
 
@@ -128,7 +155,8 @@ def _parser() -> argparse.ArgumentParser:
 
     verb("backup", "copy the store while it is used", _backup).add_argument("to", type=Path, metavar="DIR")
     verb("restore", "put a copy back", _restore).add_argument("source", type=Path, metavar="DIR")
-    verb("rebuild", "drop all views and build them from the log", _rebuild)
+    verb("shrink", "give the room that is free in the store back to the disk", _shrink)
+    verb("rebuild", "build the store again from what can be read of it, all views from the log", _rebuild)
     return parser
 
 

@@ -148,7 +148,8 @@ class Compaction:
         if floor is None:
             return False
         # A restart goes over the log from where `latest` was saved: that must not lie in what is taken away.
-        await self._store.save()
+        if self._store.latest.saved_through < floor:
+            await self._store.save()
         await self._store.writer.do(lambda connection: database.put_meta(connection, "floor", floor))
         log.rise(floor)
         return True

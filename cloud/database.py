@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -65,6 +66,45 @@ def connect_reader(directory: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
     _tune(connection)
     return connection
+
+
+def fold(connection: sqlite3.Connection) -> bool:
+    """Bring what the write-ahead log holds into the store and empty the log. Between transactions.
+
+    False where somebody still reads an older state, another process perhaps; it does not wait for them.
+    """
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+    return not busy
+
+
+class Sizes(msgspec.Struct, frozen=True):
+    """Bytes on the disk: the store, how much of it is free for what comes, its write-ahead log, what the disk has."""
+
+    store: int
+    free: int
+    log: int
+    disk_free: int
+
+
+def sizes(directory: Path) -> Sizes:
+    """As they are now; `free` as of the last checkpoint (the file format of SQLite, section 1.3)."""
+    free = log = store = 0
+    with suppress(OSError), (directory / STORE).open("rb") as file:
+        head = file.read(100)
+        page_bytes = int.from_bytes(head[16:18], "big")
+        free = int.from_bytes(head[36:40], "big") * (65_536 if page_bytes == 1 else page_bytes)
+        store = os.fstat(file.fileno()).st_size
+    with suppress(OSError):
+        log = (directory / f"{STORE}-wal").stat().st_size
+    try:
+        disk_free = shutil.disk_usage(directory).free
+    except OSError:  # the disk does not even tell that
+        disk_free = 0
+    return Sizes(store, free, log, disk_free)
 
 
 def _tune(connection: sqlite3.Connection) -> None:
@@ -152,8 +192,21 @@ def raise_serial(connection: sqlite3.Connection) -> Beside:
 
 
 def follow(directory: Path, beside: Beside) -> None:
-    """Write beside the store what `raise_serial` has written in it."""
-    _write_beside(directory, beside)
+    """Write beside the store what `raise_serial` has written in it.
+
+    Raises:
+        Unavailable: the disk does not take it. The serial number must not be raised again before it has.
+    """
+    try:
+        _write_beside(directory, beside)
+    except OSError as error:
+        raise Unavailable(f"{directory / GENERATION}: {error}") from error
+
+
+def behind(directory: Path, connection: sqlite3.Connection) -> Beside | None:
+    """What `follow` has not written yet, None where it has."""
+    inside = Beside(meta(connection, "generation"), meta(connection, "serial"))
+    return None if _beside(directory) == inside else inside
 
 
 def _write_beside(directory: Path, beside: Beside) -> None:
@@ -179,11 +232,16 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a directory, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 @contextmanager
@@ -203,6 +261,23 @@ def locked(directory: Path) -> Generator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether SQLite has found something in the file that cannot be: no try again mends it."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def readable(
+    connection: sqlite3.Connection, query: str, values: Sequence[Any], what: str, damage: list[str]
+) -> Iterator[Any]:
+    """Rows up to the first that cannot be read; `damage` then says of what."""
+    try:
+        yield from connection.execute(query, values)  # which reads the first one already
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        damage.append(what)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-FindingKind = Literal["unfinished", "written_off", "fork", "conflict", "silent", "heard_again", "generation"]
+FindingKind = Literal["unfinished", "written_off", "fork", "conflict", "silent", "heard_again", "generation", "damaged"]
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

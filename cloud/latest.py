@@ -61,11 +61,13 @@ class _Waiting(msgspec.Struct, frozen=True, gc=False):
 class DeviceLatest:
     """The candidates of one device."""
 
-    __slots__ = ("_cells", "_pending")
+    __slots__ = ("_cells", "_pending", "place")
 
-    def __init__(self, saved: bytes | None = None) -> None:
+    def __init__(self, saved: bytes | None = None, place: tuple[int, int] | None = None) -> None:
+        """`place` is the key that it is saved by, where that is known: the numbers of node and device."""
         self._cells: Cells = {} if saved is None else _load(saved)
         self._pending: list[_Waiting] = []
+        self.place = place
 
     def take(self, position: int, columns: Columns) -> None:
         """Take in columns."""
@@ -88,6 +90,23 @@ class DeviceLatest:
         if pending:
             _forget(self._cells)
         return self._cells
+
+    def copy(self) -> DeviceLatest:
+        """As it is now: to be folded in another thread while this one goes on."""
+        copied = DeviceLatest(place=self.place)
+        copied._cells, copied._pending = dict(self._cells), list(self._pending)
+        return copied
+
+    def settle(self, waited: Sequence[_Waiting], folded: DeviceLatest) -> None:
+        """Take over what a copy has folded meanwhile, unless something of it was folded or replaced here, too."""
+        if waited and self._pending[: len(waited)] == waited:
+            self._cells = folded._cells
+            del self._pending[: len(waited)]
+
+    @property
+    def waiting(self) -> list[_Waiting]:
+        """What is not folded yet."""
+        return list(self._pending)
 
     def saved(self) -> bytes:
         """What the constructor takes back."""

@@ -1,14 +1,19 @@
 """What systemd is told (sd_notify): that the aggregator is ready, stopping, and alive. Nothing without NOTIFY_SOCKET.
 
-The watchdog is fed from the event loop, so that a loop that hangs is seen.
+The watchdog is fed from the event loop, so that a loop that hangs is seen. Nothing waits for the socket: where nobody
+reads it any more, or it is gone, the word is lost, which is logged once until one arrives again. Whoever listens there
+sees by itself that nothing comes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import Mapping
+
+log = logging.getLogger(__name__)
 
 
 class Notify:
@@ -18,15 +23,25 @@ class Notify:
         address = environ.get("NOTIFY_SOCKET", "")
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         microseconds = environ.get("WATCHDOG_USEC", "0")
+        self._lost = False
         self._watchdog_s = int(microseconds) / 1_000_000 if microseconds.isdecimal() else 0.0
 
     def tell(self, state: str) -> None:
-        """Send one state, e.g. READY=1."""
+        """Send one state, e.g. READY=1, or lose it."""
         if not self._address:
             return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-            channel.connect(self._address)
-            channel.sendall(state.encode())
+        try:
+            # A new one each time: after systemd was started again, another socket has the name.
+            with socket.socket(
+                socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+            ) as channel:
+                channel.sendto(state.encode(), self._address)
+        except OSError as error:
+            if not self._lost:
+                log.warning("%s could not be told to %r: %s; the aggregator goes on", state, self._address, error)
+            self._lost = True
+        else:
+            self._lost = False
 
     async def watchdog(self) -> None:
         """Say that we live, twice as often as asked, until cancelled."""

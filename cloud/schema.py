@@ -128,7 +128,7 @@ CREATE INDEX alarms_standing ON alarms (node_no, id) WHERE state <> 'cleared';
 _VIEWS_3: Final = """
 ALTER TABLE alarms ADD COLUMN ended INTEGER NOT NULL DEFAULT 0;
 """
-_VIEW_NAMES: Final = ("spans", "rosters", "rostered", "gaps", "alarms", "health", "fixes", "latest", "results")
+VIEW_NAMES: Final = ("spans", "rosters", "rostered", "gaps", "alarms", "health", "fixes", "latest", "results")
 
 
 def bring_up(connection: sqlite3.Connection, version: int) -> None:
@@ -144,9 +144,15 @@ def bring_up(connection: sqlite3.Connection, version: int) -> None:
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
+def kept(connection: sqlite3.Connection) -> list[str]:
+    """The tables that cannot be built from others, those of a store that was just made."""
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    return [name for name in names if name not in VIEW_NAMES and not name.startswith("sqlite_")]
+
+
 def drop_views(connection: sqlite3.Connection) -> None:
     """Drop the views and make them again, empty. Within a transaction."""
-    for name in _VIEW_NAMES:
+    for name in VIEW_NAMES:
         connection.execute(f"DROP TABLE {name}")
     _run(connection, _VIEWS)
     _run(connection, _VIEWS_2)

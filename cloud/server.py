@@ -1,7 +1,8 @@
 """Server: uvicorn over the application, from the first socket to the last answer.
 
 Bounds: MAX_CONNECTIONS at a time, each with as long for a head as `cloud.connection` says; KEEP_ALIVE_S idle, GRACE_S
-for what is in hand when it is told to stop; feeds are ended first. Plain http is served on loopback only, unless that
+for what is in hand when it is told to stop; feeds are ended first. While the store cannot be opened, `cloud.waiting` is
+served. Plain http is served on loopback only, unless that
 is asked for by name.
 """
 
@@ -9,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import os
 import signal
 import socket
-from collections.abc import Coroutine, Generator
+from collections.abc import AsyncGenerator, Coroutine, Generator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +24,7 @@ import msgspec
 import uvicorn
 from starlette.types import ASGIApp
 
-from cloud import compact, database, feed
+from cloud import compact, database, feed, waiting
 from cloud.app import Application, application, tend
 from cloud.connection import Connection
 from cloud.crash import Crash
@@ -29,9 +32,9 @@ from cloud.downlink import Pace
 from cloud.metrics import Metrics
 from cloud.notify import Notify
 from cloud.routes import LOG
-from cloud.store import opened
+from cloud.store import Store, opened
 from cloud.times import DAY_US, utc_us
-from cloud.tokens import tokens_of
+from cloud.tokens import Tokens, tokens_of
 
 MAX_CONNECTIONS: Final = 8_192
 BACKLOG: Final = 2_048
@@ -107,17 +110,31 @@ async def run(options: Options, crash: Crash) -> None:
     """
     metrics = Metrics()
     notify = Notify()
-    with socket.socket(_family(options.host), socket.SOCK_STREAM) as listener, tokens_of(options.data) as tokens:
+    stop = _stopped_by_signals()
+
+    async def open_(held: contextlib.AsyncExitStack) -> tuple[Store, Tokens]:
+        tokens = held.enter_context(tokens_of(options.data))
+        return await held.enter_async_context(opened(options.data, utc_us, crash, metrics.committed)), tokens
+
+    with socket.socket(_family(options.host), socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((options.host, options.port))
-        async with opened(options.data, utc_us, crash, metrics.committed) as store:
+        async with contextlib.AsyncExitStack() as held:
+            serve = partial(_served, options, listener)
+            free = partial(_free, options.data)
+            found = await waiting.until_open(held, open_, serve, stop, notify, utc_us, free)
+            if found is None:
+                return
+            store, tokens = found.what
             app = application(
                 store, tokens, metrics, utc_us, options.feed_cut_s, options.pace, options.feed_keep_alive_s
             )
             step = compact.Compaction(store, int(options.feed_days * DAY_US), utc_us, crash, metrics.compacted).step
+            gc.collect()
+            gc.freeze()  # what is held now stays; see `cloud.app`
             started = asyncio.Event()
             server = _Server(_config(options, app.asgi), started)
-            beside = asyncio.create_task(_beside(tend(store, utc_us, step), notify.watchdog()))
+            beside = asyncio.create_task(_beside(tend(store, utc_us, step, found.missed), notify.watchdog()))
             _stop_on_signals(server, app, notify)
             serving = asyncio.create_task(server.serve([listener]))
             await asyncio.wait((serving, asyncio.ensure_future(started.wait())), return_when="FIRST_COMPLETED")
@@ -137,10 +154,38 @@ async def run(options: Options, crash: Crash) -> None:
                 await beside
 
 
+def _free(directory: Path) -> int:
+    return database.sizes(directory).disk_free
+
+
+@contextlib.asynccontextmanager
+async def _served(options: Options, listener: socket.socket, app: ASGIApp) -> AsyncGenerator[None]:
+    """Serve something else on the same socket for the length of a block."""
+    started = asyncio.Event()
+    server = _Server(_config(options, app), started)
+    serving = asyncio.create_task(server.serve([listener.dup()]))
+    await started.wait()
+    LOG.info("waiting at %s", _url(options, listener))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+
+
 async def _beside(*tasks: Coroutine[Any, Any, None]) -> None:
     async with asyncio.TaskGroup() as group:
         for task in tasks:
             group.create_task(task)
+
+
+def _stopped_by_signals() -> asyncio.Event:
+    """Set by SIGTERM or SIGINT until `_stop_on_signals` takes over. SIGHUP is ignored from now on."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, LOG.info, "SIGHUP: there is nothing to read anew; restart for other options")
+    return stop
 
 
 def _stop_on_signals(server: uvicorn.Server, app: Application, notify: Notify) -> None:

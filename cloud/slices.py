@@ -19,10 +19,12 @@ import msgspec
 from cloud.events import NO_ORDERS, Slice, events_of_batch, events_of_notice
 from cloud.findings import Notice
 from cloud.log import Log, Record
+from cloud.routes import LOG
 from cloud.views import Views
 from wire import codec
 from wire.batch import Batch
 from wire.entries import Result
+from wire.errors import BadInput
 from wire.orders import Order
 
 AT_ONCE: Final = 4
@@ -91,7 +93,11 @@ class Slices:
         if record.notice:
             return events_of_notice(msgspec.json.decode(record.body, type=Notice))
         if batch is None:
-            batch = await asyncio.to_thread(codec.decode_batch, record.body)
+            try:
+                batch = await asyncio.to_thread(codec.decode_batch, record.body)
+            except BadInput as error:  # damaged on the disk: its readers must not stop here for ever
+                LOG.error("record %d cannot be read, and the feed leaves it out: %s", position, error)
+                return Slice((), start, None)
         kinds = await self._views.kinds(batch.node)
         fixes = await self._views.fixes(batch.node)
         names = list({item.entry.order for item in batch.entries if isinstance(item.entry, Result)})

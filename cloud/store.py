@@ -7,25 +7,27 @@ saved. Closing finishes what waits and saves. One process at a time: the directo
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from cloud import alarm_keeper, card_losses, database
+from cloud import alarm_keeper, database
+from cloud import rebuild as rebuilding
 from cloud.alarm_keeper import Keeper
 from cloud.building import Building
 from cloud.crash import Crash, never
 from cloud.cursor import Origins
-from cloud.facts import facts_of
-from cloud.interned import Interned, stream_key
+from cloud.interned import Interned
 from cloud.latest_table import LatestTable
 from cloud.log import Unavailable
 from cloud.order_store import OrderStore
 from cloud.readers import Readers
+from cloud.rebuild import Rebuilt
 from cloud.silence import Heard, Hearing
 from cloud.sqlite_log import SqliteLog, reach_of
 from cloud.sqlite_views import SqliteViews
@@ -33,10 +35,12 @@ from cloud.times import Now, utc_us
 from cloud.views import DEFAULT_INTERVAL_S
 from cloud.writer import Writer
 from wire import codec
-from wire.batch import ORIGIN, Batch, Lane
 from wire.columns import Columns
+from wire.errors import BadInput
 
+LOG: Final = logging.getLogger("lamplighter.cloud")
 REPLAY_RECORDS: Final = 200
+FOLD_WAIT_S: Final = 2.0  # queries that come meanwhile wait as long
 
 Progress = Callable[[int, int], None]  # done, of how many
 
@@ -68,11 +72,29 @@ class Store(msgspec.Struct, frozen=True):
         """Where its generation comes from."""
         return self.log.origins
 
+    async def tend(self) -> None:
+        """Save what is held in memory where that is due, and make older copies of the store distinguishable from it."""
+        if await self.latest.due(self.readers):
+            await self.latest.save(self.writer)
+        await self._raise_serial()
+
     async def save(self) -> None:
-        """Save what is held in memory, and make older copies of the store distinguishable from it."""
+        """The same, whether it is due or not."""
         await self.latest.save(self.writer)
-        beside = await self.writer.do(database.raise_serial)
+        await self._raise_serial()
+
+    async def _raise_serial(self) -> None:
+        # Two steps ahead of the file beside it, the store would count as put back.
+        beside = await self.readers.ask(lambda connection: database.behind(self.directory, connection))
+        if beside is None:
+            beside = await self.writer.do(database.raise_serial)
         await asyncio.to_thread(database.follow, self.directory, beside)
+
+    async def fold(self) -> None:
+        """Empty the write-ahead log where it has outgrown its bound: there was always somebody who read."""
+        if database.sizes(self.directory).log > database.WAL_LIMIT_BYTES:
+            async with self.readers.pause(FOLD_WAIT_S):
+                await self.writer.between(database.fold)
 
     async def note_silence(self, now_us: int, since_us: int) -> None:
         """Tell who has fallen silent and who is heard again."""
@@ -125,10 +147,11 @@ async def opened(
         try:
             origins = database.settle_generation(connection, directory, now)
             reach = reach_of(connection)
-            heard = Heard(_hearings(connection))
+            damage: list[str] = []
+            heard = Heard(_hearings(connection, damage))
             latest = LatestTable()
-            latest.load(connection)
-            own = alarm_keeper.load(connection)
+            latest.load(connection, damage)
+            own = alarm_keeper.load(connection, damage)
         except BaseException:
             database.close(connection)
             raise
@@ -152,92 +175,70 @@ async def opened(
         alarms = Keeper(alarms=own, writer=writer, readers=readers, heard=heard, note_in=log.note_in, grow=log.grow)
         store = Store(directory, log, views, heard, latest, writer, readers, interned, orders, alarms)
         try:
-            await _catch_up(store, progress)
+            await _catch_up(store, progress, damage)
+            if damage:
+                writer.damage = _damaged(damage)
             yield store
-            await store.save()
+            try:
+                await store.save()
+            except Unavailable as error:  # it goes over the log next time
+                LOG.warning("what is latest could not be saved at the end: %s", error)
         finally:
             await readers.close()
             await writer.close()
 
 
-async def rebuild(directory: Path, progress: Progress) -> None:
-    """Drop all views and build them again from the log.
+async def rebuild(directory: Path, progress: Progress) -> Rebuilt:
+    """Build a new store beside the old one, and put it in its place; what could not be read.
 
     Raises:
-        Misplaced: the directory is in use.
+        Misplaced: the directory is in use, has no room, or the store cannot be read at all.
     """
-    with database.locked(directory):
-        connection = database.connect(directory)
-        try:
-            await asyncio.to_thread(_rebuild, connection, progress)
-        finally:
-            database.close(connection)
+    told = await asyncio.to_thread(rebuilding.rebuild, directory, progress)
     async with opened(directory):
         pass  # opening brings `latest` up to date, closing saves it
+    return told
 
 
-def _rebuild(connection: sqlite3.Connection, progress: Progress) -> None:
-    building = Building(Interned())
-    (total,) = connection.execute("SELECT (SELECT count(*) FROM log) + (SELECT count(*) FROM residue)").fetchone()
-    done = 0
-    with database.transaction(connection):
-        database.drop_views(connection)
-        for table, opened_ in (("residue", _of_residue), ("log", _of_log)):
-            after = 0
-            while rows := connection.execute(
-                f"SELECT * FROM {table} WHERE position > ? ORDER BY position LIMIT ?",  # noqa: S608  ours
-                (after, REPLAY_RECORDS),
-            ).fetchall():
-                for row in rows:
-                    after = row[0]
-                    batch, received_us = opened_(connection, row)
-                    if batch is not None:
-                        building.apply(connection, after, received_us, batch, facts_of(batch))
-                done += len(rows)
-                progress(done, total)
-        card_losses.lose_again(connection)
+def _damaged(damage: Sequence[str]) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(f"database disk image is malformed: {', '.join(dict.fromkeys(damage))}")
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    LOG.error("the store is damaged, in %s: what can be read is served; see `lamplighter-cloud rebuild`", error)
+    return error
 
 
-def _of_log(_connection: sqlite3.Connection, row: tuple[int, int | None, int, bytes]) -> tuple[Batch | None, int]:
-    return None if row[1] is None else codec.decode_batch(row[3]), row[2]
-
-
-def _of_residue(connection: sqlite3.Connection, row: tuple[int, int, int, int, bytes]) -> tuple[Batch, int]:
-    """What compaction has left of a batch: a batch with holes, which no node could have sent."""
-    _, stream_no, first_seq, received_us, body = row
-    node, epoch, lane = stream_key(connection, stream_no)
-    batch = Batch(
-        node=node,
-        epoch=epoch,
-        lane=Lane(lane),
-        first_seq=first_seq,
-        through_seq=first_seq,
-        prev=ORIGIN,
-        digest=ORIGIN,
-        held_from=0,
-        head_seq=0,
-        entries=codec.decode_row(body),
-    )
-    return batch, received_us
-
-
-async def _catch_up(store: Store, progress: Progress) -> None:
+async def _catch_up(store: Store, progress: Progress, damage: list[str]) -> None:
     latest = store.latest
-    if latest.through == 0:
-        await _take_chunks(store)
+    if latest.through == 0 and not damage:  # where it is damaged, the devices fill it sooner than all of the log would
+        await _take_chunks(store, damage)
     head = store.log.reach().head
     begin = after = latest.through
-    while records := await store.log.read(after, REPLAY_RECORDS):
+    while after < head:
+        try:
+            records = await store.log.read(after, 1 if "log" in damage else REPLAY_RECORDS)
+        except Unavailable:
+            if store.readers.damage is None:
+                raise
+            # One by one from here on: what cannot be read is stepped over.
+            after += "log" in damage
+            damage.append("log")
+            continue
+        if not records:
+            return
         for record in records:
             after = record.position
             if not record.notice:
-                batch = codec.decode_batch(record.body)
+                try:
+                    batch = codec.decode_batch(record.body)
+                except BadInput:  # the page reads well and is another one
+                    damage.append("log")
+                    continue
                 latest.take(batch.node, record.position, batch)
         progress(after - begin, head - begin)
         await asyncio.sleep(0)
 
 
-async def _take_chunks(store: Store) -> None:
+async def _take_chunks(store: Store, damage: list[str]) -> None:
     """What compaction has taken out of the log, when nothing of `latest` was saved."""
 
     def query(connection: sqlite3.Connection) -> list[tuple[int, str, int, bytes]]:
@@ -248,20 +249,25 @@ async def _take_chunks(store: Store) -> None:
         ).fetchall()
 
     after = 0
-    while rows := await store.readers.ask(query):
-        for chunk_no, node, position, body in rows:
-            after = chunk_no
-            for item in codec.decode_row(body):
-                if isinstance(item.entry, Columns):
-                    store.latest.take_columns(node, position, item.entry)
-        await asyncio.sleep(0)
+    try:
+        while rows := await store.readers.ask(query):
+            for chunk_no, node, position, body in rows:
+                after = chunk_no
+                for item in codec.decode_row(body):
+                    if isinstance(item.entry, Columns):
+                        store.latest.take_columns(node, position, item.entry)
+            await asyncio.sleep(0)
+    except (Unavailable, BadInput) as error:
+        if isinstance(error, Unavailable) and store.readers.damage is None:
+            raise
+        damage.append("chunks")
 
 
-def _hearings(connection: sqlite3.Connection) -> dict[str, Hearing]:
-    rows = connection.execute(
+def _hearings(connection: sqlite3.Connection, damage: list[str]) -> dict[str, Hearing]:
+    query = (
         "SELECT name, max(last_heard_us), ifnull(interval_s, ?), told_us IS NOT NULL FROM streams"
         " JOIN nodes USING (node_no) LEFT JOIN health USING (node_no) LEFT JOIN silence USING (node_no)"
-        " GROUP BY node_no",
-        (DEFAULT_INTERVAL_S,),
+        " GROUP BY node_no"
     )
+    rows = database.readable(connection, query, (DEFAULT_INTERVAL_S,), "streams, nodes, health or silence", damage)
     return {name: Hearing(heard_us, interval_s, bool(told)) for name, heard_us, interval_s, told in rows}

@@ -1,10 +1,10 @@
 """Writer: the one thread that writes, with group commit. Many jobs share a transaction; nobody hears before it.
 
 A job is a function of the connection. Jobs that wait while a transaction commits go together into the next one,
-at most MAX_GROUP. When one of them raises, the whole group is rolled back and each is done again alone, so that
-only the culprit fails. `committed` runs on the event loop, in the order of the jobs, before any caller goes on; it
-runs even when its caller was cancelled, and what it raises goes to its own caller alone. At most MAX_WAITING jobs
-wait; beyond that a job is refused at once.
+at most MAX_GROUP. What cannot be done in a transaction is done between two. When one of a group raises, the whole
+group is rolled back and each is done again alone, so that only the culprit fails. `committed` runs on the event loop,
+in the order of the jobs, before any caller goes on; it runs even when its caller was cancelled, and what it raises goes
+to its own caller alone. At most MAX_WAITING jobs wait; beyond that a job is refused at once.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
@@ -30,12 +31,19 @@ Work = Callable[[sqlite3.Connection], T]
 
 
 class _Job:
-    __slots__ = ("committed", "error", "future", "ingest", "result", "work")
+    __slots__ = ("alone", "committed", "error", "future", "ingest", "result", "work")
 
     def __init__(
-        self, work: Work[Any], committed: Callable[[Any], None] | None, future: asyncio.Future[Any], *, ingest: bool
+        self,
+        work: Work[Any],
+        committed: Callable[[Any], None] | None,
+        future: asyncio.Future[Any],
+        *,
+        ingest: bool,
+        alone: bool,
     ) -> None:
         self.work = work
+        self.alone = alone
         self.ingest = ingest
         self.committed = committed
         self.future = future
@@ -59,6 +67,8 @@ class Writer:
         self._rolled_back = rolled_back
         self._timed = timed
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self.trouble: sqlite3.Error | None = None  # what the last transaction failed at, None when it did not
+        self.damage: sqlite3.Error | None = None  # the first that was found
         self._waiting = 0
         self._closed = False
         self._idle = asyncio.Event()
@@ -78,6 +88,19 @@ class Writer:
         Raises:
             Unavailable: SQLite did not do it, or too many wait. Nothing was changed.
         """
+        return await self._put(work, committed, ingest=ingest)
+
+    async def between(self, work: Work[T]) -> T:
+        """Do it between two transactions.
+
+        Raises:
+            Unavailable: SQLite did not do it, or too many wait.
+        """
+        return await self._put(work, None, alone=True)
+
+    async def _put(
+        self, work: Work[T], committed: Callable[[T], None] | None, *, ingest: bool = False, alone: bool = False
+    ) -> T:
         if self._closed:
             raise Unavailable("the store is closing")
         if self._waiting >= MAX_WAITING:
@@ -85,7 +108,7 @@ class Writer:
         future: asyncio.Future[T] = self._loop.create_future()
         self._waiting += 1
         self._idle.clear()
-        self._jobs.put(_Job(work, committed, future, ingest=ingest))
+        self._jobs.put(_Job(work, committed, future, ingest=ingest, alone=alone))
         return await future
 
     async def idle(self) -> None:
@@ -103,14 +126,16 @@ class Writer:
     def _run(self) -> None:
         while (first := self._jobs.get()) is not None:
             group = [first]
-            last = False
-            while len(group) < MAX_GROUP and not self._jobs.empty():
+            last, then = False, None
+            while len(group) < MAX_GROUP and not first.alone and not self._jobs.empty():
                 job = self._jobs.get_nowait()
-                if job is None:
-                    last = True
+                if job is None or job.alone:
+                    last, then = job is None, job
                     break
                 group.append(job)
             self._do_group(group)
+            if then is not None:
+                self._do_group([then])
             if last:
                 return
 
@@ -125,18 +150,23 @@ class Writer:
         self._loop.call_soon_threadsafe(self._tell, group)
 
     def _try(self, group: list[_Job]) -> bool:
+        around = nullcontext() if group[0].alone else database.transaction(self._connection)
         try:
-            with database.transaction(self._connection):
+            with around:
                 for job in group:
                     job.result, job.error = job.work(self._connection), None
                 if any(job.ingest for job in group):
                     self._crash("ingest.before_commit")
         except Exception as error:  # noqa: BLE001  whatever it is, it belongs to the callers, and they get it
             self._rolled_back()
+            if isinstance(error, sqlite3.Error):
+                self.trouble = error
+                self.damage = self.damage or (error if database.is_damage(error) else None)
             wrapped = Unavailable(f"the store did not take it: {error}") if isinstance(error, sqlite3.Error) else error
             for job in group:
                 job.error = wrapped
             return False
+        self.trouble = None
         return True
 
     def _tell(self, group: list[_Job]) -> None:

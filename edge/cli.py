@@ -221,6 +221,7 @@ def _run(config: Config, args: argparse.Namespace) -> int:
             loop.add_signal_handler(number, stop.set)
         await Node(config, on_ready=ready).run(stop)
 
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes, or log rotation: there is nothing to reopen
     interpreter.tune()
     try:
         uvloop.run(until_stopped())

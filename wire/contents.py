@@ -45,9 +45,11 @@ class Contents(Sequence[Placed]):
 
     __slots__ = ("_placed", "others", "seated", "tables")
 
+    _placed: list[Placed] | None
+
     def __init__(self, tables: Sequence[Table], others: Sequence[Placed], *, seated: bool) -> None:
         self.tables, self.others, self.seated = tables, others, seated
-        self._placed: list[Placed] | None = None
+        self._placed = None
 
     @classmethod
     def of(cls, entries: Sequence[Entry | Sample]) -> Contents:
@@ -132,7 +134,7 @@ class Contents(Sequence[Placed]):
 
     def _all(self) -> list[Placed]:
         if self._placed is None:
-            seats = _Seats(self)
+            seats = _Seats(self.tables, None if self.seated else _taken(self.others))
             self._placed = [
                 *(Placed(_Span(seats, i, start, columns.n), columns)
                   for i, t in enumerate(self.tables)
@@ -273,29 +275,39 @@ def _seats_of(t: Table) -> Iterator[Sequence[int]]:
         yield places[start : start + count]
 
 
+def _taken(others: Iterable[Placed]) -> list[tuple[int, int]]:
+    """The runs of places that are not samples', in order."""
+    return sorted((o.places[0], o.places[-1] + 1) for o in others)
+
+
 class _Seats:
-    """The places of all samples, found when one is asked for."""
+    """The places of all samples, found when one is asked for.
 
-    __slots__ = ("_contents", "_found")
+    It knows the tables and nothing of the contents that it belongs to: `Placed` leads here, and the collector does not
+    see `Placed`. What led back from here would never be freed.
+    """
 
-    def __init__(self, contents: Contents) -> None:
-        self._contents = contents
-        self._found: list[Sequence[int]] | None = None
+    __slots__ = ("_found", "_tables", "_taken")
+
+    _found: list[Sequence[int]] | None
+
+    def __init__(self, tables: Sequence[Table], taken: Sequence[tuple[int, int]] | None) -> None:
+        """`taken` are the places that are not samples'; None where each table names those of its samples."""
+        self._tables, self._taken = tables, taken
+        self._found = None
 
     def of(self, i: int) -> Sequence[int]:
         """Those of the i-th table, in its order."""
         if self._found is None:
-            contents = self._contents
-            if contents.seated:
-                self._found = [vector.unpack_ints(t.order, t.runs) for t in contents.tables]
+            if self._taken is None:
+                self._found = [vector.unpack_ints(t.order, t.runs) for t in self._tables]
             else:
-                self._found = _in_rows(contents)
+                self._found = _in_rows(self._tables, self._taken)
         return self._found[i]
 
 
-def _in_rows(contents: Contents) -> list[Sequence[int]]:
+def _in_rows(tables: Sequence[Table], taken: Sequence[tuple[int, int]]) -> list[Sequence[int]]:
     """Samples take the places that are left, by row, device and clock."""
-    tables = contents.tables
     order: list[tuple[str, int, bool, int, int]] = []
     for i, t in enumerate(tables):
         order += [(device, t.clock.boot, t.clock.synced, i, k) for k, device in enumerate(t.devices)]
@@ -306,8 +318,7 @@ def _in_rows(contents: Contents) -> list[Sequence[int]]:
     rows = [vector.unpack_ints(t.order, t.runs) for t in tables]
     flat.sort(key=lambda s: rows[s[0]][s[1]])  # stable
     found = [[0] * t.n for t in tables]
-    taken = sorted((o.places[0], o.places[-1] + 1) for o in contents.others)
-    end = contents.width
+    end = len(flat) + sum(stop - start for start, stop in taken)
     left = chain.from_iterable(
         range(a, b) for a, b in zip([0, *(s for _, s in taken)], [*(s for s, _ in taken), end], strict=True)
     )

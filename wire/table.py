@@ -44,6 +44,9 @@ class Table:
         "unit_us",
     )
 
+    _spans: list[tuple[int, int]] | None
+    _ready: dict[str, tuple[Vector, Sequence[int]]]  # a point's vector, and its values before each device
+
     def __init__(
         self,
         clock: Clock,
@@ -61,8 +64,8 @@ class Table:
         odd = [c for c in cells.values() if c.present is not None or c.quality]
         self.plain = not odd  # every sample has every point, and all are good
         self.dense = not odd or all(c.present is None for c in odd)  # every sample has every point
-        self._spans: list[tuple[int, int]] | None = None
-        self._ready: dict[str, tuple[Vector, Sequence[int]]] = {}  # a point's vector, and its values before each device
+        self._spans = None
+        self._ready = {}
 
     @property
     def n(self) -> int:

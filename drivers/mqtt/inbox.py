@@ -56,8 +56,8 @@ class Target(msgspec.Struct):
     payload: Payload
 
 
-class _Unacked(msgspec.Struct, gc=False):
-    """One publish that waits for its samples to be durable."""
+class _Unacked(msgspec.Struct):
+    """One publish that waits for its samples to be durable: by its future it may lead back to whoever waits here."""
 
     durable: Pending
     mid: int

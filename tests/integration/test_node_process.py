@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import subprocess
 import time
@@ -103,6 +104,16 @@ def test_health_answers_while_polls_and_brokers_hang(node: Callable[..., NodePro
         before = found["counters"]["samples_committed"]
         wait_for(lambda: process.health()["counters"]["samples_committed"] > before + 3, "and goes on being read")
         assert process.end()[0] == 0, process.said()
+
+
+def test_a_hangup_does_not_end_it(node: Callable[..., NodeProcess]) -> None:
+    process = node()
+    process.ready()
+    for _ in range(3):
+        process.actor.process.send_signal(signal.SIGHUP)
+        assert process.health()["verdict"]
+    code, _ = process.end()
+    assert code == 0, process.said()
 
 
 def test_sigterm_commits_what_waits(node: Callable[..., NodeProcess]) -> None:

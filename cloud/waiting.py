@@ -1,0 +1,166 @@
+"""Waiting: what is served while the store cannot be opened, and opening it as soon as it can be.
+
+A full or failing disk, a store that another program holds, or one that is damaged beyond what `cloud.store` works
+around must not end the aggregator: systemd would start it a few times and then give up, for good. It says what is
+wrong, on /readyz, in the journal and to systemd, and tries again every RETRY_S. Nodes get 503 with Retry-After and keep
+what they have; /healthz goes on saying that the process answers. Once the store is open, an alarm tells from when to
+when nothing could be taken (`cloud.trouble`).
+
+Bounds: one request a connection, answered without reading its body; nothing is kept of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import sqlite3
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Final, Generic, TypeVar
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from cloud.log import Unavailable
+from cloud.notify import Notify
+from cloud.problem import unavailable
+from cloud.routes import LOG, json_response
+from cloud.times import Now
+
+RETRY_S: Final = 5.0
+FULL_BYTES: Final = 1 << 20
+RETRY_AFTER_S: Final = 30  # for nodes: all of them come back
+T = TypeVar("T")
+PASSING: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+)
+
+
+class Alive(msgspec.Struct, frozen=True, kw_only=True):
+    """The process answers, and waits."""
+
+    status: str = "waiting"
+
+
+class Missed(msgspec.Struct, frozen=True):
+    """Since when the store could not be opened, and why."""
+
+    since_us: int
+    why: str
+
+
+def why(error: Exception, disk_free: int) -> str:
+    """What is wrong, for whoever asks: without paths. A full disk has many names."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF or getattr(error, "errno", 0) or 0
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return "the store is damaged: `lamplighter-cloud rebuild` saves what can be read, or restore a backup"
+    if code in {sqlite3.SQLITE_FULL, errno.ENOSPC, errno.EDQUOT} or disk_free < FULL_BYTES:
+        return "the disk of the store is full"
+    if code in {sqlite3.SQLITE_READONLY, errno.EROFS}:
+        return "the disk of the store is read-only"
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return "another program holds the store"
+    return "the disk of the store gives errors, or is not there"
+
+
+class Waiting:
+    """The application meanwhile."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        self.told = ""  # the last error in the journal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"{scope['type']} is not served here")
+        if scope["path"] == "/healthz":
+            response = json_response(Alive())
+        else:
+            response = unavailable(self.reason, RETRY_AFTER_S).response()
+        response.headers["Connection"] = "close"
+        await response(scope, receive, send)
+
+
+Open = Callable[[AsyncExitStack], Awaitable[T]]
+Meanwhile = Callable[[Waiting], AbstractAsyncContextManager[None]]
+
+
+class Opened(msgspec.Struct, Generic[T], frozen=True):
+    """What was opened, and what was missed before."""
+
+    what: T
+    missed: Missed | None
+
+
+async def until_open(
+    held: AsyncExitStack,
+    open_: Open[T],
+    meanwhile: Meanwhile,
+    stop: asyncio.Event,
+    notify: Notify,
+    now: Now,
+    disk_free: Callable[[], int],
+) -> Opened[T] | None:
+    """What `open_` opens and `held` will close; None when it was stopped first. `meanwhile` serves while it cannot be.
+
+    Raises:
+        Misplaced, OSError: what waiting does not mend.
+    """
+    missed: Missed | None = None
+    async with AsyncExitStack() as served:
+        waiting: Waiting | None = None
+        while True:
+            found = await _tried(held, open_, stop)
+            if found is None or not isinstance(found, Exception):
+                return None if found is None else Opened(found, missed)
+            reason = why(found, disk_free())
+            if waiting is None:
+                waiting = Waiting(reason)
+                missed = Missed(now(), reason)
+                await served.enter_async_context(meanwhile(waiting))
+                served.enter_context(_fed(notify))
+            if waiting.told != str(found):
+                waiting.reason, waiting.told = reason, str(found)
+                LOG.error("the store cannot be opened: %s; it is tried again every %.0f s", found, RETRY_S)
+                notify.tell(f"READY=1\nSTATUS=waiting: {reason}")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_S):
+                    await stop.wait()
+
+
+async def _tried(held: AsyncExitStack, open_: Open[T], stop: asyncio.Event) -> T | Exception | None:
+    """What was opened, or why it was not, or None when it was stopped meanwhile."""
+    attempt = AsyncExitStack()
+    opening = asyncio.ensure_future(open_(attempt))
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((opening, stopping), return_when="FIRST_COMPLETED")
+        if not opening.done() or stop.is_set():
+            opening.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await opening
+            await attempt.aclose()
+            return None
+        found = opening.result()
+    except (sqlite3.DatabaseError, Unavailable, OSError) as error:
+        await attempt.aclose()
+        if isinstance(error, OSError) and error.errno not in PASSING:
+            raise
+        if isinstance(error, sqlite3.ProgrammingError | sqlite3.IntegrityError):  # ours
+            raise
+        return error.__cause__ if isinstance(error.__cause__, sqlite3.Error) else error
+    finally:
+        stopping.cancel()
+    await held.enter_async_context(attempt)
+    return found
+
+
+@contextlib.contextmanager
+def _fed(notify: Notify) -> Generator[None]:
+    feeding = asyncio.ensure_future(notify.watchdog())
+    try:
+        yield
+    finally:
+        feeding.cancel()
