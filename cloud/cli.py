@@ -115,6 +115,10 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--tls-cert", type=Path, metavar="FILE")
     added.add_argument("--tls-key", type=Path, metavar="FILE")
     added.add_argument("--insecure-http", action="store_true", help="plain http on other than loopback")
+    added.add_argument(
+        "--trusted-proxy", action="append", default=[], metavar="ADDRESS",
+        help="an address or network of proxies whose X-Forwarded-For is believed; may be given more than once",
+    )  # fmt: skip
     added.add_argument("--feed-days", type=float, default=7.0, help="how long batches stay whole (default 7)")
     added.add_argument("--feed-cut-s", type=float, default=10.0, help="how long a feed reader may stall (default 10)")
 

@@ -65,18 +65,16 @@ async def body_of(request: Request) -> bytes:
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != JSON:
         raise Problem(415, "unsupported", f"the content type is {given or 'missing'}; send {JSON}")
-    chunks: list[bytes] = []
-    size = 0
+    whole = bytearray()  # not a list: pieces of one byte each would take forty times as much
     try:
         async with asyncio.timeout(BODY_S):
             async for chunk in request.stream():
-                size += len(chunk)
-                if size > MAX_BYTES:
+                if len(whole) + len(chunk) > MAX_BYTES:
                     raise Problem(413, "too-large", f"a body has at most {MAX_BYTES} bytes")
-                chunks.append(chunk)
+                whole += chunk
     except TimeoutError:
         raise Problem(408, "request-timeout", f"the body did not arrive within {BODY_S:.0f} s") from None
-    return b"".join(chunks)
+    return bytes(whole)
 
 
 class Found(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
+from cloud.connection import Connection
 from cloud.log import Unavailable
 from cloud.problem import MEDIA_TYPE, Problem, ProblemBody, bad_request, unavailable
 from cloud.tokens import Grant, Role, Tokens
@@ -149,6 +150,8 @@ def serve(route: Route, tokens: Tokens) -> StarletteRoute:
     async def endpoint(request: Request) -> Response:
         try:
             grant = None if route.roles is None else _granted(request, tokens, route.roles)
+            if grant is not None and (connection := connection_of(request)) is not None:
+                connection.known(grant)
             _check_names(request, route)
             return await route.handler(Asked(request, grant))
         except Problem as problem:
@@ -166,6 +169,11 @@ def serve(route: Route, tokens: Tokens) -> StarletteRoute:
             return Problem(400, "bad-request", "the request ended early").response()
 
     return StarletteRoute(route.path, endpoint, methods=[route.method], name=route.name)
+
+
+def connection_of(request: Request) -> Connection | None:
+    """What the request came on; None where it came on none of ours, as in tests without a socket."""
+    return request.scope.get("state", {}).get("connection")
 
 
 def _check_names(request: Request, route: Route) -> None:

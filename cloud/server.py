@@ -1,8 +1,8 @@
 """Server: uvicorn over the application, from the first socket to the last answer.
 
-Bounds: MAX_CONNECTIONS at a time, each with as long for a head as `cloud.connection` says; KEEP_ALIVE_S idle, GRACE_S
-for what is in hand when it is told to stop; feeds are ended first. Plain http is served on loopback only, unless that
-is asked for by name.
+Bounds: connections as `cloud.door` counts them, by the file descriptors that the process may have, of which it takes as
+many as it is allowed and can use; what comes on each as `cloud.connection` says; GRACE_S for what is in hand when it is
+told to stop; feeds are ended first. Plain http is served on loopback only, unless that is asked for by name.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import asyncio
 import contextlib
 import ipaddress
 import os
+import resource
 import signal
 import socket
 from collections.abc import Coroutine, Generator
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 import msgspec
@@ -22,10 +24,13 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from cloud import compact, database, feed
+from cloud.addresses import Proxies, networks_of
 from cloud.app import Application, application, tend
 from cloud.connection import Connection
 from cloud.crash import Crash
+from cloud.door import KNOWN, RESERVE, STRANGERS, Bounds, Door, Guest
 from cloud.downlink import Pace
+from cloud.entrance import Entrance
 from cloud.metrics import Metrics
 from cloud.notify import Notify
 from cloud.routes import LOG
@@ -33,9 +38,7 @@ from cloud.store import opened
 from cloud.times import DAY_US, utc_us
 from cloud.tokens import tokens_of
 
-MAX_CONNECTIONS: Final = 8_192
 BACKLOG: Final = 2_048
-KEEP_ALIVE_S: Final = 390  # longer than a node keeps its own end (360 s), or it would write into a closed one
 GRACE_S: Final = 2
 
 
@@ -49,6 +52,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     insecure_http: bool = False
+    trusted_proxy: list[str] = []
     feed_days: float = 7.0
     feed_cut_s: float = 10.0
     pace: Pace = Pace()
@@ -67,6 +71,10 @@ def refusal(options: Options) -> str | None:
     """Why it may not be served like this, or None."""
     if (options.tls_cert is None) != (options.tls_key is None):
         return "--tls-cert and --tls-key go together"
+    try:
+        networks_of(options.trusted_proxy)
+    except ValueError as error:
+        return str(error)
     if options.tls_cert is None and not options.insecure_http and not _loopback(options.host):
         return (
             f"plain http on {options.host} would send tokens in the clear: give --tls-cert and --tls-key, listen on"
@@ -83,19 +91,51 @@ def _loopback(host: str) -> bool:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with signals and the moment of readiness left to us."""
+    """uvicorn, with signals, the moment of readiness and the taking of connections left to us."""
 
-    def __init__(self, config: uvicorn.Config, started: asyncio.Event) -> None:
+    def __init__(self, config: uvicorn.Config, door: Door, started: asyncio.Event) -> None:
         super().__init__(config)
-        self._started = started
+        self._door = door
+        self._ready = started
+        self._accepting: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._started.set()
+        """Listen, and take what comes."""
+        assert sockets is not None
+        (listener,) = sockets
+        await self.lifespan.startup()
+        listener.listen(BACKLOG)
+        self.servers = []  # what uvicorn would have taken connections with
+        entrance = Entrance(listener, self._door, self._connection)
+        self._accepting = asyncio.create_task(entrance.accept(self.config.ssl))
+        self.started = True
+        self._ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more, and end what is open."""
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.wait((self._accepting,))
+        await super().shutdown(sockets)
+
+    def _connection(self, guest: Guest) -> Connection:
+        return Connection(self.config, self.server_state, {}, door=self._door, guest=guest)
+
+
+def _descriptors() -> int:
+    """How many file descriptors there may be: as many as can be used, where the system allows them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = KNOWN + STRANGERS + RESERVE
+    if soft != resource.RLIM_INFINITY and soft < wanted and (hard == resource.RLIM_INFINITY or hard > soft):
+        soft = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        LOG.warning("%d file descriptors are allowed; for a whole city it needs %d (LimitNOFILE)", soft, wanted)
+    return wanted if soft == resource.RLIM_INFINITY else soft
 
 
 async def run(options: Options, crash: Crash) -> None:
@@ -114,9 +154,14 @@ async def run(options: Options, crash: Crash) -> None:
             app = application(
                 store, tokens, metrics, utc_us, options.feed_cut_s, options.pace, options.feed_keep_alive_s
             )
+            door = Door(Bounds.of(_descriptors()), Proxies(networks_of(options.trusted_proxy)), monotonic)
+            metrics.gauge("connections", "Connections with a valid token", lambda: door.known)
+            metrics.gauge("strangers", "Connections without a valid token", lambda: door.strangers)
+            metrics.gauge("strangers_evicted", "Connections without a token closed for others", lambda: door.evicted)
+            metrics.gauge("requests_malformed", "Connections ended for what came on them", lambda: door.refused)
             step = compact.Compaction(store, int(options.feed_days * DAY_US), utc_us, crash, metrics.compacted).step
             started = asyncio.Event()
-            server = _Server(_config(options, app.asgi), started)
+            server = _Server(_config(options, app.asgi), door, started)
             beside = asyncio.create_task(_beside(tend(store, utc_us, step), notify.watchdog()))
             _stop_on_signals(server, app, notify)
             serving = asyncio.create_task(server.serve([listener]))
@@ -158,14 +203,12 @@ def _config(options: Options, app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=Connection,
+        ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        backlog=BACKLOG,
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
         ssl_certfile=options.tls_cert,
         ssl_keyfile=options.tls_key,
