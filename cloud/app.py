@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Final
 
 import msgspec
@@ -18,7 +19,9 @@ from cloud import openapi
 from cloud.alarms import Alarms
 from cloud.cursor import Cursor
 from cloud.downlink import Downlink, Pace
+from cloud.failures import Failures
 from cloud.feed import KEEP_ALIVE_S, Feed
+from cloud.gate import Gate
 from cloud.guard import Guard, fault_problem, http_problem
 from cloud.ingest import Ingest
 from cloud.leap import Leap
@@ -29,6 +32,7 @@ from cloud.orders import Orders
 from cloud.presence import Presence
 from cloud.queries import Queries
 from cloud.routes import LOG, Route, serve
+from cloud.shares import Most, Shares
 from cloud.sse import CUT_S
 from cloud.store import Store
 from cloud.times import SECOND_US, Now
@@ -65,8 +69,11 @@ def application(
     feed_cut_s: float = CUT_S,
     pace: Pace | None = None,
     keep_alive_s: float = KEEP_ALIVE_S,
+    most: Most | None = None,
 ) -> Application:
     """Put the parts together over an open store."""
+    shares = Shares(most)
+    gate = Gate(tokens, shares, Failures(monotonic), metrics)
     watching = Watching()
     downlink = Downlink(store.orders, tokens, metrics, now, pace or Pace())
     presence = Presence(downlink.reachable, store.heard.of, now)
@@ -83,6 +90,7 @@ def application(
         log=store.log,
         views=store.views,
         tokens=tokens,
+        shares=shares,
         watching=watching,
         metrics=metrics,
         origins=store.origins,
@@ -110,15 +118,11 @@ def application(
     metrics.gauge("feeds", "Feed readers", lambda: feed.readers)
     metrics.gauge("downlinks", "Nodes that have a downlink open", lambda: downlink.nodes)
     asgi = Starlette(
-        routes=[serve(route, tokens) for route in table],
+        routes=[serve(route, gate) for route in table],
         exception_handlers={HTTPException: http_problem(table), Exception: fault_problem},
     )
     asgi.router.redirect_slashes = False  # a wrong path is told, not guessed at
-
-    def lasting(path: str) -> bool:
-        return path == feed.path or (path.startswith("/v1/nodes/") and path.endswith("/orders"))
-
-    return Application(Guard(asgi, metrics, lasting), tuple(table), feed, downlink)
+    return Application(Guard(asgi, metrics), tuple(table), feed, downlink)
 
 
 async def tend(store: Store, now: Now, compact: Callable[[], Awaitable[bool]]) -> None:

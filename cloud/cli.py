@@ -22,9 +22,10 @@ from cloud import backup, crash
 from cloud.database import Misplaced
 from cloud.server import Options, refusal, run
 from cloud.store import rebuild
-from cloud.times import text, utc_us
+from cloud.times import DAY_US, parse, text, utc_us
 from cloud.tokens import ROLES, tokens_of
 
+MAX_DAYS: Final = 36_500
 _NODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -55,15 +56,26 @@ def _run(given: argparse.Namespace) -> int:
 def _create(given: argparse.Namespace) -> int:
     if given.node is not None and not _NODE.fullmatch(given.node):
         raise ValueError("a node's name has 1 to 64 letters, digits, dots, dashes or underscores, no dash first")
+    now_us = utc_us()
+    until_us = None if given.until is None else parse(given.until)
+    if given.days is not None:
+        if not 0 < given.days <= MAX_DAYS:
+            raise ValueError(f"--days lies between 0 and {MAX_DAYS:,}")
+        until_us = now_us + int(given.days * DAY_US)
     with tokens_of(given.data) as tokens:
-        print(tokens.create(given.role, given.node, given.name, utc_us()))
+        print(tokens.create(given.role, given.node, given.name, now_us, until_us))
     return 0
 
 
 def _list(given: argparse.Namespace) -> int:
     with tokens_of(given.data) as tokens:
         for grant in tokens.all():
-            state = "valid" if grant.revoked_us is None else f"revoked {text(grant.revoked_us)}"
+            if grant.revoked_us is not None:
+                state = f"revoked {text(grant.revoked_us)}"
+            elif grant.until_us is None:
+                state = "valid"
+            else:
+                state = f"{'valid until' if tokens.valid(grant) else 'expired'} {text(grant.until_us)}"
             print(
                 f"{grant.id}  {grant.role:8}  {grant.node or '-':20}  {text(grant.created_us)}  {state}  {grant.name}"
             )
@@ -119,6 +131,8 @@ def _parser() -> argparse.ArgumentParser:
         "--trusted-proxy", action="append", default=[], metavar="ADDRESS",
         help="an address or network of proxies whose X-Forwarded-For is believed; may be given more than once",
     )  # fmt: skip
+    added.add_argument("--token-feeds", type=int, default=100, help="feeds that one token may have open (default 100)")
+    added.add_argument("--token-requests", type=int, default=64, help="requests of one token in hand (default 64)")
     added.add_argument("--feed-days", type=float, default=7.0, help="how long batches stay whole (default 7)")
     added.add_argument("--feed-cut-s", type=float, default=10.0, help="how long a feed reader may stall (default 10)")
 
@@ -127,6 +141,9 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--role", choices=ROLES, required=True)
     added.add_argument("--node", help="the node that it is for, with --role node")
     added.add_argument("--name", default="", help="a note on who has it")
+    end = added.add_mutually_exclusive_group()
+    end.add_argument("--days", type=float, help="valid for so many days; without an end when left out")
+    end.add_argument("--until", metavar="TIME", help="valid until then, as 2027-01-31T12:00:00Z")
     verb("list", "list all tokens", _list, token)
     verb("revoke", "let a token be valid no more", _revoke, token).add_argument("id")
 

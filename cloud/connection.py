@@ -7,7 +7,7 @@ answer, not what comes before. Here each of these ends a connection, with an ans
     MAX_HEAD_BYTES                  between two pieces of a body: chunk extensions, trailers (400)
     MAX_MESSAGE_BYTES               of a body, also where no route reads it (413)
     MAX_PIPELINED                   requests that wait for an answer to the one before
-    HEAD_S                          for a head, from its first byte; for the first byte of the first one
+    HEAD_S                          for a head, from when it is seen to be in pieces; for the first one, from the start
     STRANGER_S, KEEP_ALIVE_S        idle after an answer, without a valid token and with one
     REST_S                          for the rest of a body that has been answered already
 
@@ -160,6 +160,8 @@ class Connection(HttpToolsProtocol):
         else:
             if self._since > MAX_HEAD_BYTES:
                 self._refuse(_too_long() if not self._in_body else _no_body())
+            elif self._begun and not self._in_body and self._late is None:  # most heads are here at once
+                self._wait(HEAD_S)
 
     def _throw(self, size: int) -> None:
         self._thrown += size
@@ -178,12 +180,11 @@ class Connection(HttpToolsProtocol):
     # ---- the parser's callbacks ---------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Wait for the rest of the head."""
+        """A request begins."""
         self._unset_keepalive_if_required()
         super().on_message_begin()
         self._begun = True
         self._since = self._head = self._lines = self._body = 0
-        self._wait(HEAD_S)
 
     def on_url(self, url: bytes) -> None:
         """Part of the request's target."""
@@ -238,22 +239,19 @@ class Connection(HttpToolsProtocol):
             self._idle()
 
     def on_response_complete(self) -> None:
-        """The request is answered."""
+        """The request is answered: uvicorn waits for the next, and for the rest of this one."""
+        self.timeout_keep_alive = REST_S if self._in_body else self._keep_s  # type: ignore[assignment]
         super().on_response_complete()
         if self._last:
             self.transport.close()
-        elif not self._answering:
-            self._idle()
 
     # ---- waiting ------------------------------------------------------------------------------------------------
 
     def _idle(self) -> None:
-        """Wait for the rest of the body, or for the next request."""
-        if self.transport.is_closing():
-            return
-        self._unset_keepalive_if_required()
-        wait_s = REST_S if self._in_body else self._keep_s
-        self.timeout_keep_alive_task = self.loop.call_later(wait_s, self.timeout_keep_alive_handler)
+        """All of a request is here that was answered before: wait for the next."""
+        if not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(self._keep_s, self.timeout_keep_alive_handler)
 
     def _wait(self, wait_s: float | None) -> None:
         if self._late is not None:

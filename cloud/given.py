@@ -1,8 +1,8 @@
 """Given: the JSON that somebody has sent, read into a struct, with all that is wrong with it told at once.
 
 Bounds: MAX_BYTES a body and BODY_S for it to arrive; MAX_AT_ONCE bodies are in hand at a time, MAX_OF_ONE of one token,
-so that nobody keeps the others out by being slow; more are refused at once with 503. Of keys that there are not, the
-first MAX_STRANGE are told, each as far as MAX_SHOWN characters.
+so that nobody keeps the others out by being slow; more are refused at once with 503, of one token with 429. Of keys
+that there are not, the first MAX_STRANGE are told, each as far as MAX_SHOWN characters.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 from starlette.requests import Request
 
 from cloud.given_words import MAX_SHOWN, in_words
-from cloud.problem import Problem, bad_request, unavailable, wrong
+from cloud.problem import Problem, bad_request, too_many, unavailable, wrong
 from cloud.routes import JSON
 
 MAX_BYTES: Final = 1 << 20
@@ -46,7 +46,7 @@ class Door:
         if (count := self._in_hand.total()) >= MAX_AT_ONCE:
             raise unavailable(f"{count} requests with a body are in hand", 1)
         if (count := self._in_hand[token]) >= MAX_OF_ONE:
-            raise unavailable(f"{count} requests with a body are in hand for this token", 1)
+            raise too_many(f"{count} requests with a body are in hand for this token; at most {MAX_OF_ONE}")
         self._in_hand[token] += 1
         try:
             yield

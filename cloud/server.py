@@ -34,6 +34,7 @@ from cloud.entrance import Entrance
 from cloud.metrics import Metrics
 from cloud.notify import Notify
 from cloud.routes import LOG
+from cloud.shares import Most
 from cloud.store import opened
 from cloud.times import DAY_US, utc_us
 from cloud.tokens import tokens_of
@@ -53,6 +54,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tls_key: Path | None = None
     insecure_http: bool = False
     trusted_proxy: list[str] = []
+    token_feeds: int = Most().feeds
+    token_requests: int = Most().requests
     feed_days: float = 7.0
     feed_cut_s: float = 10.0
     pace: Pace = Pace()
@@ -71,6 +74,8 @@ def refusal(options: Options) -> str | None:
     """Why it may not be served like this, or None."""
     if (options.tls_cert is None) != (options.tls_key is None):
         return "--tls-cert and --tls-key go together"
+    if min(options.token_feeds, options.token_requests) < 1:
+        return "--token-feeds and --token-requests are at least 1"
     try:
         networks_of(options.trusted_proxy)
     except ValueError as error:
@@ -145,14 +150,17 @@ async def run(options: Options, crash: Crash) -> None:
         Misplaced: the store is in use.
         OSError: the address is.
     """
+    if options.tls_key is not None and options.tls_key.stat().st_mode & 0o077:
+        LOG.warning("%s can be read by others than its owner; chmod 600 it", options.tls_key)
     metrics = Metrics()
     notify = Notify()
     with socket.socket(_family(options.host), socket.SOCK_STREAM) as listener, tokens_of(options.data) as tokens:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((options.host, options.port))
         async with opened(options.data, utc_us, crash, metrics.committed) as store:
+            most = Most(feeds=options.token_feeds, requests=options.token_requests)
             app = application(
-                store, tokens, metrics, utc_us, options.feed_cut_s, options.pace, options.feed_keep_alive_s
+                store, tokens, metrics, utc_us, options.feed_cut_s, options.pace, options.feed_keep_alive_s, most
             )
             door = Door(Bounds.of(_descriptors()), Proxies(networks_of(options.trusted_proxy)), monotonic)
             metrics.gauge("connections", "Connections with a valid token", lambda: door.known)

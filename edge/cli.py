@@ -106,8 +106,8 @@ def _check(config: Config) -> int:
         for attachment in line.attachments:
             device = attachment.device
             print(f"  {device.id}  {device.kind}, {device.profile}, {len(attachment.profile.points)} points")
-    for doubt in config.doubts:
-        print(doubt, file=sys.stderr)
+    for told in (*config.exposed, *config.doubts):
+        print(told, file=sys.stderr)
     if config.doubts:
         print(f"{len(config.doubts)} problem(s); the node would run without these lines", file=sys.stderr)
         return EXIT_CONFIG
@@ -197,6 +197,8 @@ def _run(config: Config, args: argparse.Namespace) -> int:
 
     for doubt in config.doubts:
         logging.getLogger("edge").error("%s", doubt)
+    for told in config.exposed:
+        logging.getLogger("edge").warning("%s", told)
 
     def ready(told: Ready) -> None:
         interpreter.settled()
