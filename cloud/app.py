@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 from typing import Final
 
@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from cloud import openapi
 from cloud.alarms import Alarms
+from cloud.claims import ClaimRoutes
 from cloud.cursor import Cursor
 from cloud.downlink import Downlink, Pace
 from cloud.failures import Failures
@@ -29,8 +30,10 @@ from cloud.log import Unavailable
 from cloud.metrics import Metrics
 from cloud.order_queries import OrderQueries
 from cloud.orders import Orders
+from cloud.own_alarms import Condition
 from cloud.presence import Presence
 from cloud.queries import Queries
+from cloud.quota import A_DAY, Quota, Used
 from cloud.routes import LOG, Route, serve
 from cloud.shares import Most, Shares
 from cloud.sse import CUT_S
@@ -54,6 +57,7 @@ class Application(msgspec.Struct, frozen=True):
     routes: tuple[Route, ...]
     feed: Feed
     downlink: Downlink
+    conditions: Callable[[], Awaitable[Mapping[str, Condition]]]  # what our own alarms tell of beside the log
 
     def close(self) -> None:
         """End all streams: their readers come again."""
@@ -70,6 +74,7 @@ def application(
     pace: Pace | None = None,
     keep_alive_s: float = KEEP_ALIVE_S,
     most: Most | None = None,
+    a_day: Used = A_DAY,
 ) -> Application:
     """Put the parts together over an open store."""
     shares = Shares(most)
@@ -98,23 +103,27 @@ def application(
         cut_s=feed_cut_s,
         keep_alive_s=keep_alive_s,
     )
+    quota = Quota(monotonic, a_day)
     table: list[Route] = []
 
     async def ready() -> None:
         await store.views.nodes("", 1)
 
     upkeep = Upkeep(metrics, ready, lambda: openapi.document(table))
-    table.extend(Ingest(store.log, store.views, watching, metrics, now).routes())
+    table.extend(Ingest(store.log, store.views, watching, metrics, quota, now).routes())
     table.extend(Queries(store.views, watching).routes())
     table.extend(orders.routes())
     table.extend(OrderQueries(store.orders, store.views, presence, now).routes())
     table.extend(Alarms(store.alarms, store.views, store.orders, orders).routes())
+    table.extend(ClaimRoutes(store.claims, orders.door, now).routes())
     table.extend(downlink.routes())
     table.extend(feed.routes())
     table.extend(upkeep.routes())
     metrics.gauge("log_head", "The position of the newest record", lambda: store.log.reach().head)
     metrics.gauge("log_floor", "The position up to which batches were compacted", lambda: store.log.reach().floor)
     metrics.gauge("writer_waiting", "Transactions that wait or are being done", lambda: store.writer.waiting)
+    metrics.gauge("over_quota", "Nodes that were refused lately for their quota", lambda: len(quota.over()))
+    metrics.gauge("over_quota_refusals", "Requests refused for a node's quota", lambda: quota.refused)
     metrics.gauge("feeds", "Feed readers", lambda: feed.readers)
     metrics.gauge("downlinks", "Nodes that have a downlink open", lambda: downlink.nodes)
     asgi = Starlette(
@@ -122,10 +131,20 @@ def application(
         exception_handlers={HTTPException: http_problem(table), Exception: fault_problem},
     )
     asgi.router.redirect_slashes = False  # a wrong path is told, not guessed at
-    return Application(Guard(asgi, metrics), tuple(table), feed, downlink)
+
+    async def conditions() -> Mapping[str, Condition]:
+        await store.claims.bar(tokens.stripped())
+        return {**quota.conditions(), **await store.claims.conflicts()}
+
+    return Application(Guard(asgi, metrics), tuple(table), feed, downlink, conditions)
 
 
-async def tend(store: Store, now: Now, compact: Callable[[], Awaitable[bool]]) -> None:
+async def tend(
+    store: Store,
+    now: Now,
+    compact: Callable[[], Awaitable[bool]],
+    conditions: Callable[[], Awaitable[Mapping[str, Condition]]],
+) -> None:
     """Save, watch for silence, end orders and compact, until cancelled. Trouble is logged and tried again."""
     began_us = now()
     leap = Leap(now, asyncio.get_running_loop().time)
@@ -136,7 +155,7 @@ async def tend(store: Store, now: Now, compact: Callable[[], Awaitable[bool]]) -
         if leapt_us:
             LOG.warning("the clock was set by %.0f s", leapt_us / SECOND_US)
             began_us = min(now(), began_us + leapt_us)
-        await store.look(now(), began_us, leapt_us)
+        await store.look(now(), began_us, leapt_us, await conditions())
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_every(SAVE_S, store.save))

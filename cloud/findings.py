@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-FindingKind = Literal["unfinished", "fork", "conflict", "silent", "heard_again"]
+FindingKind = Literal["unfinished", "fork", "conflict", "assigned", "silent", "heard_again"]
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

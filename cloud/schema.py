@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-VERSION: Final = 2
-KNOWN: Final = (0, 1)  # 0 is an empty file
+VERSION: Final = 3
+KNOWN: Final = (0, 1, 2)  # 0 is an empty file
 
 # What only the log knows. Nothing of this can be built from anything else.
 _LOG: Final = """
@@ -105,6 +105,12 @@ CREATE INDEX gaps_at ON gaps (position);
 CREATE INDEX alarms_id ON alarms (id);
 CREATE INDEX alarms_standing ON alarms (node_no, id) WHERE state <> 'cleared';
 """
+# What operators have decided about devices that several nodes name, and the nodes whose tokens were all revoked: truth.
+_CLAIMS: Final = """
+CREATE TABLE IF NOT EXISTS assignments (
+    device TEXT PRIMARY KEY, node TEXT NOT NULL, by TEXT NOT NULL, time_us INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS barred (node TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
 _VIEW_NAMES: Final = ("spans", "rosters", "rostered", "gaps", "alarms", "health", "fixes", "latest", "results")
 
 
@@ -113,10 +119,11 @@ def bring_up(connection: sqlite3.Connection, version: int) -> None:
 
     Nothing is built: no result was taken before version 2, and what was lost before it raises no alarm now.
     """
-    made = (_OURS, _VIEWS_2) if version else (_LOG, _OURS, _VIEWS, _VIEWS_2)
-    for script in made:
+    made = {0: (_LOG, _OURS, _VIEWS, _VIEWS_2), 1: (_OURS, _VIEWS_2), 2: ()}[version]
+    for script in (*made, _CLAIMS):
         _run(connection, script)
-    connection.execute("INSERT OR REPLACE INTO meta SELECT 'alarms_mark', ifnull(max(position), 0) FROM log")
+    if version < 2:
+        connection.execute("INSERT OR REPLACE INTO meta SELECT 'alarms_mark', ifnull(max(position), 0) FROM log")
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 

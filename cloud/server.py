@@ -33,6 +33,7 @@ from cloud.downlink import Pace
 from cloud.entrance import Entrance
 from cloud.metrics import Metrics
 from cloud.notify import Notify
+from cloud.quota import A_DAY, Used
 from cloud.routes import LOG
 from cloud.shares import Most
 from cloud.store import opened
@@ -56,6 +57,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxy: list[str] = []
     token_feeds: int = Most().feeds
     token_requests: int = Most().requests
+    node_bytes: int = int(A_DAY.size_bytes)
+    node_readings: int = int(A_DAY.readings)
+    node_requests: int = int(A_DAY.requests)
+    node_work_s: float = A_DAY.work_s
     feed_days: float = 7.0
     feed_cut_s: float = 10.0
     pace: Pace = Pace()
@@ -76,6 +81,8 @@ def refusal(options: Options) -> str | None:
         return "--tls-cert and --tls-key go together"
     if min(options.token_feeds, options.token_requests) < 1:
         return "--token-feeds and --token-requests are at least 1"
+    if min(options.node_bytes, options.node_readings, options.node_requests, options.node_work_s) <= 0:
+        return "--node-bytes, --node-readings, --node-requests and --node-work-s are more than 0"
     try:
         networks_of(options.trusted_proxy)
     except ValueError as error:
@@ -158,9 +165,15 @@ async def run(options: Options, crash: Crash) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((options.host, options.port))
         async with opened(options.data, utc_us, crash, metrics.committed) as store:
+            a_day = Used(
+                size_bytes=options.node_bytes,
+                readings=options.node_readings,
+                requests=options.node_requests,
+                work_s=options.node_work_s,
+            )
             most = Most(feeds=options.token_feeds, requests=options.token_requests)
             app = application(
-                store, tokens, metrics, utc_us, options.feed_cut_s, options.pace, options.feed_keep_alive_s, most
+                store, tokens, metrics, utc_us, options.feed_cut_s, options.pace, options.feed_keep_alive_s, most, a_day
             )
             door = Door(Bounds.of(_descriptors()), Proxies(networks_of(options.trusted_proxy)), monotonic)
             metrics.gauge("connections", "Connections with a valid token", lambda: door.known)
@@ -170,7 +183,7 @@ async def run(options: Options, crash: Crash) -> None:
             step = compact.Compaction(store, int(options.feed_days * DAY_US), utc_us, crash, metrics.compacted).step
             started = asyncio.Event()
             server = _Server(_config(options, app.asgi), door, started)
-            beside = asyncio.create_task(_beside(tend(store, utc_us, step), notify.watchdog()))
+            beside = asyncio.create_task(_beside(tend(store, utc_us, step, app.conditions), notify.watchdog()))
             _stop_on_signals(server, app, notify)
             serving = asyncio.create_task(server.serve([listener]))
             await asyncio.wait((serving, asyncio.ensure_future(started.wait())), return_when="FIRST_COMPLETED")

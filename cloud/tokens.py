@@ -145,10 +145,10 @@ class Tokens:
             return False
         return held[1].until_us is None or self._now() < held[1].until_us
 
-    def stripped(self, node: str) -> bool:
-        """Say whether a node has had tokens and all of them were revoked."""
+    def stripped(self) -> frozenset[str]:
+        """The nodes that have had tokens, all of which were revoked."""
         self._refresh()
-        return node in self._stripped
+        return self._stripped
 
     def _refresh(self) -> None:
         now_s = self._monotonic_s()

@@ -19,6 +19,7 @@ import msgspec
 
 from drivers.tables import suggest
 from edge.config import Config
+from groundwork.terminal import shown, shown_in
 
 T = TypeVar("T")
 Language = Literal["en", "fr"]
@@ -144,11 +145,11 @@ class Asking:
         try:
             answer = self._client.request(verb, url, content=body, headers=headers)
             if answer.is_success:
-                return msgspec.json.decode(answer.content, type=kind), answer
+                return msgspec.convert(shown_in(msgspec.json.decode(answer.content)), kind), answer
         except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Unanswered(self._words["no answer"].format(url, error)) from error
         try:
-            said = msgspec.json.decode(answer.content, type=_Error).error
+            said = shown(msgspec.json.decode(answer.content, type=_Error).error)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise Unanswered(self._words["refused"].format(url, answer.status_code)) from None
         raise Unanswered(self._words["says"].format(plain(said)[:MAX_SHOWN_CHARS]))

@@ -127,3 +127,13 @@ def test_readiness_is_looked_up_once_for_all_who_ask(cloud: Process) -> None:
     for thread in asking:
         thread.join()
     assert statuses == [200] * 40
+
+
+def test_a_note_that_a_terminal_would_obey_is_shown(cloud: Process) -> None:
+    data = ("--data", str(cloud.data))
+    cloud.verb("token", "create", *data, "--role", "reader", "--name", "\x1b]0;owned\x07\nffff  admin  \u202eforged")
+    listed = cloud.verb("token", "list", *data)
+    assert len(listed.splitlines()) == 1
+    assert "\\x1b]0;owned\\x07\\nffff  admin  \\u202eforged" in listed
+    told = cloud.verb("token", "revoke", *data, "\x1b[2J\nforged", ok=False)
+    assert "\\x1b[2J\\nforged" in told
