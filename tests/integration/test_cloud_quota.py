@@ -91,13 +91,13 @@ def test_small_bodies_that_open_to_much_take_turns(cloud: Process) -> None:
 
 
 def test_beyond_its_quota_a_node_is_refused_and_told_and_others_are_not(cloud: Process) -> None:
-    cloud.start("--node-readings", "40")
+    cloud.start("--node-readings", "25")
     sender, other = Sender("cab-1"), Sender("cab-2")
     batches = [sender.batch(columns(n=30, at_us=START_US + i * 100 * SECOND)) for i in range(4)]
     assert [cloud.push(b)[0] for b in batches[:1]] == [200]
     answer = cloud.post(batches[1])
     assert answer.status_code == 429, answer.text
-    assert answer.json()["detail"] == "node cab-1 has used up its quota of 40 readings a day"
+    assert answer.json()["detail"] == "node cab-1 has used up its quota of 25 readings a day"
     assert 60 <= int(answer.headers["retry-after"]) <= 3_600
     assert cloud.push(other.batch(columns(n=10)))[0] == 200
     assert cloud.place("cab-1", 7).through_seq == 30  # asking where one stands is free
@@ -106,7 +106,7 @@ def test_beyond_its_quota_a_node_is_refused_and_told_and_others_are_not(cloud: P
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert (alarms[0]["node"], alarms[0]["state"]) == ("cab-1", "raised")
-    assert "40 readings" in alarms[0]["detail"]
+    assert "25 readings" in alarms[0]["detail"]
     metrics = cloud.client.get(f"{cloud.url}/metrics", headers=cloud.bearer()).text
     assert "lamplighter_over_quota 1.0" in metrics
     assert "lamplighter_over_quota_refusals 1.0" in metrics
