@@ -22,7 +22,7 @@ from cloud.findings import Finding, Notice, Told
 from cloud.idempotency import Answered, Keyed
 from cloud.log import Unavailable
 from cloud.order_store import NoteIn
-from cloud.own_alarms import CITY, Act, Occurrence, acted, step
+from cloud.own_alarms import CITY, Act, Condition, Occurrence, acted, step
 from cloud.problem import Problem
 from cloud.readers import Readers
 from cloud.reports import NO_FIXES, OWN, alarm_seen
@@ -77,12 +77,15 @@ class Keeper:
         """One that stands."""
         return self._alarms.get(name)
 
-    async def look(self, now_us: int, since_us: int) -> bool:
-        """Take what has happened since the last time; whether there is more. Until `since_us` we were not here."""
+    async def look(self, now_us: int, since_us: int, holding: Mapping[str, Condition] | None = None) -> bool:
+        """Take what has happened since the last time; whether there is more. Until `since_us` we were not here.
+
+        `holding` are conditions that hold now, beside those that the store itself shows.
+        """
         async with self._turn:
             mark, through, occurred, more = await self._readers.ask(_happened)
             silent, quiet, heard = self._heard.standing(now_us, since_us)
-            changes = step(self._alarms, silent, quiet, heard, occurred, now_us)
+            changes = step(self._alarms, silent, quiet, heard, occurred, now_us, holding)
             if changes or more or through - mark > LOOKED:  # a mark alone is not worth a transaction each time
                 await self._keep(list(changes.values()), through)
             return more

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
 from typing import Final
 
 import msgspec
@@ -18,10 +19,13 @@ from starlette.types import ASGIApp
 from cloud import openapi
 from cloud.alarms import Alarms
 from cloud.card_losses import EndedAlarms
+from cloud.claims import ClaimRoutes
 from cloud.cursor import Cursor
 from cloud.database import sizes
 from cloud.downlink import Downlink, Pace
+from cloud.failures import Failures
 from cloud.feed import KEEP_ALIVE_S, Feed
+from cloud.gate import Gate
 from cloud.generations import Generations
 from cloud.guard import Guard, fault_problem, http_problem
 from cloud.ingest import Ingest
@@ -30,9 +34,12 @@ from cloud.log import Unavailable
 from cloud.metrics import Metrics
 from cloud.order_queries import OrderQueries
 from cloud.orders import Orders
+from cloud.own_alarms import Condition
 from cloud.presence import Presence
 from cloud.queries import Queries
+from cloud.quota import A_DAY, Quota, Used
 from cloud.routes import LOG, Route, serve
+from cloud.shares import Most, Shares
 from cloud.sse import CUT_S
 from cloud.store import Store
 from cloud.times import SECOND_US, Now
@@ -61,6 +68,7 @@ class Application(msgspec.Struct, frozen=True):
     routes: tuple[Route, ...]
     feed: Feed
     downlink: Downlink
+    conditions: Callable[[], Awaitable[Mapping[str, Condition]]]  # what our own alarms tell of beside the log
 
     def close(self) -> None:
         """End all streams: their readers come again."""
@@ -76,8 +84,12 @@ def application(
     feed_cut_s: float = CUT_S,
     pace: Pace | None = None,
     keep_alive_s: float = KEEP_ALIVE_S,
+    most: Most | None = None,
+    a_day: Used = A_DAY,
 ) -> Application:
     """Put the parts together over an open store."""
+    shares = Shares(most)
+    gate = Gate(tokens, shares, Failures(monotonic), metrics)
     watching = Watching()
     downlink = Downlink(store.orders, tokens, metrics, now, pace or Pace())
     presence = Presence(downlink.reachable, store.heard.of, now)
@@ -94,6 +106,7 @@ def application(
         log=store.log,
         views=store.views,
         tokens=tokens,
+        shares=shares,
         watching=watching,
         metrics=metrics,
         origins=lambda: store.log.origins,
@@ -102,19 +115,21 @@ def application(
         keep_alive_s=keep_alive_s,
     )
     generations = Generations(store.log, metrics, now)
+    quota = Quota(monotonic, a_day)
     table: list[Route] = []
 
     async def ready() -> None:
         await store.views.nodes("", 1)
 
     upkeep = Upkeep(metrics, ready, lambda: openapi.document(table))
-    table.extend(Ingest(store.log, store.views, watching, metrics, now, generations.hear).routes())
+    table.extend(Ingest(store.log, store.views, watching, metrics, quota, now, generations.hear).routes())
     table.extend(Queries(store.views, watching).routes())
     table.extend(orders.routes())
     table.extend(OrderQueries(store.orders, store.views, presence, now).routes())
     ended = EndedAlarms(store.writer, store.readers, store.log.note_in, store.log.grow)
     table.extend(Alarms(store.alarms, ended, store.views, store.orders, orders).routes())
     table.extend(WriteOffs(store.writer, store.log, now).routes())
+    table.extend(ClaimRoutes(store.claims, orders.door, now).routes())
     table.extend(downlink.routes())
     table.extend(feed.routes())
     table.extend(upkeep.routes())
@@ -125,21 +140,30 @@ def application(
     metrics.gauge("store_free_bytes", "Of it free for what comes next", lambda: sizes(store.directory).free)
     metrics.gauge("store_log_bytes", "The store's write-ahead log", lambda: sizes(store.directory).log)
     metrics.gauge("disk_free_bytes", "Free on the store's disk", lambda: sizes(store.directory).disk_free)
+    metrics.gauge("over_quota", "Nodes that were refused lately for their quota", lambda: len(quota.over()))
+    metrics.gauge("over_quota_refusals", "Requests refused for a node's quota", lambda: quota.refused)
     metrics.gauge("feeds", "Feed readers", lambda: feed.readers)
     metrics.gauge("downlinks", "Nodes that have a downlink open", lambda: downlink.nodes)
     asgi = Starlette(
-        routes=[serve(route, tokens) for route in table],
+        routes=[serve(route, gate) for route in table],
         exception_handlers={HTTPException: http_problem(table), Exception: fault_problem},
     )
     asgi.router.redirect_slashes = False  # a wrong path is told, not guessed at
 
-    def lasting(path: str) -> bool:
-        return path == feed.path or (path.startswith("/v1/nodes/") and path.endswith("/orders"))
+    async def conditions() -> Mapping[str, Condition]:
+        await store.claims.bar(tokens.stripped())
+        return {**quota.conditions(), **await store.claims.conflicts()}
 
-    return Application(Guard(asgi, metrics, lasting), tuple(table), feed, downlink)
+    return Application(Guard(asgi, metrics), tuple(table), feed, downlink, conditions)
 
 
-async def tend(store: Store, now: Now, compact: Callable[[], Awaitable[bool]], missed: Missed | None = None) -> None:
+async def tend(
+    store: Store,
+    now: Now,
+    compact: Callable[[], Awaitable[bool]],
+    conditions: Callable[[], Awaitable[Mapping[str, Condition]]],
+    missed: Missed | None = None,
+) -> None:
     """Save, watch for silence, end orders and compact, until cancelled. Trouble is logged and tried again."""
     trouble = Trouble(store, missed)
     began_us = now()
@@ -151,7 +175,7 @@ async def tend(store: Store, now: Now, compact: Callable[[], Awaitable[bool]], m
         if leapt_us:
             LOG.warning("the clock was set by %.0f s", leapt_us / SECOND_US)
             began_us = min(now(), began_us + leapt_us)
-        await store.look(now(), began_us, leapt_us)
+        await store.look(now(), began_us, leapt_us, await conditions())
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_every(SAVE_S, store.tend))

@@ -2,8 +2,8 @@
 
 In memory alone: a node whose base is not here gets a 409 and sends its batch again in full. On the event loop.
 
-Bounds: one body a node and lane, KEPT_BYTES in all; the longest unused go first. A body that nobody leans on stays
-compressed.
+Bounds: one body a node and lane, of at most MAX_BASE_BYTES once open (`wire.chain`), KEPT_BYTES in all; the longest
+unused go first. A body that nobody leans on stays compressed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import OrderedDict
 from typing import Final
 
 from wire.batch import Lane
-from wire.chain import Base, Chained
+from wire.chain import MAX_BASE_BYTES, Base, Chained
 from wire.errors import Malformed
 from wire.frame import plain_bytes, squeeze, stretch
 
@@ -36,7 +36,11 @@ class Bases:
 
     def keep(self, node: str, lane: Lane, body: bytes) -> None:
         """A self-contained body was taken."""
-        self._put((node, lane), body, len(body))
+        if plain_bytes(body) <= MAX_BASE_BYTES:
+            self._put((node, lane), body, len(body))
+        elif (node, lane) in self._bodies:  # no node leans on one as large, nor on the one before any more
+            del self._bodies[node, lane]
+            self._size -= self._sizes.pop((node, lane))
 
     def of(self, node: str, lane: Lane) -> Base | None:
         """The body that was taken last, made ready when it is asked for the first time."""

@@ -86,7 +86,7 @@ class Body:
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > MAX_BODY_BYTES:
             raise _too_large()
-        chunks: list[bytes] = []
+        whole = bytearray()  # not a list: pieces of one byte each would take forty times as much
         try:
             async with asyncio.timeout(BODY_S):
                 async for chunk in request.stream():
@@ -94,12 +94,12 @@ class Body:
                         raise _too_large()
                     self._bodies.hold(len(chunk))
                     self.size += len(chunk)
-                    chunks.append(chunk)
+                    whole += chunk
         except TimeoutError:
             raise Problem(408, "request-timeout", f"the body did not arrive within {BODY_S:.0f} s") from None
         if not self.size:
             raise Malformed("the body is empty")
-        return b"".join(chunks)
+        return bytes(whole)
 
 
 def _too_large() -> TooLarge:

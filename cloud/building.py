@@ -226,18 +226,24 @@ class Claim(msgspec.Struct, frozen=True):
 def claims_of(connection: sqlite3.Connection, device: str) -> list[Claim]:
     """The nodes that have ever named a device, its owner first.
 
-    A roster that names it goes before readings alone; then who named it first. A roster that came after the
-    readings and does not name it withdraws the claim; when all are withdrawn, all stand again.
+    One that an operator has assigned belongs to that node alone, once it has named it. Else a roster that names it goes
+    before readings alone; then who named it first. A roster that came after the readings and does not name it withdraws
+    the claim, and so do tokens that were all revoked; when no claim is left, all stand again.
     """
     rows = connection.execute(
         "SELECT name, d.node_no, d.device_no, r.device_no IS NOT NULL,"
-        " o.position IS NOT NULL AND d.position < o.position"
+        " o.position IS NOT NULL AND d.position < o.position, b.node IS NOT NULL, ifnull(a.node = name, 0)"
         " FROM devices d JOIN nodes USING (node_no) LEFT JOIN rostered r USING (node_no, device_no)"
-        " LEFT JOIN rosters o USING (node_no) WHERE d.id = ? ORDER BY 4 DESC, d.position, d.node_no",
+        " LEFT JOIN rosters o USING (node_no) LEFT JOIN barred b ON b.node = name"
+        " LEFT JOIN assignments a ON a.device = d.id"
+        " WHERE d.id = ? ORDER BY 7 DESC, 4 DESC, d.position, d.node_no",
         (device,),
     ).fetchall()
-    none = not any(row[3] or not row[4] for row in rows)
-    return [Claim(*row[:3], active=none or bool(row[3]) or not row[4]) for row in rows]
+    assigned = connection.execute("SELECT 1 FROM assignments WHERE device = ?", (device,)).fetchone() is not None
+    if assigned:
+        return [Claim(*row[:3], active=bool(row[6])) for row in rows]
+    stands = [not row[5] and bool(row[3] or not row[4]) for row in rows]
+    return [Claim(*row[:3], active=active or not any(stands)) for row, active in zip(rows, stands, strict=True)]
 
 
 def owners(claims: Sequence[Claim]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import json
 import logging
 import os
 import re
@@ -16,29 +17,37 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import uvloop
 
 from cloud import backup, crash
 from cloud.database import Misplaced
+from cloud.quota import A_DAY
 from cloud.server import Options, refusal, run
 from cloud.shrink import shrink
 from cloud.store import rebuild
-from cloud.times import text, utc_us
+from cloud.times import DAY_US, parse, text, utc_us
 from cloud.tokens import ROLES, tokens_of
+from groundwork.terminal import guard, log_to_stderr, shown
 
+ANSWER_S: Final = 30
+MAX_ANSWER: Final = 1 << 20
+MAX_DAYS: Final = 36_500
 _NODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says."""
     given = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        return given.act(given)
-    except (Misplaced, backup.CannotBackUp, backup.CannotRestore, OSError, ValueError) as error:
-        print(f"lamplighter-cloud: {error}", file=sys.stderr)
-        return 1
+    log_to_stderr(logging.INFO)
+    with guard():
+        try:
+            return given.act(given)
+        except (Misplaced, backup.CannotBackUp, backup.CannotRestore, OSError, ValueError) as error:
+            print(shown(f"lamplighter-cloud: {error}"), file=sys.stderr)
+            return 1
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -59,18 +68,30 @@ def _run(given: argparse.Namespace) -> int:
 def _create(given: argparse.Namespace) -> int:
     if given.node is not None and not _NODE.fullmatch(given.node):
         raise ValueError("a node's name has 1 to 64 letters, digits, dots, dashes or underscores, no dash first")
+    now_us = utc_us()
+    until_us = None if given.until is None else parse(given.until)
+    if given.days is not None:
+        if not 0 < given.days <= MAX_DAYS:
+            raise ValueError(f"--days lies between 0 and {MAX_DAYS:,}")
+        until_us = now_us + int(given.days * DAY_US)
     with tokens_of(given.data) as tokens:
-        print(tokens.create(given.role, given.node, given.name, utc_us()))
+        print(tokens.create(given.role, given.node, given.name, now_us, until_us))
     return 0
 
 
 def _list(given: argparse.Namespace) -> int:
     with tokens_of(given.data) as tokens:
         for grant in tokens.all():
-            state = "valid" if grant.revoked_us is None else f"revoked {text(grant.revoked_us)}"
-            print(
+            if grant.revoked_us is not None:
+                state = f"revoked {text(grant.revoked_us)}"
+            elif grant.until_us is None:
+                state = "valid"
+            else:
+                state = f"{'valid until' if tokens.valid(grant) else 'expired'} {text(grant.until_us)}"
+            line = (
                 f"{grant.id}  {grant.role:8}  {grant.node or '-':20}  {text(grant.created_us)}  {state}  {grant.name}"
             )
+            print(shown(line))
     return 0
 
 
@@ -79,6 +100,29 @@ def _revoke(given: argparse.Namespace) -> int:
         if tokens.revoke(given.id, utc_us()):
             return 0
     raise ValueError(f"no valid token has the id {given.id}; `token list` shows all")
+
+
+def _assign(given: argparse.Namespace) -> int:
+    """Over HTTP, as any operator: a store that is served has one writer."""
+    if not given.url.startswith(("http://", "https://")):
+        raise ValueError("--url begins with http:// or https://")
+    request = Request(  # noqa: S310  the scheme was looked at
+        f"{given.url.rstrip('/')}/v1/assignments",
+        json.dumps({"device": given.device, "node": given.node}).encode(),
+        {"Authorization": f"Bearer {given.token_file.read_text().strip()}", "Content-Type": "application/json"},
+    )
+    try:
+        with urlopen(request, timeout=ANSWER_S) as answer:  # noqa: S310
+            done = json.loads(answer.read(MAX_ANSWER))
+    except HTTPError as error:
+        try:
+            why = json.loads(error.read(MAX_ANSWER))["detail"]
+        except (ValueError, KeyError, TypeError):
+            why = error.reason
+        raise ValueError(f"{error.code}: {why}") from None
+    to = "to no node any more" if done["node"] is None else f"to {done['node']}"
+    print(shown(f"{done['device']} is assigned {to}, by {done['by']} at {done['time']}"))
+    return 0
 
 
 def _backup(given: argparse.Namespace) -> int:
@@ -142,6 +186,23 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--tls-cert", type=Path, metavar="FILE")
     added.add_argument("--tls-key", type=Path, metavar="FILE")
     added.add_argument("--insecure-http", action="store_true", help="plain http on other than loopback")
+    added.add_argument(
+        "--trusted-proxy", action="append", default=[], metavar="ADDRESS",
+        help="an address or network of proxies whose X-Forwarded-For is believed; may be given more than once",
+    )  # fmt: skip
+    added.add_argument("--token-feeds", type=int, default=100, help="feeds that one token may have open (default 100)")
+    added.add_argument("--token-requests", type=int, default=64, help="requests of one token in hand (default 64)")
+    for name, kind, what in (
+        ("bytes", int, "bytes kept of what it sends"),
+        ("readings", int, "readings"),
+        ("requests", int, "requests"),
+        ("work-s", float, "seconds of processor time for its bodies"),
+    ):
+        default = getattr(A_DAY, {"bytes": "size_bytes"}.get(name, name.replace("-", "_")))
+        added.add_argument(
+            f"--node-{name}", type=kind, default=kind(default), metavar="N",
+            help=f"what one node may bring in a day: {what} (default {default:,.0f})",
+        )  # fmt: skip
     added.add_argument("--feed-days", type=float, default=7.0, help="how long batches stay whole (default 7)")
     added.add_argument("--feed-cut-s", type=float, default=10.0, help="how long a feed reader may stall (default 10)")
 
@@ -150,8 +211,22 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--role", choices=ROLES, required=True)
     added.add_argument("--node", help="the node that it is for, with --role node")
     added.add_argument("--name", default="", help="a note on who has it")
+    end = added.add_mutually_exclusive_group()
+    end.add_argument("--days", type=float, help="valid for so many days; without an end when left out")
+    end.add_argument("--until", metavar="TIME", help="valid until then, as 2027-01-31T12:00:00Z")
     verb("list", "list all tokens", _list, token)
     verb("revoke", "let a token be valid no more", _revoke, token).add_argument("id")
+
+    added = verbs.add_parser(
+        "assign", help="let a device belong to a node", description="Let a device belong to a node."
+    )
+    added.add_argument("device")
+    added.add_argument("node", nargs="?", help="the node; without it, an assignment is taken back")
+    added.add_argument("--url", default="http://127.0.0.1:8080", help="where the aggregator answers")
+    added.add_argument(
+        "--token-file", type=Path, required=True, metavar="FILE", help="a file with a token that may give orders"
+    )
+    added.set_defaults(act=_assign)
 
     verb("backup", "copy the store while it is used", _backup).add_argument("to", type=Path, metavar="DIR")
     verb("restore", "put a copy back", _restore).add_argument("source", type=Path, metavar="DIR")

@@ -110,6 +110,7 @@ class Downlink:
                     Param(name="node", at="path", what="The node whose token is used."),
                     Param(name="once", what="1: what is open now, a Down with the time, and the end."),
                 ),
+                lasting=True,
                 answers={200: Answer(what="Orders until either end closes.", media_type=EVENT_STREAM)},
             )
         ]

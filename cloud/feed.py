@@ -7,8 +7,9 @@ for KEEP_ALIVE_S, because there was nothing or only what it has filtered out, a 
 
 A filter may name a node that was never heard: it may be on its way. Then a comment says so, and which name is near.
 
-Bounds: MAX_READERS readers, CACHE_BYTES of shared events, CHUNK_BYTES under way to each reader; STRANGE nodes that were
-never heard are named. Slices are made by `cloud.slices`, whose bounds are its own.
+Bounds: MAX_READERS readers, of one token as many as `cloud.shares` says; CACHE_BYTES of shared events, CHUNK_BYTES
+under way to each reader; STRANGE nodes that were never heard are named. Slices are made by `cloud.slices`, whose bounds
+are its own.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from cloud.metrics import Metrics
 from cloud.nearest import nearest
 from cloud.problem import bad_request, unavailable
 from cloud.routes import READERS, Answer, Asked, Param, Route
+from cloud.shares import Shares
 from cloud.slices import Ordered, Slices, nothing_ordered
 from cloud.sse import CUT_S, EVENT_STREAM, StreamResponse
 from cloud.tokens import Grant, Tokens
@@ -71,6 +73,7 @@ class Feed:
         log: Log,
         views: Views,
         tokens: Tokens,
+        shares: Shares,
         watching: Watching,
         metrics: Metrics,
         origins: Callable[[], Origins],
@@ -81,6 +84,7 @@ class Feed:
         self._log = log
         self._views = views
         self._tokens = tokens
+        self._shares = shares
         self._watching = watching
         self._metrics = metrics
         self._origins = origins
@@ -118,6 +122,7 @@ class Feed:
                     Param(name="node", what="Only these nodes.", many=True),
                     Param(name="live", what="1 asks the nodes to push sooner while this is open."),
                 ),
+                lasting=True,
                 answers={200: Answer(what="Events until either end closes.", media_type=EVENT_STREAM)},
             )
         ]
@@ -126,6 +131,8 @@ class Feed:
         assert asked.grant is not None
         if self._closing.is_set():
             raise unavailable("shutting down")
+        with self._shares.feed(asked.grant):
+            pass  # it may have one more: said before anything is looked up
         if self._readers >= MAX_READERS:
             raise unavailable(f"{self._readers} readers are connected; no more are served", 30)
         wanted = _filter(asked)
@@ -135,6 +142,7 @@ class Feed:
         live = asked.one("live") == "1"
         # Closed by the response, whether or not the generator has begun by then.
         open_ = ExitStack()
+        open_.enter_context(self._shares.feed(asked.grant))
         if live:
             open_.enter_context(self._watching.open(wanted.nodes))
         self._readers += 1

@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 import msgspec
 
-FindingKind = Literal["unfinished", "written_off", "fork", "conflict", "silent", "heard_again", "generation", "damaged"]
+FindingKind = Literal[
+    "unfinished", "written_off", "fork", "conflict", "assigned", "silent", "heard_again", "generation", "damaged"
+]
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,8 +1,8 @@
 """Given: the JSON that somebody has sent, read into a struct, with all that is wrong with it told at once.
 
 Bounds: MAX_BYTES a body and BODY_S for it to arrive; MAX_AT_ONCE bodies are in hand at a time, MAX_OF_ONE of one token,
-so that nobody keeps the others out by being slow; more are refused at once with 503. Of keys that there are not, the
-first MAX_STRANGE are told, each as far as MAX_SHOWN characters.
+so that nobody keeps the others out by being slow; more are refused at once with 503, of one token with 429. Of keys
+that there are not, the first MAX_STRANGE are told, each as far as MAX_SHOWN characters.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 from starlette.requests import Request
 
 from cloud.given_words import MAX_SHOWN, in_words
-from cloud.problem import Problem, bad_request, unavailable, wrong
+from cloud.problem import Problem, bad_request, too_many, unavailable, wrong
 from cloud.routes import JSON
 
 MAX_BYTES: Final = 1 << 20
@@ -46,7 +46,7 @@ class Door:
         if (count := self._in_hand.total()) >= MAX_AT_ONCE:
             raise unavailable(f"{count} requests with a body are in hand", 1)
         if (count := self._in_hand[token]) >= MAX_OF_ONE:
-            raise unavailable(f"{count} requests with a body are in hand for this token", 1)
+            raise too_many(f"{count} requests with a body are in hand for this token; at most {MAX_OF_ONE}")
         self._in_hand[token] += 1
         try:
             yield
@@ -65,18 +65,16 @@ async def body_of(request: Request) -> bytes:
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != JSON:
         raise Problem(415, "unsupported", f"the content type is {given or 'missing'}; send {JSON}")
-    chunks: list[bytes] = []
-    size = 0
+    whole = bytearray()  # not a list: pieces of one byte each would take forty times as much
     try:
         async with asyncio.timeout(BODY_S):
             async for chunk in request.stream():
-                size += len(chunk)
-                if size > MAX_BYTES:
+                if len(whole) + len(chunk) > MAX_BYTES:
                     raise Problem(413, "too-large", f"a body has at most {MAX_BYTES} bytes")
-                chunks.append(chunk)
+                whole += chunk
     except TimeoutError:
         raise Problem(408, "request-timeout", f"the body did not arrive within {BODY_S:.0f} s") from None
-    return b"".join(chunks)
+    return bytes(whole)
 
 
 class Found(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
-"""Guard: the outermost layer. Bounds how many requests are in hand, and turns every fault of ours into a problem.
+"""Guard: the outermost layer. Turns every fault of ours into a problem.
 
-Bounds: MAX_REQUESTS at a time besides feeds and downlinks, which have bounds of their own; more are answered 503 at
-once.
+How many requests are in hand is bounded where their token is known (`cloud.shares`), and before that by the connections
+of strangers (`cloud.door`).
 A fault is logged here and nowhere else, with its traceback; the one who asked learns only that it was ours.
 """
 
@@ -18,40 +18,23 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud.metrics import Metrics
-from cloud.problem import Problem, plain_problem, unavailable
+from cloud.problem import Problem, plain_problem
 from cloud.routes import LOG, Route
 
-MAX_REQUESTS: Final = 2_048
 MAX_SHOWN: Final = 200  # characters of a path that is wrong
 
 
 class Guard:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, lasting: Callable[[str], bool]) -> None:
-        """`lasting` says of a path that its answers last, and are bounded where they are made."""
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
-        self._lasting = lasting
-        self._in_hand = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is not served here")
-        if self._lasting(scope["path"]):
-            await self._guarded(scope, receive, send)
-            return
-        if self._in_hand >= MAX_REQUESTS:
-            await unavailable(f"{self._in_hand} requests are in hand").response()(scope, receive, send)
-            return
-        self._in_hand += 1
-        try:
-            await self._guarded(scope, receive, send)
-        finally:
-            self._in_hand -= 1
-
-    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = ended = False
 
         async def watched(message: Message) -> None:

@@ -5,8 +5,8 @@ one transaction with what was asked the key is kept, with a digest of the reques
 same request gives the same answer again, with another request 422. Only what was taken is kept: what was refused
 changed nothing, and is looked at again. A key belongs to the token that sent it.
 
-Bounds: a key has MAX_KEY_CHARS, is kept KEPT_US, and MAX_KEYS are kept; beyond that a new one is refused with 503
-rather than an old one forgotten early.
+Bounds: a key has MAX_KEY_CHARS, is kept KEPT_US, and MAX_KEYS are kept, MAX_OF_ONE of one token; beyond that a new one
+is refused, with 503 or 429, rather than an old one forgotten early.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import msgspec
 from starlette.responses import Response
 
 from cloud import database
-from cloud.problem import Problem, bad_request, unavailable
+from cloud.problem import Problem, bad_request, too_many, unavailable
 from cloud.routes import JSON, Asked
 from cloud.times import SECOND_US
 
 MAX_KEY_CHARS: Final = 200
 MAX_KEYS: Final = 200_000
+MAX_OF_ONE: Final = 120_000
 KEPT_US: Final = 25 * 3_600 * SECOND_US
 HEADER: Final = "Idempotency-Key"
 COUNT: Final = "keys"  # in meta
@@ -58,12 +59,19 @@ class Keyed(msgspec.Struct, frozen=True):
         if row is None:
             if (count := _kept(connection)) >= MAX_KEYS:
                 return unavailable(f"{count} keys of the last day are kept; no more are taken", 600)
+            if count >= MAX_OF_ONE and self._of_token(connection) >= MAX_OF_ONE:
+                return too_many(f"{MAX_OF_ONE} keys of the last day are kept for this token; no more are taken", 600)
             return None
         if row[0] != self.digest:
             return Problem(
                 422, "key-used", f"this {HEADER} was used for another request; draw a new one for each thing to be done"
             )
         return Answered(row[1], zlib.decompress(row[2]))
+
+    def _of_token(self, connection: sqlite3.Connection) -> int:
+        token = self.key.partition(" ")[0]
+        query = "SELECT count(*) FROM requests WHERE key > ? AND key < ?"
+        return int(connection.execute(query, (f"{token} ", f"{token}!")).fetchone()[0])
 
     def keep(self, connection: sqlite3.Connection, answer: Answered, now_us: int) -> None:
         """Keep the answer, within the transaction that does what was asked."""

@@ -4,36 +4,36 @@ A batch is answered 200 when it was taken and 409 when the one rule did not take
 not here any more (`wire.chain`); both carry the same ack and nothing else may be read as one. A chained body is written
 out in full before it is looked at. A token is of one node: path, batch and token must agree.
 
-Bounds: those of `cloud.bodies` while a body arrives; then at most IN_HAND are opened and appended at a time, each
-opened beside the event loop, for what a small body expands to is known only afterwards. From PAUSE_FROM waiting on,
-the ack asks for a pause.
+Bounds: those of `cloud.bodies` while a body arrives; those of `cloud.opening` for what is open at a time, beside the
+event loop; those of `cloud.quota` for what a node may bring in a day. From PAUSE_FROM waiting on, the ack asks for a
+pause.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import monotonic
 from typing import Final
 
-import msgspec
 from starlette.responses import Response
 
-from cloud.bases import Bases, NoBase, in_full
+from cloud import opening
+from cloud.bases import Bases
 from cloud.bodies import Bodies
-from cloud.facts import Facts, check_snapshot, facts_of
 from cloud.log import Log
 from cloud.metrics import Metrics
+from cloud.opening import Opened, Opening, batch_of, batch_on, chained_of, size_of, snapshot_of
 from cloud.problem import Problem, bad_request
+from cloud.quota import Quota, Used
 from cloud.routes import NODES, Answer, Asked, Param, Route, problem_answers
 from cloud.streams import Place
 from cloud.times import Now
 from cloud.views import Views
 from cloud.watching import Watching
-from wire import chain
-from wire.batch import GENERATION_HEADER, Ack, Batch, Lane, Snapshot
-from wire.chain import Base, Chained
-from wire.codec import ACCEPTS, MAX_BODY_BYTES, decode_batch, decode_snapshot, encode_ack
+from wire.batch import GENERATION_HEADER, Ack, Lane
+from wire.chain import Chained
+from wire.codec import ACCEPTS, MAX_BODY_BYTES, encode_ack
 from wire.errors import BadInput
 
 BATCH_TYPE: Final = "application/vnd.lamplighter.batch+cbor"
@@ -41,7 +41,6 @@ ACK_TYPE: Final = "application/vnd.lamplighter.ack+cbor"
 CHAINED_TYPE: Final = "application/vnd.lamplighter.chained+cbor"
 SNAPSHOT_TYPE: Final = "application/vnd.lamplighter.snapshot+cbor"
 
-IN_HAND: Final = 64
 PAUSE_FROM: Final = 128
 PAUSE_MOST_S: Final = 30.0
 
@@ -50,6 +49,7 @@ _REFUSED: Final = problem_answers(
     s400="Malformed: these bytes will never be taken.",
     s408="The body did not arrive in time.",
     s413=f"Too large: a body has at most {MAX_BODY_BYTES} bytes, and bounds once expanded.",
+    s429="The node has used up its quota for now, or has too much in hand; `detail` says of what.",
     s415="Unsupported: `accepts` names the versions that are spoken here.",
 )
 
@@ -67,6 +67,7 @@ class Ingest:
         views: Views,
         watching: Watching,
         metrics: Metrics,
+        quota: Quota,
         now: Now,
         hear: Callable[[str, int], Awaitable[None]] = nothing_heard,
     ) -> None:
@@ -79,7 +80,8 @@ class Ingest:
         self._now = now
         self._bodies = Bodies()
         self._bases = Bases()
-        self._in_hand = asyncio.Semaphore(IN_HAND)
+        self._quota = quota
+        self._opening = Opening()
         self._waiting = 0
 
     def routes(self) -> list[Route]:
@@ -127,22 +129,25 @@ class Ingest:
 
     async def _append(self, asked: Asked) -> Response:
         node = _own_node(asked)
+        self._quota.check(node)
         self._waiting += 1
         try:
             with self._bodies.of(node) as arriving:
                 body = await arriving.read(asked.request, BATCH_TYPE, CHAINED_TYPE)
                 since = monotonic()
-                async with self._in_hand:
-                    if arriving.media_type == BATCH_TYPE:
-                        opened = await asyncio.to_thread(_open, body)
-                    else:
-                        chained = chain.decode(body)
-                        base = self._bases.of(node, chained.lane)
-                        opened = None if base is None else await asyncio.to_thread(_open_chained, chained, base)
-                        if opened is None:
-                            self._metrics.not_taken()
-                            place = await self._log.place(node, chained.epoch, chained.lane)
-                            return self._answer(409, node, place, since)
+                spent = partial(self._spent, node)
+                chained = None
+                if arriving.media_type == CHAINED_TYPE:
+                    chained = await self._opening.lane(len(body)).do(partial(chained_of, body), spent)
+                size = size_of(body if chained is None else chained.frame)
+                lane = self._opening.lane(size)
+                async with lane.room(size):
+                    opened = await self._opened(lane, node, body, chained, spent)
+                    if opened is None:
+                        assert chained is not None
+                        self._metrics.not_taken()
+                        place = await self._log.place(node, chained.epoch, chained.lane)
+                        return self._answer(409, node, place, since)
                     _same_node(node, opened.batch.node)
                     await self._hear(node, _generation(asked))
                     taken = await self._log.append(opened.batch, opened.facts, opened.body)
@@ -157,8 +162,21 @@ class Ingest:
         lane, facts = opened.batch.lane, opened.facts
         if opened.body is body:  # it came in full
             self._bases.keep(node, lane, body)
+        self._quota.use(node, Used(size_bytes=len(opened.body), readings=facts.readings))
         self._metrics.taken(lane.value, facts.samples, facts.readings, len(opened.body))
         return self._answer(200, node, taken.place, since)
+
+    async def _opened(
+        self, lane: opening.Lane, node: str, body: bytes, chained: Chained | None, spent: Callable[[float], None]
+    ) -> Opened | None:
+        """The batch; None where it leans on a body that is not here."""
+        if chained is None:
+            return await lane.do(partial(batch_of, body), spent)
+        base = self._bases.of(node, chained.lane)
+        return None if base is None else await lane.do(partial(batch_on, chained, base), spent)
+
+    def _spent(self, node: str, work_s: float) -> None:
+        self._quota.use(node, Used(work_s=work_s))
 
     async def _place(self, asked: Asked) -> Response:
         node = _own_node(asked)
@@ -173,10 +191,13 @@ class Ingest:
 
     async def _snapshot(self, asked: Asked) -> Response:
         node = _own_node(asked)
+        self._quota.check(node)
         with self._bodies.of(node) as arriving:
             body = await arriving.read(asked.request, SNAPSHOT_TYPE)
-            async with self._in_hand:
-                snapshot = await asyncio.to_thread(_snapshot, body)
+            size = size_of(body)
+            lane = self._opening.lane(size)
+            async with lane.room(size):
+                snapshot = await lane.do(partial(snapshot_of, body), partial(self._spent, node))
                 _same_node(node, snapshot.node)
                 await self._views.fresh(snapshot)
         return Response(status_code=204)
@@ -216,30 +237,3 @@ def _own_node(asked: Asked) -> str:
 def _same_node(path: str, body: str) -> None:
     if path != body:
         raise Problem(403, "forbidden", f"the body is of node {body}, the path of node {path}")
-
-
-class _Opened(msgspec.Struct, frozen=True):
-    """A batch, what it holds, and the self-contained body that is kept of it."""
-
-    batch: Batch
-    facts: Facts
-    body: bytes
-
-
-def _open(body: bytes) -> _Opened:
-    batch = decode_batch(body)
-    return _Opened(batch, facts_of(batch), body)
-
-
-def _open_chained(chained: Chained, base: Base) -> _Opened | None:
-    """None where it does not lean on this base."""
-    try:
-        return _open(in_full(chained, base))
-    except NoBase:
-        return None
-
-
-def _snapshot(body: bytes) -> Snapshot:
-    snapshot = decode_snapshot(body)
-    check_snapshot(snapshot)
-    return snapshot

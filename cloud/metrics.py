@@ -30,6 +30,9 @@ class Metrics:
         self._events = Counter("lamplighter_feed_sent_bytes", "Bytes sent to feed readers", registry=registry)
         self._downlink = Counter("lamplighter_downlink_sent_bytes", "Bytes sent to nodes", registry=registry)
         self._orders = Counter("lamplighter_orders", "Orders taken", ["order"], registry=registry)
+        self._denied = Counter(
+            "lamplighter_requests_denied", "Requests whose token did not allow them", ["reason"], registry=registry
+        )
         self._errors = Counter("lamplighter_errors", "Faults of our own", registry=registry)
         self._generations = Counter(
             "lamplighter_generations", "Generations drawn, or not believed, because a node knew one", ["what"],
@@ -76,6 +79,10 @@ class Metrics:
     def ordered(self, order: str, count: int) -> None:
         """Orders were taken."""
         self._orders.labels(order).inc(count)
+
+    def denied(self, reason: str) -> None:
+        """A request's token did not allow it: missing, unknown, expired, revoked, role."""
+        self._denied.labels(reason).inc()
 
     def fault(self) -> None:
         """Something of our own went wrong."""

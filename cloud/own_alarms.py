@@ -4,6 +4,8 @@
                   cleared once somebody has acknowledged it
     missing       readings of a node are lost: a gap, or an epoch that ended unfinished; stands until acknowledged
     fork          a node's card was rolled back or cloned: readings may be held twice; stands until acknowledged
+    conflict      two nodes hold the same devices; returns by itself when one gives them up, or an operator assigns them
+    quota         a node was refused for its quota; returns by itself when it was not for a while
     city-outage   at least OUTAGE_NODES nodes, and more than half of those heard within RECENT_US, are silent or about
                   to be; the silent alarms of those, and of whoever falls silent after them, are suppressed with its
                   id as cause, until no more than half of them are silent. Who was silent long before has no part
@@ -12,7 +14,8 @@ States are those of ISA-18.2 and follow from four things alone: whether the cond
 acknowledged, until when it is shelved, and which other alarm explains it. The words are in `cloud.own_texts`. Pure: no
 clock, no I/O.
 
-Bounds: one alarm a node and rule, and one for the city; a cleared one is kept no longer.
+Bounds: one alarm a node and rule, of conflicts one for two nodes (`cloud.claims`), and one for the city; a cleared one
+is kept no longer.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from cloud import own_texts
 from cloud.own_texts import Texts
 from cloud.times import SECOND_US
 from wire.entries import Alarm, AlarmState, Severity
+from wire.sample import Value
 
 OUTAGE_NODES: Final = 10
 RECENT_US: Final = 3_600 * SECOND_US
@@ -40,7 +44,20 @@ _SEVERITY: Final[Mapping[str, Severity]] = {
     "missing": "medium",
     "fork": "medium",
     "city-outage": "urgent",
+    "conflict": "high",
+    "quota": "medium",
 }
+LASTING: Final = frozenset({"conflict", "quota"})  # rules of conditions
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """Something that holds of a node now, and returns by itself. `id` is that of its alarm."""
+
+    id: str
+    node: str
+    rule: Literal["conflict", "quota"]
+    why: Texts
+    values: Mapping[str, Value]
 
 
 class Occurrence(msgspec.Struct, frozen=True):
@@ -95,6 +112,7 @@ def step(
     heard: Mapping[str, int],
     occurred: Iterable[Occurrence],
     now_us: int,
+    holding: Mapping[str, Condition] | None = None,
 ) -> dict[str, Alarm]:
     """The alarms that are other than before, by id: at most one change each.
 
@@ -117,6 +135,7 @@ def step(
             since_us = _count(alarm, SINCE) or alarm.raised_us
             until_us = max(since_us, min(now_us, heard.get(alarm.device, now_us)))
             steps.change(alarm.id, own_texts.silent(alarm.device, since_us, until_us), active=False)
+    _hold(steps, alarms, holding or {})
     _outage(steps, silent, quiet, heard, now_us)
     return steps.done
 
@@ -155,9 +174,9 @@ class _Steps:
                 fields["detail"] = texts["en"]
         self.put(changed(alarm, self._now_us, **fields))
 
-    def rise(self, rule: str, node: str, texts: Texts, values: Mapping[str, int]) -> None:
+    def rise(self, rule: str, node: str, texts: Texts, values: Mapping[str, Value], name: str = "") -> None:
         """Let a condition hold, where it did not."""
-        name = OUTAGE if rule == "city-outage" else id_of(rule, node)
+        name = name or (OUTAGE if rule == "city-outage" else id_of(rule, node))
         standing = self.now(name)
         if standing is not None and standing.active:
             return
@@ -190,6 +209,19 @@ class _Steps:
         self.rise(once.rule, once.node, told, values)
         if standing is not None:
             self.change(name, told, values=values)
+
+
+def _hold(steps: _Steps, alarms: Mapping[str, Alarm], holding: Mapping[str, Condition]) -> None:
+    """Raise, keep up to date or end what holds as long as it holds."""
+    for name, condition in holding.items():
+        standing = steps.now(name)
+        if standing is None or not standing.active:
+            steps.rise(condition.rule, condition.node, condition.why, condition.values, name)
+        elif standing.values != condition.values:
+            steps.change(name, condition.why, values=condition.values)
+    for name, alarm in alarms.items():
+        if alarm.rule in LASTING and alarm.active and name not in holding:
+            steps.change(name, active=False)
 
 
 def _outage(

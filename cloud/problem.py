@@ -1,8 +1,8 @@
 """Problem: an error as the one who asked reads it (RFC 9457, application/problem+json).
 
 `type` is a URN that a program can tell apart, `detail` says in words what to do. Every answer of 400 and above is
-one, also those for unknown paths and for our own faults, but for two: the 409 to a batch, which is an ack, and what
-uvicorn says before a request reaches us (400 to bytes that are no HTTP, 503 beyond its connections), which is text.
+one, also those for unknown paths, for our own faults and for bytes that are no HTTP, but for the 409 to a batch, which
+is an ack.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Problem(Exception):
         self.headers = dict(headers or {})
         self.problems = tuple(problems)
 
-    def response(self) -> Response:
-        """The answer."""
+    def content(self) -> bytes:
+        """The answer's body."""
         body = ProblemBody(
             type=f"urn:lamplighter:problem:{self.kind}",
             title=HTTPStatus(self.status).phrase,
@@ -62,8 +62,11 @@ class Problem(Exception):
             accepts=self.accepts,
             problems=self.problems[:MAX_PROBLEMS],
         )
-        content = msgspec.json.encode(body)
-        return Response(content, self.status, {**self.headers, "Cache-Control": "no-store"}, MEDIA_TYPE)
+        return msgspec.json.encode(body)
+
+    def response(self) -> Response:
+        """The answer."""
+        return Response(self.content(), self.status, {**self.headers, "Cache-Control": "no-store"}, MEDIA_TYPE)
 
 
 def bad_request(detail: str) -> Problem:
@@ -85,6 +88,11 @@ def wrong(status: int, kind: str, problems: Sequence[str]) -> Problem:
 def unavailable(detail: str, retry_after_s: int = 5) -> Problem:
     """Not now."""
     return Problem(503, "unavailable", detail, headers={"Retry-After": str(retry_after_s)})
+
+
+def too_many(detail: str, retry_after_s: int = 1) -> Problem:
+    """The one who asks has too much in hand, or asks too often; `detail` names the bound."""
+    return Problem(429, "too-many", detail, headers={"Retry-After": str(retry_after_s)})
 
 
 def plain_problem(status: int, detail: Any = "") -> Problem:

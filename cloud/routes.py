@@ -16,9 +16,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
+from cloud.gate import Gate
 from cloud.log import Unavailable
 from cloud.problem import MEDIA_TYPE, Problem, ProblemBody, bad_request, unavailable
-from cloud.tokens import Grant, Role, Tokens
+from cloud.tokens import Grant, Role
 from wire.errors import Malformed, TooLarge, Unsupported
 
 LOG: Final = logging.getLogger("lamplighter.cloud")
@@ -113,6 +114,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     params: tuple[Param, ...] = ()
     bodies: tuple[str, ...] = ()  # media types; the first is one zstd frame
     takes: type[msgspec.Struct] | None = None  # what the body is in JSON, where it is
+    lasting: bool = False  # its answer is a stream, bounded where it is made
 
     @property
     def template(self) -> str:
@@ -124,7 +126,12 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         """Its own answers and those of the door before it."""
         door = {503: "The store cannot answer now, or too many ask at once; try again after `Retry-After`."}
         if self.roles is not None:
-            door |= {401: "No token, or one that is not known here.", 403: "The token does not allow this."}
+            door |= {
+                401: "No token, or one that is not known here, has expired or was revoked.",
+                403: "The token does not allow this.",
+                429: "This token has too much in hand, or too many without a valid one came from this address; `detail`"
+                " names the bound. Try again after `Retry-After`.",
+            }
         if self.params:
             door[400] = "A parameter is not what it should be; `detail` says which and what to write."
         problems = {s: Answer(what=w, body=ProblemBody, media_type=MEDIA_TYPE) for s, w in door.items()}
@@ -143,14 +150,18 @@ def json_response(body: msgspec.Struct, status: int = 200) -> Response:
     return Response(msgspec.json.encode(body), status, {"Cache-Control": "no-store"}, JSON)
 
 
-def serve(route: Route, tokens: Tokens) -> StarletteRoute:
+def serve(route: Route, gate: Gate) -> StarletteRoute:
     """The route as Starlette takes it."""
 
     async def endpoint(request: Request) -> Response:
         try:
-            grant = None if route.roles is None else _granted(request, tokens, route.roles)
+            grant = None if route.roles is None else gate.grant(request, route.roles)
             _check_names(request, route)
-            return await route.handler(Asked(request, grant))
+            asked = Asked(request, grant)
+            if grant is None or route.lasting:
+                return await route.handler(asked)
+            async with gate.through(request, grant):
+                return await route.handler(asked)
         except Problem as problem:
             return problem.response()
         except Unavailable as error:
@@ -181,14 +192,3 @@ def _check_names(request: Request, route: Route) -> None:
             near = get_close_matches(given, names, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names) or 'none'}"
             raise bad_request(f"there is no parameter {given[:50]!r}; {hint}")
-
-
-def _granted(request: Request, tokens: Tokens, roles: frozenset[Role]) -> Grant:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    grant = tokens.grant(token.strip()) if scheme.lower() == "bearer" else None
-    if grant is None:
-        challenge = {"WWW-Authenticate": 'Bearer realm="lamplighter"'}
-        raise Problem(401, "unauthorized", "send Authorization: Bearer with a token of this store", headers=challenge)
-    if grant.role not in roles:
-        raise Problem(403, "forbidden", f"the role {grant.role} may not do this; {', '.join(sorted(roles))} may")
-    return grant

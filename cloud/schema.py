@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-VERSION: Final = 3
-KNOWN: Final = (0, 1, 2)  # 0 is an empty file
+VERSION: Final = 4
+KNOWN: Final = (0, 1, 2, 3)  # 0 is an empty file
 
 # What only the log knows. Nothing of this can be built from anything else.
 _LOG: Final = """
@@ -128,6 +128,13 @@ CREATE INDEX alarms_standing ON alarms (node_no, id) WHERE state <> 'cleared';
 _VIEWS_3: Final = """
 ALTER TABLE alarms ADD COLUMN ended INTEGER NOT NULL DEFAULT 0;
 """
+# What schema 4 has added: what operators have decided about devices that several nodes name, and the nodes whose tokens
+# were all revoked. Truth.
+_CLAIMS: Final = """
+CREATE TABLE IF NOT EXISTS assignments (
+    device TEXT PRIMARY KEY, node TEXT NOT NULL, by TEXT NOT NULL, time_us INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS barred (node TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
 VIEW_NAMES: Final = ("spans", "rosters", "rostered", "gaps", "alarms", "health", "fixes", "latest", "results")
 
 
@@ -136,8 +143,14 @@ def bring_up(connection: sqlite3.Connection, version: int) -> None:
 
     Nothing is built: no result was taken before version 2, and what was lost before it raises no alarm now.
     """
-    made = {0: (_LOG, _OURS, _VIEWS, _VIEWS_2), 1: (_OURS, _VIEWS_2), 2: ()}[version]
-    for script in (*made, _LOG_3, _OURS_3, _VIEWS_3):
+    made: list[str] = []
+    if version < 1:
+        made += (_LOG, _VIEWS)
+    if version < 2:
+        made += (_OURS, _VIEWS_2)
+    if version < 3:
+        made += (_LOG_3, _OURS_3, _VIEWS_3)
+    for script in (*made, _CLAIMS):
         _run(connection, script)
     if version < 2:
         connection.execute("INSERT OR REPLACE INTO meta SELECT 'alarms_mark', ifnull(max(position), 0) FROM log")

@@ -1,9 +1,9 @@
 """Server: uvicorn over the application, from the first socket to the last answer.
 
-Bounds: MAX_CONNECTIONS at a time, each with as long for a head as `cloud.connection` says; KEEP_ALIVE_S idle, GRACE_S
-for what is in hand when it is told to stop; feeds are ended first. While the store cannot be opened, `cloud.waiting` is
-served. Plain http is served on loopback only, unless that
-is asked for by name.
+Bounds: connections as `cloud.door` counts them, by the file descriptors that the process may have, of which it takes as
+many as it is allowed and can use; what comes on each as `cloud.connection` says; GRACE_S for what is in hand when it is
+told to stop; feeds are ended first. While the store cannot be opened, `cloud.waiting` is served. Plain http is served
+on loopback only, unless that is asked for by name.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import contextlib
 import gc
 import ipaddress
 import os
+import resource
 import signal
 import socket
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 import msgspec
@@ -25,20 +27,23 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from cloud import compact, database, feed, waiting
+from cloud.addresses import Proxies, networks_of
 from cloud.app import Application, application, tend
 from cloud.connection import Connection
 from cloud.crash import Crash
+from cloud.door import KNOWN, RESERVE, STRANGERS, Bounds, Door, Guest
 from cloud.downlink import Pace
+from cloud.entrance import Entrance
 from cloud.metrics import Metrics
 from cloud.notify import Notify
+from cloud.quota import A_DAY, Used
 from cloud.routes import LOG
+from cloud.shares import Most
 from cloud.store import Store, opened
 from cloud.times import DAY_US, utc_us
 from cloud.tokens import Tokens, tokens_of
 
-MAX_CONNECTIONS: Final = 8_192
 BACKLOG: Final = 2_048
-KEEP_ALIVE_S: Final = 390  # longer than a node keeps its own end (360 s), or it would write into a closed one
 GRACE_S: Final = 2
 
 
@@ -52,6 +57,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     insecure_http: bool = False
+    trusted_proxy: list[str] = []
+    token_feeds: int = Most().feeds
+    token_requests: int = Most().requests
+    node_bytes: int = int(A_DAY.size_bytes)
+    node_readings: int = int(A_DAY.readings)
+    node_requests: int = int(A_DAY.requests)
+    node_work_s: float = A_DAY.work_s
     feed_days: float = 7.0
     feed_cut_s: float = 10.0
     pace: Pace = Pace()
@@ -70,6 +82,14 @@ def refusal(options: Options) -> str | None:
     """Why it may not be served like this, or None."""
     if (options.tls_cert is None) != (options.tls_key is None):
         return "--tls-cert and --tls-key go together"
+    if min(options.token_feeds, options.token_requests) < 1:
+        return "--token-feeds and --token-requests are at least 1"
+    if min(options.node_bytes, options.node_readings, options.node_requests, options.node_work_s) <= 0:
+        return "--node-bytes, --node-readings, --node-requests and --node-work-s are more than 0"
+    try:
+        networks_of(options.trusted_proxy)
+    except ValueError as error:
+        return str(error)
     if options.tls_cert is None and not options.insecure_http and not _loopback(options.host):
         return (
             f"plain http on {options.host} would send tokens in the clear: give --tls-cert and --tls-key, listen on"
@@ -86,19 +106,51 @@ def _loopback(host: str) -> bool:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with signals and the moment of readiness left to us."""
+    """uvicorn, with signals, the moment of readiness and the taking of connections left to us."""
 
-    def __init__(self, config: uvicorn.Config, started: asyncio.Event) -> None:
+    def __init__(self, config: uvicorn.Config, door: Door, started: asyncio.Event) -> None:
         super().__init__(config)
-        self._started = started
+        self._door = door
+        self._ready = started
+        self._accepting: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._started.set()
+        """Listen, and take what comes."""
+        assert sockets is not None
+        (listener,) = sockets
+        await self.lifespan.startup()
+        listener.listen(BACKLOG)
+        self.servers = []  # what uvicorn would have taken connections with
+        entrance = Entrance(listener, self._door, self._connection)
+        self._accepting = asyncio.create_task(entrance.accept(self.config.ssl))
+        self.started = True
+        self._ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more, and end what is open."""
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.wait((self._accepting,))
+        await super().shutdown(sockets)
+
+    def _connection(self, guest: Guest) -> Connection:
+        return Connection(self.config, self.server_state, {}, door=self._door, guest=guest)
+
+
+def _descriptors() -> int:
+    """How many file descriptors there may be: as many as can be used, where the system allows them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = KNOWN + STRANGERS + RESERVE
+    if soft != resource.RLIM_INFINITY and soft < wanted and (hard == resource.RLIM_INFINITY or hard > soft):
+        soft = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        LOG.warning("%d file descriptors are allowed; for a whole city it needs %d (LimitNOFILE)", soft, wanted)
+    return wanted if soft == resource.RLIM_INFINITY else soft
 
 
 async def run(options: Options, crash: Crash) -> None:
@@ -108,6 +160,8 @@ async def run(options: Options, crash: Crash) -> None:
         Misplaced: the store is in use.
         OSError: the address is.
     """
+    if options.tls_key is not None and options.tls_key.stat().st_mode & 0o077:
+        LOG.warning("%s can be read by others than its owner; chmod 600 it", options.tls_key)
     metrics = Metrics()
     notify = Notify()
     stop = _stopped_by_signals()
@@ -119,22 +173,35 @@ async def run(options: Options, crash: Crash) -> None:
     with socket.socket(_family(options.host), socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((options.host, options.port))
+        door = Door(Bounds.of(_descriptors()), Proxies(networks_of(options.trusted_proxy)), monotonic)
         async with contextlib.AsyncExitStack() as held:
-            serve = partial(_served, options, listener)
+            serve = partial(_served, options, listener, door)
             free = partial(_free, options.data)
             found = await waiting.until_open(held, open_, serve, stop, notify, utc_us, free)
             if found is None:
                 return
             store, tokens = found.what
-            app = application(
-                store, tokens, metrics, utc_us, options.feed_cut_s, options.pace, options.feed_keep_alive_s
+            a_day = Used(
+                size_bytes=options.node_bytes,
+                readings=options.node_readings,
+                requests=options.node_requests,
+                work_s=options.node_work_s,
             )
+            most = Most(feeds=options.token_feeds, requests=options.token_requests)
+            app = application(
+                store, tokens, metrics, utc_us, options.feed_cut_s, options.pace, options.feed_keep_alive_s, most, a_day
+            )
+            metrics.gauge("connections", "Connections with a valid token", lambda: door.known)
+            metrics.gauge("strangers", "Connections without a valid token", lambda: door.strangers)
+            metrics.gauge("strangers_evicted", "Connections without a token closed for others", lambda: door.evicted)
+            metrics.gauge("requests_malformed", "Connections ended for what came on them", lambda: door.refused)
             step = compact.Compaction(store, int(options.feed_days * DAY_US), utc_us, crash, metrics.compacted).step
             gc.collect()
             gc.freeze()  # what is held now stays; see `cloud.app`
             started = asyncio.Event()
-            server = _Server(_config(options, app.asgi), started)
-            beside = asyncio.create_task(_beside(tend(store, utc_us, step, found.missed), notify.watchdog()))
+            server = _Server(_config(options, app.asgi), door, started)
+            ticks = tend(store, utc_us, step, app.conditions, found.missed)
+            beside = asyncio.create_task(_beside(ticks, notify.watchdog()))
             _stop_on_signals(server, app, notify)
             serving = asyncio.create_task(server.serve([listener]))
             await asyncio.wait((serving, asyncio.ensure_future(started.wait())), return_when="FIRST_COMPLETED")
@@ -159,10 +226,10 @@ def _free(directory: Path) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _served(options: Options, listener: socket.socket, app: ASGIApp) -> AsyncGenerator[None]:
+async def _served(options: Options, listener: socket.socket, door: Door, app: ASGIApp) -> AsyncGenerator[None]:
     """Serve something else on the same socket for the length of a block."""
     started = asyncio.Event()
-    server = _Server(_config(options, app), started)
+    server = _Server(_config(options, app), door, started)
     serving = asyncio.create_task(server.serve([listener.dup()]))
     await started.wait()
     LOG.info("waiting at %s", _url(options, listener))
@@ -203,14 +270,12 @@ def _config(options: Options, app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=Connection,
+        ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        backlog=BACKLOG,
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
         ssl_certfile=options.tls_cert,
         ssl_keyfile=options.tls_key,

@@ -86,15 +86,16 @@ def targets_of(connection: sqlite3.Connection, asked: TargetsAsked, limit: int) 
         return found[: limit + 1]
     rows = connection.execute(
         "SELECT d.id, n.name, n.node_no, r.body, EXISTS (SELECT 1 FROM devices e WHERE e.id = d.id AND"
-        " e.node_no <> d.node_no) FROM rostered r JOIN devices d USING (node_no, device_no)"
+        " e.node_no <> d.node_no) OR EXISTS (SELECT 1 FROM assignments s WHERE s.device = d.id)"
+        " FROM rostered r JOIN devices d USING (node_no, device_no)"
         " JOIN nodes n USING (node_no) WHERE (?1 IS NULL OR r.kind = ?1) AND (?2 IS NULL OR n.name = ?2)"
         " ORDER BY d.id, n.name",
         (asked.kind, asked.node),
     )
     for device, node, node_no, body, doubled in rows:
         if doubled:  # only its owner is told to act
-            owner = next(c for c in claims_of(connection, device) if c.active)
-            if owner.node_no != node_no:
+            owner = next((c for c in claims_of(connection, device) if c.active), None)
+            if owner is None or owner.node_no != node_no:
                 continue
         if asked.takes(msgspec.json.decode(body, type=Device)):
             found.append(target(device, node, node_no, body))

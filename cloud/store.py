@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -20,12 +20,14 @@ from cloud import alarm_keeper, database
 from cloud import rebuild as rebuilding
 from cloud.alarm_keeper import Keeper
 from cloud.building import Building
+from cloud.claims import Claims
 from cloud.crash import Crash, never
 from cloud.cursor import Origins
 from cloud.interned import Interned
 from cloud.latest_table import LatestTable
 from cloud.log import Unavailable
 from cloud.order_store import OrderStore
+from cloud.own_alarms import Condition
 from cloud.readers import Readers
 from cloud.rebuild import Rebuilt
 from cloud.silence import Heard, Hearing
@@ -66,6 +68,7 @@ class Store(msgspec.Struct, frozen=True):
     interned: Interned
     orders: OrderStore
     alarms: Keeper
+    claims: Claims
 
     @property
     def origins(self) -> Origins:
@@ -117,15 +120,17 @@ class Store(msgspec.Struct, frozen=True):
             self.heard.untell(findings)
             raise
 
-    async def look(self, now_us: int, since_us: int, leapt_us: int = 0) -> None:
+    async def look(
+        self, now_us: int, since_us: int, leapt_us: int = 0, holding: Mapping[str, Condition] | None = None
+    ) -> None:
         """Tell who has fallen silent and who is heard again, and let our own alarms follow.
 
-        `leapt_us` is how far the clock was set since the last look.
+        `leapt_us` is how far the clock was set since the last look, `holding` conditions that only others can see.
         """
         if leapt_us > 0:
             self.heard.clock_was_set(leapt_us, now_us)
         await self.note_silence(now_us, since_us)
-        while await self.alarms.look(now_us, since_us):
+        while await self.alarms.look(now_us, since_us, holding):
             pass
 
 
@@ -173,7 +178,8 @@ async def opened(
         )
         orders = OrderStore(writer, readers, log.note_in, log.grow)
         alarms = Keeper(alarms=own, writer=writer, readers=readers, heard=heard, note_in=log.note_in, grow=log.grow)
-        store = Store(directory, log, views, heard, latest, writer, readers, interned, orders, alarms)
+        claims = Claims(writer, readers, log.note_in, log.grow)
+        store = Store(directory, log, views, heard, latest, writer, readers, interned, orders, alarms, claims)
         try:
             await _catch_up(store, progress, damage)
             if damage:

@@ -3,7 +3,8 @@
 A token reads `lamp_ID_SECRET`: the id finds the row, the secret is compared in constant time. Roles: `node` (its
 own uplink and nothing else), `reader` (every GET), `operator` (reader, and orders), `admin` (all). They live in
 `tokens.db`, apart from the log, so that a restored backup does not bring revoked tokens back. What the command
-line revokes is refused by the running server within CHECK_S, what it makes is known at once. Bound: MAX_TOKENS.
+line revokes is refused by the running server within CHECK_S, what it makes is known at once. A token may have an end,
+by this machine's clock. Bound: MAX_TOKENS.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import logging
 import secrets
 import sqlite3
 from collections.abc import Callable, Generator
@@ -22,6 +24,9 @@ from typing import Final, Literal, get_args
 import msgspec
 
 from cloud import database
+from cloud.times import text, utc_us
+
+LOG: Final = logging.getLogger("lamplighter.cloud")
 
 TOKENS: Final = "tokens.db"
 MAX_TOKENS: Final = 100_000
@@ -33,7 +38,7 @@ ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 _SCHEMA: Final = """CREATE TABLE IF NOT EXISTS tokens (
     id TEXT PRIMARY KEY, digest BLOB NOT NULL, role TEXT NOT NULL, node TEXT, name TEXT NOT NULL,
-    created_us INTEGER NOT NULL, revoked_us INTEGER) WITHOUT ROWID"""
+    created_us INTEGER NOT NULL, revoked_us INTEGER, until_us INTEGER) WITHOUT ROWID"""
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,33 +50,44 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     created_us: int
     revoked_us: int | None
+    until_us: int | None = None  # from when on it is valid no more
 
 
 class Tokens:
     """The tokens of one store."""
 
-    def __init__(self, directory: Path, monotonic_s: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, directory: Path, monotonic_s: Callable[[], float] = monotonic, now: Callable[[], int] = utc_us
+    ) -> None:
         self._path = directory / TOKENS
         self._monotonic_s = monotonic_s
+        self._now = now
+        if self._path.exists() and self._path.stat().st_mode & 0o077:
+            LOG.warning("%s could be read by others than its owner; it is 0600 now", self._path)
         self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         self._path.chmod(0o600)
         self._connection.execute(f"PRAGMA busy_timeout = {database.BUSY_MS}")
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute(_SCHEMA)
+        if "until_us" not in [row[1] for row in self._connection.execute("PRAGMA table_info(tokens)")]:
+            self._connection.execute("ALTER TABLE tokens ADD COLUMN until_us INTEGER")  # made before tokens had ends
         self._version = -1
         self._checked_s = float("-inf")
         self._known: dict[str, tuple[bytes, Grant]] = {}
+        self._stripped: frozenset[str] = frozenset()
 
     def close(self) -> None:
         """Close the file."""
         database.close(self._connection)
 
-    def create(self, role: Role, node: str | None, name: str, now_us: int) -> str:
-        """Make a token and return it, once.
+    def create(self, role: Role, node: str | None, name: str, now_us: int, until_us: int | None = None) -> str:
+        """Make a token and return it, once. `until_us` is from when on it is valid no more.
 
         Raises:
-            ValueError: the role needs a node, or must have none; or there are too many tokens.
+            ValueError: the role needs a node, or must have none; it has ended already; or there are too many tokens.
         """
+        if until_us is not None and until_us <= now_us:
+            raise ValueError(f"a token that ends at {text(until_us)} has ended already")
         if (role == "node") != (node is not None):
             raise ValueError("a token of the role node needs --node, and no other has one")
         (count,) = self._connection.execute("SELECT count(*) FROM tokens").fetchone()
@@ -81,7 +97,8 @@ class Tokens:
         secret = secrets.token_bytes(32)
         digest = hashlib.sha256(secret).digest()
         self._connection.execute(
-            "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, NULL)", (token_id, digest, role, node, name, now_us)
+            "INSERT INTO tokens (id, digest, role, node, name, created_us, until_us) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (token_id, digest, role, node, name, now_us, until_us),
         )
         self._forget()
         return f"{PREFIX}_{token_id}_{base64.urlsafe_b64encode(secret).rstrip(b'=').decode()}"
@@ -99,7 +116,12 @@ class Tokens:
         return [grant for _, grant in self._rows()]
 
     def grant(self, token: str) -> Grant | None:
-        """What a token allows, or None."""
+        """What a token allows, or None: it is not known, was revoked or has expired."""
+        found = self.look(token)
+        return found if found is not None and self.valid(found) else None
+
+    def look(self, token: str) -> Grant | None:
+        """What a token allows or has allowed, or None where it is none of ours."""
         self._refresh()
         prefix, _, rest = token.partition("_")
         token_id, _, secret = rest.partition("_")
@@ -116,9 +138,17 @@ class Tokens:
         return grant if hmac.compare_digest(digest, given) else None
 
     def valid(self, grant: Grant) -> bool:
-        """Say whether a grant has not been revoked since."""
+        """Say whether a grant has neither been revoked nor expired."""
         self._refresh()
-        return grant.id in self._known
+        held = self._known.get(grant.id)
+        if held is None or held[1].revoked_us is not None:
+            return False
+        return held[1].until_us is None or self._now() < held[1].until_us
+
+    def stripped(self) -> frozenset[str]:
+        """The nodes that have had tokens, all of which were revoked."""
+        self._refresh()
+        return self._stripped
 
     def _refresh(self) -> None:
         now_s = self._monotonic_s()
@@ -128,7 +158,10 @@ class Tokens:
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         if version != self._version:
             self._version = version
-            self._known = {g.id: (digest, g) for digest, g in self._rows() if g.revoked_us is None}
+            self._known = {g.id: (digest, g) for digest, g in self._rows()}
+            grants = [g for _, g in self._known.values() if g.node is not None]
+            held = {g.node for g in grants if g.revoked_us is None}
+            self._stripped = frozenset(g.node for g in grants if g.node is not None and g.node not in held)
 
     def _forget(self) -> None:
         # SQLite's data_version tells of the changes of other connections only.
@@ -136,11 +169,11 @@ class Tokens:
 
     def _rows(self) -> list[tuple[bytes, Grant]]:
         rows = self._connection.execute(
-            "SELECT digest, id, role, node, name, created_us, revoked_us FROM tokens ORDER BY created_us, id"
+            "SELECT digest, id, role, node, name, created_us, revoked_us, until_us FROM tokens ORDER BY created_us, id"
         )
         return [
-            (digest, Grant(id=i, role=role, node=node, name=name, created_us=created, revoked_us=revoked))
-            for digest, i, role, node, name, created, revoked in rows
+            (digest, Grant(id=i, role=role, node=node, name=name, created_us=made, revoked_us=revoked, until_us=until))
+            for digest, i, role, node, name, made, revoked, until in rows
         ]
 
 

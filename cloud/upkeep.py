@@ -6,7 +6,8 @@ and /openapi.json need a token.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Final
 
 import msgspec
@@ -28,11 +29,12 @@ class Upkeep:
     """The routes of operations."""
 
     def __init__(
-        self, metrics: Metrics, ready: Callable[[], Awaitable[None]], description: Callable[[], bytes]
+        self, metrics: Metrics, ready: Callable[[], Coroutine[None, None, None]], description: Callable[[], bytes]
     ) -> None:
         """`ready` raises Unavailable when the store does not answer; `description` is the OpenAPI document."""
         self._metrics = metrics
         self._ready = ready
+        self._looking: asyncio.Future[None] | None = None
         self._description = description
 
     def routes(self) -> list[Route]:
@@ -81,7 +83,11 @@ class Upkeep:
         return json_response(Fine())
 
     async def _readyz(self, _asked: Asked) -> Response:
-        await self._ready()
+        # One look for all who ask meanwhile: anybody may, and each takes one of the store's few readers.
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(self._ready())
+            self._looking.add_done_callback(lambda done: done.cancelled() or done.exception())  # whoever still waits
+        await asyncio.shield(self._looking)
         return json_response(Fine())
 
     async def _counters(self, _asked: Asked) -> Response:

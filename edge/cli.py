@@ -30,6 +30,7 @@ from edge.acting.sky import sky
 from edge.config import Config, ConfigError, load, place_of
 from edge.node import Node, Ready
 from edge.outbox_sqlite import read_history
+from groundwork.terminal import guard, log_to_stderr, shown
 from wire.sample import Sample
 
 EXIT_FAILED = 1
@@ -60,7 +61,11 @@ def parser(*, whole: bool = True) -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """The command line."""
-    given = sys.argv[1:] if argv is None else argv
+    with guard():
+        return _main(sys.argv[1:] if argv is None else argv)
+
+
+def _main(given: list[str]) -> int:
     args = parser(whole=given[:1] != ["run"]).parse_args(given)
     try:
         config = load(args.config, connects=args.verb == "run", secrets=args.verb not in ASKING)
@@ -111,8 +116,8 @@ def _check(config: Config) -> int:
         for attachment in line.attachments:
             device = attachment.device
             print(f"  {device.id}  {device.kind}, {device.profile}, {len(attachment.profile.points)} points")
-    for doubt in config.doubts:
-        print(doubt, file=sys.stderr)
+    for told in (*config.exposed, *config.doubts):
+        print(told, file=sys.stderr)
     if config.doubts:
         print(f"{len(config.doubts)} problem(s); the node would run without these lines", file=sys.stderr)
         return EXIT_CONFIG
@@ -131,7 +136,7 @@ def _history(config: Config, device: str | None, hours: float) -> int:
         async for columns in read_history(path, from_us, 2**62, device):
             for sample in columns.samples():
                 if sample.time_us >= from_us:
-                    print(_line(sample))
+                    print(shown(_line(sample)))
 
     known = {d.id for d in config.roster.devices}
     if device is not None and device not in known:
@@ -197,13 +202,15 @@ def _line(sample: Sample) -> str:
 
 
 def _run(config: Config, args: argparse.Namespace) -> int:
-    logging.basicConfig(level=args.log_level, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr(args.log_level)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # a warning a bad request would fill the journal
     logging.getLogger("bleak").setLevel(logging.ERROR)  # it warns of a version of BlueZ that it cannot read
 
     for doubt in config.doubts:
         logging.getLogger("edge").error("%s", doubt)
+    for told in config.exposed:
+        logging.getLogger("edge").warning("%s", told)
 
     def ready(told: Ready) -> None:
         interpreter.settled()

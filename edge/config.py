@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 from urllib.parse import urlsplit
@@ -142,6 +144,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     doubts: tuple[Problem, ...]  # what keeps one line from working, and not the node
     absent: tuple[Problem, ...]  # the token, where it was not asked for and is not on this machine
     roster: Roster
+    exposed: tuple[str, ...] = ()  # files with secrets that everybody on this machine can read, a sentence each
 
     @property
     def socket(self) -> Path:
@@ -236,6 +239,7 @@ def load(
         doubts=tuple(doubts),
         absent=tuple(absent),
         roster=roster,
+        exposed=_exposed(cloud, path),
     )
 
 
@@ -290,6 +294,19 @@ def _token(cloud: CloudTable, path: Path, problems: list[Problem], unreadable: l
         text = f"{where} must hold the token and nothing else: one word, as `lamplighter-cloud token create` printed it"
         problems.append(Problem(str(path), key, text))
     return token
+
+
+def _exposed(cloud: CloudTable, path: Path) -> tuple[str, ...]:
+    """Not the group: systemd hands credentials over with an ACL, whose mask shows as the group's bits."""
+    files = [path.parent / name for name in (cloud.token_file, cloud.client_cert) if name]
+    if cloud.token and cloud.token in path.read_text():  # and not in the environment, whence ${NAME} would have it
+        files.append(path)
+    told: list[str] = []
+    for file in files:
+        with suppress(OSError):  # that it cannot be read at all is told where it is read
+            if file.stat().st_mode & stat.S_IROTH:
+                told.append(f"{file} can be read by everybody on this machine: chmod 600 it")
+    return tuple(told)
 
 
 def _check_cloud(cloud: CloudTable, path: Path, problems: list[Problem]) -> bool:

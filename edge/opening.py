@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 
 from edge import interpreter
+from groundwork.terminal import log_to_stderr
 from wire import codec
 from wire.contents import Contents, join
 from wire.errors import BadInput
@@ -99,6 +100,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr(logging.WARNING)
     with contextlib.suppress(BrokenPipeError):  # the node is gone
         main()

@@ -22,6 +22,7 @@ import msgspec
 from drivers.tables import suggest
 from edge.config import Config
 from edge.reach import reach
+from groundwork.terminal import shown, shown_in
 
 T = TypeVar("T")
 Language = Literal["en", "fr"]
@@ -177,11 +178,11 @@ class Asking:
             with self._client.stream(verb, url, content=body, headers=headers) as answer:
                 content = _whole(answer)
             if answer.is_success:
-                return msgspec.json.decode(content, type=kind), answer
+                return msgspec.convert(shown_in(msgspec.json.decode(content)), kind), answer
         except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
             raise Unanswered(self._unheard(url, error)) from error
         try:
-            said = msgspec.json.decode(content, type=_Error).error
+            said = shown(msgspec.json.decode(content, type=_Error).error)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise Unanswered(self._words["refused"].format(self._socket or url, answer.status_code)) from None
         raise Unanswered(self._words["says"].format(plain(said)[:MAX_SHOWN_CHARS]))

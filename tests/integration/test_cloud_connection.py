@@ -53,5 +53,16 @@ async def test_a_head_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel: socket.socket = open_.transport.get_extra_info("socket")
     assert kernel.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == connection.GONE_MS
     writer.close()
+
+    monkeypatch.setattr(connection, "STRANGER_S", 0.3)
+    monkeypatch.setattr(connection, "REST_S", 0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST / HTTP/1.1\r\nContent-Length: 9000\r\n\r\n")
+    for _ in range(100):  # what drips in after the answer does not keep it open
+        if writer.transport.is_closing():
+            break
+        writer.write(b"x")
+        await asyncio.sleep(0.1)
+    assert writer.transport.is_closing()
     server.should_exit = True
     await asyncio.wait_for(serving, 10)

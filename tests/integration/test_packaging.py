@@ -98,7 +98,7 @@ def test_the_image_takes_only_what_is_locked() -> None:
     )
     assert "HEALTHCHECK" in text
     sent = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
-    assert {"wire", "drivers", "edge", "cloud", "pyproject.toml", "requirements-edge.lock"} <= set(sent)
+    assert {"wire", "drivers", "edge", "cloud", "groundwork", "pyproject.toml", "requirements-edge.lock"} <= set(sent)
     assert all((ROOT / name).exists() for name in sent)
 
 

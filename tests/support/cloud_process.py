@@ -46,7 +46,15 @@ class Process:
     def bearer(self, role: Role = "reader", node: str | None = None) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token(role, node)}"}
 
-    def start(self, *options: str, wait: bool = True, pace: dict[str, float] | None = None, **environment: str) -> Self:
+    def start(
+        self,
+        *options: str,
+        wait: bool = True,
+        pace: dict[str, float] | None = None,
+        descriptors: int | None = None,
+        **environment: str,
+    ) -> Self:
+        """`descriptors` is how many files it may have open."""
         endpoints = self.directory / "endpoints.json"
         endpoints.unlink(missing_ok=True)
         command = [sys.executable, "-m", "cloud.cli", "run", "--data", str(self.data), "--port", "0"]
@@ -55,6 +63,8 @@ class Process:
             # -P: this folder has a cloud.py of its own
             child = Path(__file__).with_name("cloud_child.py")
             command = [sys.executable, "-P", str(child), str(self.data), str(endpoints), json.dumps(pace)]
+        if descriptors is not None:
+            command = ["prlimit", f"--nofile={descriptors}:{descriptors}", *command]
         self.running = subprocess.Popen(
             command,
             env={**os.environ, **environment},

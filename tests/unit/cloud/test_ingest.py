@@ -30,8 +30,8 @@ async def test_no_body_is_opened_on_the_event_loop(tmp_path: Path, monkeypatch: 
         threads.append(threading.get_ident())
         return codec.decode_snapshot(body)
 
-    monkeypatch.setattr("cloud.ingest.decode_batch", decode_batch)
-    monkeypatch.setattr("cloud.ingest.decode_snapshot", decode_snapshot)
+    monkeypatch.setattr("cloud.opening.decode_batch", decode_batch)
+    monkeypatch.setattr("cloud.opening.decode_snapshot", decode_snapshot)
     run = columns(n=1)
     async with opened(tmp_path, now) as store:
         with tokens_of(tmp_path) as tokens:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,61 @@ def test_changes_by_another_process_are_seen_in_time(tmp_path: Path) -> None:
     assert not server.valid(grant)
     server.close()
     command.close()
+
+
+def test_a_token_ends_when_it_was_said_to(tmp_path: Path) -> None:
+    now_us = 10
+    tokens = Tokens(tmp_path, now=lambda: now_us)
+    token = tokens.create("reader", None, "", 10, until_us=20)
+    grant = tokens.grant(token)
+    assert grant is not None
+    assert grant.until_us == 20
+    now_us = 19
+    assert tokens.grant(token) == grant
+    now_us = 20
+    assert tokens.grant(token) is None
+    assert not tokens.valid(grant)
+    assert tokens.look(token) == grant  # it is told why
+    with pytest.raises(ValueError, match="has ended already"):
+        tokens.create("reader", None, "", 20, until_us=20)
+    tokens.close()
+
+
+def test_a_file_made_before_tokens_had_ends_is_read(tmp_path: Path) -> None:
+    with tokens_of(tmp_path) as tokens:
+        token = tokens.create("reader", None, "", 1)
+    older = sqlite3.connect(tmp_path / "tokens.db")
+    older.execute("ALTER TABLE tokens DROP COLUMN until_us")
+    older.close()
+    with tokens_of(tmp_path) as tokens:
+        grant = tokens.grant(token)
+        assert grant is not None
+        assert grant.until_us is None
+        assert tokens.grant(tokens.create("reader", None, "", 1, until_us=2**60)) is not None
+
+
+def test_a_file_that_others_could_read_is_told_and_closed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with tokens_of(tmp_path):
+        pass
+    (tmp_path / "tokens.db").chmod(0o644)
+    with tokens_of(tmp_path):
+        pass
+    with tokens_of(tmp_path):
+        pass
+    assert caplog.text.count("could be read by others") == 1
+    assert (tmp_path / "tokens.db").stat().st_mode & 0o077 == 0
+
+
+def test_a_node_is_stripped_when_none_of_its_tokens_is_left(tmp_path: Path) -> None:
+    with tokens_of(tmp_path) as tokens:
+        assert "cab-1" not in tokens.stripped()  # never had one
+        ids = [tokens.create("node", "cab-1", "", 1).split("_")[1] for _ in range(2)]
+        tokens.revoke(ids[0], 2)
+        assert "cab-1" not in tokens.stripped()
+        tokens.revoke(ids[1], 2)
+        assert tokens.stripped() == {"cab-1"}
+        tokens.create("node", "cab-1", "", 3)
+        assert "cab-1" not in tokens.stripped()
 
 
 @pytest.mark.parametrize(("role", "node"), [("node", None), ("reader", "cab-1")])

@@ -393,3 +393,19 @@ def test_the_socket_stands_in_the_data_directory_unless_it_is_said(tmp_path: Pat
     path.write_text(path.read_text().replace("fd00::1", "http://cab-17/"))
     with pytest.raises(ConfigError, match=r"health\.names"):
         load(path, {})
+
+
+def test_a_secret_that_everybody_can_read_is_told(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    secret = file.parent / "node.token"
+    secret.write_text("secret")
+    file.write_text(GOOD.replace('token = "secret"', 'token_file = "node.token"'))
+    for mode, exposed in ((0o600, False), (0o440, False), (0o644, True)):
+        secret.chmod(mode)
+        assert bool(load(file, {}).exposed) is exposed, oct(mode)
+    assert main(["check", "--config", str(file)]) == 0
+    assert f"{secret} can be read by everybody on this machine: chmod 600 it" in capsys.readouterr().err
+    file.write_text(GOOD)
+    file.chmod(0o644)
+    assert load(file, {}).exposed == (f"{file} can be read by everybody on this machine: chmod 600 it",)
+    file.write_text(GOOD.replace('token = "secret"', 'token = "${TOKEN}"'))
+    assert load(file, {"TOKEN": "secret"}).exposed == ()

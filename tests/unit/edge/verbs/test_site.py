@@ -181,7 +181,7 @@ def test_giving_back_says_who_has_it_now(config: Config) -> None:
         (told("failed", detail="no answer"), "failed: no answer\n", "échoué : no answer\n"),
         (told("expired"), "expired\n", "expiré\n"),
         (told("superseded"), "superseded by a later order\n", "remplacé par un ordre plus récent\n"),
-        (told("failed", detail="x\x1b[2J"), "failed: x?[2J\n", "échoué : x?[2J\n"),
+        (told("failed", detail="x\x1b[2J"), "failed: x\\x1b[2J\n", "échoué : x\\x1b[2J\n"),
     ],
 )
 def test_what_was_not_done_is_told_with_the_reason(config: Config, stage: Any, says: str, dit: str) -> None:

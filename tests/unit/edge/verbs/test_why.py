@@ -140,3 +140,14 @@ def test_a_port_that_the_node_picks_is_found_in_the_file_that_it_writes(tmp_path
 
     assert ask(tmp_path, *words, answer=answer, listen="127.0.0.1:0")[0] == 0
     assert asked == ["http://127.0.0.1:4321/control/lamp-001"]
+
+
+def test_what_a_terminal_would_obey_is_shown(tmp_path: Path) -> None:
+    why = {"en": "35 % by \x1b]0;owned\x07\nforged \u202eline", "fr": ""}
+    found = Decided(device="lamp-001", point="dim_level", value="\x1b[2J", why=why, levels=())
+    _, out, err = ask(tmp_path, "lamp-001", answer=gives(found))
+    assert "\\x1b]0;owned\\x07\\nforged \\u202eline" in out
+    assert not {"\x1b", "\x07", "\u202e"} & set(out + err)
+    broken = lambda _request: httpx.Response(404, content=msgspec.json.encode({"error": "no \x1b[2J\nforged"}))  # noqa: E731
+    _, out, err = ask(tmp_path, "lamp-001", answer=broken)
+    assert "\x1b" not in out + err
