@@ -16,11 +16,12 @@ from wire.errors import Malformed
 
 MAX_EPOCHS: Final = 10_000
 MAX_NODE_DEVICES: Final = 20_000
+NEAR: Final = 20
 NEWEST: Final = 200  # streams that are looked at when a new one begins
 
 _COLUMNS: Final = (
     "first_heard_us, last_heard_us, through_seq, digest, held_from, head_seq, samples, readings, from_us, to_us,"
-    " said, before_epoch, before_seq, before_digest"
+    " said, before_epoch, before_seq, before_digest, heard_at"
 )
 
 
@@ -42,12 +43,16 @@ class Interned:
         self._epochs.clear()
         self._head = None
 
-    def next_position(self, connection: sqlite3.Connection) -> int:
-        """The position after the last one."""
+    def head(self, connection: sqlite3.Connection) -> int:
+        """The last position."""
         if self._head is None:
             (self._head,) = connection.execute("SELECT ifnull(max(position), 0) FROM log").fetchone()
         assert self._head is not None
-        self._head += 1
+        return self._head
+
+    def next_position(self, connection: sqlite3.Connection) -> int:
+        """The position after the last one."""
+        self._head = self.head(connection) + 1
         return self._head
 
     def node(self, connection: sqlite3.Connection, name: str) -> int:
@@ -70,7 +75,7 @@ class Interned:
         return known
 
     def around(self, connection: sqlite3.Connection, stream: Stream) -> Neighbours:
-        """The streams that appeared just before and just after it in its lane."""
+        """The streams with measurements that appeared before and after it in its lane, of the NEAR nearest."""
         key = (stream.node, stream.lane)
         epochs = self._epochs.get(key)
         if epochs is None:
@@ -81,10 +86,12 @@ class Interned:
             epochs = self._epochs[key] = [epoch for (epoch,) in rows]
         at = len(epochs) - 1 if epochs[-1] == stream.epoch else epochs.index(stream.epoch)
 
-        def known(place: int) -> Stream | None:
-            return self.stream(connection, stream.node, epochs[place], stream.lane)
+        def measured(places: range) -> Stream | None:
+            """The first of these that has measured something: a run of gaps hides no fork behind it."""
+            found = (self.stream(connection, stream.node, epochs[place], stream.lane) for place in places[:NEAR])
+            return next((s for s in found if s is not None and s.to_us is not None), None)
 
-        return Neighbours(known(at - 1) if at else None, known(at + 1) if at + 1 < len(epochs) else None)
+        return Neighbours(measured(range(at - 1, -1, -1)), measured(range(at + 1, len(epochs))))
 
     def begin_stream(self, connection: sqlite3.Connection, batch: Batch, now_us: int) -> Stream:
         """A new stream, standing at its origin.
@@ -102,7 +109,7 @@ class Interned:
         said = (stream.said, stream.before_epoch, stream.before_seq, stream.before_digest)
         cursor = connection.execute(
             f"INSERT INTO streams (node_no, epoch, lane, {_COLUMNS})"  # noqa: S608  ours
-            " VALUES (?, ?, ?, ?, ?, 0, x'', 0, 0, 0, 0, 0, 0, ?, ?, ?, ?)",
+            " VALUES (?, ?, ?, ?, ?, 0, x'', 0, 0, 0, 0, 0, 0, ?, ?, ?, ?, 0)",
             (node_no, batch.epoch, batch.lane.value, now_us, now_us, *said),
         )
         assert cursor.lastrowid is not None
@@ -115,7 +122,7 @@ class Interned:
         """Write where a stream stands now."""
         connection.execute(
             "UPDATE streams SET last_heard_us = ?, through_seq = ?, digest = ?, held_from = ?, head_seq = ?,"
-            " samples = ?, readings = ?, from_us = ?, to_us = ? WHERE stream_no = ?",
+            " samples = ?, readings = ?, from_us = ?, to_us = ?, heard_at = ? WHERE stream_no = ?",
             (
                 stream.last_heard_us,
                 stream.through_seq,
@@ -126,6 +133,7 @@ class Interned:
                 stream.readings,
                 stream.from_us,
                 stream.to_us,
+                stream.heard_at,
                 stream.order,
             ),
         )

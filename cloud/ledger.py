@@ -74,7 +74,9 @@ def ledger_of(
             lanes.append(_lane_place(stream, state, off))
             if state == "unfinished" and off is None:
                 unfinished.append(unfinished_of(stream))
-        forks.extend(f for old, new in pairwise(own) if (f := fork_of(old, new)) is not None)
+        forks.extend(
+            f for old, new in pairwise(s for s in own if s.to_us is not None) if (f := fork_of(old, new)) is not None
+        )
     short = [s for s in ordered if states[s.order] == "unfinished"]
     missing = Missing(
         samples=_count((lost,)),

@@ -48,7 +48,7 @@ class MemoryLog:
             newest = [s for s in self._streams.values() if s.node == batch.node]
         neighbours = self._around(stream)
         known = neighbours.forks(stream)
-        stream.advance(batch, facts, now_us)
+        stream.advance(batch, facts, now_us, position - 1)
         self._records.append(Record(position, now_us, False, body))
         findings = list(await self._views.apply(position, now_us, batch, facts))
         await self.note(findings + findings_of(stream, neighbours, known, broken_off(newest, stream), now_us))
@@ -57,7 +57,8 @@ class MemoryLog:
     def _around(self, stream: Stream) -> Neighbours:
         own = [s for s in self._streams.values() if (s.node, s.lane) == (stream.node, stream.lane)]
         at = own.index(stream)
-        return Neighbours(own[at - 1] if at else None, own[at + 1] if at + 1 < len(own) else None)
+        before, after = ([s for s in part if s.to_us is not None] for part in (own[:at], own[at + 1 :]))
+        return Neighbours(before[-1] if before else None, after[0] if after else None)
 
     async def note(self, said: Sequence[Finding | Told]) -> None:
         """Keep notices."""

@@ -348,7 +348,7 @@ class MemoryViews:
         for position, received_us, batch, facts in self._ordered(node):
             key = (batch.epoch, batch.lane)
             stream = streams.setdefault(key, begun(batch, position, received_us))
-            stream.advance(batch, facts, received_us)
+            stream.advance(batch, facts, received_us, position - 1)
             gaps += [
                 GapPlace(epoch=batch.epoch, lane=batch.lane, first_seq=batch.first_seq + p.places[0], gap=p.entry)
                 for p in batch.entries

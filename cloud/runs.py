@@ -35,12 +35,13 @@ def states_of(streams: Sequence[Stream]) -> Mapping[int, LaneState]:
     ordered = sorted(streams, key=lambda s: s.order)
     heard: dict[int, int] = {}
     for s in ordered:
-        heard[s.epoch] = max(heard.get(s.epoch, 0), s.last_heard_us)
+        heard[s.epoch] = max(heard.get(s.epoch, 0), s.heard_at)
     new_cards = [s for s in ordered if s.said == "none"]
     latest = max(new_cards, key=lambda c: heard[c.epoch], default=None)
 
-    def follows(card: Stream, stream: Stream) -> bool:
-        return card.epoch != stream.epoch and heard[card.epoch] >= heard[stream.epoch]
+    def follows(card: Stream, stream: Stream, ancestors: set[int]) -> bool:
+        later = heard[card.epoch] >= heard[stream.epoch]
+        return later and card.epoch != stream.epoch and card.epoch not in ancestors
 
     states: dict[int, LaneState] = {}
     for lane in Lane:
@@ -48,17 +49,17 @@ def states_of(streams: Sequence[Stream]) -> Mapping[int, LaneState]:
         known = {s.epoch: s for s in own}
         namers: dict[int, list[Stream]] = {}
         for s in own:
-            if s.said == "named" and s.before_epoch is not None:
+            if s.before_epoch is not None:
                 namers.setdefault(s.before_epoch, []).append(s)
         for at, stream in enumerate(own):
             # Runs appear in their order but after a restore, when one that came later may be here already; and but for
             # the first words of a card that was replaced meanwhile: of two new cards the one that is heard is in use.
             ancestors = _ancestors(stream, known)
             next_ones = (s for s in own[at + 1 : at + 2 + LOOKED] if s.epoch not in ancestors)
-            after = next((s for s in next_ones if s.said != "none" or follows(s, stream)), None)
+            after = next((s for s in next_ones if s.said != "none" or follows(s, stream, ancestors)), None)
             after = after or next(iter(namers.get(stream.epoch, ())), None)
             later = bisect_right(new_cards, stream.order, key=lambda c: c.order)
-            newer = next((c for c in new_cards[later : later + LOOKED] if follows(c, stream)), None)
+            newer = next((c for c in new_cards[later : later + LOOKED] if follows(c, stream, ancestors)), None)
             if after is None or (newer is not None and newer.order < after.order):
                 after = newer
             if (
@@ -90,16 +91,17 @@ def _state(
     known: Mapping[int, Stream],
     new_cards: Sequence[Stream],
 ) -> LaneState:
-    """`after` is what follows it, `newest` the newest of its lane, `namers` those that name an end of it."""
+    """`after` is what follows it, `newest` the newest of its lane, `namers` those that came after it on its card."""
     if after is None:
         return "current"
-    if any(n.before_seq == stream.through_seq and n.before_digest == stream.digest for n in namers):
+    closing = [n for n in namers if n.said == "named"]
+    if any(n.before_seq == stream.through_seq and n.before_digest == stream.digest for n in closing):
         return "ended"
     if after.said == "unsaid":
         if stream.through_seq >= stream.head_seq:
             return "unknown"
         return "open" if stream.last_heard_us > newest.first_heard_us else "unfinished"
-    waited_for = [n for n in namers if n.before_seq is not None and n.before_seq > stream.through_seq]
+    waited_for = [n for n in closing if n.before_seq is not None and n.before_seq > stream.through_seq]
     if after.said == "named" and after.before_epoch not in known:
         waited_for.append(after)
     for namer in waited_for:

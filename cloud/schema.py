@@ -51,6 +51,7 @@ ALTER TABLE streams ADD COLUMN said TEXT NOT NULL DEFAULT 'unsaid';
 ALTER TABLE streams ADD COLUMN before_epoch INTEGER;
 ALTER TABLE streams ADD COLUMN before_seq INTEGER;
 ALTER TABLE streams ADD COLUMN before_digest BLOB;
+ALTER TABLE streams ADD COLUMN heard_at INTEGER NOT NULL DEFAULT 0;
 """
 
 # Orders, and the alarms that the aggregator itself owns: given or decided here, in no log to be built from.

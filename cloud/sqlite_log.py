@@ -22,7 +22,7 @@ from cloud.ledger import findings_of
 from cloud.log import READ_BYTES, Reach, Record, Taken
 from cloud.readers import Readers
 from cloud.runs import broken_off
-from cloud.streams import Place, Stream, fits_nowhere_yet, origin
+from cloud.streams import Place, fits_nowhere_yet, origin
 from cloud.times import Now
 from cloud.writer import Writer
 from wire.batch import Batch, Lane
@@ -173,18 +173,18 @@ class SqliteLog:
     ) -> tuple[Taken, int]:
         interned = self._interned
         stream = interned.stream(connection, batch.node, batch.epoch, batch.lane)
-        newest: list[Stream] = []
+        new = stream is None
         if stream is None:
             if not fits_nowhere_yet(batch):
                 return Taken(origin(batch.epoch, batch.lane), None), 0
             stream = interned.begin_stream(connection, batch, now_us)
-            newest = load_newest(connection, batch.node)
         elif not stream.fits(batch):
             return Taken(stream.place, None), 0
         neighbours = interned.around(connection, stream)
         known = neighbours.forks(stream)
-        stream.advance(batch, facts, now_us)
+        stream.advance(batch, facts, now_us, interned.head(connection))
         interned.save(connection, stream)
+        newest = load_newest(connection, batch.node) if new else []
         broken = broken_off(newest, stream)
         if card_losses.loses_alarms(stream, newest, broken):
             # Ahead of the batch: it may say that some of them stand all the same.

@@ -31,7 +31,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stream(msgspec.Struct, kw_only=True):
-    """One lane of one epoch. `order` counts the streams by their first appearance in the log."""
+    """One lane of one epoch. `order` counts the streams by their first appearance in the log; `heard_at` is where the
+    log stood when a batch of it was taken last, which orders what was heard whatever the clock did."""
 
     node: str
     epoch: int
@@ -51,6 +52,7 @@ class Stream(msgspec.Struct, kw_only=True):
     before_epoch: int | None = None
     before_seq: int | None = None
     before_digest: bytes | None = None
+    heard_at: int = 0
 
     @property
     def place(self) -> Place:
@@ -67,8 +69,9 @@ class Stream(msgspec.Struct, kw_only=True):
         """The one rule."""
         return batch.first_seq == self.through_seq + 1 and batch.prev == self.digest
 
-    def advance(self, batch: Batch, facts: Facts, now_us: int) -> None:
-        """Take a batch that fits."""
+    def advance(self, batch: Batch, facts: Facts, now_us: int, head: int) -> None:
+        """Take a batch that fits; the log stands at `head` before it."""
+        self.heard_at = head
         self.through_seq = batch.through_seq
         self.digest = batch.digest
         self.held_from = batch.held_from

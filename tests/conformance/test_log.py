@@ -161,6 +161,19 @@ async def test_a_new_card_is_told_in_both_lanes_with_the_first_word_that_it_says
     assert len(await _notices(log)) == 2, "once"
 
 
+async def test_a_new_card_is_told_also_when_the_clock_was_set_back(tmp_path: Path) -> None:
+    now = Ticking()
+    async with opened_store(tmp_path, now) as store:
+        await send(store.log, Sender(epoch=1, after=None).batch(columns(n=3)))
+        now.tick(-7200)
+        await send(store.log, Sender(epoch=2, after=None).batch(columns(n=3, at_us=LATER_US)))
+        (notice,) = await _notices(store.log)
+        assert (notice.finding.kind, notice.finding.detail["epoch"]) == ("unfinished", 1)
+        detail = await store.views.node("cab-1")
+        assert detail is not None
+        assert [p.state for p in detail.ledger.lanes] == ["unfinished", "current"]
+
+
 async def test_a_run_that_the_next_one_names_at_its_end_is_no_news(log: Log) -> None:
     old = Sender(epoch=1, after=None)
     await send(log, old.batch(columns(n=3)))
@@ -198,6 +211,14 @@ async def test_a_fork_that_shows_only_later_is_told_then_and_once(log: Log) -> N
     await send(log, new.batch(columns(n=10)))
     (notice,) = await _notices(log)
     assert (notice.finding.kind, notice.finding.detail["epoch"], notice.finding.detail["into_epoch"]) == ("fork", 1, 2)
+
+
+async def test_a_run_that_measured_nothing_hides_no_fork(log: Log) -> None:
+    await send(log, Sender(epoch=1).batch(columns(n=10)))
+    await send(log, Sender(epoch=2).batch(Gap(reason="full", lost=3, seqs=3)))
+    await send(log, Sender(epoch=3).batch(columns(n=10)))
+    (notice,) = await _notices(log)
+    assert (notice.finding.kind, notice.finding.detail["epoch"], notice.finding.detail["into_epoch"]) == ("fork", 1, 3)
 
 
 async def test_a_fork_that_the_older_epoch_brings_is_told(log: Log) -> None:

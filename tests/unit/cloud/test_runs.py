@@ -32,6 +32,7 @@ def run(
         order=order or epoch,
         first_heard_us=order or epoch,
         last_heard_us=heard or epoch,
+        heard_at=heard or order or epoch,
         through_seq=through,
         digest=digest or at(epoch, through),
         head_seq=max(head, through),
@@ -106,6 +107,10 @@ def test_the_first_words_of_a_card_that_was_replaced_meanwhile_come_late() -> No
     assert states(run(2, order=2, heard=2), run(2, order=4, heard=4, lane=URGENT), late) == [
         "current", "current", "unfinished"
     ]  # fmt: skip
+
+
+def test_what_comes_late_of_a_run_that_its_card_has_lost_is_unfinished_too() -> None:
+    assert states(run(2, "lost", end(1, 0), order=2), run(1, order=3, through=1)) == ["current", "unfinished"]
 
 
 def test_of_a_node_that_cannot_say_nothing_is_known() -> None:
