@@ -141,6 +141,7 @@ class Card:
         self.directory, self.limit_bytes = directory, limit_bytes
         self._draw_epoch, self._boot, self._busy = epoch, boot(), busy
         self.memory, self._seed = memory, seed
+        self.seeded = False  # whether all state by key was read of the card that memory stands in for
         self._lock_fd = -1
         self._mark = MarkFile(directory)
         self._mark_fails = False
@@ -284,6 +285,7 @@ class Card:
                         moved=self._moved,
                     )
                 )  # fmt: skip
+                self.seeded = not found.kept_lost and not found.receipts_lost
                 log.info("of the card: %s", found.words())
             except (sqlite3.Error, OSError) as error:
                 log.warning("nothing could be read of the card: %s", error)

@@ -13,6 +13,7 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,7 @@ from edge.outbox_sqlite import read_history
 from wire.sample import Sample
 
 EXIT_FAILED = 1
+GIVE_UP_S = 18.0  # systemd's TimeoutStopSec is 20
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd is told not to try again
 
 
@@ -207,12 +209,30 @@ def _run(config: Config, args: argparse.Namespace) -> int:
             temporary.write_bytes(msgspec.json.encode({"health": url}))
             temporary.replace(args.endpoints)
 
+    def give_up(code: int = EXIT_FAILED) -> None:
+        print("lamplighter-edge: the card hangs: the node ends without it", file=sys.stderr, flush=True)
+        os._exit(code)
+
     async def until_stopped() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def end() -> None:
+            stop.set()
+            # Threads that hang in the card would keep the process alive for ever; the event loop may not turn any more.
+            timer = threading.Timer(GIVE_UP_S, give_up)
+            timer.daemon = True
+            timer.start()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        await Node(config, on_ready=ready).run(stop)
+            loop.add_signal_handler(number, end)
+        while True:
+            node = Node(config, on_ready=ready)
+            again = await node.run(stop)
+            if node.storage is not None and node.storage.abandoned:
+                give_up(EXIT_FAILED if again else 0)
+            if not again:
+                return
 
     interpreter.tune()
     try:

@@ -572,6 +572,69 @@ class SqliteOutbox:
                 found += [p.entry for p in codec.decode_row(body) if isinstance(p.entry, Columns)]
         return found
 
+    @_whole
+    async def adopt(self, memory: SqliteOutbox) -> None:
+        """Take over what an outbox in memory has: it stood in for this one. Its runs go on here, under their epochs and
+        seqs; what was open here is closed, for nothing was added to it. State by key that it had from here is replaced;
+        where it could not read the card, what it has goes before.
+
+        It takes several transactions; a crash in between leaves whole rows, and the rest is lost with the memory.
+        """
+        async with self._busy:
+            mine = {(r.epoch, r.lane): r.id for r in self.card.runs}
+            begun: dict[int, int] = {}
+
+            async def begin() -> None:
+                for run in self.card.runs:
+                    run.dirty |= not run.closed
+                    run.closed = True
+                for other in memory.card.runs:
+                    if (other.epoch, other.lane) in mine:
+                        continue
+                    run = await self.card.create_run(other.lane, other.epoch)
+                    run.held_from, run.base = other.held_from, other.base
+                    run.acked, run.told, run.dirty = other.acked, other.told, True
+                    run.head, run.head_digest = other.held_from - 1, other.base
+                    begun[run.id] = other.id
+                await self.card.save_runs()
+
+            await self.card.write(begin)
+            for run_id, other_id in begun.items():
+                await self._adopt_rows(run_id, memory, memory.card.run(other_id))
+            await self._adopt_state(memory)
+
+    async def _adopt_rows(self, run_id: int, memory: SqliteOutbox, other: Run) -> None:
+        after = row_id(other, 0)
+        while rows := await memory.card.all(
+            "SELECT id, first_seq, from_us, to_us, digest, body FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+            after, row_id(other, other.head), PAGE_ROWS,
+        ):  # fmt: skip
+            await self.room.make(sum(len(row[5]) for row in rows))
+
+            async def put(rows: Sequence[Any] = rows) -> None:
+                run = self.card.run(run_id)
+                for id_, first, from_us, to_us, digest, body in rows:
+                    await self.card.put_row(row_id(run, seq_of(id_)), first, from_us, to_us, digest, body)
+                    run.head, run.head_digest = seq_of(id_), digest
+
+            await self.card.write(put)
+            after = rows[-1][0]
+
+    async def _adopt_state(self, memory: SqliteOutbox) -> None:
+        kept = await memory.card.all("SELECT key, value, sum FROM kept")
+        receipts = await memory.card.all("SELECT source, n, keys, sum FROM receipts ORDER BY id")
+
+        async def put() -> None:
+            if memory.card.seeded:
+                await self.card.execute("DELETE FROM kept")
+                await self.card.execute("DELETE FROM receipts")
+            for row in kept:
+                await self.card.execute("INSERT OR REPLACE INTO kept (key, value, sum) VALUES (?, ?, ?)", *row)
+            for row in receipts:
+                await self.card.execute("INSERT INTO receipts (source, n, keys, sum) VALUES (?, ?, ?, ?)", *row)
+
+        await self.card.write(put)
+
     def safe(self) -> asyncio.Future[None] | None:
         """See `Outbox.safe`."""
         if not self.card.memory:

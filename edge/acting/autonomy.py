@@ -21,6 +21,7 @@ from drivers.contract import Driver
 from edge.acting import alarming, bundles
 from edge.acting.alarming import Alarming, Kept
 from edge.acting.bundles import Bundles
+from edge.acting.card_alarm import CARD, CardAlarm
 from edge.acting.mishaps import Mishaps
 from edge.acting.own_alarms import NOT_AS_SET, LineAlarms, OwnAlarms
 from edge.acting.planning import Planning
@@ -65,9 +66,10 @@ class Autonomy:
         kept: Mapping[str, bytes],
         monotonic: Callable[[], float] = time.monotonic,
         boottime_us: Callable[[], int] = monotonic_us,
+        card: Callable[[], str | None] = lambda: None,
     ) -> None:
         """`driver` gives the open driver of a device, None while its line is down. `monotonic` is the street's clock
-        in seconds, `boottime_us` the one that what is held ends by."""
+        in seconds, `boottime_us` the one that what is held ends by. `card` says what is wrong with the card."""
         self._config, self._clock, self._commit = config, clock, commit
         self._monotonic, self._boottime_us = monotonic, boottime_us
         self._wake = asyncio.Event()
@@ -94,6 +96,7 @@ class Autonomy:
         self._own = OwnAlarms(
             node=config.node.id, lines=self._lines, alarming=self.alarming, now=clock, monotonic=monotonic
         )
+        self._card = CardAlarm(node=config.node.id, alarming=self.alarming, now=clock, fault=card)
         self.planning = Planning(
             config.roster.devices,
             control=self.control,
@@ -219,6 +222,7 @@ class Autonomy:
             ("the alarms", self.alarming.advance),
             ("the plan", self.planning.advance),
             ("the node's own alarms", lambda: self._own.look(faults())),
+            ("the card's alarm", self._card.look),
         ):
             self._try(what, part)
         wait_s = LOOK_S
@@ -287,7 +291,7 @@ class Autonomy:
         node, writable = self._config.node.id, {device for device, _ in self.control.points}
 
         def gone(device: str, rule: str) -> bool:
-            if rule in self._lines:
+            if rule in self._lines or rule == CARD:
                 return device != node
             return device not in (writable if rule == NOT_AS_SET else raising.get(rule, ()))
 
