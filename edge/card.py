@@ -420,26 +420,29 @@ class Card:
         exact = mark.exact(self._boot)
         lost = 0
 
-        async def end(run: Run, marked: MarkedRun) -> None:
+        async def lose(run: Run, marked: MarkedRun) -> None:
             nonlocal lost
-            if run.head < marked.head:
-                lost += marked.head - run.head
-                fields = hole(run.id, run.head + 1, marked.head, marked.digest)
-                await self.put_row(*fields)
-                await self.execute("INSERT OR IGNORE INTO holes VALUES (?)", fields[0])
-                self.holes.add(fields[0])
-                run.head, run.head_digest = marked.head, marked.digest
-            run.whole &= exact or run.closed
-            run.closed = run.settled = run.dirty = True
-            run.opened_head = None
+            lost += marked.head - run.head
+            fields = hole(run.id, run.head + 1, marked.head, marked.digest)
+            await self.put_row(*fields)
+            await self.execute("INSERT OR IGNORE INTO holes VALUES (?)", fields[0])
+            self.holes.add(fields[0])
+            run.head, run.head_digest = marked.head, marked.digest
 
         async def work() -> None:
+            went_back = wal_lost and not exact
             for marked in reversed(mark.runs):
                 run = next((r for r in self.runs if (r.epoch, r.lane) == (marked.epoch, marked.lane)), None)
                 if run is None and marked.head > 0:
                     run = await self.create_run(marked.lane, marked.epoch)
-                if run is not None and (run.head < marked.head or (wal_lost and not run.closed and not exact)):
-                    await end(run, marked)
+                if run is not None and run.head < marked.head:
+                    await lose(run, marked)
+                    went_back = True
+            if went_back:  # the file is one: what is kept by key has gone back too, and the city must not believe in it
+                for run in self.runs:
+                    if not run.closed:
+                        run.whole, run.opened_head = False, None
+                        run.closed = run.settled = run.dirty = True
             await self.save_runs()
 
         before = [(r.id, r.head, r.closed) for r in self.runs]

@@ -31,6 +31,7 @@ from edge.acting.sky import sky
 from edge.config import Config, ConfigError, load, place_of
 from edge.node import Node, Ready
 from edge.outbox_sqlite import read_history
+from edge.records import in_words
 from wire.sample import Sample
 
 EXIT_FAILED = 1
@@ -132,15 +133,16 @@ def _history(config: Config, device: str | None, hours: float) -> int:
     if device is not None and device not in known:
         print(f'there is no device "{device}"{suggest(device, known)}', file=sys.stderr)
         return EXIT_FAILED
-    if not path.exists():
-        print(f"{path} is not there: the node has not run yet", file=sys.stderr)
-        return EXIT_FAILED
     try:
+        if not path.exists():
+            print(f"{path} is not there: the node has not run yet", file=sys.stderr)
+            return EXIT_FAILED
         asyncio.run(show())
-    except sqlite3.Error as error:
-        return _failed(error, config)
     except BrokenPipeError:  # as in `… | head`
         sys.stdout = None
+    except (sqlite3.Error, OSError) as error:
+        print(f"lamplighter-edge: {in_words(path, error)}", file=sys.stderr)
+        return EXIT_FAILED
     return 0
 
 

@@ -587,7 +587,7 @@ class SqliteOutbox:
             async def begin() -> None:
                 for run in self.card.runs:
                     run.dirty |= not run.closed
-                    run.closed = True
+                    run.closed = run.settled = True
                 for other in memory.card.runs:
                     if (other.epoch, other.lane) in mine:
                         continue
@@ -726,7 +726,8 @@ def _read_only(path: Path) -> str:
 
 
 def _columns(body: bytes, device: str | None) -> Iterator[Columns]:
-    with contextlib.suppress(BadInput):  # told of when it is sent
+    # Of a file of before there are no sums, and anything may stand there; it is told of when it is sent.
+    with contextlib.suppress(BadInput, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         for placed in codec.decode_row(body):
             entry = placed.entry
             if isinstance(entry, Columns) and device in (None, entry.device):

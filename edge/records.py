@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -87,6 +88,15 @@ def is_damage(error: BaseException) -> bool:
     if code is None:  # raised by Python's module: text that is no UTF-8
         return "decode" in str(error) or isinstance(error, sqlite3.DataError)
     return code in _CODES or code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG)
+
+
+def in_words(path: Path, error: Exception) -> str:
+    """Why a file cannot be read, and what to do, for whoever asks on the command line."""
+    if is_damage(error):
+        return f"{path} is damaged ({error}): start the node anew, which saves what can be read of it"
+    if isinstance(error, OSError):
+        return f"{path}: {error.strerror or error}"
+    return f"{path} cannot be read: {error}"
 
 
 def sum_of(*fields: int | str | bytes | None) -> bytes:

@@ -250,7 +250,7 @@ def _unacked(
         found.seqs_lost += run.head - next_seq + 1
     into.execute("COMMIT")
     if was == OPEN:
-        known = whole_end and run.exact
+        known = whole_end and run.exact and not found.kept_lost  # with alarms lost, the city must not think them here
         run.closed = CLOSED if known else BROKEN
         found.runs_broken += not known
     return taken
