@@ -13,6 +13,7 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,10 +31,12 @@ from edge.acting.sky import sky
 from edge.config import Config, ConfigError, load, place_of
 from edge.node import Node, Ready
 from edge.outbox_sqlite import read_history
+from edge.records import in_words
 from groundwork.terminal import guard, log_to_stderr, shown
 from wire.sample import Sample
 
 EXIT_FAILED = 1
+GIVE_UP_S = 18.0  # systemd's TimeoutStopSec is 20
 ASKING = frozenset({"why", "set", "release", "alarms", "acknowledge", "shelve", "unshelve", "quarantine"})
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd is told not to try again
 
@@ -142,15 +145,16 @@ def _history(config: Config, device: str | None, hours: float) -> int:
     if device is not None and device not in known:
         print(f'there is no device "{device}"{suggest(device, known)}', file=sys.stderr)
         return EXIT_FAILED
-    if not path.exists():
-        print(f"{path} is not there: the node has not run yet", file=sys.stderr)
-        return EXIT_FAILED
     try:
+        if not path.exists():
+            print(f"{path} is not there: the node has not run yet", file=sys.stderr)
+            return EXIT_FAILED
         asyncio.run(show())
-    except sqlite3.Error as error:
-        return _failed(error, config)
     except BrokenPipeError:  # as in `… | head`
         sys.stdout = None
+    except (sqlite3.Error, OSError) as error:
+        print(f"lamplighter-edge: {in_words(path, error)}", file=sys.stderr)
+        return EXIT_FAILED
     return 0
 
 
@@ -221,12 +225,30 @@ def _run(config: Config, args: argparse.Namespace) -> int:
             temporary.write_bytes(msgspec.json.encode({"health": url, "socket": str(Path(told.socket).absolute())}))
             temporary.replace(args.endpoints)
 
+    def give_up(code: int = EXIT_FAILED) -> None:
+        print("lamplighter-edge: the card hangs: the node ends without it", file=sys.stderr, flush=True)
+        os._exit(code)
+
     async def until_stopped() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def end() -> None:
+            stop.set()
+            # Threads that hang in the card would keep the process alive for ever; the event loop may not turn any more.
+            timer = threading.Timer(GIVE_UP_S, give_up)
+            timer.daemon = True
+            timer.start()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        await Node(config, on_ready=ready).run(stop)
+            loop.add_signal_handler(number, end)
+        while True:
+            node = Node(config, on_ready=ready)
+            again = await node.run(stop)
+            if node.storage is not None and node.storage.abandoned:
+                give_up(EXIT_FAILED if again else 0)
+            if not again:
+                return
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes, or log rotation: there is nothing to reopen
     interpreter.tune()

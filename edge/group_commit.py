@@ -103,8 +103,14 @@ class GroupCommit:
         self._lost = _Lost()
         self.hurry = False  # somebody is watching: commit every 2 s at the latest
         self.refused: str | None = None  # why the card took nothing, the last time
+        self._refused_since: float | None = None  # the loop's time
         self.committed_samples = 0
         self.lost_samples = 0
+
+    @property
+    def refused_s(self) -> float:
+        """For how many seconds the card has refused everything."""
+        return 0.0 if self._refused_since is None else self._loop.time() - self._refused_since
 
     def add(self, samples: Sequence[Sample], receipt: Receipt | None, *, live: bool) -> asyncio.Future[None]:
         """Put samples into the next commit. The future ends when it is durable, or with NotStored."""
@@ -182,11 +188,15 @@ class GroupCommit:
             self._lost.join(told)
             self._fail(pending, error)
             return
-        self.refused = None
+        self.refused = self._refused_since = None
         self.committed_samples += len(pending.samples)
-        for future in (pending.done, *pending.insisted):
+        # What a sender would bring again is not confirmed to it while only memory has it.
+        safe = self._outbox.safe() if pending.receipts else None
+        for future in (*pending.insisted, *([pending.done] if safe is None else [])):
             if not future.done():
                 future.set_result(None)
+        if safe is not None:
+            safe.add_done_callback(lambda f: _pass_on(f, pending.done))
         self._committed(bool(pending.urgent), live)
 
     async def _append(self, told: _Lost, pending: _Pending) -> None:
@@ -212,6 +222,7 @@ class GroupCommit:
     def _fail(self, pending: _Pending, error: NotStored) -> None:
         if self.refused is None:
             log.error("nothing can be kept: %s", error)
+            self._refused_since = self._loop.time()
         self.refused = str(error)
         self._lose(pending.owned)
         # Alarms are not dropped: they wait for the card. A Health waits in vain: a newer one is on its way.
@@ -240,3 +251,10 @@ class GroupCommit:
         if self._due is None or due < self._due:
             self._due = due
             self._wake.set()
+
+
+def _pass_on(safe: asyncio.Future[None], done: asyncio.Future[None]) -> None:
+    if safe.cancelled():
+        done.cancel()
+    elif not done.done():
+        done.set_result(None)

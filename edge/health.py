@@ -1,12 +1,16 @@
-"""How the node is: one object, for the technician at `GET /health` and for the city every minute."""
+"""How the node is: one object, for the technician at `GET /health` and for the city every minute.
+
+It is told within about ANSWER_S, also while the card hangs.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from drivers.errors import NotStored
 from edge.clock import NodeClock
@@ -20,6 +24,34 @@ ACK_LATE_INTERVALS: Final = 3
 CONNECT_S: Final = 30.0
 DISK_LOW_BYTES: Final = 64 * 1024 * 1024
 OUTBOX_FULL: Final = 0.8
+ANSWER_S: Final = 1.0  # how long the card may take to say how it is; what it said last is told then
+SLOW_S: Final = 10.0
+_T = TypeVar("_T")
+
+
+class Latest(Generic[_T]):
+    """What the card says of itself. A card that hangs says nothing: one question waits for it, and no more."""
+
+    def __init__(self, question: Callable[[], Awaitable[_T]], unknown: _T) -> None:
+        self._question, self._said = question, unknown
+        self.known = False  # whether it has ever said anything
+        self._asked: asyncio.Future[_T] | None = None
+
+    async def ask(self) -> tuple[_T, str | None]:
+        """What it says within ANSWER_S, or said last; and why it says nothing, where it gives a reason."""
+        if self._asked is None:
+            self._asked = asyncio.ensure_future(self._question())
+        asked = self._asked
+        await asyncio.wait([asked], timeout=ANSWER_S)
+        if not asked.done():
+            return self._said, None
+        if self._asked is asked:
+            self._asked = None
+        try:
+            self._said, self.known = asked.result(), True
+        except (NotStored, OSError) as error:
+            return self._said, str(error)
+        return self._said, None
 
 
 MAX_CAUSES = 10
@@ -38,7 +70,8 @@ class Doctor:
         clock: NodeClock,
         faults: Callable[[], Mapping[str, str]],
         counters: Callable[[], Mapping[str, int]],
-        damaged: str | None,
+        card: Callable[[], str | None] = lambda: None,
+        stuck_s: Callable[[], float] = lambda: 0.0,
         roster: str,
         directory: Path,
         interval_s: float,
@@ -48,9 +81,13 @@ class Doctor:
         apart_us: Callable[[], int | None] = lambda: None,
         deaf: Callable[[], str | None] = lambda: None,
     ) -> None:
-        self._outbox, self._uplink, self._commit, self._street, self._clock = outbox, uplink, commit, street, clock
-        self._damaged, self._apart_us = damaged, apart_us
-        self._faults, self._counters, self._roster, self._directory = faults, counters, roster, directory
+        self._uplink, self._commit, self._street, self._clock = uplink, commit, street, clock
+        self._card, self._stuck_s, self._apart_us = card, stuck_s, apart_us
+        self._faults, self._counters, self._roster = faults, counters, roster
+        self._depth = Latest(
+            outbox.depth, Depth(pending={}, oldest_us=None, used_bytes=0, limit_bytes=0, quarantined=0)
+        )
+        self._free = Latest(lambda: asyncio.to_thread(lambda: shutil.disk_usage(directory).free), 0)
         self._interval_s, self._push_interval_s, self._insecure = interval_s, push_interval_s, insecure
         self._monotonic = monotonic
         self._deaf = deaf
@@ -62,17 +99,14 @@ class Doctor:
         now, (time_us, clock) = self._monotonic(), self._clock()
         failed: list[str] = []
         degraded: list[str] = []
-        try:
-            depth = await self._outbox.depth()
-        except NotStored as error:
-            failed.append(f"the outbox cannot be read: {error}")
-            depth = Depth(pending={}, oldest_us=None, used_bytes=0, limit_bytes=0, quarantined=0)
+        (depth, depth_why), (free_bytes, free_why) = await asyncio.gather(self._depth.ask(), self._free.ask())
+        if (stuck_s := self._stuck_s()) > SLOW_S:
+            failed.append(f"the card has not answered for {stuck_s:.0f} s: nothing can be kept")
+        if depth_why is not None:
+            failed.append(f"the outbox cannot be read: {depth_why}")
+        if free_why is not None:
+            failed.append(f"the disk cannot be read: {free_why}")
         silent = self._street.silent(now)
-        try:
-            free_bytes = shutil.disk_usage(self._directory).free
-        except OSError as error:
-            failed.append(f"the disk cannot be read: {error}")
-            free_bytes = 0
         oldest_s = None if depth.oldest_us is None else max(0.0, (time_us - depth.oldest_us) / 1e6)
         last_ack_s = None if self._uplink.last_ack is None else now - self._uplink.last_ack
         if self._commit.refused is not None:
@@ -99,10 +133,10 @@ class Doctor:
             degraded.append(f"{depth.quarantined} rows were set aside because the cloud could not read them")
         if self._uplink.held is not None:
             degraded.append(self._uplink.held)
-        if free_bytes < DISK_LOW_BYTES:
+        if self._free.known and free_bytes < DISK_LOW_BYTES:
             degraded.append(f"only {free_bytes // 1_000_000} MB are free on the disk")
-        if self._damaged is not None:
-            degraded.append(f"the card was damaged: {self._damaged}")
+        if (fault := self._card()) is not None:
+            degraded.insert(0, fault)
         degraded += self._of_time(synced=clock.synced)
         if (deaf := self._deaf()) is not None:
             degraded.append(deaf)

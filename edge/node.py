@@ -42,6 +42,7 @@ from edge.notify import notify, watchdog_s
 from edge.outbox_sqlite import SqliteOutbox
 from edge.peers import Technicians
 from edge.poller import Poller
+from edge.storage import Storage
 from edge.street import Street
 from edge.uplink import Uplink
 from edge.web import Pages
@@ -54,6 +55,10 @@ log = logging.getLogger(__name__)
 RESTART_FIRST_S: Final = 1.0
 RESTART_MAX_S: Final = 60.0
 CLOCK_CHECK_S: Final = 10.0
+HUNG_S: Final = 30.0  # a card that has not answered for so long: systemd may end the node, which starts without it
+END_S: Final = 10.0  # for tasks to end; one that waits for a card that hangs does not
+END_TRIES: Final = 10
+EXTEND_S: Final = 60.0
 CONNECT_S: Final = 5.0  # a line that has been open for less may still be connecting
 
 
@@ -81,25 +86,27 @@ class Node:
         self._line_of = {device: line.name for line in config.lines for device in line.tables}
         self._downlink: Downlink | None = None
         self._deaf: str | None = None  # why nobody can act at the cabinet
+        self.storage: Storage | None = None
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set.
+    async def run(self, stop: asyncio.Event) -> bool:
+        """Until `stop` is set; or until the storage is to be opened anew (`edge.storage`): then it is true, and another
+        node of the same configuration is to be made and run.
 
         Raises:
-            RuntimeError: the data directory is in use. OSError: it, or the health address, cannot be used.
+            RuntimeError: the data directory is in use. OSError: the health address cannot be used.
         """
         config = self._config
         directory = Path(config.node.data_dir)
         async with contextlib.AsyncExitStack() as stack:
-            outbox = await stack.enter_async_context(
-                SqliteOutbox(
-                    directory,
-                    node=config.node.id,
-                    limit_bytes=config.outbox.limit_bytes,
-                    history_us=int(config.outbox.history_days * 86_400e6),
-                    now_us=lambda: self._clock()[0],
-                )
+            storage = self.storage = Storage(
+                directory,
+                node=config.node.id,
+                limit_bytes=config.outbox.limit_bytes,
+                history_us=int(config.outbox.history_days * 86_400e6),
+                now_us=lambda: self._clock()[0] if hasattr(self, "_clock") else 0,  # it needs what the card knows
+                busy=_still_starting(),
             )
+            outbox = await stack.enter_async_context(storage)
             self._clock = NodeClock(last_known_us=outbox.card.last_known_us, trust_system=config.clock.trust_system)
             cloud = Cloud(
                 url=config.cloud.url,
@@ -136,7 +143,8 @@ class Node:
                 street=self._street,
                 clock=self._clock,
                 faults=self._line_troubles,
-                damaged=outbox.card.damaged,
+                card=lambda: storage.fault,
+                stuck_s=lambda: storage.stuck_s,
                 counters=lambda: self._counters(commit, uplink, outbox),
                 roster=config.roster.digest().hex(),
                 directory=directory,
@@ -159,6 +167,7 @@ class Node:
                 driver=self._driver_of,
                 kept=await outbox.kept(""),
                 try_out=Trial(Ground(site=config.site, roster=config.roster)).run,
+                card=lambda: storage.fault,
             )
             outbox.renewed = autonomy.alarming.tell_again
             if outbox.blank:
@@ -174,7 +183,7 @@ class Node:
                     always.create_task(commit.run(), name="commit"),
                     always.create_task(uplink.run(), name="uplink"),
                     always.create_task(self._report(doctor, commit), name="health"),
-                    always.create_task(self._watch(commit), name="clock"),
+                    always.create_task(self._watch(commit, storage), name="clock"),
                     always.create_task(serve(pages.app(), listener), name="web"),
                     always.create_task(self._serve_technicians(pages), name="technicians"),
                 ]
@@ -189,11 +198,13 @@ class Node:
                     always.create_task(self._keep(line, commit, outbox), name=f"line {line.name}")
                     for line in config.lines
                 ]
-                await stop.wait()
-                notify("STOPPING=1")
+                await _either(stop, storage.renew)
+                if stop.is_set():
+                    notify("STOPPING=1")
                 await autonomy.close()
                 await _end(lines)
                 await _end(tasks)  # the commit's last act is to write what waits
+        return not stop.is_set()
 
     async def _serve_technicians(self, pages: Pages) -> None:
         """At the node's own socket. Where it cannot be made the node goes on, and it is tried again."""
@@ -340,13 +351,14 @@ class Node:
             commit.put(await doctor.look())
             await asyncio.sleep(self._config.health.interval_s)
 
-    async def _watch(self, commit: GroupCommit) -> None:
-        """Look at the kernel's clock, and pat systemd's watchdog while the loop turns."""
+    async def _watch(self, commit: GroupCommit, storage: Storage) -> None:
+        """Look at the kernel's clock, and pat systemd's watchdog while the loop turns and the card answers."""
         pat_s = watchdog_s()
         next_check = 0.0
         while True:
-            if pat_s is not None:
+            if pat_s is not None and storage.stuck_s < HUNG_S:
                 notify("WATCHDOG=1")
+            storage.refused(commit.refused_s)
             if time.monotonic() >= next_check:
                 next_check = time.monotonic() + CLOCK_CHECK_S
                 if (fix := self._clock.check()) is not None:
@@ -448,4 +460,35 @@ def _first(error: BaseException) -> BaseException:
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    if tasks:
+        _, hanging = await asyncio.wait(tasks, timeout=END_S)
+        for task in hanging:
+            log.error("%s does not end: it waits for the card", task.get_name())
+        for _ in range(END_TRIES):  # what it would still do it cannot
+            for task in hanging:
+                task.cancel()
+            if hanging:
+                _, hanging = await asyncio.wait(hanging, timeout=0.1)
+
+
+async def _either(*events: asyncio.Event) -> None:
+    """Until one of them is set."""
+    waits = [asyncio.ensure_future(e.wait()) for e in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+def _still_starting() -> Callable[[], None]:
+    """Asks systemd for more time while a damaged card is read, which may take minutes (sd_notify(3))."""
+    asked_s = 0.0
+
+    def ask() -> None:
+        nonlocal asked_s
+        if time.monotonic() - asked_s > EXTEND_S / 4:
+            asked_s = time.monotonic()
+            notify(f"EXTEND_TIMEOUT_USEC={int(EXTEND_S * 1e6)}")
+
+    return ask

@@ -15,6 +15,7 @@ whoever keeps it.
 
 from __future__ import annotations
 
+from asyncio import Future
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Annotated, Final, Protocol
 
@@ -145,6 +146,11 @@ class Outbox(Protocol):
 
     async def recent(self, source: str) -> Sequence[bytes]:
         """The keys of the latest receipts of a source, oldest first; at most `drivers.contract.RECENT`."""
+        ...
+
+    def safe(self) -> Future[None] | None:
+        """Whether what was appended up to now is durable: None says that it is. Otherwise, while memory stands in for
+        the card, it ends when the city has all of it."""
         ...
 
     def history(self, from_us: int, to_us: int, device: str | None = None) -> AsyncIterator[Columns]:

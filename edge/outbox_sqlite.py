@@ -18,7 +18,7 @@ import secrets
 import sqlite3
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from functools import wraps
 from itertools import chain, groupby
 from operator import attrgetter
@@ -32,14 +32,15 @@ import msgspec
 from drivers.contract import RECENT, Receipt
 from drivers.errors import NotStored
 from edge.card import SEQ_BITS, Card, Run, row_id, seq_of
+from edge.card_lock import HolderDying
 from edge.generations import Generations, Heard
 from edge.opener import Opener
 from edge.opening import Row
 from edge.outbox import MAX_CUT_ROWS, NOTHING, Cut, Depth, Place, SetAside
 from edge.quarantine import Quarantine
+from edge.records import Damaged, is_damage, sum_of, whole
 from edge.room import Room
 from edge.rows import Sealed, seal
-from edge.witness import Witness
 from wire import codec
 from wire.batch import Ack, Batch, Lane, advance
 from wire.columns import Columns
@@ -53,6 +54,8 @@ log = logging.getLogger(__name__)
 PAGE_ROWS: Final = 64
 NEWEST_ROWS: Final = 64
 MOVE_ROWS: Final = 128
+MAX_RESCUES: Final = 4  # new files in one life of the process; a card that damages more is no card
+DAMAGED: Final = "damaged on the card"
 
 
 def _new_epoch() -> int:
@@ -69,9 +72,17 @@ def _whole(
     """A verb that goes on to its end when its caller is cancelled: a commit under way cannot be half believed."""
 
     async def told(self: SqliteOutbox, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        began = self.card.rescues
         try:
-            return await verb(self, *args, **kwargs)
-        except (sqlite3.Error, OSError) as error:
+            self.check_usable()
+            try:
+                return await verb(self, *args, **kwargs)
+            except (sqlite3.Error, MemoryError) as error:
+                if not is_damage(error):
+                    raise
+                await self.rescue(error, began)
+                return await verb(self, *args, **kwargs)
+        except (sqlite3.Error, OSError, MemoryError) as error:
             raise NotStored(f"the card refuses: {error}") from error
 
     @wraps(verb)
@@ -96,10 +107,13 @@ class SqliteOutbox:
         history_us: int = 7 * 86_400_000_000,
         epoch: Callable[[], int] = _new_epoch,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        memory: bool = False,
+        seed: bool = False,
+        busy: Callable[[], None] = lambda: None,
     ) -> None:
+        """See `edge.card.Card`."""
         self._node, self._draw_epoch = node, epoch
-        self.card = Card(directory, limit_bytes=limit_bytes, epoch=epoch)
-        self.witness = Witness(directory)
+        self.card = Card(directory, limit_bytes=limit_bytes, epoch=epoch, memory=memory, seed=seed, busy=busy)
         self.room = Room(self.card, history_us=history_us, now_us=now_us)
         self.opener = Opener()
         self._now_us = now_us
@@ -111,28 +125,67 @@ class SqliteOutbox:
         )  # called when a new run has begun: the old one may have lost some
         self._busy = asyncio.Lock()  # one write transaction at a time
         self.under_way: set[asyncio.Future[Any]] = set()
+        self._unsafe: list[tuple[int, int, asyncio.Future[None]]] = []  # (run, head): what only memory has
 
     async def __aenter__(self) -> Self:
-        """Open or create it.
+        """Open or create it. On a disk that is full the reserve is taken, and history goes.
 
         Raises:
-            RuntimeError: another process has it.
+            edge.card_lock.InUse: another process has it. sqlite3.Error, OSError: the card takes nothing.
         """
-        await self.card.open()
-        if (why := self.witness.accuses(self.card.runs)) is not None:
-            log.error("%s is not all that was written (%s): it goes on under a new epoch", self.card.path, why)
-            await self.card.begin_after_loss()
-            self.card.damaged = self.card.damaged or f"{self.card.path.name} is older than what was written: {why}"
-        await asyncio.to_thread(self.witness.note, self.card.runs)
-        self.room.hold_reserve()
+        try:
+            await self.card.open()
+        except (sqlite3.Error, OSError) as error:
+            if self.card.memory or isinstance(error, HolderDying):
+                raise
+            log.warning("the card does not open (%s): giving it the reserve and trying once more", error)
+            await self.room.give_up_reserve()
+            await self.card.open()
+        if not self.card.memory:
+            try:
+                await self._touch()
+            except BaseException:
+                await self.card.close()
+                raise
+        await self.room.hold_reserve()
         await self.aside.open()
         return self
+
+    async def _touch(self) -> None:
+        try:
+            await self.card.touch()
+        except sqlite3.Error as error:
+            log.warning("the card takes nothing (%s): making room and trying once more", error)
+            await self.room.emergency(0, urgent=True)
+            await self.card.touch()
 
     async def __aexit__(self, *exc: object) -> None:
         """Write down what was acked and close."""
         await self.opener.close()
         async with self._busy:
             await self.card.close()
+        for _, _, future in self._unsafe:
+            future.cancel()
+
+    def check_usable(self) -> None:
+        """Raise OSError while there is no file that could be used: a new one could not be made."""
+        if not self.card.usable:
+            raise OSError("the outbox was damaged, and no new one could be made")
+
+    async def rescue(self, error: BaseException, began: int) -> None:
+        """The file is damaged: go on with a new one, unless that has been done since `began` rescues.
+
+        Raises:
+            sqlite3.Error, OSError: there is none, and the error stands.
+        """
+        async with self._busy:
+            if self.card.rescues != began:
+                return
+            if self.card.memory or began >= MAX_RESCUES:
+                raise error
+            await self.card.rescue(error)
+            await self.aside.open()
+        self.renewed()
 
     # ---- append ------------------------------------------------------------------------------------------------
 
@@ -154,12 +207,12 @@ class SqliteOutbox:
                 await self.room.make(coming, urgent=urgent)
                 await self.card.write(lambda: self._insert(sealed, receipts, kept))
             except sqlite3.Error as error:
+                if is_damage(error):
+                    raise
                 log.warning("the card refuses (%s): making room and trying once more", error)
                 await self.room.emergency(coming, urgent=urgent)
                 await self.card.write(lambda: self._insert(sealed, receipts, kept))
-            self.room.hold_reserve()
-            if sealed:
-                await asyncio.to_thread(self.witness.note, self.card.runs)
+            await self.room.hold_reserve()
 
     async def _insert(
         self, sealed: Sequence[tuple[Lane, Sealed]], receipts: Sequence[Receipt], kept: Mapping[str, bytes | None]
@@ -170,35 +223,36 @@ class SqliteOutbox:
             await self._keep_receipts(receipts)
         for key, value in kept.items():
             if value is None:
-                await self.card.db.execute("DELETE FROM kept WHERE key = ?", (key,))
+                await self.card.execute("DELETE FROM kept WHERE key = ?", key)
             else:
-                await self.card.db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (key, value))
+                await self.card.execute(
+                    "INSERT OR REPLACE INTO kept (key, value, sum) VALUES (?, ?, ?)", key, value, sum_of(key, value)
+                )
         await self.card.save_runs()
 
     async def _insert_row(self, lane: Lane, row: Sealed) -> None:
         run = self._open_run(lane)
         digest = advance(run.head_digest, row.body)
-        await self.card.db.execute(
-            "INSERT INTO rows (id, first_seq, from_us, to_us, digest, body) VALUES (?, ?, ?, ?, ?, ?)",
-            (row_id(run, run.head + row.width), run.head + 1, row.from_us, row.to_us, digest, row.body),
+        await self.card.put_row(
+            row_id(run, run.head + row.width), run.head + 1, row.from_us, row.to_us, digest, row.body
         )
         run.head, run.head_digest = run.head + row.width, digest
 
     async def _keep_receipts(self, receipts: Sequence[Receipt]) -> None:
         for source, found in groupby(sorted(receipts, key=attrgetter("source")), attrgetter("source")):
             keys = [r.key for r in found]
-            await self.card.db.execute(
-                "INSERT INTO receipts (source, n, keys) VALUES (?, ?, ?)",
-                (source, len(keys), msgspec.msgpack.encode(keys)),
+            fields = (source, len(keys), msgspec.msgpack.encode(keys))
+            await self.card.execute(
+                "INSERT INTO receipts (source, n, keys, sum) VALUES (?, ?, ?, ?)", *fields, sum_of(*fields)
             )
         # Old ones go now and then: it means looking through all of them, for an index would wear the card.
         self._receipts_since += len(receipts)
         if self._receipts_since >= RECENT // 4:
             self._receipts_since = 0
-            await self.card.db.execute(
+            await self.card.execute(
                 "DELETE FROM receipts WHERE id IN (SELECT id FROM (SELECT id, sum(n) OVER"
                 " (PARTITION BY source ORDER BY id DESC) - n AS newer FROM receipts) WHERE newer >= ?)",
-                (RECENT,),
+                RECENT,
             )
 
     def _open_run(self, lane: Lane) -> Run:
@@ -219,38 +273,69 @@ class SqliteOutbox:
                     return Place(run.epoch, lane)
                 if run.acked + 1 < run.held_from:
                     return self._gap_before(run)
-                rows = await self._rows(run, limit_bytes)
+                rows, damage = await self._rows(run, limit_bytes)
+                if rows and row_id(run, rows[0].last_seq) in self.card.holes:
+                    return self._hole(run, rows[0])
                 head = self._batch(run)
                 # Before the lock is let go: a commit that makes room meanwhile must leave these rows alone.
-                run.sent = max(run.sent, rows[-1].last_seq)
+                run.sent = max(run.sent, rows[-1].last_seq if rows else 0)
+            if damage is not None:
+                async with self._busy:
+                    await self.aside.damaged(run, run.acked + 1, damage, "it is not as it was written")
+                continue
             # Opening and joining takes a while for a large body: meanwhile polls, commits and health go on.
-            placed, taken, damage = await self.opener.open(run.acked, rows)
+            placed, taken, unread = await self.opener.open(run.acked, rows)
             if taken:
                 last = rows[taken - 1]
                 batch = msgspec.structs.replace(head, through_seq=last.last_seq, digest=last.digest, entries=placed)
                 return Cut(batch, taken, sum(len(row.body) for row in rows[:taken]))
             async with self._busy:
-                await self.aside.damaged(run, rows[0].first_seq, rows[0].last_seq, damage)
+                await self.aside.damaged(run, rows[0].first_seq, rows[0].last_seq, unread)
 
-    async def _rows(self, run: Run, limit_bytes: int) -> list[Row]:
-        """Unacked rows up to a size, at least one."""
+    async def _rows(self, run: Run, limit_bytes: int) -> tuple[list[Row], int | None]:
+        """Unacked rows up to a size, or to a hole or one that is not as it was written. When the first is such a one,
+        no row and its last seq.
+
+        Raises:
+            Damaged: rows are missing.
+        """
         rows: list[Row] = []
         size, after = 0, run.acked
         while (wanted := min(PAGE_ROWS, MAX_CUT_ROWS - len(rows))) > 0:
             # By the page: row by row, SQLite's thread would be asked for each, and a message wait for all of them.
             page = await self.card.all(
-                "SELECT first_seq, id, digest, body FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+                "SELECT id, first_seq, from_us, to_us, digest, body, sum FROM rows WHERE id > ? AND id <= ?"
+                " ORDER BY id LIMIT ?",
                 row_id(run, after), row_id(run, run.head), wanted,
             )  # fmt: skip
-            for first, id_, digest, body in page:
+            for *fields, sum_ in page:
+                id_, first, _, _, digest, body = fields
+                is_hole = id_ in self.card.holes
+                if not whole(sum_, *fields):
+                    return rows, None if rows else seq_of(id_)
+                if first != after + 1 and not (is_hole and not rows and first <= after):
+                    raise Damaged(f"the rows after {after} are missing")
                 size += len(body)
-                if rows and size > limit_bytes:
-                    return rows
+                if rows and (size > limit_bytes or is_hole):
+                    return rows, None
                 rows.append(Row(first, seq_of(id_), digest, body))
+                after = rows[-1].last_seq
+                if is_hole:
+                    return rows, None
             if len(page) < wanted:
                 break
-            after = rows[-1].last_seq
-        return rows
+        if not rows:
+            raise Damaged(f"the rows after {after} are missing")
+        return rows, None
+
+    def _hole(self, run: Run, row: Row) -> Cut:
+        """The rest of a hole, from wherever in it the cloud stands."""
+        width = row.last_seq - run.acked
+        gap = Gap(reason=DAMAGED, lost=width, seqs=width)
+        batch = msgspec.structs.replace(
+            self._batch(run), through_seq=row.last_seq, digest=row.digest, entries=Contents.of([gap])
+        )
+        return Cut(batch, 0, 0)
 
     def _gap_before(self, run: Run) -> Cut:
         """The cloud stands before all that is held."""
@@ -303,8 +388,13 @@ class SqliteOutbox:
             if run.settled and through >= run.head:
                 run.acked, run.dirty = run.head, True
                 return False
-            if through < run.held_from - 1 or await self._place(run, through) == digest:
+            if (
+                through < run.held_from - 1
+                or await self._place(run, through) == digest
+                or await self._in_hole(run, through)
+            ):
                 run.acked, run.told, run.dirty = through, digest, True
+                self._settle()
                 return False
             log.warning("run %d (%s) forked at %d: the cloud has another past", run.epoch, run.lane, through)
             await self.card.write(lambda: self._fork(run.id, min(through, run.acked)))
@@ -323,15 +413,32 @@ class SqliteOutbox:
         self.card.run(run.id).opened_head = None
 
     async def _place(self, run: Run, seq: int) -> bytes | None:
-        """The digest at a row end, or None where no row ends."""
+        """The digest at a row end, or None where no row ends.
+
+        Raises:
+            Damaged: the row is not there that should be.
+        """
         if seq == run.held_from - 1:
             return run.base
         if seq == run.head:
             return run.head_digest
         if not 0 < seq < run.head:
             return None
-        found = await self.card.all("SELECT digest FROM rows WHERE id = ?", row_id(run, seq))
-        return found[0][0] if found else None
+        found = await self.card.all(
+            "SELECT id, first_seq, digest FROM rows WHERE id >= ? AND id <= ? ORDER BY id LIMIT 1",
+            row_id(run, seq), row_id(run, run.head),
+        )  # fmt: skip
+        if not found or found[0][1] > seq:
+            raise Damaged(f"the row with {seq} is missing")
+        return found[0][2] if found[0][0] == row_id(run, seq) else None
+
+    async def _in_hole(self, run: Run, seq: int) -> bool:
+        """Whether what the cloud has up to there may well be this run's, for nothing here says otherwise."""
+        found = await self.card.all(
+            "SELECT id, first_seq FROM rows WHERE id >= ? AND id <= ? ORDER BY id LIMIT 1",
+            row_id(run, seq), row_id(run, run.head),
+        )  # fmt: skip
+        return bool(found) and found[0][0] in self.card.holes and found[0][1] <= seq
 
     async def _fork(self, run_id: int, keep: int) -> None:
         """The cloud stands where this run has never been: close it, and let what it holds beyond go on anew."""
@@ -344,6 +451,7 @@ class SqliteOutbox:
         run.acked = seq_of(kept[0][0]) if kept else run.held_from - 1
         run.keep = run.acked
         run.closed = run.moving = run.settled = run.dirty = True
+        run.moved = run.acked
         await self.card.save_runs()
 
     async def _finish_forks(self) -> None:
@@ -356,15 +464,21 @@ class SqliteOutbox:
         run = self.card.run(run_id)
         new = self._open_run(run.lane)
         rows = await self.card.all(
-            "SELECT id, first_seq, body FROM rows WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+            "SELECT id, first_seq, from_us, to_us, digest, body, sum FROM rows WHERE id > ? AND id < ?"
+            " ORDER BY id LIMIT ?",
             row_id(run, run.keep), (run.id + 1) << SEQ_BITS, MOVE_ROWS,
         )  # fmt: skip
-        for id_, first, body in rows:
+        for *fields, sum_ in rows:
+            id_, first, from_us, to_us, _, body = fields
+            if not whole(sum_, *fields) or (run.moved and first != run.moved + 1):
+                raise Damaged("the rows that are to be moved are not as they were written")
+            run.moved = seq_of(id_)
             digest, width = advance(new.head_digest, body), seq_of(id_) - first + 1
-            await self.card.db.execute(
-                "UPDATE rows SET id = ?, first_seq = ?, digest = ? WHERE id = ?",
-                (row_id(new, new.head + width), new.head + 1, digest, id_),
-            )
+            last = row_id(new, new.head + width)
+            await self.card.execute(
+                "UPDATE rows SET id = ?, first_seq = ?, digest = ?, sum = ? WHERE id = ?",
+                last, new.head + 1, digest, sum_of(last, new.head + 1, from_us, to_us, digest, body), id_,
+            )  # fmt: skip
             new.head, new.head_digest = new.head + width, digest
         await self.card.find_head(run)
         run.moving, run.dirty = run.head > run.keep, True
@@ -428,15 +542,20 @@ class SqliteOutbox:
     @_whole
     async def recent(self, source: str) -> Sequence[bytes]:
         """See `Outbox.recent`."""
-        rows = await self.card.all("SELECT keys FROM receipts WHERE source = ? ORDER BY id", source)
-        keys = chain.from_iterable(msgspec.msgpack.decode(keys, type=list[bytes]) for (keys,) in rows)
+        rows = await self.card.all("SELECT source, n, keys, sum FROM receipts WHERE source = ? ORDER BY id", source)
+        sound = (fields[2] for *fields, sum_ in rows if whole(sum_, *fields))
+        keys = chain.from_iterable(msgspec.msgpack.decode(keys, type=list[bytes]) for keys in sound)
         return list(deque(keys, RECENT))
 
     @_whole
     async def kept(self, prefix: str) -> Mapping[str, bytes]:
         """See `Outbox.kept`."""
-        rows = await self.card.all("SELECT key, value FROM kept WHERE substr(key, 1, ?) = ?", len(prefix), prefix)
-        return dict(rows)
+        rows = await self.card.all(
+            "SELECT key, value, sum FROM kept WHERE substr(key, 1, ?) = ?", len(prefix), prefix
+        )  # fmt: skip
+        if damaged := [key for key, value, sum_ in rows if not whole(sum_, key, value)]:
+            raise Damaged(f"{', '.join(damaged)[:200]}: not as it was kept")
+        return {key: value for key, value, _ in rows}
 
     @property
     def blank(self) -> bool:
@@ -447,38 +566,177 @@ class SqliteOutbox:
     async def newest(self) -> Sequence[Columns]:
         """What was written last: the columns of the NEWEST_ROWS latest bulk rows, latest first."""
         run = self._open_run(Lane.BULK)
-        bodies = await self.card.all(
-            "SELECT body FROM rows WHERE id > ? AND id <= ? ORDER BY id DESC LIMIT ?",
+        rows = await self.card.all(
+            "SELECT id, first_seq, from_us, to_us, digest, body, sum FROM rows WHERE id > ? AND id <= ?"
+            " ORDER BY id DESC LIMIT ?",
             row_id(run, 0), row_id(run, run.head), NEWEST_ROWS,
         )  # fmt: skip
         found: list[Columns] = []
-        for (body,) in bodies:
+        for *fields, sum_ in rows:
+            if not whole(sum_, *fields):
+                continue
+            body = fields[5]
             with contextlib.suppress(BadInput):  # a damaged row is told of when it is sent
                 found += [p.entry for p in codec.decode_row(body) if isinstance(p.entry, Columns)]
         return found
 
+    @_whole
+    async def adopt(self, memory: SqliteOutbox) -> None:
+        """Take over what an outbox in memory has: it stood in for this one. Its runs go on here, under their epochs and
+        seqs; what was open here is closed, for nothing was added to it. State by key that it had from here is replaced;
+        where it could not read the card, what it has goes before.
+
+        It takes several transactions; a crash in between leaves whole rows, and the rest is lost with the memory.
+        """
+        async with self._busy:
+            mine = {(r.epoch, r.lane): r.id for r in self.card.runs}
+            begun: dict[int, int] = {}
+
+            async def begin() -> None:
+                for run in self.card.runs:
+                    run.dirty |= not run.closed
+                    run.closed = run.settled = True
+                for other in memory.card.runs:
+                    if (other.epoch, other.lane) in mine:
+                        continue
+                    run = await self.card.create_run(other.lane, other.epoch)
+                    run.held_from, run.base = other.held_from, other.base
+                    run.acked, run.told, run.dirty = other.acked, other.told, True
+                    run.head, run.head_digest = other.held_from - 1, other.base
+                    begun[run.id] = other.id
+                await self.card.save_runs()
+
+            await self.card.write(begin)
+            for run_id, other_id in begun.items():
+                await self._adopt_rows(run_id, memory, memory.card.run(other_id))
+            await self._adopt_state(memory)
+
+    async def _adopt_rows(self, run_id: int, memory: SqliteOutbox, other: Run) -> None:
+        after = row_id(other, 0)
+        while rows := await memory.card.all(
+            "SELECT id, first_seq, from_us, to_us, digest, body FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+            after, row_id(other, other.head), PAGE_ROWS,
+        ):  # fmt: skip
+            await self.room.make(sum(len(row[5]) for row in rows))
+
+            async def put(rows: Sequence[Any] = rows) -> None:
+                run = self.card.run(run_id)
+                for id_, first, from_us, to_us, digest, body in rows:
+                    await self.card.put_row(row_id(run, seq_of(id_)), first, from_us, to_us, digest, body)
+                    run.head, run.head_digest = seq_of(id_), digest
+
+            await self.card.write(put)
+            after = rows[-1][0]
+
+    async def _adopt_state(self, memory: SqliteOutbox) -> None:
+        kept = await memory.card.all("SELECT key, value, sum FROM kept")
+        receipts = await memory.card.all("SELECT source, n, keys, sum FROM receipts ORDER BY id")
+
+        async def put() -> None:
+            if memory.card.seeded:
+                await self.card.execute("DELETE FROM kept")
+                await self.card.execute("DELETE FROM receipts")
+            for row in kept:
+                await self.card.execute("INSERT OR REPLACE INTO kept (key, value, sum) VALUES (?, ?, ?)", *row)
+            for row in receipts:
+                await self.card.execute("INSERT INTO receipts (source, n, keys, sum) VALUES (?, ?, ?, ?)", *row)
+
+        await self.card.write(put)
+
+    def safe(self) -> asyncio.Future[None] | None:
+        """See `Outbox.safe`."""
+        if not self.card.memory:
+            return None
+        run = self._open_run(Lane.BULK)
+        if run.acked >= run.head:
+            return None
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._unsafe.append((run.id, run.head, future))
+        return future
+
+    def _settle(self) -> None:
+        """What the city has now is safe."""
+        acked = {r.id: r.acked for r in self.card.runs}
+        waiting, self._unsafe = self._unsafe, []
+        for run_id, head, future in waiting:
+            if acked.get(run_id, 0) < head:
+                self._unsafe.append((run_id, head, future))
+            elif not future.done():
+                future.set_result(None)
+
     async def history(self, from_us: int, to_us: int, device: str | None = None) -> AsyncIterator[Columns]:
-        """See `Outbox.history`."""
-        async for columns in read_history(self.card.path, from_us, to_us, device):
-            yield columns
+        """See `Outbox.history`. A file that turns out to be damaged is left for a new one, and read on there."""
+        after = 0
+        while True:
+            began = self.card.rescues
+            if self.card.memory:
+                found = self._own_history(from_us, to_us)
+            else:
+                found = read_rows(self.card.path, from_us, to_us, after)
+            try:
+                async for key, body in found:
+                    after = key
+                    for columns in _columns(body, device):
+                        yield columns
+            except sqlite3.Error as error:
+                if not is_damage(error):
+                    raise
+                await self.rescue(error, began)
+            else:
+                return
+
+    async def _own_history(self, from_us: int, to_us: int) -> AsyncIterator[tuple[int, bytes]]:
+        after = 0
+        while rows := await self.card.all(_HISTORY, after, from_us, to_us, PAGE_ROWS):
+            for *fields, sum_ in rows:
+                after = fields[0]
+                if whole(sum_, *fields):
+                    yield after, fields[5]
+
+
+_HISTORY: Final = (
+    "SELECT id, first_seq, from_us, to_us, digest, body, sum FROM rows"
+    " WHERE id > ? AND to_us >= ? AND from_us <= ? ORDER BY id LIMIT ?"
+)
 
 
 async def read_history(path: Path, from_us: int, to_us: int, device: str | None = None) -> AsyncIterator[Columns]:
-    """Columns from an outbox file, oldest row first, read-only, a bounded number of rows a transaction."""
-    async with aiosqlite.connect(f"file:{path}?mode=ro", uri=True) as db:
-        after = 0
+    """Columns from an outbox file, oldest row first, read-only, a bounded number of rows a transaction. Rows that are
+    not as they were written are left out.
+
+    Raises:
+        sqlite3.Error: it cannot be read, or not beyond some row.
+    """
+    async for _, body in read_rows(path, from_us, to_us):
+        for columns in _columns(body, device):
+            yield columns
+
+
+async def read_rows(path: Path, from_us: int, to_us: int, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
+    """Keys and bodies of rows, as `read_history` reads them, from behind a key."""
+    async with aiosqlite.connect(_read_only(path), uri=True) as db:
+        summed = any(c[1] == "sum" for c in await db.execute_fetchall("PRAGMA table_info(rows)"))
+        query = _HISTORY if summed else _HISTORY.replace("sum", "NULL")  # a file of before that no node has opened yet
         while True:
-            rows = list(
-                await db.execute_fetchall(
-                    "SELECT id, body FROM rows WHERE id > ? AND to_us >= ? AND from_us <= ? ORDER BY id LIMIT ?",
-                    (after, from_us, to_us, PAGE_ROWS),
-                )
-            )
+            rows = list(await db.execute_fetchall(query, (after, from_us, to_us, PAGE_ROWS)))
             if not rows:
                 return
-            for id_, body in rows:
-                after = id_
-                for placed in codec.decode_row(body):
-                    entry = placed.entry
-                    if isinstance(entry, Columns) and device in (None, entry.device):
-                        yield entry
+            for *fields, sum_ in rows:
+                if fields[0] <= after:
+                    raise Damaged("the rows are not in order")
+                after = fields[0]
+                if whole(sum_, *fields):
+                    yield after, fields[5]
+
+
+def _read_only(path: Path) -> str:
+    return f"{path.absolute().as_uri()}?mode=ro"
+
+
+def _columns(body: bytes, device: str | None) -> Iterator[Columns]:
+    # Of a file of before there are no sums, and anything may stand there; it is told of when it is sent.
+    with contextlib.suppress(BadInput, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        for placed in codec.decode_row(body):
+            entry = placed.entry
+            if isinstance(entry, Columns) and device in (None, entry.device):
+                yield entry

@@ -37,7 +37,7 @@ class Quarantine:
         """Look what is there; files of earlier versions say of no row when it was set aside."""
         names = [row[1] for row in await self._card.all("PRAGMA table_info(quarantine)")]
         if "aside_us" not in names:
-            await self._card.db.execute("ALTER TABLE quarantine ADD COLUMN aside_us INTEGER")
+            await self._card.execute("ALTER TABLE quarantine ADD COLUMN aside_us INTEGER")
         await self._count()
 
     async def _count(self) -> None:
@@ -68,17 +68,18 @@ class Quarantine:
 
     async def _put(self, run: Run, first_seq: int, last_seq: int, reason: str) -> None:
         async def put() -> None:
-            await self._card.db.execute(
+            now = self._card.run(run.id)
+            await self._card.execute(
                 "INSERT INTO quarantine (row, reason, body, aside_us)"
                 " SELECT id, ?, body, ? FROM rows WHERE id BETWEEN ? AND ?",
-                (reason, self._now_us(), row_id(run, first_seq), row_id(run, last_seq)),
-            )
-            await self._card.db.execute(
+                reason, self._now_us(), row_id(now, first_seq), row_id(now, last_seq),
+            )  # fmt: skip
+            await self._card.execute(
                 "DELETE FROM quarantine WHERE id IN"
                 " (SELECT id FROM quarantine WHERE reason LIKE ? ORDER BY id DESC LIMIT -1 OFFSET ?)",
-                (f"{_DAMAGED}%", DAMAGED_ROWS),
-            )
-            await self._card.gap(run, first_seq, last_seq, reason)
+                f"{_DAMAGED}%", DAMAGED_ROWS,
+            )  # fmt: skip
+            await self._card.gap(now, first_seq, last_seq, reason)
 
         await self._card.write(put)
         await self._count()
@@ -120,7 +121,7 @@ class Quarantine:
             async def back(found: list[tuple[SetAside, Sealed]] = found) -> None:
                 for each, sealed in found:
                     await keep(each.lane, [sealed])
-                    await self._card.db.execute("DELETE FROM quarantine WHERE id = ?", (each.id,))
+                    await self._card.execute("DELETE FROM quarantine WHERE id = ?", each.id)
 
             await self._card.write(back)
             sent += len(found)

@@ -17,6 +17,7 @@ from itertools import accumulate, groupby, takewhile
 from pathlib import Path
 from typing import Final
 
+from edge import put_aside
 from edge.card import RESERVE_BYTES, Card, Run, row_id, seq_of
 from edge.outbox import MAX_CUT_BYTES, MAX_CUT_ROWS
 from wire import codec
@@ -56,7 +57,7 @@ class Room:
         aged = abs(now_us - self._aged_us) >= AGED_EVERY_US
         if aged:
             self._aged_us = now_us
-        room = self._room_bytes() - (0 if urgent else URGENT_BYTES)
+        room = await self._room_bytes() - (0 if urgent else URGENT_BYTES)
         for _ in range(PRUNE_TRIES):
             full = await self._card.used_pages() * self._card.page_bytes + 2 * coming_bytes > room
             if not full and not aged:
@@ -64,11 +65,11 @@ class Room:
             if not await (self._prune() if full else self._drop_aged(now_us - self._history_us)):
                 return
 
-    def _room_bytes(self) -> int:
+    async def _room_bytes(self) -> int:
         """What rows may take of the file."""
         room = self._card.page_limit() * self._card.page_bytes - SPARE_BYTES
         if self._disk_pages is not None:
-            disk = os.statvfs(self._card.directory)
+            disk = await self._card.aside(lambda: os.statvfs(self._card.directory))
             if disk.f_bavail * disk.f_frsize > EASE_BYTES:
                 self._disk_pages = None
             else:
@@ -158,7 +159,7 @@ class Room:
 
         async def drop() -> None:
             last = rows[-1]
-            await self._card.db.execute("DELETE FROM rows WHERE id BETWEEN ? AND ?", (rows[0][0], last[0]))
+            await self._card.execute("DELETE FROM rows WHERE id BETWEEN ? AND ?", rows[0][0], last[0])
             run.held_from, run.base, run.dirty = seq_of(last[0]) + 1, last[1], True
             await self._card.save_runs()
 
@@ -176,12 +177,14 @@ class Room:
 
     async def emergency(self, coming_bytes: int, *, urgent: bool = False) -> None:
         """The disk said no. Give it the reserve, fold the log back, prune; each step may fail in its turn."""
+        if self._card.memory:
+            return
         try:
-            self._reserve.unlink(missing_ok=True)
-            await self._card.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # gives the room of the log back to the disk
+            await self._card.aside(lambda: self._reserve.unlink(missing_ok=True))
+            await self._card.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # gives the room of the log back to the disk
             self._disk_pages = (await self._card.all("PRAGMA page_count"))[0][0]
             await self.make(coming_bytes, urgent=urgent)
-            await self._card.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            await self._card.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except (sqlite3.Error, OSError) as error:
             log.warning("making room failed too: %s", error)
 
@@ -189,8 +192,22 @@ class Room:
     def _reserve(self) -> Path:
         return self._card.directory / "reserve.bin"
 
-    def hold_reserve(self) -> None:
+    async def give_up_reserve(self) -> None:
+        """Give the disk what there is to give: the reserve, and damaged files that were kept."""
+
+        def give() -> None:
+            with contextlib.suppress(OSError):
+                self._reserve.unlink(missing_ok=True)
+            put_aside.drop(self._card.path)
+
+        await self._card.aside(give)
+
+    async def hold_reserve(self) -> None:
         """Set the reserve aside again, where the disk has room for it."""
+        if not self._card.memory:
+            await self._card.aside(self._hold_reserve)
+
+    def _hold_reserve(self) -> None:
         if self._reserve.exists():
             return
         told, self._reserve_told = self._reserve_told, False

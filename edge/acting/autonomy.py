@@ -22,6 +22,7 @@ from drivers.errors import NotStored
 from edge.acting import alarming, bundles
 from edge.acting.alarming import Alarming, Kept
 from edge.acting.bundles import Bundles
+from edge.acting.card_alarm import CARD, CardAlarm
 from edge.acting.mishaps import Mishaps
 from edge.acting.own_alarms import NOT_AS_SET, REFUSED, LineAlarms, OwnAlarms
 from edge.acting.planning import Planning
@@ -68,10 +69,11 @@ class Autonomy:
         monotonic: Callable[[], float] = time.monotonic,
         boottime_us: Callable[[], int] = monotonic_us,
         try_out: TryOut | None = None,
+        card: Callable[[], str | None] = lambda: None,
     ) -> None:
         """`driver` gives the open driver of a device, None while its line is down. `monotonic` is the street's clock
         in seconds, `boottime_us` the one that what is held ends by. `try_out` tries a bundle apart from the node before
-        it is taken; without it, it is taken at once."""
+        it is taken; without it, it is taken at once. `card` says what is wrong with the card."""
         self._config, self._clock, self._commit = config, clock, commit
         self._monotonic, self._boottime_us = monotonic, boottime_us
         self._wake = asyncio.Event()
@@ -101,6 +103,7 @@ class Autonomy:
         self._own = OwnAlarms(
             node=config.node.id, lines=self._lines, alarming=self.alarming, now=clock, monotonic=monotonic
         )
+        self._card = CardAlarm(node=config.node.id, alarming=self.alarming, now=clock, fault=card)
         self.planning = Planning(
             config.roster.devices,
             control=self.control,
@@ -234,6 +237,7 @@ class Autonomy:
             ("the alarms", self.alarming.advance),
             ("the plan", self.planning.advance),
             ("the node's own alarms", lambda: self._own.look(faults())),
+            ("the card's alarm", self._card.look),
         ):
             self._try(what, part)
         wait_s = LOOK_S
@@ -334,7 +338,7 @@ class Autonomy:
         node, writable = self._config.node.id, {device for device, _ in self.control.points}
 
         def gone(device: str, rule: str) -> bool:
-            if rule in self._lines or rule == REFUSED:
+            if rule in self._lines or rule in (REFUSED, CARD):
                 return device != node
             return device not in (writable if rule == NOT_AS_SET else raising.get(rule, ()))
 

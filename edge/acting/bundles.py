@@ -20,6 +20,7 @@ from edge.config import Config, SiteTable, place_of
 from edge.control.orders import Declined
 from edge.plans.load import PlanError, load, load_file
 from edge.plans.plan import Plan
+from edge.records import Damaged, whole
 from edge.rules.rule import Rules
 from wire.device import Roster
 from wire.orders import Bundle
@@ -143,13 +144,19 @@ def followed(data_dir: str, kind: Literal["plan", "rules"]) -> Bundle | None:
         CardError: in words: the card cannot be read, or what it holds is no bundle.
     """
     path = Path(data_dir) / "outbox.db"
-    if not path.exists():
-        return None
     try:
+        if not path.exists():
+            return None
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=READ_S)) as card:
             if card.execute("SELECT 1 FROM sqlite_schema WHERE name = 'kept'").fetchone() is None:
                 return None  # of a node that has not taken orders yet
-            found = card.execute("SELECT value FROM kept WHERE key = ?", (PREFIX + kind,)).fetchone()
-        return None if found is None else msgspec.msgpack.decode(found[0], type=Bundle)
-    except (sqlite3.Error, msgspec.DecodeError) as error:
+            summed = any(c[1] == "sum" for c in card.execute("PRAGMA table_info(kept)"))
+            query = f"SELECT value, {'sum' if summed else 'NULL'} FROM kept WHERE key = ?"  # noqa: S608 - our own
+            found = card.execute(query, (PREFIX + kind,)).fetchone()
+        if found is None:
+            return None
+        if not isinstance(found[0], bytes) or not whole(found[1], PREFIX + kind, found[0]):
+            raise Damaged("it is not as it was kept")
+        return msgspec.msgpack.decode(found[0], type=Bundle)
+    except (sqlite3.Error, OSError, msgspec.DecodeError) as error:
         raise CardError(f"{path}: what the city has sent cannot be read: {error}") from error

@@ -25,6 +25,7 @@ from edge.acting.bundles import CardError, followed
 from edge.config import NodeTable
 from edge.lines import Line, heartbeats_s
 from edge.outbox_sqlite import read_history
+from edge.records import in_words
 from edge.rules.effects import Effect, Hold, Mark, Raise, Release, Return
 from edge.rules.engine import Ambient, Engine, Explained
 from edge.rules.replay import Replay
@@ -111,23 +112,23 @@ def run(
         )
         return EXIT_FAILED
     path = Path(config.node.data_dir) / "outbox.db"
-    if not path.exists():
-        _say(f"{path} is not there: the node has not run yet", sys.stderr)
-        return EXIT_FAILED
     engine = Engine(
         rules, config.roster.devices, config.roster.profiles, ambient, heartbeats_s=heartbeats_s(config.lines)
     )
     history = _History(path, zone, now_us())
     try:
+        if not path.exists():
+            _say(f"{path} is not there: the node has not run yet", sys.stderr)
+            return EXIT_FAILED
         if args.rules == "replay":
             asyncio.run(history.replay(engine, args.since, asked))
         else:
             asyncio.run(history.explain(engine, args.device))
-    except sqlite3.Error as error:
-        _say(f"lamplighter-edge: {path}: {error}", sys.stderr)
-        return EXIT_FAILED
     except BrokenPipeError:  # as in `… | head`
         sys.stdout = None
+    except (sqlite3.Error, OSError) as error:
+        _say(f"lamplighter-edge: {in_words(path, error)}", sys.stderr)
+        return EXIT_FAILED
     return 0
 
 

@@ -21,6 +21,21 @@ static int fails(void) { const char *when = getenv("FAIL_SYNC"); return when && 
 int fdatasync(int fd) { if (fails()) { errno = EIO; return -1; } return syscall(SYS_fdatasync, fd); }
 int fsync(int fd) { if (fails()) { errno = EIO; return -1; } return syscall(SYS_fsync, fd); }
 """
+HANG = """
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/types.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+/* While the file that HANG names exists, nothing comes back from a card: no write, no sync, no read at a place. */
+static void wait(void) { const char *when = getenv("HANG"); while (when && !access(when, F_OK)) usleep(10000); }
+int fdatasync(int fd) { wait(); return syscall(SYS_fdatasync, fd); }
+int fsync(int fd) { wait(); return syscall(SYS_fsync, fd); }
+ssize_t pwrite(int fd, const void *b, size_t n, off_t at) { wait(); return syscall(SYS_pwrite64, fd, b, n, at); }
+ssize_t pwrite64(int fd, const void *b, size_t n, off64_t at) { wait(); return syscall(SYS_pwrite64, fd, b, n, at); }
+ssize_t pread(int fd, void *b, size_t n, off_t at) { wait(); return syscall(SYS_pread64, fd, b, n, at); }
+ssize_t pread64(int fd, void *b, size_t n, off64_t at) { wait(); return syscall(SYS_pread64, fd, b, n, at); }
+"""
 
 
 @contextlib.contextmanager
@@ -68,9 +83,9 @@ class Ballast:
         self._file.unlink(missing_ok=True)
 
 
-def build_shim(directory: Path, gcc: str) -> Path:
+def build_shim(directory: Path, gcc: str, text: str = SHIM) -> Path:
     """The library to put into LD_PRELOAD."""
     source, library = directory / "shim.c", directory / "shim.so"
-    source.write_text(SHIM)
+    source.write_text(text)
     subprocess.run([gcc, "-shared", "-fPIC", "-O1", "-o", str(library), str(source)], check=True)
     return library

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,14 @@ class NodeProcess:
     """`lamplighter-edge run` in a directory; start it again for another life with the same data."""
 
     def __init__(
-        self, directory: Path, lines: str, *, commit_s: float = 0.1, port: int = 0, environment: Mapping[str, str] = {}
+        self,
+        directory: Path,
+        lines: str,
+        *,
+        commit_s: float = 0.1,
+        port: int = 0,
+        environment: Mapping[str, str] = {},
+        command: Sequence[str | Path] = (BIN / "lamplighter-edge",),
     ) -> None:
         self.directory = directory
         self.config = directory / "node.toml"
@@ -57,14 +64,14 @@ class NodeProcess:
         for name, text in PROFILES.items():
             (directory / "profiles" / f"{name}.toml").write_text(text)
         self.config.write_text(HEAD.format(commit_s=commit_s, port=port) + lines)
-        self._environment = environment
+        self._environment, self._command = environment, command
         self._lives = 0
         self.actor = self._start()
 
     def _start(self) -> Actor:
         self._lives += 1
         self._ready = self.directory / f"ready-{self._lives}.json"
-        command = [BIN / "lamplighter-edge", "run", "--config", self.config, "--endpoints", self._ready]
+        command = [*self._command, "run", "--config", self.config, "--endpoints", self._ready]
         return Actor("the node", command, self.directory / f"node-{self._lives}.log", self._environment)
 
     def again(self) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from pathlib import Path
 
@@ -107,3 +108,29 @@ def test_the_node_itself_does_not_start_without_its_token(config: Path, capsys: 
     config.write_text(NODE.replace('token = "x"', 'token_file = "/not/on/this/machine"'))
     assert main(["run", "--config", str(config)]) == EXIT_CONFIG
     assert "/not/on/this/machine cannot be read: No such file or directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_damaged_card_is_named_and_what_can_be_read_is_printed(
+    config: Path, capsys: pytest.CaptureFixture[str], seed: int
+) -> None:
+    """Whatever lies in outbox.db: an answer or a reason, no traceback."""
+    now_us = round(time.time()) * 1_000_000
+    samples = [
+        Sample("lamp-001", now_us - n, Clock(1, synced=True), {"dim_level": n + 0.5, "t": "x" * 200}) for n in range(60)
+    ]
+    asyncio.run(keep(config.parent / "data", *samples))
+    path = config.parent / "data" / "outbox.db"
+    rng = random.Random(seed)
+    with path.open("r+b") as file:
+        for _ in range(1 + seed % 4):
+            file.seek(512 * rng.randrange(0 if seed % 3 == 0 else 1, path.stat().st_size // 512))
+            file.write(rng.choice((bytes(512), b"\xff" * 512, rng.randbytes(512), rng.randbytes(40))))
+    for verb in (["history"], ["plan", "show"], ["rules", "explain", "lamp-001"], ["rules", "replay"]):
+        code = main([*verb, "--config", str(config)])
+        said = capsys.readouterr()
+        assert code in (0, EXIT_FAILED)
+        assert "Traceback" not in said.err
+        if code == EXIT_FAILED and verb == ["history"]:
+            assert f"{path} is damaged" in said.err
+            assert "start the node anew" in said.err

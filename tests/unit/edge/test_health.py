@@ -71,7 +71,6 @@ class Cabinet:
             ),
             faults=lambda: self.faults,
             counters=lambda: {"polls": 3},
-            damaged=None,
             roster="ab",
             directory=self.directory,
             interval_s=60,

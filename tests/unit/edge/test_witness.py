@@ -8,20 +8,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge.card import Run
 from edge.outbox import Cut, Place
 from edge.outbox_sqlite import SqliteOutbox
-from edge.witness import MAX_BYTES, Witness
 from support.cloud import SmallCloud
-from wire.batch import ORIGIN, Lane, Predecessor
+from wire.batch import Lane, Predecessor
 from wire.columns import Columns
+from wire.entries import Gap
 from wire.sample import Clock, Sample
 
 FILES = ("outbox.db", "outbox.db-wal")
-
-
-def run(lane: Lane, epoch: int, head: int, *, closed: bool = False) -> Run:
-    return Run(1, lane, epoch, 1, ORIGIN, 0, ORIGIN, closed=closed, moving=False, head=head, head_digest=ORIGIN)
 
 
 def columns(*numbers: int) -> Columns:
@@ -37,42 +32,6 @@ async def sent(found: SqliteOutbox, cloud: SmallCloud) -> None:
     while (cut := await found.cut(Lane.BULK, 1 << 20)) is not None:
         ack = cloud.ack(cut.epoch, cut.lane) if isinstance(cut, Place) else cloud.take(cut.batch)
         await found.confirm(ack)
-
-
-def test_an_honest_file_is_not_accused(tmp_path: Path) -> None:
-    witness = Witness(tmp_path)
-    runs = [run(Lane.BULK, 5, 40), run(Lane.URGENT, 5, 3)]
-    assert witness.accuses(runs) is None, "there is no witness yet"
-    witness.note(runs)
-    assert (tmp_path / "outbox.witness").stat().st_size == MAX_BYTES
-    assert Witness(tmp_path).accuses(runs) is None
-    runs[0].head = 41
-    assert Witness(tmp_path).accuses(runs) is None, "an old witness proves nothing"
-
-
-def test_one_that_went_back_is(tmp_path: Path) -> None:
-    Witness(tmp_path).note([run(Lane.BULK, 5, 40), run(Lane.URGENT, 5, 3)])
-    assert "40" in (Witness(tmp_path).accuses([run(Lane.BULK, 5, 39), run(Lane.URGENT, 5, 3)]) or "")
-    assert Witness(tmp_path).accuses([run(Lane.BULK, 5, 40), run(Lane.URGENT, 5, 0)])
-    assert Witness(tmp_path).accuses([run(Lane.BULK, 6, 9)]), "of another card, or from before a fork"
-
-
-def test_a_new_file_and_one_that_has_forked_are_not(tmp_path: Path) -> None:
-    Witness(tmp_path).note([run(Lane.BULK, 5, 40)])
-    assert Witness(tmp_path).accuses([run(Lane.BULK, 6, 0)]) is None
-    assert Witness(tmp_path).accuses([run(Lane.BULK, 5, 20, closed=True), run(Lane.BULK, 6, 9)]) is None
-
-
-@pytest.mark.parametrize("content", [b"", b"bulk 5 40 1", b"\xff" * 128, b"bulk 5 forty 0", b"tram 5 40 0"])
-def test_a_witness_that_cannot_be_read_is_none(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "outbox.witness").write_bytes(content)
-    assert Witness(tmp_path).accuses([run(Lane.BULK, 5, 1)]) is None
-
-
-def test_where_it_cannot_be_written_the_node_goes_on(tmp_path: Path) -> None:
-    (tmp_path / "outbox.witness").mkdir()
-    Witness(tmp_path).note([run(Lane.BULK, 5, 1)])
-    assert Witness(tmp_path).accuses([run(Lane.BULK, 5, 1)]) is None
 
 
 @pytest.mark.parametrize("how", ["the log is deleted", "an older copy is put back"])
@@ -98,7 +57,7 @@ async def test_what_an_older_file_goes_on_with_is_a_new_run_that_says_so(tmp_pat
         async with outbox(path) as found:
             assert len(found.card.runs) == 4
             assert found.blank, "what stands is to be told again"
-            assert ("is older than what was written" in (found.card.damaged or "")) is not turn
+            assert ("3 entries are lost" in (found.card.damaged or "")) is not turn
     async with outbox(path) as found:
         await found.append({Lane.BULK: [columns(6)]})
         await sent(found, cloud)
@@ -106,8 +65,9 @@ async def test_what_an_older_file_goes_on_with_is_a_new_run_that_says_so(tmp_pat
     assert held.pop(old) is None
     ((_, said),) = held.items()
     assert isinstance(said, Predecessor)
-    assert (said.epoch, said.through_seq, said.whole) == (old, 2, False)
+    assert (said.epoch, said.through_seq, said.whole) == (old, 5, False), "the mark knows how far it had come"
     assert [n for _, n in cloud.numbers()] == [1, 2, 6]
+    assert [p.entry.lost for _, p in cloud.entries() if isinstance(p.entry, Gap)] == [3]
 
 
 async def test_the_cloud_knows_of_more_than_a_card_that_went_back_with_all_its_files(tmp_path: Path) -> None:

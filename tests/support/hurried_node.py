@@ -1,0 +1,20 @@
+"""`lamplighter-edge` that gives its card up, and tries it again, within seconds: for tests of cards that fail."""
+
+from __future__ import annotations
+
+import sys
+
+import edge.health
+import edge.node
+import edge.storage
+from edge.cli import main
+
+edge.storage.Storage.__init__.__kwdefaults__.update(open_s=1.0, retry_s=1.0)  # type: ignore[union-attr]
+edge.storage.REFUSED_S = 2.0  # type: ignore[misc]
+edge.storage.CLOSE_S = 1.0  # type: ignore[misc]
+edge.health.SLOW_S = 1.0  # type: ignore[misc]
+edge.node.HUNG_S = 2.0  # type: ignore[misc]
+edge.node.END_S = 2.0  # type: ignore[misc]
+
+if __name__ == "__main__":
+    sys.exit(main())
