@@ -15,7 +15,7 @@ from wire.device import Device, Point
 from wire.entries import AlarmState, Health, Severity, Stage
 from wire.sample import Value
 
-ClockWord = Literal["synced", "estimated", "corrected"]
+ClockWord = Literal["synced", "estimated", "corrected", "ahead"]
 LaneState = Literal["current", "open", "ended", "unfinished", "unknown", "written_off"]
 Certainty = Literal["exact", "at_least", "unknown"]
 

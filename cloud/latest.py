@@ -6,6 +6,10 @@ before, which they mostly replace; they are folded when somebody asks, when MAX_
 saved. Folding again what was folded before changes nothing, so a restart loads what was saved and goes over the log
 from there.
 
+A synchronised time that is more than AHEAD_US ahead of the aggregator's own clock when it arrives is no measured time:
+a clock was wrong. What has one is kept apart, shown only where nothing else is known of its point, marked as `ahead`,
+and never wins against anything.
+
 Bounds: MAX_BASES time bases a device (the oldest are forgotten first), MAX_PENDING runs waiting a device, none longer
 than MAX_PENDING_SAMPLES.
 """
@@ -32,6 +36,9 @@ from wire.table import Table
 MAX_BASES: Final = 8
 MAX_PENDING: Final = 16
 MAX_PENDING_SAMPLES: Final = 4_096
+AHEAD_US: Final = 300 * SECOND_US
+AHEAD: Final = -2  # the time base of what came with a time to come
+EVER: Final = 2**62
 BEFORE_THE_LOG: Final = -1  # the position of what a snapshot brought
 
 Candidate = tuple[int, int, Value, str | None]  # time, position, value, quality where not good
@@ -46,12 +53,14 @@ class _Waiting(msgspec.Struct, frozen=True, gc=False):
     high_us: int
     table: Table
     i: int
+    received_us: int = EVER  # when it arrived
 
     def covers(self, older: _Waiting) -> bool:
         """Say whether nothing of `older` can be the latest beside this one."""
         mine, other = self.table, older.table
         return (
             older.high_us <= self.low_us
+            and self.high_us - self.received_us <= AHEAD_US
             and mine.dense
             and base(mine.clock) == base(other.clock)
             and (mine.points == other.points or mine.cells.keys() >= other.cells.keys())
@@ -69,13 +78,13 @@ class DeviceLatest:
         self._pending: list[_Waiting] = []
         self.place = place
 
-    def take(self, position: int, columns: Columns) -> None:
-        """Take in columns."""
-        self.wait(position, Table.of([columns], range(columns.n)), 0)
+    def take(self, position: int, columns: Columns, received_us: int = EVER) -> None:
+        """Take in columns that arrived at `received_us`."""
+        self.wait(position, Table.of([columns], range(columns.n)), 0, received_us)
 
-    def wait(self, position: int, table: Table, i: int) -> None:
-        """Take in the i-th device of a table."""
-        pending, newer = self._pending, _Waiting(position, *table.spans[i], table, i)
+    def wait(self, position: int, table: Table, i: int, received_us: int = EVER) -> None:
+        """Take in the i-th device of a table that arrived at `received_us`."""
+        pending, newer = self._pending, _Waiting(position, *table.spans[i], table, i, received_us)
         while pending and newer.covers(pending[-1]):
             pending.pop()
         pending.append(newer)
@@ -86,7 +95,7 @@ class DeviceLatest:
         """The candidates, folded."""
         pending, self._pending = self._pending, []
         for waiting in pending:
-            _fold(self._cells, waiting.position, waiting.table.device(waiting.i))
+            _fold(self._cells, waiting.position, waiting.table.device(waiting.i), waiting.received_us)
         if pending:
             _forget(self._cells)
         return self._cells
@@ -126,13 +135,16 @@ def latest_of(
     for cells in sources:
         for (point, base_), candidate in cells.items():
             moment = corrected(candidate[0], base_, fixes)
+            ahead = base_ == AHEAD or (base_ == SYNCED and moment > now_us + AHEAD_US)
+            rank = -EVER if ahead else moment
             known = best.get(point)
-            if known is None or (moment, candidate[1]) > known[:2]:
-                best[point] = (moment, candidate[1], base_, candidate)
+            if known is None or (rank, candidate[1]) > known[:2]:
+                best[point] = (rank, candidate[1], base_, candidate)
     described = {p.name: p for p in points}
     answer: dict[str, PointLatest] = {}
     for point in sorted(best):
-        moment, _, base_, (_, _, value, quality) = best[point]
+        rank, _, base_, (time_us, _, value, quality) = best[point]
+        moment = corrected(time_us, base_, fixes)
         stale_after_s = described[point].stale_after_s if point in described else None
         age_s = (now_us - moment) / SECOND_US
         answer[point] = PointLatest(
@@ -141,24 +153,47 @@ def latest_of(
             unit=described[point].unit if point in described else "",
             time=text(moment),
             time_us=moment,
-            clock=clock_word(base_, fixes),
+            clock="ahead" if rank == -EVER else clock_word(base_, fixes),
             age_s=round(age_s, 3),
-            stale=None if stale_after_s is None else age_s > stale_after_s,
+            stale=None if stale_after_s is None else age_s > stale_after_s or rank == -EVER,
         )
     return answer
 
 
-def _fold(cells: Cells, position: int, columns: Columns) -> None:
+def _fold(cells: Cells, position: int, columns: Columns, received_us: int) -> None:
     times = columns.times
     n = len(times)
+    if columns.clock.synced and max(times) > received_us + AHEAD_US:
+        _fold_ahead(cells, position, columns, received_us)
+        return
     ordered = n == 1 or (times.step > 0 if isinstance(times, range) else all(map(le, times, islice(times, 1, None))))
     last = n - 1 if ordered else max(range(n), key=lambda i: (times[i], i))
     base_ = base(columns.clock)
     for point, cell in columns.cells.items():
         at = last if cell.present is None or cell.present[last] else _last_present(cell.present, times, ordered)
         known = cells.get((point, base_))
-        if known is None or (times[at], position) >= known[:2]:
+        # One that is ahead of what arrives after it is left of a version that let such ones win.
+        stale = known is not None and known[1] < position and known[0] > received_us + AHEAD_US
+        if known is None or stale or (times[at], position) >= known[:2]:
             cells[point, base_] = (times[at], position, cell.value(at), _quality(cell, at))
+
+
+def _fold_ahead(cells: Cells, position: int, columns: Columns, received_us: int) -> None:
+    """Columns some of whose times are to come: the latest that is not, and apart from it the latest that came."""
+    times, limit_us = columns.times, received_us + AHEAD_US
+    for point, cell in columns.cells.items():
+        there = [i for i in range(len(times)) if cell.present is None or cell.present[i]]
+        for base_, found in ((SYNCED, [i for i in there if times[i] <= limit_us]), (AHEAD, there)):
+            if not found:
+                continue
+            at = max(found, key=lambda i: (times[i], i))
+            known = cells.get((point, base_))
+            if base_ == AHEAD and times[at] <= limit_us:
+                continue
+            order = (received_us if base_ == AHEAD else times[at], position)
+            stale = known is not None and base_ == SYNCED and known[1] < position and known[0] > limit_us
+            if known is None or stale or order >= known[:2]:
+                cells[point, base_] = (*order, cell.value(at), _quality(cell, at))
 
 
 def _last_present(present: bytes, times: Sequence[int], ordered: bool) -> int:
@@ -174,7 +209,7 @@ def _quality(cell: Cell, at: int) -> str | None:
 def _forget(cells: Cells) -> None:
     newest: dict[int, int] = {}
     for (_, base_), (_, position, *_) in cells.items():
-        if base_ != SYNCED:
+        if base_ >= 0:
             newest[base_] = max(position, newest.get(base_, position))
     if len(newest) > MAX_BASES:
         gone = set(sorted(newest, key=newest.__getitem__)[: len(newest) - MAX_BASES])

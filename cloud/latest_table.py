@@ -80,19 +80,19 @@ class LatestTable:
                 self._row_bytes = size // len(held)
         self._through = self._saved_through = self._looked = database.meta(connection, MARK)
 
-    def take(self, node: str, position: int, batch: Batch) -> None:
-        """Take in a batch."""
+    def take(self, node: str, position: int, received_us: int, batch: Batch) -> None:
+        """Take in a batch that arrived at `received_us`."""
         for table in Contents.placed(batch.entries).tables:
             unsaved = self._unsaved.setdefault(node, set())
             unsaved.update(table.devices)
             for i, device in enumerate(table.devices):
-                self._of((node, device)).wait(position, table, i)
+                self._of((node, device)).wait(position, table, i, received_us)
         self._through = max(self._through, position)
 
-    def take_columns(self, node: str, position: int, columns: Columns) -> None:
-        """Take in columns of one device."""
+    def take_columns(self, node: str, position: int, columns: Columns, now_us: int) -> None:
+        """Take in columns of one device that arrived at some time before now."""
         key = (node, columns.device)
-        self._of(key).take(position, columns)
+        self._of(key).take(position, columns, now_us)
         self._unsaved.setdefault(node, set()).add(columns.device)
 
     def _of(self, key: Key) -> DeviceLatest:
@@ -106,11 +106,11 @@ class LatestTable:
         key = (node, device)
         return [held.cells() for held in (self._logged.get(key), self._fresh.get(key)) if held is not None]
 
-    async def fresh(self, snapshot: Snapshot, writer: Writer, building: Building) -> None:
+    async def fresh(self, snapshot: Snapshot, writer: Writer, building: Building, now_us: int) -> None:
         """Take in a snapshot, durably; one that is refused leaves nothing behind."""
 
         def work(connection: sqlite3.Connection) -> dict[Key, DeviceLatest]:
-            return _add(connection, snapshot, building)
+            return _add(connection, snapshot, building, now_us)
 
         await writer.do(work, self._fresh.update)
 
@@ -211,7 +211,9 @@ def _save(connection: sqlite3.Connection, rows: Iterable[tuple[int, int, bytes]]
     connection.executemany("INSERT OR REPLACE INTO latest VALUES (?, ?, ?)", rows)
 
 
-def _add(connection: sqlite3.Connection, snapshot: Snapshot, building: Building) -> dict[Key, DeviceLatest]:
+def _add(
+    connection: sqlite3.Connection, snapshot: Snapshot, building: Building, now_us: int
+) -> dict[Key, DeviceLatest]:
     """Add a snapshot to what was saved of those before; what is kept of its devices now."""
     by_device: dict[str, list[Columns]] = {}
     for columns in snapshot.columns:
@@ -223,6 +225,6 @@ def _add(connection: sqlite3.Connection, snapshot: Snapshot, building: Building)
         row = connection.execute("SELECT body FROM fresh WHERE node_no = ? AND device_no = ?", place).fetchone()
         held = added[snapshot.node, device] = DeviceLatest(None if row is None else row[0])
         for columns in runs:
-            held.take(BEFORE_THE_LOG, columns)
+            held.take(BEFORE_THE_LOG, columns, now_us)
         connection.execute("INSERT OR REPLACE INTO fresh VALUES (?, ?, ?)", (*place, held.saved()))
     return added

@@ -26,6 +26,7 @@ from cloud.answers import (
 )
 from cloud.facts import Facts, base
 from cloud.findings import Finding
+from cloud.latest import AHEAD_US
 from cloud.ledger import MAX_GAPS, GapPlace, ledger_of
 from cloud.memory_reports import alarms_in, results_in
 from cloud.nearest import nearest
@@ -57,7 +58,7 @@ class MemoryViews:
     def __init__(self, now: Now) -> None:
         self._now = now
         self._batches: dict[int, tuple[int, Batch, Facts]] = {}
-        self._snapshots: list[tuple[int, Snapshot]] = []
+        self._snapshots: list[tuple[int, int, Snapshot]] = []
         self._expanded: dict[int, list[tuple[str, int, Sample]]] = {}
         self._heard = Heard()
 
@@ -81,7 +82,7 @@ class MemoryViews:
 
     async def fresh(self, snapshot: Snapshot) -> None:
         """Keep it."""
-        self._snapshots.append((max(self._batches, default=0), snapshot))
+        self._snapshots.append((max(self._batches, default=0), self._now(), snapshot))
         self._heard.hear(snapshot.node, self._now())
 
     async def names(self) -> Sequence[str]:
@@ -253,7 +254,7 @@ class MemoryViews:
                     yield position, batch, seq, sample
 
     def _names(self) -> set[str]:
-        return {b.node for _, b, _ in self._batches.values()} | {s.node for _, s in self._snapshots}
+        return {b.node for _, b, _ in self._batches.values()} | {s.node for _, _, s in self._snapshots}
 
     def _roster(self, node: str) -> tuple[int, Roster] | None:
         rosters = [(p, e) for p, _, e in self._entries(node) if isinstance(e, Roster)]
@@ -267,7 +268,7 @@ class MemoryViews:
             named += [d.id for d in entry.devices] if isinstance(entry, Roster) else []
             for device in named:
                 firsts.setdefault(device, position)
-        for head, snapshot in self._snapshots:
+        for head, _, snapshot in self._snapshots:
             for columns in snapshot.columns if snapshot.node == node else ():
                 firsts[columns.device] = min(head, firsts.get(columns.device, head))
         return firsts
@@ -307,16 +308,18 @@ class MemoryViews:
 
     def _latest(self, node: str, device: str, points: Sequence[Point]) -> dict[str, PointLatest]:
         fixes = {e.boot: Fix(e.offset_us, e.error_us) for _, _, e in self._entries(node) if isinstance(e, ClockFix)}
-        samples = [(p, s) for p, _, _, s in self._samples(node, device)]
-        for _, snapshot in self._snapshots:
+        samples = [(p, self._batches[p][0], s) for p, _, _, s in self._samples(node, device)]
+        for _, received_us, snapshot in self._snapshots:
             for columns in snapshot.columns if snapshot.node == node else ():
-                samples += [(_SNAPSHOT, s) for s in columns.samples() if columns.device == device]
-        best: dict[str, tuple[int, int, Sample]] = {}
-        for position, sample in samples:
+                samples += [(_SNAPSHOT, received_us, s) for s in columns.samples() if columns.device == device]
+        best: dict[str, tuple[bool, int, int, Sample]] = {}
+        for position, received_us, sample in samples:
             moment = corrected(sample.time_us, base(sample.clock), fixes)
+            fits = not (sample.clock.synced and sample.time_us > received_us + AHEAD_US)
+            moment = moment if fits else received_us
             for point in sample.values:
-                if point not in best or (moment, position) >= best[point][:2]:
-                    best[point] = (moment, position, sample)
+                if point not in best or (fits, moment, position) >= best[point][:3]:
+                    best[point] = (fits, moment, position, sample)
         described = {p.name: p for p in points}
         return {p: self._point(p, described.get(p), *best[p], fixes) for p in sorted(best)}
 
@@ -324,6 +327,7 @@ class MemoryViews:
         self,
         name: str,
         described: Point | None,
+        fits: bool,
         moment: int,
         _position: int,
         sample: Sample,
@@ -337,9 +341,9 @@ class MemoryViews:
             unit="" if described is None else described.unit,
             time=text(moment),
             time_us=moment,
-            clock=clock_word(base(sample.clock), fixes),
+            clock=clock_word(base(sample.clock), fixes) if fits else "ahead",
             age_s=round(age_s, 3),
-            stale=None if stale_after_s is None else age_s > stale_after_s,
+            stale=None if stale_after_s is None else age_s > stale_after_s or not fits,
         )
 
     def _ledger(self, node: str) -> Ledger:

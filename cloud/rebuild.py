@@ -281,14 +281,14 @@ def _name(made: sqlite3.Connection) -> None:
             made.execute("INSERT OR IGNORE INTO nodes (name) VALUES (?)", (batch.node,))
             made.execute(
                 "INSERT OR REPLACE INTO streams SELECT ?, node_no, ?, ?, 0, 0, ?, ?, ?, ?, 0, 0, NULL, NULL,"
-                " 'unsaid', NULL, NULL, NULL FROM nodes"
+                " 'unsaid', NULL, NULL, NULL, 0 FROM nodes"
                 " WHERE name = ?",
                 (stream_no, batch.epoch, batch.lane.value, batch.through_seq, batch.digest, batch.held_from,
                  batch.head_seq, batch.node),
             )  # fmt: skip
     made.execute(
         "INSERT OR IGNORE INTO streams SELECT DISTINCT stream_no, node_no, stream_no, 'bulk', 0, 0, 0, x'', 0, 0, 0, 0,"
-        " NULL, NULL, 'unsaid', NULL, NULL, NULL FROM chunks WHERE stream_no NOT IN (SELECT stream_no FROM streams)"
+        " NULL, NULL, 'unsaid', NULL, NULL, NULL, 0 FROM chunks WHERE stream_no NOT IN (SELECT stream_no FROM streams)"
     )
     made.execute("DELETE FROM residue WHERE stream_no NOT IN (SELECT stream_no FROM streams)")
     made.execute(

@@ -86,11 +86,11 @@ class SqliteViews:
     def applied(self, position: int, received_us: int, batch: Batch, facts: Facts) -> None:
         """What of a batch is kept in memory. On the event loop, once it is durable."""
         self._heard.hear(batch.node, received_us, facts)
-        self._latest.take(batch.node, position, batch)
+        self._latest.take(batch.node, position, received_us, batch)
 
     async def fresh(self, snapshot: Snapshot) -> None:
         """Take in a snapshot."""
-        await self._latest.fresh(snapshot, self._writer, self._building)
+        await self._latest.fresh(snapshot, self._writer, self._building, self._now())
         self._heard.hear(snapshot.node, self._now())
 
     async def names(self) -> Sequence[str]:

@@ -239,7 +239,7 @@ async def _catch_up(store: Store, progress: Progress, damage: list[str]) -> None
                 except BadInput:  # the page reads well and is another one
                     damage.append("log")
                     continue
-                latest.take(batch.node, record.position, batch)
+                latest.take(batch.node, record.position, record.received_us, batch)
         progress(after - begin, head - begin)
         await asyncio.sleep(0)
 
@@ -261,7 +261,7 @@ async def _take_chunks(store: Store, damage: list[str]) -> None:
                 after = chunk_no
                 for item in codec.decode_row(body):
                     if isinstance(item.entry, Columns):
-                        store.latest.take_columns(node, position, item.entry)
+                        store.latest.take_columns(node, position, item.entry, utc_us())
             await asyncio.sleep(0)
     except (Unavailable, BadInput) as error:
         if isinstance(error, Unavailable) and store.readers.damage is None:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from cloud.latest import MAX_BASES, MAX_PENDING, DeviceLatest, latest_of
+from cloud.latest import AHEAD_US, MAX_BASES, MAX_PENDING, DeviceLatest, latest_of
 from cloud.views import Fix
 from support.cloud_batches import START_US
 from wire.columns import Columns
@@ -72,3 +72,45 @@ def test_newer_runs_take_the_place_of_older_ones_unseen() -> None:
         device.take(i, Columns.of([Sample("d", START_US + i, Clock(1, synced=True), {"a": i, "b": 1})]))
     assert len(device._pending) == 1
     assert device.cells()["a", -1] == (START_US + 9_999, 9_999, 9_999, None)
+
+
+def one(time_us: int, value: int, point: str = "a") -> Columns:
+    return Columns.of([Sample("d", time_us, Clock(1, synced=True), {point: value})])
+
+
+def test_a_time_to_come_wins_against_nothing_and_is_marked() -> None:
+    far_us = START_US + 86 * 365 * 86_400_000_000  # as 2112 is
+    device = DeviceLatest()
+    device.take(1, one(far_us, 7), START_US)
+    (alone,) = latest_of([device.cells()], {}, (), START_US).values()
+    assert (alone.value, alone.clock, alone.time_us) == (7, "ahead", START_US)
+    for position, (time_us, value) in enumerate([(START_US + 10, 1), (far_us, 8), (START_US + 20, 2)], 2):
+        device.take(position, one(time_us, value), START_US + 30)
+        found = latest_of([device.cells()], {}, (), START_US + 30)["a"]
+        assert found.clock == "synced"
+        assert found.value == (2 if position == 4 else 1)
+    again = DeviceLatest(device.saved())
+    assert latest_of([again.cells()], {}, (), START_US)["a"].value == 2
+
+
+def test_one_sample_of_many_that_is_ahead_takes_none_of_the_others_along() -> None:
+    device = DeviceLatest()
+    samples = [Sample("d", START_US + s, Clock(1, synced=True), {"a": s, "b": s}) for s in (1, 2, 10**12)]
+    device.take(1, Columns.of(samples), START_US)
+    found = latest_of([device.cells()], {}, (), START_US)
+    assert {p: (x.value, x.clock) for p, x in found.items()} == {"a": (2, "synced"), "b": (2, "synced")}
+
+
+def test_what_an_older_version_let_win_is_replaced() -> None:
+    device = DeviceLatest()
+    device.take(1, one(START_US + 10 * AHEAD_US, 9))  # nobody looked when it arrived
+    assert latest_of([device.cells()], {}, (), START_US)["a"].clock == "ahead"
+    device.take(2, one(START_US, 3), START_US)
+    assert latest_of([device.cells()], {}, (), START_US)["a"].value == 3
+
+
+def test_a_little_ahead_is_a_clock_that_drifts() -> None:
+    device = DeviceLatest()
+    device.take(1, one(START_US + AHEAD_US, 9), START_US)
+    device.take(2, one(START_US, 3), START_US)
+    assert latest_of([device.cells()], {}, (), START_US)["a"].value == 9
