@@ -24,7 +24,7 @@ from typing import Any, Final, Self
 from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment, Deliver, Now
 from drivers.errors import Misconfigured, Refused, Unreachable
-from drivers.modbus.limits import ILLEGAL_VALUE, PROBES, TEACHING, Span
+from drivers.modbus.limits import ILLEGAL_VALUE, PASSING, PROBES, Span
 from drivers.modbus.link import ModbusLink, NoAnswer, NoLine, Said
 from drivers.modbus.registers import Block, Decoder, Piece, Reader, encode, plan
 from drivers.modbus.units import Expected, Slave, Unit
@@ -401,7 +401,7 @@ class _Reading:
         block = reader.block
         why = _refusal(block, said)
         self.why = self.why or why
-        if said.code not in TEACHING:
+        if said.code in PASSING:
             self.spoil([p.point for p in block.pieces], why)
             return
         self._tries = max(0, self._tries - 1)
