@@ -221,3 +221,10 @@ def test_a_missing_value_that_can_never_be_is_refused(tmp_path: Path, driver: st
     (problem,) = problems_of(tmp_path, f'{HEAD}driver = "{driver}"\n{whole}[point.a]\ntype = "float"\nat = {at}\n')
     assert "point.a.at: invalid: " in problem
     assert want in problem
+
+
+def test_a_shared_subscription_is_refused(tmp_path: Path) -> None:
+    whole = '[mqtt]\ntopic = "$share/nodes/bins/{serial}"\n'
+    text = f'{HEAD}driver = "mqtt"\n{whole}[point.a]\ntype = "float"\nat = {{ value = "a" }}\n'
+    (problem,) = problems_of(tmp_path, text)
+    assert "mqtt.topic: is a shared subscription" in problem
