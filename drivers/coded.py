@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Annotated
 
 import msgspec
@@ -57,6 +58,25 @@ class Coded(msgspec.Struct, kw_only=True, frozen=True):
             raise ValueError("choices go with whole numbers that are not scaled")
         if self.choices is not None and not all(k.removeprefix("-").isdecimal() for k in self.choices):
             raise ValueError('choices: write the numbers as keys, such as {0 = "off", 1 = "on"}')
+
+    def check_invalid(self, form: str) -> None:
+        """Whether a raw value of this form can be what stands for none; "u1" is a bit.
+
+        Raises:
+            ValueError.
+        """
+        for value in self.invalid:
+            if isinstance(value, str) != (form == "text"):
+                raise ValueError(f"invalid: {value!r} is never what {form} holds")
+            if isinstance(value, str) or form[0] not in "iu":
+                continue
+            bits = int(form[1:])
+            low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if form[0] == "i" else (0, (1 << bits) - 1)
+            if not isfinite(value) or value != int(value) or not low <= value <= high:
+                told = f"{value} is no raw number of {form}, which goes from {low} to {high}"
+                near = value - (1 << bits) if form[0] == "i" else value + (1 << bits)
+                hint = f"; the same bits are {near}" if low <= near <= high else ""
+                raise ValueError(f"invalid: {told}{hint}; write it unscaled, as the device holds it")
 
     def check_field(self, unsigned_bits: int) -> None:
         """Whether a bit field lies in so many bits (0: there is none to take one of), and what goes with it.

@@ -116,6 +116,8 @@ class Access(Coded, kw_only=True, frozen=True):
         if self.encoding != "utf-8" and self.as_ != "text":
             raise ValueError('encoding goes with as = "text", and with nothing else')
         self.check(self.as_, 8 * self.width if self.as_[0] == "u" else 0)
+        if self.object is None:
+            self.check_invalid(self.as_)
 
     @property
     def width(self) -> int:

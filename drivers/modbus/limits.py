@@ -2,8 +2,9 @@
 
 A device refuses a read as a whole: because one register in it does not exist, because it joins what the device keeps
 apart, or because it is longer than the device gives at once (Modbus Application Protocol V1.1b3, 7: exceptions 2 and
-3; some devices say 1 or 4). Whatever the reason, a read that contains a refused one is refused too, and a part of a
-read that was given is given. From that the longest reads are found by halving, and remembered.
+3; some devices say 1, 4, or what the protocol does not know). Whatever the reason, a read that contains a refused one
+is refused too, and a part of a read that was given is given. From that the longest reads are found by halving, and
+remembered.
 
 What was refused is tried again, one read at a time, after RETRY_FIRST_S and then twice as long each time up to
 RETRY_LONGEST_S: firmware may change. Once it is given, all that was learnt of the device is forgotten.
@@ -24,7 +25,7 @@ from drivers.backoff import Monotonic
 from drivers.modbus.registers import Block, Piece
 from drivers.modbus.words import Space, Whole
 
-TEACHING: Final = frozenset({1, 2, 3, 4})  # a device says the others for reasons that pass: busy, acknowledged …
+PASSING: Final = frozenset({5, 6})  # said for reasons that pass: acknowledged, busy; all others may be for ever
 ILLEGAL_VALUE: Final = 3
 PROBES: Final = 8
 RETRY_FIRST_S: Final = 60.0
@@ -156,7 +157,7 @@ class Limits:
             _log.warning("%s refuses %s: left out, and tried again seldom", self._device, ", ".join(singles[:20]))
         for space, count in longest.items():
             key, limit = _limit(space, whole)
-            if count < limit:
+            if 0 < count < limit:
                 text = "%s gives at most %d in one read of %s: %s = %d in profile %s spares it the tries"
                 _log.warning(text, self._device, count, space, key, count, profile)
 

@@ -237,7 +237,8 @@ class ModbusLink:
                 got = len(answer.bits)
                 return "" if count <= got < count + 8 else f"an answer had {got} bits where {count} were asked for"
             got = len(answer.data) // 2
-            return "" if got == count else f"an answer had {got} registers where {count} were asked for"
+            hint = "; if it gives no more at once, set max_registers of its profile" if 0 < got < count else ""
+            return "" if got == count else f"an answer had {got} registers where {count} were asked for{hint}"
 
         answer: Any = await self._ask(ask, READS[space], unlike, timeout_s, doubtful=doubtful)
         return answer.bits[:count] if space in ("coil", "discrete") else answer.data

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from drivers.modbus.limits import ILLEGAL_VALUE, PROBES, TEACHING, Span
+from drivers.modbus.limits import ILLEGAL_VALUE, PASSING, PROBES, Span
 from drivers.modbus.link import Said
 from drivers.modbus.registers import Block, Piece, Reader
 from drivers.modbus.units import Unit
@@ -79,7 +79,7 @@ class Reading:
         block = reader.block
         why = _refusal(block, said)
         self.why = self.why or why
-        if said.code not in TEACHING:
+        if said.code in PASSING:
             self.spoil([p.point for p in block.pieces], why)
             return
         self._tries = max(0, self._tries - 1)

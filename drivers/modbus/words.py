@@ -104,6 +104,7 @@ class Access(Coded, kw_only=True, frozen=True):
         if self.is_bit and (self.as_ != "u16" or self.bit is not None or self.bits is not None):
             raise ValueError("a coil or discrete input is one bit: leave out as, bit and bits")
         self.check(self.as_, 16 * self.width if self.as_[0] == "u" else 0)
+        self.check_invalid("u1" if self.is_bit else self.as_)
 
     @property
     def space(self) -> Space:

@@ -73,6 +73,8 @@ def _topic(key: str, topic: str, *, wildcards: bool = False) -> list[tuple[str, 
     if unknown := _unknown(topic):
         return [(key, unknown)]
     levels = topic.split("/")
+    if levels[0] == "$share":
+        return [(key, "is a shared subscription: what other clients of it are sent would be missing; write the topic")]
     misplaced = any(("+" in x or "#" in x) and x not in ("+", "#") for x in levels) or "#" in levels[:-1]
     if misplaced or (not wildcards and set(topic) & set("+#")):
         return [(key, "+ and # stand for whole levels, # only for the last, and neither in a topic to publish to")]

@@ -103,13 +103,13 @@ class Inbox:
         """Set aside what comes, until `release`; bounded as what waits is."""
         self._held = []
 
-    def comes_by(self, subscriptions: Sequence[Subscription]) -> None:
-        """By which subscriptions it comes from now on."""
-        self._copies = Copies(subscriptions)
+    def comes_by(self, subscriptions: Sequence[Subscription], earlier: Sequence[Subscription] = ()) -> None:
+        """By which subscriptions it comes from now on, and came before."""
+        self._copies = Copies(subscriptions, earlier)
 
-    def release(self, subscriptions: Sequence[Subscription] = ()) -> None:
+    def release(self, subscriptions: Sequence[Subscription] = (), earlier: Sequence[Subscription] = ()) -> None:
         """Take what was set aside. It came, and what follows will come, by these subscriptions."""
-        self.comes_by(subscriptions)
+        self.comes_by(subscriptions, earlier)
         held, self._held = self._held or [], None
         for message in held:
             self.take(message)

@@ -4,7 +4,8 @@ JMESPath (its specification, Comparators and Functions) gives true or false for 
 is missing, and "null" as a text; so a lamp whose publish tells of its link alone would be off. Here what is missing or
 null stays so through comparisons, `!` and functions, and a point that comes of it is left out:
 
-- `a || b` is b where a is missing; `&&` and `||` of comparisons say what is certain whatever the missing one would be;
+- `a || b` is b where a is missing; `&&` and `||` of comparisons say what is certain whatever the missing one would be,
+  so that `state == 'ON' && 'lit' || 'dark'` is left out without a state;
 - `not_null(a, b)` is the first that is there, and a comparison with the literal null asks on purpose;
 - a projection or filter passes over elements that lack its keys, but one that met none with them says nothing.
 """
@@ -26,6 +27,7 @@ class _Unknown:
 
 
 UNKNOWN: Final = _Unknown()
+_TRUTHS: Final = ("contains", "starts_with", "ends_with")
 _FAULTS: Final = (JMESPathError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
@@ -84,6 +86,8 @@ class _Interpreter(TreeInterpreter):
         if not _nothing(first):
             return first if _false(first) else self.visit(right, value)
         second = self.visit(right, value)
+        if first is None and second is None:
+            return None
         return second if not _nothing(second) and _false(second) else UNKNOWN
 
     def visit_or_expression(self, node: Any, value: Any) -> Any:
@@ -92,16 +96,14 @@ class _Interpreter(TreeInterpreter):
         if not _nothing(first) and not _false(first):
             return first
         second = self.visit(right, value)
-        if first is UNKNOWN and (_nothing(second) or _false(second)):
-            return UNKNOWN
-        return second
+        return UNKNOWN if first is UNKNOWN and second is not True else second
 
     def visit_function_expression(self, node: Any, value: Any) -> Any:
         given = [self.visit(child, value) for child in node["children"]]
         if node["value"] == "not_null":
             return next((each for each in given if not _nothing(each)), None)
-        if any(map(_nothing, given)):
-            return UNKNOWN
+        if any(map(_nothing, given)):  # a truth that is not known, or no value: `to_number(a) || b` is b
+            return UNKNOWN if node["value"] in _TRUTHS or UNKNOWN in given else None
         call = cast("Any", self)._functions.call_function  # noqa: SLF001 -- the library's own way
         return call(node["value"], given)
 
@@ -113,11 +115,11 @@ class _Interpreter(TreeInterpreter):
 
     def visit_multi_select_list(self, node: Any, value: Any) -> Any:
         found = super().visit_multi_select_list(node, value)
-        return UNKNOWN if found is not None and any(map(_nothing, found)) else found
+        return None if found is not None and any(map(_nothing, found)) else found
 
     def visit_multi_select_dict(self, node: Any, value: Any) -> Any:
         found = super().visit_multi_select_dict(node, value)
-        return UNKNOWN if found is not None and any(map(_nothing, found.values())) else found
+        return None if found is not None and any(map(_nothing, found.values())) else found
 
     def visit_projection(self, node: Any, value: Any) -> Any:
         base = self.visit(node["children"][0], value)
@@ -143,4 +145,4 @@ class _Interpreter(TreeInterpreter):
     def _projected(self, node: Any, elements: Sequence[Any]) -> Any:
         found = [self.visit(node, element) for element in elements]
         told = [each for each in found if not _nothing(each)]
-        return UNKNOWN if found and not told else told
+        return None if found and not told else told

@@ -177,12 +177,13 @@ class MqttDriver:
                 self._forgot()
             if (key := repeats.connected(session.resumed)) is not None:
                 self._mishaps.handed(deliver, (), Receipt(self._source, key)).add_done_callback(_ignored)
-            inbox.release(subscriptions.plan(session.resumed) if session.identifies else ())
+            earlier = subscriptions.earlier if session.identifies else ()
+            inbox.release(subscriptions.plan(session.resumed) if session.identifies else (), earlier)
             acker = asyncio.create_task(inbox.acknowledge(session), name="mqtt acker")
             gone = asyncio.create_task(session.gone(), name="mqtt gone")
             try:
                 wanted = await subscriptions.settle(session, session.resumed)
-                inbox.comes_by(wanted if session.identifies else ())
+                inbox.comes_by(wanted if session.identifies else (), earlier)
                 self._refused = subscriptions.refused
                 self._counts["subscriptions_refused"] += len(self._refused)
                 for topic in self._refused:

@@ -11,6 +11,7 @@ point out, and null is null; in any other expression both leave it out.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
@@ -132,7 +133,9 @@ class Payload:
             return _decode(payload)
         except UnicodeDecodeError as error:
             raise Unreadable("the payload is no text in utf-8; encoding names another") from error
-        except (msgspec.DecodeError, RecursionError) as error:
+        except msgspec.DecodeError:
+            return _lenient(bytes(payload))
+        except RecursionError as error:
             raise Unreadable("the payload is not JSON") from error
 
     def _lasting(
@@ -145,6 +148,19 @@ class Payload:
             {n: v for n, v in values.items() if n not in self._reception},
             {n: q for n, q in quality.items() if n not in self._reception},
         )
+
+
+def _lenient(payload: bytes) -> Any:
+    """What devices send for JSON that is none by RFC 8259: NaN and Infinity, which are a value that is missing and not
+    all of them, numbers beyond a double, a NUL at the end, a byte order mark before it.
+
+    Raises:
+        Unreadable.
+    """
+    try:
+        return json.loads(payload.rstrip(b"\0").decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise Unreadable("the payload is not JSON") from error
 
 
 def _read_out(point: Point, finish: Finish) -> Finish:

@@ -32,6 +32,7 @@ from drivers.mqtt.words import Line
 
 SUBSCRIBE_AT_ONCE: Final = 100
 RETAINED_ONLY_WHEN_NEW: Final = 1
+MAX_TEXT: Final = 65_535  # bytes of a text, also a password (MQTT 5, section 1.5.4)
 PACKET_BYTES: Final = (1 << 20) + (1 << 16)  # memory guard: the largest max_payload_bytes and a topic; see `words.py`
 CREDENTIALS_REFUSED: Final = frozenset({0x86, 0x87, 0x8C})  # bad user name or password, not authorized, bad method
 PUBACK: Final = 0x40
@@ -120,6 +121,8 @@ class MqttSession:
             await self._entered()
         except aiomqtt.MqttError as error:
             raise self._unconnected(error) from error
+        except UnicodeError as error:  # of a name with an empty label, or one of more than 63 characters
+            raise Misconfigured(f"host {self._line.host!r} is no name of a host: {error}") from error
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -281,12 +284,16 @@ def _code(error: BaseException) -> int | None:
 
 
 def _password(line: Line) -> str | None:
-    if not line.password_file:
-        return line.password or None
-    try:
-        return Path(line.password_file).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Misconfigured(f"password_file {line.password_file} cannot be read: {error}") from error
+    key, password = "password", line.password
+    if line.password_file:
+        key = f"password_file {line.password_file}"
+        try:
+            password = Path(line.password_file).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise Misconfigured(f"{key} cannot be read: {error}") from error
+    if len(password.encode()) > MAX_TEXT or len(line.username.encode()) > MAX_TEXT:
+        raise Misconfigured(f"{key} or username has more than the {MAX_TEXT} bytes that MQTT allows")
+    return password or None
 
 
 def _tls(line: Line) -> ssl.SSLContext:

@@ -52,6 +52,7 @@ class Subscriptions:
         self._had: list[str] | None = None  # None: nobody knows
         self._planned: tuple[tuple[Sequence[str], Sequence[str]], list[Subscription]] | None = None
         self.refused: list[str] = []
+        self.earlier: list[Subscription] = []  # by which the broker may have queued what comes first
 
     async def remember(self) -> None:
         """Read what was subscribed to when the node last ran. Once, before the first connection."""
@@ -61,6 +62,7 @@ class Subscriptions:
             async with asyncio.timeout(KEEP_S):
                 found = (await self._keeps.kept(self._key)).get(self._key)
             self._had = None if found is None else msgspec.msgpack.decode(found, type=list[str])
+            self.earlier = plan(self._had or ())
         except (NotStored, TimeoutError, msgspec.DecodeError) as error:
             _log.warning("what was subscribed to earlier cannot be read, and may be left at the broker: %s", error)
 

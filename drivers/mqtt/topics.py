@@ -4,7 +4,8 @@ A broker may send a publish once for each subscription that it matches (MQTT 5, 
 one covers is not subscribed to; where two match some of the same topics and neither covers the other, each has a
 subscription identifier, and of the copies of a publish only that of the first of them counts. Which is first never
 changes while both are wanted: filters keep the order in which they were once subscribed to, which the node remembers,
-at most MAX_FILTERS of them.
+at most MAX_FILTERS of them. Identifiers belong to one set of subscriptions, so that also of a publish that was queued
+under an earlier set one copy counts.
 """
 
 from __future__ import annotations
@@ -115,11 +116,14 @@ def plan(wanted: Sequence[str], before: Sequence[str] = ()) -> list[Subscription
     left = set(least)
     apart = {f for f in least if any(g in left and overlap(levels[f], levels[g]) for g in near[f])}
     found: list[Subscription] = []
+    together = "\0".join(least)
     taken: set[int] = set()
     for name in least:
         number = 0
         if name in apart:
-            number = 1 + int.from_bytes(blake2b(name.encode(), digest_size=4).digest()) % MAX_IDENTIFIER
+            number = (
+                1 + int.from_bytes(blake2b(f"{name}\0\0{together}".encode(), digest_size=4).digest()) % MAX_IDENTIFIER
+            )
             while number in taken:
                 number = 1 + number % MAX_IDENTIFIER
             taken.add(number)
@@ -130,18 +134,22 @@ def plan(wanted: Sequence[str], before: Sequence[str] = ()) -> list[Subscription
 class Copies:
     """Tells which copy of a publish counts."""
 
-    def __init__(self, subscriptions: Sequence[Subscription]) -> None:
-        self._apart = [(s.filter.split("/"), s.identifier) for s in subscriptions if s.identifier]
-        self._known = {number for _, number in self._apart}
+    def __init__(self, subscriptions: Sequence[Subscription], earlier: Sequence[Subscription] = ()) -> None:
+        """`earlier` are those by which the broker may have queued what comes now."""
+        self._sets = [
+            [(s.filter.split("/"), s.identifier) for s in each if s.identifier] for each in (subscriptions, earlier)
+        ]
 
     def counts(self, topic: str, identifiers: Sequence[int]) -> bool:
-        """Whether this one does. One without an identifier, or only with those of earlier subscriptions, does: nobody
-        knows of another."""
-        if not identifiers or self._known.isdisjoint(identifiers):
+        """Whether this one does. One without an identifier, or with one that is not known here, does."""
+        if not identifiers:
             return True
-        levels = topic.split("/")
-        first = next((number for pattern, number in self._apart if matches(pattern, levels)), None)
-        return first is None or first in identifiers
+        for apart in self._sets:
+            if any(number in identifiers for _, number in apart):
+                levels = topic.split("/")
+                first = next((number for pattern, number in apart if matches(pattern, levels)), None)
+                return first is None or first in identifiers
+        return True
 
 
 def most_specific(found: Sequence[Sequence[str]]) -> list[int]:

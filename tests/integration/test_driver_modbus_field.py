@@ -101,6 +101,17 @@ async def test_a_busy_device_and_a_broken_connection_teach_nothing() -> None:
         assert asked(server, before) == [(0, 8)]
 
 
+async def test_a_device_that_cuts_its_answers_short_is_told_with_the_key() -> None:
+    class Short(ModbusServer):
+        async def answer(self, unit: int, request: bytes) -> bytes | None:
+            return bytes([3, 20]) + bytes(20)
+
+    device = attach("d", registers(*range(40)), {"unit": 1})
+    async with line(Short({}), [device], timeout_s=0.2) as driver:
+        with pytest.raises(Unreachable, match=r"10 registers where 40 were asked for; .* set max_registers"):
+            await polled(driver, device)
+
+
 # ---- pauses
 
 

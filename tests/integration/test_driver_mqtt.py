@@ -351,6 +351,27 @@ async def test_two_devices_on_one_topic_are_both_heard() -> None:
     assert found == [("one", 0), ("two", 0)]
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"all": "site/#", "end": "+/1/up"}, {"one": "site/1/up"}),
+        ({"any": "site/+/up", "end": "+/1/up"}, {"end": "+/1/up"}),
+        ({"any": "site/+/up", "end": "+/1/up"}, {"all": "site/#", "end": "+/1/up"}),
+        ({"end": "+/1/up", "any": "site/+/up"}, {"one": "site/1/+", "any": "site/+/up"}),
+    ],
+)
+async def test_what_topics_that_overlapped_have_queued_is_kept_once_after_they_were_edited(
+    before: dict[str, str], after: dict[str, str]
+) -> None:
+    async with broker() as server:
+        card = Card()
+        await heard(server, card, on_topics(**before))
+        async with aiomqtt.Client("127.0.0.1", server.port) as client:
+            await client.publish("site/1/up", '{"n": 7}', qos=1)
+        found = await heard(server, card, on_topics(**after), "site/1/up")
+        assert sorted(found) == sorted((d, n) for n in (0, 7) for d in after)
+
+
 async def test_a_topic_that_was_edited_is_unsubscribed_and_what_it_had_queued_is_kept() -> None:
     async with broker() as server:
         card = Card()

@@ -112,3 +112,19 @@ async def test_tls(caplog: pytest.LogCaptureFixture) -> None:
             told = await why(caplog, port=one.port, ca=ca, timeout_s=60)
             assert told.endswith("speak no TLS on this port; see port and tls)")
     gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"host": "broker..example"}, "host 'broker..example' is no name of a host"),
+        ({"host": "a" * 64 + ".example"}, "is no name of a host"),
+        ({"username": "node", "password": "x" * 65_536}, "password or username has more than the 65535 bytes"),
+    ],
+)
+async def test_keys_that_no_broker_can_be_asked_with(keys: dict[str, Any], told: str) -> None:
+    ledger = Ledger()
+    line = {"host": "127.0.0.1", "port": free_port(), "client_id": "node", **keys}
+    async with open_driver("mqtt", line, [LAMP], ledger) as driver:
+        with pytest.raises(Misconfigured, match=told):
+            await driver.listen([LAMP.device], ledger)

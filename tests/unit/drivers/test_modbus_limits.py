@@ -93,7 +93,7 @@ def single(*addresses: int) -> dict[str, dict[str, Any]]:
     return {f"r{a}": {"holding": a} for a in addresses}
 
 
-@pytest.mark.parametrize("code", [1, 2, 3, 4])
+@pytest.mark.parametrize("code", [1, 2, 3, 4, 7, 8, 9, 128])
 def test_gaps_that_do_not_exist_cost_one_try(code: int) -> None:
     bench = Bench(Device((2, 3), code=code), single(0, 1, 4))
     assert bench.poll().values == {"r0": 0, "r1": 1, "r4": 4}
@@ -104,7 +104,7 @@ def test_gaps_that_do_not_exist_cost_one_try(code: int) -> None:
         assert bench.requests == [(0, 2), (4, 1)]
 
 
-@pytest.mark.parametrize("code", [1, 2, 3, 4])
+@pytest.mark.parametrize("code", [1, 2, 3, 4, 7, 8, 9, 128])
 def test_a_point_that_does_not_exist_is_bad_and_its_neighbours_are_good(code: int) -> None:
     bench = Bench(Device((2,), code=code), single(0, 1, 2))
     for _ in range(3):
@@ -113,6 +113,15 @@ def test_a_point_that_does_not_exist_is_bad_and_its_neighbours_are_good(code: in
         assert reading.quality.keys() == {"r2"}
         assert f"(exception {code})" in reading.quality["r2"]
     assert bench.requests == [(0, 2)]
+
+
+def test_a_limit_of_which_nothing_is_known_yet_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(Device(range(0, 120, 7), most=10), single(*range(120)))
+    with caplog.at_level("INFO", logger="drivers.modbus.limits"):
+        reading = bench.settle()
+    assert sum(v is not None for v in reading.values.values()) == 120 - len(range(0, 120, 7))
+    assert "at most 0" not in caplog.text
+    assert "max_registers = 0" not in caplog.text
 
 
 def test_how_much_a_device_gives_at_once_is_found_out(caplog: pytest.LogCaptureFixture) -> None:
@@ -140,7 +149,7 @@ def test_until_it_is_found_out_the_reason_names_the_key() -> None:
 def test_a_refusal_that_passes_teaches_nothing() -> None:
     device = Device()
     bench = Bench(device, single(*range(20)))
-    for code in (5, 6, 7, 8):
+    for code in (5, 6):
         device.code, device.most = code, 0
         assert f"(exception {code})" in bench.poll().quality["r0"]
         assert bench.requests == [(0, 20)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from conformance.driver_rigs import profile_of
 from drivers.errors import Refused
-from drivers.modbus.registers import Block, Decoder, encode, plan
+from drivers.modbus.registers import _LIMITS, Block, Decoder, encode, plan
 from drivers.modbus.words import Access
 from drivers.profile import Profile
 from drivers.readings import meaning
@@ -146,9 +146,9 @@ def points(draw: Any) -> dict[str, Any]:
     space = draw(st.sampled_from(["holding"] * 6 + ["coil"]))
     type_ = draw(st.sampled_from(["float", "float", "int", "bool", "text"]))
     at: dict[str, Any] = {space: where}
-    if draw(st.booleans()):
-        at["invalid"] = draw(codes)
+    missing = draw(codes) if draw(st.booleans()) else []
     if space == "coil":
+        at["invalid"] = [m for m in missing if m in (0, 1)]
         return {"type": "int" if type_ == "int" else "bool", "at": at}
     at["order"] = draw(orders)
     if type_ == "text":
@@ -170,6 +170,8 @@ def points(draw: Any) -> dict[str, Any]:
                 "scale": draw(st.sampled_from([1, -1, 10, 10**16])),
                 "offset": draw(st.sampled_from([0, 5, -(10**3)])),
             }
+    low, high = _LIMITS.get(at.get("as", "u16"), (-(2**63), 2**64))
+    at["invalid"] = [m for m in missing if low <= m <= high] if at.get("as") != "text" else []
     return {"type": type_, "at": at}
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from conformance.driver_rigs import attach, open_driver, profile_of
 from drivers.errors import Refused
+from drivers.mqtt.payload import Payload
 from drivers.profile import Profile
 from unit.drivers.test_inboxes import PLAIN, Bench
 from unit.drivers.test_profile import HEAD, problems_of
@@ -158,3 +159,23 @@ def test_what_check_says_of_it(tmp_path: Path, whole: str, point: str, told: str
     text = f'{HEAD}driver = "mqtt"\n[mqtt]\ntopic = "a"\n{whole}\n[point.rssi]\ntype = "int"\n{writable}\n'
     (problem,) = problems_of(tmp_path, text)
     assert problem.startswith(f"p0.toml: {told}")
+
+
+@pytest.mark.parametrize(
+    ("body", "fill", "why"),
+    [
+        (b'{"n": 1, "fill": NaN}', None, "bad:not a finite number"),
+        (b'{"n": 1, "fill": -Infinity}', None, "bad:not a finite number"),
+        (b'{"n": 1, "fill": 1e400}', None, "bad:not a finite number"),
+        (b'{"n": 1, "fill": 2.5}\0', 2.5, None),
+        (b'\xef\xbb\xbf{"n": 1, "fill": 2.5}', 2.5, None),
+    ],
+)
+def test_what_is_no_json_in_one_place_does_not_take_the_other_values_with_it(
+    body: bytes, fill: float | None, why: str | None
+) -> None:
+    points = {"n": {"type": "int", "at": {"value": "n"}}, "fill": {"type": "float", "at": {"value": "fill"}}}
+    profile = profile_of("p", {"driver": "mqtt", "mqtt": {"topic": "t/{serial}"}, "point": points})
+    reading = Payload(profile).read(body)
+    assert reading.values == {"n": 1, "fill": fill}
+    assert reading.quality.get("fill") == why

@@ -200,3 +200,31 @@ def test_a_profile_that_cannot_be_read_is_an_error_with_its_file(tmp_path: Path,
     found: list[Problem] = []
     assert load_profiles([tmp_path], found) == {}
     assert [p.file for p in found] == [str(tmp_path / "p.toml")]
+
+
+@pytest.mark.parametrize(
+    ("driver", "at", "want"),
+    [
+        ("modbus", '{ holding = 0, as = "i16", invalid = [65535] }', "from -32768 to 32767; the same bits are -1;"),
+        ("modbus", '{ holding = 0, as = "i32", invalid = [0xFFFFFFFF] }', "the same bits are -1;"),
+        ("modbus", "{ holding = 0, invalid = [-32768] }", "no raw number of u16, which goes from 0 to 65535; the same"),
+        ("modbus", "{ holding = 0, scale = 0.1, invalid = [0, 6553.5] }", "write it unscaled"),
+        ("modbus", "{ holding = 0, invalid = [1e300] }", "write it unscaled"),
+        ("modbus", '{ holding = 0, invalid = ["N/A"] }', "'N/A' is never what u16 holds"),
+        ("modbus", "{ coil = 0, invalid = [2] }", "no raw number of u1,"),
+        ("ble", '{ byte = 0, as = "i8", invalid = [255] }', "the same bits are -1;"),
+        ("ble", '{ byte = 0, as = "i24", scale = 0.1, invalid = [0x800000] }', "the same bits are -8388608;"),
+    ],
+)
+def test_a_missing_value_that_can_never_be_is_refused(tmp_path: Path, driver: str, at: str, want: str) -> None:
+    whole = "[ble]\nmanufacturer = 7\n" if driver == "ble" else ""
+    (problem,) = problems_of(tmp_path, f'{HEAD}driver = "{driver}"\n{whole}[point.a]\ntype = "float"\nat = {at}\n')
+    assert "point.a.at: invalid: " in problem
+    assert want in problem
+
+
+def test_a_shared_subscription_is_refused(tmp_path: Path) -> None:
+    whole = '[mqtt]\ntopic = "$share/nodes/bins/{serial}"\n'
+    text = f'{HEAD}driver = "mqtt"\n{whole}[point.a]\ntype = "float"\nat = {{ value = "a" }}\n'
+    (problem,) = problems_of(tmp_path, text)
+    assert "mqtt.topic: is a shared subscription" in problem
