@@ -72,9 +72,10 @@ class DeviceLatest:
 
     __slots__ = ("_cells", "_pending", "place")
 
-    def __init__(self, saved: bytes | None = None, place: tuple[int, int] | None = None) -> None:
-        """`place` is the key that it is saved by, where that is known: the numbers of node and device."""
-        self._cells: Cells = {} if saved is None else _load(saved)
+    def __init__(self, saved: bytes | None = None, place: tuple[int, int] | None = None, now_us: int = EVER) -> None:
+        """`place` is the key that it is saved by, where that is known: the numbers of node and device. `now_us` is when
+        it is loaded: an earlier version let times to come win."""
+        self._cells: Cells = {} if saved is None else _load(saved, now_us)
         self._pending: list[_Waiting] = []
         self.place = place
 
@@ -122,9 +123,15 @@ class DeviceLatest:
         return msgspec.msgpack.encode([[*key, *candidate] for key, candidate in self.cells().items()])
 
 
-def _load(saved: bytes) -> Cells:
+def _load(saved: bytes, now_us: int) -> Cells:
     rows = msgspec.msgpack.decode(saved, type=list[tuple[str, int, int, int, Value, str | None]])
-    return {(point, base_): (time, position, value, quality) for point, base_, time, position, value, quality in rows}
+    cells: Cells = {}
+    for point, base_, time_us, position, value, quality in rows:
+        if base_ == SYNCED and time_us > now_us + AHEAD_US:
+            cells.setdefault((point, AHEAD), (now_us, position, value, quality))
+        else:
+            cells[point, base_] = (time_us, position, value, quality)
+    return cells
 
 
 def latest_of(
@@ -172,9 +179,7 @@ def _fold(cells: Cells, position: int, columns: Columns, received_us: int) -> No
     for point, cell in columns.cells.items():
         at = last if cell.present is None or cell.present[last] else _last_present(cell.present, times, ordered)
         known = cells.get((point, base_))
-        # One that is ahead of what arrives after it is left of a version that let such ones win.
-        stale = known is not None and known[1] < position and known[0] > received_us + AHEAD_US
-        if known is None or stale or (times[at], position) >= known[:2]:
+        if known is None or (times[at], position) >= known[:2]:
             cells[point, base_] = (times[at], position, cell.value(at), _quality(cell, at))
 
 
@@ -191,8 +196,7 @@ def _fold_ahead(cells: Cells, position: int, columns: Columns, received_us: int)
             if base_ == AHEAD and times[at] <= limit_us:
                 continue
             order = (received_us if base_ == AHEAD else times[at], position)
-            stale = known is not None and base_ == SYNCED and known[1] < position and known[0] > limit_us
-            if known is None or stale or order >= known[:2]:
+            if known is None or order >= known[:2]:
                 cells[point, base_] = (*order, cell.value(at), _quality(cell, at))
 
 

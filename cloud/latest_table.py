@@ -65,7 +65,7 @@ class LatestTable:
         """The position from which a restart would go over the log."""
         return self._saved_through
 
-    def load(self, connection: sqlite3.Connection, damage: list[str]) -> None:
+    def load(self, connection: sqlite3.Connection, damage: list[str], now_us: int) -> None:
         """Begin with what was saved, as far as it can be read: `damage` gets the tables where that is not all."""
         for table, held in (("latest", self._logged), ("fresh", self._fresh)):
             query = (
@@ -74,7 +74,7 @@ class LatestTable:
             )
             size = 0
             for node, device, body, *place in database.readable(connection, query, (), table, damage):
-                held[node, device] = DeviceLatest(body, (place[0], place[1]))
+                held[node, device] = DeviceLatest(body, (place[0], place[1]), now_us)
                 size += len(body)
             if table == "latest" and held:
                 self._row_bytes = size // len(held)

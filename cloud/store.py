@@ -155,7 +155,7 @@ async def opened(
             damage: list[str] = []
             heard = Heard(_hearings(connection, damage))
             latest = LatestTable()
-            latest.load(connection, damage)
+            latest.load(connection, damage, now())
             own = alarm_keeper.load(connection, damage)
         except BaseException:
             database.close(connection)

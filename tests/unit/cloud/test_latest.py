@@ -102,8 +102,9 @@ def test_one_sample_of_many_that_is_ahead_takes_none_of_the_others_along() -> No
 
 
 def test_what_an_older_version_let_win_is_replaced() -> None:
-    device = DeviceLatest()
-    device.take(1, one(START_US + 10 * AHEAD_US, 9))  # nobody looked when it arrived
+    older = DeviceLatest()
+    older.take(1, one(START_US + 10 * AHEAD_US, 9))  # nobody looked when it arrived
+    device = DeviceLatest(older.saved(), now_us=START_US)
     assert latest_of([device.cells()], {}, (), START_US)["a"].clock == "ahead"
     device.take(2, one(START_US, 3), START_US)
     assert latest_of([device.cells()], {}, (), START_US)["a"].value == 3
