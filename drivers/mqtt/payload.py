@@ -38,7 +38,7 @@ _TRUTH: Final = {"true": True, "on": True, "false": False, "off": False}
 _decode = msgspec.json.Decoder().decode
 
 
-class Reading(msgspec.Struct, frozen=True, gc=False):
+class Reading(msgspec.Struct, frozen=True):
     """What one payload says.
 
     `packet` is its id, None where the device does not number its publishes; `said` is then what is the same when the

@@ -64,6 +64,7 @@ class NodeProcess:
         for name, text in PROFILES.items():
             (directory / "profiles" / f"{name}.toml").write_text(text)
         self.config.write_text(HEAD.format(commit_s=commit_s, port=port) + lines)
+        self.config.chmod(0o600)  # it holds a token
         self._environment, self._command = environment, command
         self._lives = 0
         self.actor = self._start()

@@ -83,7 +83,7 @@ async def test_damaged_rows_stay_to_be_looked_at_and_are_not_sent(tmp_path: Path
         for n in range(DAMAGED_ROWS + 3):
             await outbox.append({Lane.BULK: [columns(n)]})
     with closing(sqlite3.connect(tmp_path / "outbox.db")) as db, db:
-        db.execute("UPDATE rows SET body = zeroblob(50)")
+        db.execute("UPDATE rows SET body = zeroblob(50), sum = NULL")
     async with box(tmp_path) as outbox:
         for _ in range(DAMAGED_ROWS + 3):
             await outbox.confirm(cloud.take((await next_cut(outbox, cloud)).batch))

@@ -282,7 +282,7 @@ def test_rules_check_replay_and_explain_use_what_the_node_follows(
 @pytest.mark.parametrize("kind", ["plan", "rules"])
 def test_a_key_of_80_kb_is_refused_before_it_is_parsed(config: Config, kind: Any) -> None:
     bundles, text = Bundles(config), ".".join("a" * 40_000) + " = 1"
-    with pytest.raises(Declined, match="at most 16 parts"):
+    with pytest.raises(Declined, match="16 parts"):
         (bundles.plan_of if kind == "plan" else bundles.rules_of)(
             Bundle(id="b", by="m", issued_us=0, expires_us=9, kind=kind, version="2", text=text)
         )

@@ -57,7 +57,7 @@ def test_the_list_tells_what_and_why_without_control_characters(config: Config) 
     assert (code, err, [r.url.path for r in asked]) == (0, "", ["/quarantine"])
     first, second = out.splitlines()
     assert first.split(maxsplit=6) == [
-        "3", "2027-01-15T08:00:00Z", "bulk", "812", "340", "B", "set aside by the node: no ?[31mfives",
+        "3", "2027-01-15T08:00:00Z", "bulk", "812", "340", "B", "set aside by the node: no \\x1b[31mfives",
     ]  # fmt: skip
     assert second.endswith("[damaged] damaged on the card: no frame")
     assert type_in(config, "list", answer=[], locale="fr_FR")[1] == "rien n'est mis de côté\n"
