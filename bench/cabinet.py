@@ -73,6 +73,7 @@ class City:
         ready = self.directory / "endpoints.json"
         self._http = httpx.Client(timeout=30, headers={"Authorization": f"Bearer {self.token('reader')}"})
         run = [BIN / "lamplighter-cloud", "run", "--data", self.data, "--port", "0", "--endpoints", ready]
+        run += ["--token-feeds", "2000", "--token-requests", "4096"]  # one reader's token stands for many
         self.process = stand.start("aggregator", [*(LEAST_URGENT if yielding else ()), *run], side=side)
         self.process.wait_until(ready.exists, "no endpoints", READY_S)
         self.url: str = json.loads(ready.read_text())["url"].rstrip("/")

@@ -26,7 +26,7 @@ from bench.loads.ingest_fleet import MEDIA
 from bench.street import Street
 from edge.cloud_link import Answer, LinkDown
 from edge.opening import MAX_CUT_READINGS
-from edge.outbox import Cut, Depth, Place
+from edge.outbox import Cut, Depth, Place, SetAside
 from edge.rows import seal
 from edge.uplink import Uplink
 from wire import codec
@@ -150,6 +150,9 @@ class _Outbox:
         if not self._urgent and self._at == len(self._behind.rows):
             self.empty.set()
         return False
+
+    async def set_aside(self) -> list[SetAside]:
+        return []
 
     async def depth(self) -> Depth:
         return Depth(pending={}, oldest_us=self._behind.oldest_us, used_bytes=0, limit_bytes=1, quarantined=0)
