@@ -167,8 +167,8 @@ async def test_answers_of_the_cloud_on_a_full_disk_are_no_crash(outbox: SqliteOu
     with pytest.raises(NotStored):
         await outbox.quarantine(cut.batch, "unreadable")
     ballast.drop()
-    # The fork begins with one small write. Where the last bytes of the disk were enough for it, it stands, and what that
-    # answer denied goes up once more under the new epoch; else nothing of it is left.
+    # The fork begins with one small write. Where the last bytes of the disk were enough for it, it stands, and what
+    # that answer denied goes up once more under the new epoch; else nothing of it is left.
     forked = any(run.closed for run in outbox.card.runs)
     again = {s.values["n"] for p in cut.batch.entries if isinstance(p.entry, Columns) for s in p.entry.samples()}
     assert not await outbox.confirm(other), "nothing more follows from it"

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from stage import StageError
 from support import killable_node
 from support.lamps import WITH_CLOUD, Lamps, stage, until
 from support.relay import Relay
