@@ -36,6 +36,7 @@ _PLAIN: Final = "\x1b[0m"
 _WORDS: Final[Words] = {
     "en": {
         "none": "no alarm stands",
+        "health": "the node's health:",
         "left out": "and {} more",
         "since": "since",
         "severity": "severity",
@@ -64,6 +65,7 @@ _WORDS: Final[Words] = {
     },
     "fr": {
         "none": "aucune alarme en cours",
+        "health": "santé du nœud :",
         "left out": "et {} de plus",
         "since": "depuis",
         "severity": "gravité",
@@ -138,6 +140,8 @@ def run(
                 out.writelines(f"{line}\n" for line in table.lines(alarms))
                 if left_out:
                     out.write(_WORDS[language]["left out"].format(left_out) + "\n")
+                if troubles := node.troubles():
+                    out.writelines(f"{line}\n" for line in (_WORDS[language]["health"], *(f"  {t}" for t in troubles)))
                 return 0
             given = _given(alarms, args, cli_site.who(args, user), language)
             _do(node, given, language, out, monotonic, sleep)

@@ -99,6 +99,10 @@ def check_device(device: str, known: Collection[str], language: Language) -> Non
         raise Unanswered(_WORDS[language]["no device"].format(device, suggest(device, known)))
 
 
+class _Health(msgspec.Struct):
+    reasons: tuple[str, ...]
+
+
 class Asking:
     """The node's HTTP, as a context manager; `own` means at its own socket, where technicians act. `transport` stands
     in for the network in tests."""
@@ -157,6 +161,17 @@ class Asking:
         found, answer = self._ask("GET", path, kind, None)
         left_out = answer.headers.get("Left-Out", "0")
         return found, int(left_out) if left_out.isdecimal() else 0
+
+    def troubles(self) -> tuple[str, ...]:
+        """What the node's health gives as reasons, also while it fails; nothing where it does not say."""
+        try:
+            with self._client.stream(
+                "GET", f"{self._base_url}/health", headers={"Accept-Encoding": "identity"}
+            ) as answer:
+                content = _whole(answer)
+            return tuple(map(shown, msgspec.json.decode(content, type=_Health).reasons))
+        except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, UnicodeDecodeError, ValueError):
+            return ()
 
     def post(self, path: str, body: object, kind: type[T]) -> T:
         """What the node answers to what is asked of it.

@@ -217,7 +217,9 @@ async def test_the_age_of_the_oldest_never_goes_below_zero(cabinet: Cabinet) -> 
 
 
 async def test_over_http_failed_is_503_and_everything_else_200(cabinet: Cabinet) -> None:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(pages(cabinet).app()), base_url="http://localhost") as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(pages(cabinet).app()), base_url="http://localhost"
+    ) as client:
         answer = await client.get("/health")
         assert (answer.status_code, answer.json()["verdict"]) == (200, "ok")
         assert answer.headers["cache-control"] == "no-store"

@@ -38,6 +38,7 @@ class Node:
         self.left_out = left_out
         self.result = {"id": "site-1", "stage": "verified", "final": True, "detail": ""}
         self.given: list[Any] = []
+        self.troubles: list[str] = []
         self.time_s = 0.0
 
     def answer(self, request: httpx.Request) -> httpx.Response:
@@ -47,6 +48,8 @@ class Node:
                 self.alarms = self.after
         if request.url.path.startswith("/orders"):
             return httpx.Response(202, json=self.result)
+        if request.url.path == "/health":
+            return httpx.Response(503 if self.troubles else 200, json={"verdict": "failed", "reasons": self.troubles})
         headers = {"Left-Out": str(self.left_out)} if self.left_out else {}
         return httpx.Response(200, content=msgspec.json.encode(self.alarms), headers=headers)
 
@@ -83,6 +86,19 @@ def type_in(config: Config, node: Node, *words: str, locale: str = "C", colours:
 def test_no_alarm_is_told_as_such(config: Config) -> None:
     assert type_in(config, Node(), "alarms") == (0, "no alarm stands\n", "")
     assert type_in(config, Node(), "alarms", locale="fr") == (0, "aucune alarme en cours\n", "")
+
+
+def test_what_health_knows_stands_below_the_alarms(config: Config) -> None:
+    node = Node()
+    node.troubles = ["the cloud is out of reach: 401", "device bin-1: never heard since the start 5 min ago \x1b[2J"]
+    code, out, err = type_in(config, node, "alarms")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "no alarm stands",
+        "the node's health:",
+        "  the cloud is out of reach: 401",
+        "  device bin-1: never heard since the start 5 min ago \\x1b[2J",
+    ]
 
 
 def test_a_line_an_alarm_in_the_site_s_time(config: Config) -> None:
