@@ -36,7 +36,7 @@ from wire.table import Table
 MAX_BASES: Final = 8
 MAX_PENDING: Final = 16
 MAX_PENDING_SAMPLES: Final = 4_096
-AHEAD_US: Final = 300 * SECOND_US
+AHEAD_US: Final = 3_300 * SECOND_US  # less than the hour by which a clock in the wrong zone is off
 AHEAD: Final = -2  # the time base of what came with a time to come
 EVER: Final = 2**62
 BEFORE_THE_LOG: Final = -1  # the position of what a snapshot brought
