@@ -25,6 +25,7 @@ from bench import batches
 from bench.loads.ingest_fleet import MEDIA
 from bench.street import Street
 from edge.cloud_link import Answer, LinkDown
+from edge.generations import Generations
 from edge.opening import MAX_CUT_READINGS
 from edge.outbox import Cut, Depth, Place, SetAside
 from edge.rows import seal
@@ -136,6 +137,7 @@ class _Outbox:
     def __init__(self, behind: Behind) -> None:
         self._behind, self._at, self._urgent = behind, 0, True
         self.empty = asyncio.Event()
+        self.generations = Generations()
 
     async def cut(self, lane: Lane, limit_bytes: int) -> Cut | Place | None:
         if lane is Lane.URGENT:
