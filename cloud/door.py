@@ -8,8 +8,8 @@ handshakes count as strangers too.
 
 Bounds, in connections, each with a file descriptor: `Bounds.of` the descriptors that the process may have. `known` with
 a valid token, `strangers` without, `an_address` of them from one address (`cloud.addresses`); of one token
-NODE_MOST (a node's) or TOKEN_MOST. Beyond its bound a token's longest idle connection is closed; where none is idle,
-the request is answered 429. Proxies that are believed count as known from the start. On the event loop.
+NODE_MOST (a node's) or TOKEN_MOST, more where it may have more feeds. Beyond its bound a token's longest idle
+connection is closed; where none is idle, the request is answered 429. Proxies that are believed count as known from the start. On the event loop.
 """
 
 from __future__ import annotations
@@ -96,9 +96,12 @@ class Guest:
 class Door:
     """Counts guests."""
 
-    def __init__(self, bounds: Bounds, proxies: Proxies, clock: Callable[[], float]) -> None:
-        """`clock` counts seconds and is never set back."""
+    def __init__(
+        self, bounds: Bounds, proxies: Proxies, clock: Callable[[], float], token_most: int = TOKEN_MOST
+    ) -> None:
+        """`clock` counts seconds and is never set back; `token_most` is how many connections one token may have."""
         self.bounds = bounds
+        self._token_most = token_most
         self.proxies = proxies
         self.evicted = 0
         self.refused = 0  # connections that were ended for what came on them
@@ -159,7 +162,7 @@ class Door:
         if guest.standing != "stranger":
             return  # the token of its first request counts; a proxy's requests carry those of many
         of_token = self._of_token.get(grant.id, {})
-        most = NODE_MOST if grant.role == "node" else TOKEN_MOST
+        most = NODE_MOST if grant.role == "node" else self._token_most
         if len(of_token) >= most:
             idle = next((other for other in of_token if other.idle), None)
             if idle is None:

@@ -31,7 +31,7 @@ from cloud.addresses import Proxies, networks_of
 from cloud.app import Application, application, tend
 from cloud.connection import Connection
 from cloud.crash import Crash
-from cloud.door import KNOWN, RESERVE, STRANGERS, Bounds, Door, Guest
+from cloud.door import KNOWN, RESERVE, STRANGERS, TOKEN_MOST, Bounds, Door, Guest
 from cloud.downlink import Pace
 from cloud.entrance import Entrance
 from cloud.metrics import Metrics
@@ -173,7 +173,8 @@ async def run(options: Options, crash: Crash) -> None:
     with socket.socket(_family(options.host), socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((options.host, options.port))
-        door = Door(Bounds.of(_descriptors()), Proxies(networks_of(options.trusted_proxy)), monotonic)
+        token_most = max(TOKEN_MOST, options.token_feeds + options.token_requests)  # each feed takes a connection
+        door = Door(Bounds.of(_descriptors()), Proxies(networks_of(options.trusted_proxy)), monotonic, token_most)
         async with contextlib.AsyncExitStack() as held:
             serve = partial(_served, options, listener, door)
             free = partial(_free, options.data)
