@@ -9,7 +9,8 @@ handshakes count as strangers too.
 Bounds, in connections, each with a file descriptor: `Bounds.of` the descriptors that the process may have. `known` with
 a valid token, `strangers` without, `an_address` of them from one address (`cloud.addresses`); of one token
 NODE_MOST (a node's) or TOKEN_MOST, more where it may have more feeds. Beyond its bound a token's longest idle
-connection is closed; where none is idle, the request is answered 429. Proxies that are believed count as known from the start. On the event loop.
+connection is closed; where none is idle, the request is answered 429. Proxies that are believed
+count as known from the start. On the event loop.
 """
 
 from __future__ import annotations
