@@ -101,7 +101,7 @@ class Payload:
         Raises:
             Unreadable.
         """
-        body = self._body(payload)
+        body, strict = self._body(payload)
         values: dict[str, Value] = {}
         quality: dict[str, str] = {}
         for name, pick, finish in self._points:
@@ -112,6 +112,8 @@ class Payload:
                     quality[name] = reason
         if not values:
             raise Unreadable("the payload has none of the points")
+        if not strict and quality.keys() == values.keys():
+            raise Unreadable("the payload is not JSON")  # and nothing in it can be used all the same
         sent = None if self._time is None else self._time(body)
         if sent is MISSING:
             sent = None
@@ -120,21 +122,22 @@ class Payload:
             return Reading(values, quality, None, None, sent, self._zone)
         return Reading(values, quality, packet, (packet, *self._lasting(values, quality), sent), sent, self._zone)
 
-    def _body(self, payload: bytes | bytearray) -> Any:
+    def _body(self, payload: bytes | bytearray) -> tuple[Any, bool]:
+        """What is in a payload, and whether it is what it should be to the letter."""
         if self._plain or self._encoding != "utf-8":
             try:
                 text = text_of(bytes(payload), self._encoding)
             except NoText as error:
                 raise Unreadable(f"the payload: {error}") from error
             if self._plain:
-                return text.strip(" \t\r\n\0")
+                return text.strip(" \t\r\n\0"), True
             payload = text.encode()
         try:
-            return _decode(payload)
+            return _decode(payload), True
         except UnicodeDecodeError as error:
             raise Unreadable("the payload is no text in utf-8; encoding names another") from error
         except msgspec.DecodeError:
-            return _lenient(bytes(payload))
+            return _lenient(bytes(payload)), False
         except RecursionError as error:
             raise Unreadable("the payload is not JSON") from error
 
