@@ -20,7 +20,6 @@ from drivers.tables import MAX_FILE_BYTES, Problem, parse, read, suggest
 from drivers.toml_text import BadToml, tables_of
 from edge.rules.tables import RuleTable
 from edge.rules.where import Lines
-from wire.toml_bounds import beyond
 
 Tell = Callable[[str, str], None]
 """Called with a dotted key of the rule and what is wrong with it."""
@@ -45,9 +44,6 @@ def read_text(path: Path, problems: list[Problem]) -> str | None:
 
 def read_tables(path: Path, text: str, problems: list[Problem]) -> list[Read]:
     """The `[[rule]]` tables of one file; what is wrong with their form is added to `problems`."""
-    if (why := beyond(text, MAX_FILE_BYTES)) is not None:
-        problems.append(Problem(str(path), "", why))
-        return []
     try:
         raw = tables_of(text, limit_bytes=MAX_FILE_BYTES)
     except BadToml as error:
