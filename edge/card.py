@@ -99,6 +99,7 @@ class Run(msgspec.Struct):
     settled: bool = False  # closed, and what it still holds lies before the place at which the cloud stood
     keep: int = 0  # while it is moving: its last seq that stays
     opened_head: int | None = None  # where it ended when the file was opened, until the cloud has told its place
+    unchecked: bool = False  # `opened_head` is in the file: it was opened before, and written on, without an answer
     ask: bool = True
     sent: int = 0  # the last seq that was cut: the cloud may stand at any row end up to here
     dirty: bool = False
@@ -345,7 +346,7 @@ class Card:
         tables = {name for (name,) in await self.all("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         if tables and not {"runs", "rows"} <= tables:
             raise Damaged("its tables are missing")
-        if not {"runs", "rows", "holes", "quarantine", "receipts", "kept"} <= tables:
+        if not {"runs", "rows", "holes", "unchecked", "quarantine", "receipts", "kept"} <= tables:
             with self._asking():
                 await self.db.executescript(SCHEMA)
         for table in SUMMED:
@@ -464,6 +465,7 @@ class Card:
         columns = "id, lane, epoch, held_from, base, acked, told, closed, sum"
         found = await self.all(f"SELECT {columns} FROM runs ORDER BY id")  # noqa: S608 - constants of our own
         check_runs(found)
+        unchecked = dict(await self.all("SELECT run, head FROM unchecked"))
         for id_, lane, epoch, held, base, acked, told, closed, _ in found:
             way = _WAYS[closed]
             run = Run(id_, Lane(lane), epoch, held, base, acked, told, way[0], way[1], held - 1, base, *way[2:])
@@ -471,7 +473,9 @@ class Card:
                 run.keep = acked
                 run.acked = acked if run.settled else held - 1  # asked again; until then nothing counts as acked
             await self.find_head(run)
-            run.opened_head = None if run.closed else run.head
+            if not run.closed:
+                run.unchecked = id_ in unchecked
+                run.opened_head = min(run.head, unchecked.get(id_, run.head))
             # Kept even when nothing of it is held any more: a restored cloud must still be told of the gap.
             self.runs.append(run)
         self.holes = {id_ for (id_,) in await self.all("SELECT id FROM holes")}
@@ -560,13 +564,27 @@ class Card:
                 last.keep = last.head if last.opened_head is None else last.opened_head
                 last.moving = last.head > last.keep
                 last.closed, last.whole, last.dirty = True, False, True
-            for run in self.runs:
-                run.opened_head = None  # the file is one: if it went back, it did so in both lanes
+            for run in self.runs:  # the file is one: if it went back, it did so in both lanes
+                await self.checked(run)
             for lane in Lane:
                 await self.create_run(lane, epoch)
             await self.save_runs()
 
         await self.write(begin)
+
+    async def written_on(self, run: Run) -> None:
+        """A run is about to grow: where it ended when the file was opened must outlive the next start, until the cloud
+        has said whether it had been told of more. Inside a transaction."""
+        if run.opened_head is not None and not run.unchecked:
+            await self.execute("INSERT OR REPLACE INTO unchecked VALUES (?, ?)", run.id, run.opened_head)
+            run.unchecked = True
+
+    async def checked(self, run: Run) -> None:
+        """The cloud has answered for a run. Inside a transaction, and before the cloud is told of what was written on:
+        it must not be held against the run after the next start."""
+        if run.unchecked:
+            await self.execute("DELETE FROM unchecked WHERE run = ?", run.id)
+        run.opened_head, run.unchecked = None, False
 
     async def save_runs(self) -> None:
         """Write down what has changed about runs; inside a transaction."""

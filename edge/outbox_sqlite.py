@@ -232,6 +232,7 @@ class SqliteOutbox:
 
     async def _insert_row(self, lane: Lane, row: Sealed) -> None:
         run = self._open_run(lane)
+        await self.card.written_on(run)
         digest = advance(run.head_digest, row.body)
         await self.card.put_row(
             row_id(run, run.head + row.width), run.head + 1, row.from_us, row.to_us, digest, row.body
@@ -410,7 +411,10 @@ class SqliteOutbox:
             await self.card.begin_after_loss()
             await self._finish_forks()
             self.renewed()
-        self.card.run(run.id).opened_head = None
+        elif run.unchecked:
+            await self.card.write(lambda: self.card.checked(self.card.run(run.id)))
+        else:
+            run.opened_head = None
 
     async def _place(self, run: Run, seq: int) -> bytes | None:
         """The digest at a row end, or None where no row ends.

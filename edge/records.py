@@ -30,6 +30,8 @@ CREATE TABLE IF NOT EXISTS rows (
     first_seq INTEGER NOT NULL, from_us INTEGER, to_us INTEGER, digest BLOB NOT NULL, body BLOB NOT NULL,
     sum BLOB) STRICT;
 CREATE TABLE IF NOT EXISTS holes (id INTEGER PRIMARY KEY) STRICT;  -- rows in whose place a salvage has left a Gap
+CREATE TABLE IF NOT EXISTS unchecked (                   -- open runs that were written on before the cloud was asked
+    run INTEGER PRIMARY KEY, head INTEGER NOT NULL) STRICT;  -- where the run ended when the file was first opened
 CREATE TABLE IF NOT EXISTS quarantine (
     id INTEGER PRIMARY KEY, row INTEGER NOT NULL, reason TEXT NOT NULL, body BLOB NOT NULL, aside_us INTEGER) STRICT;
 CREATE TABLE IF NOT EXISTS receipts (

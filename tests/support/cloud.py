@@ -14,7 +14,7 @@ class Held:
     """What the log has of one lane of one epoch."""
 
     def __init__(self) -> None:
-        self.through, self.digest = 0, ORIGIN
+        self.through, self.digest, self.head = 0, ORIGIN, 0
         self.batches: list[Batch] = []
 
 
@@ -38,6 +38,7 @@ class SmallCloud:
         if batch.first_seq == held.through + 1 and batch.prev == held.digest:
             held.batches.append(codec.decode_batch(codec.encode_batch(batch)))
             held.through, held.digest = batch.through_seq, batch.digest
+            held.head = max(held.head, batch.head_seq)
         return self.ack(batch.epoch, batch.lane)
 
     def ack(self, epoch: int, lane: Lane) -> Ack:
@@ -48,6 +49,7 @@ class SmallCloud:
             lane=lane,
             through_seq=held.through,
             digest=held.digest,
+            head_seq=held.head,
             accepts=(1,),
             server_us=self.server_us,
             live_s=self.live_s,
