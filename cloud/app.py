@@ -16,39 +16,39 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from cloud import openapi
-from cloud.alarms import Alarms
-from cloud.card_losses import EndedAlarms
-from cloud.claims import ClaimRoutes
-from cloud.cursor import Cursor
-from cloud.database import sizes
-from cloud.downlink import Downlink, Pace
-from cloud.failures import Failures
-from cloud.feed import KEEP_ALIVE_S, Feed
-from cloud.gate import Gate
-from cloud.generations import Generations
-from cloud.guard import Guard, fault_problem, http_problem
-from cloud.ingest import Ingest
+from cloud.alarms.alarms import Alarms
+from cloud.alarms.own_alarms import Condition
+from cloud.alarms.trouble import Trouble
+from cloud.api import openapi
+from cloud.api.gate import Gate
+from cloud.api.guard import Guard, fault_problem, http_problem
+from cloud.api.queries import Queries
+from cloud.api.routes import LOG, Route, serve
+from cloud.api.sse import CUT_S
+from cloud.api.upkeep import Upkeep
+from cloud.entrance.failures import Failures
+from cloud.entrance.shares import Most, Shares
+from cloud.feed.feed import KEEP_ALIVE_S, Feed
+from cloud.ingest.generations import Generations
+from cloud.ingest.ingest import Ingest
+from cloud.ingest.quota import A_DAY, Quota, Used
 from cloud.leap import Leap
-from cloud.log import Unavailable
+from cloud.log.contract import Unavailable
+from cloud.log.cursor import Cursor
 from cloud.metrics import Metrics
-from cloud.order_queries import OrderQueries
-from cloud.orders import Orders
-from cloud.own_alarms import Condition
-from cloud.presence import Presence
-from cloud.queries import Queries
-from cloud.quota import A_DAY, Quota, Used
-from cloud.routes import LOG, Route, serve
-from cloud.shares import Most, Shares
-from cloud.sse import CUT_S
+from cloud.orders.downlink import Downlink, Pace
+from cloud.orders.orders import Orders
+from cloud.orders.presence import Presence
+from cloud.orders.queries import OrderQueries
+from cloud.sqlite.card_losses import EndedAlarms
+from cloud.sqlite.claims import ClaimRoutes
+from cloud.sqlite.database import sizes
+from cloud.sqlite.tokens import Tokens
+from cloud.sqlite.write_offs import WriteOffs
 from cloud.store import Store
 from cloud.times import SECOND_US, Now
-from cloud.tokens import Tokens
-from cloud.trouble import Trouble
-from cloud.upkeep import Upkeep
+from cloud.views.watching import Watching
 from cloud.waiting import Missed
-from cloud.watching import Watching
-from cloud.write_offs import WriteOffs
 from wire.errors import BadInput
 
 SAVE_S: Final = 30.0

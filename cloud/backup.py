@@ -26,10 +26,10 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from cloud import database
-from cloud.database import STORE
+from cloud.sqlite import database
+from cloud.sqlite.database import STORE
+from cloud.sqlite.tokens import TOKENS
 from cloud.times import Now
-from cloud.tokens import TOKENS
 
 STEP_PAGES: Final = 1_024  # between two looks at the bounds, and at whether it is cancelled
 MAX_WAL_BYTES: Final = 4 << 30

@@ -23,13 +23,13 @@ from urllib.request import Request, urlopen
 import uvloop
 
 from cloud import backup, crash
-from cloud.database import Misplaced
-from cloud.quota import A_DAY
+from cloud.ingest.quota import A_DAY
 from cloud.server import Options, refusal, run
-from cloud.shrink import shrink
+from cloud.sqlite.database import Misplaced
+from cloud.sqlite.shrink import shrink
+from cloud.sqlite.tokens import ROLES, tokens_of
 from cloud.store import rebuild
 from cloud.times import DAY_US, parse, text, utc_us
-from cloud.tokens import ROLES, tokens_of
 from groundwork.terminal import guard, log_to_stderr, shown
 
 ANSWER_S: Final = 30

@@ -1,9 +1,9 @@
 """Server: uvicorn over the application, from the first socket to the last answer.
 
-Bounds: connections as `cloud.door` counts them, by the file descriptors that the process may have, of which it takes as
-many as it is allowed and can use; what comes on each as `cloud.connection` says; GRACE_S for what is in hand when it is
-told to stop; feeds are ended first. While the store cannot be opened, `cloud.waiting` is served. Plain http is served
-on loopback only, unless that is asked for by name.
+Bounds: connections as `cloud.entrance.door` counts them, by the file descriptors that the process may have, of which it
+takes as many as it is allowed and can use; what comes on each as `cloud.entrance.connection` says; GRACE_S for what is
+in hand when it is told to stop; feeds are ended first. While the store cannot be opened, `cloud.waiting` is served.
+Plain http is served on loopback only, unless that is asked for by name.
 """
 
 from __future__ import annotations
@@ -26,22 +26,24 @@ import msgspec
 import uvicorn
 from starlette.types import ASGIApp
 
-from cloud import compact, database, feed, waiting
-from cloud.addresses import Proxies, networks_of
+from cloud import waiting
+from cloud.api.routes import LOG
 from cloud.app import Application, application, tend
-from cloud.connection import Connection
 from cloud.crash import Crash
-from cloud.door import KNOWN, RESERVE, STRANGERS, TOKEN_MOST, Bounds, Door, Guest
-from cloud.downlink import Pace
-from cloud.entrance import Entrance
+from cloud.entrance.addresses import Proxies, networks_of
+from cloud.entrance.connection import Connection
+from cloud.entrance.door import KNOWN, RESERVE, STRANGERS, TOKEN_MOST, Bounds, Door, Guest
+from cloud.entrance.listener import Entrance
+from cloud.entrance.shares import Most
+from cloud.feed import feed
+from cloud.ingest.quota import A_DAY, Used
 from cloud.metrics import Metrics
 from cloud.notify import Notify
-from cloud.quota import A_DAY, Used
-from cloud.routes import LOG
-from cloud.shares import Most
+from cloud.orders.downlink import Pace
+from cloud.sqlite import compaction, database
+from cloud.sqlite.tokens import Tokens, tokens_of
 from cloud.store import Store, opened
 from cloud.times import DAY_US, utc_us
-from cloud.tokens import Tokens, tokens_of
 
 BACKLOG: Final = 2_048
 GRACE_S: Final = 2
@@ -196,7 +198,7 @@ async def run(options: Options, crash: Crash) -> None:
             metrics.gauge("strangers", "Connections without a valid token", lambda: door.strangers)
             metrics.gauge("strangers_evicted", "Connections without a token closed for others", lambda: door.evicted)
             metrics.gauge("requests_malformed", "Connections ended for what came on them", lambda: door.refused)
-            step = compact.Compaction(store, int(options.feed_days * DAY_US), utc_us, crash, metrics.compacted).step
+            step = compaction.Compaction(store, int(options.feed_days * DAY_US), utc_us, crash, metrics.compacted).step
             gc.collect()
             gc.freeze()  # what is held now stays; see `cloud.app`
             started = asyncio.Event()

@@ -16,26 +16,27 @@ from typing import Final
 
 import msgspec
 
-from cloud import alarm_keeper, database
-from cloud import rebuild as rebuilding
-from cloud.alarm_keeper import Keeper
-from cloud.building import Building
-from cloud.claims import Claims
+from cloud.alarms import keeper
+from cloud.alarms.keeper import Keeper
+from cloud.alarms.own_alarms import Condition
 from cloud.crash import Crash, never
-from cloud.cursor import Origins
-from cloud.interned import Interned
-from cloud.latest_table import LatestTable
-from cloud.log import Unavailable
-from cloud.order_store import OrderStore
-from cloud.own_alarms import Condition
-from cloud.readers import Readers
-from cloud.rebuild import Rebuilt
-from cloud.silence import Heard, Hearing
-from cloud.sqlite_log import SqliteLog, reach_of
-from cloud.sqlite_views import SqliteViews
+from cloud.log.contract import Unavailable
+from cloud.log.cursor import Origins
+from cloud.sqlite import database
+from cloud.sqlite import rebuild as rebuilding
+from cloud.sqlite.claims import Claims
+from cloud.sqlite.interned import Interned
+from cloud.sqlite.latest_table import LatestTable
+from cloud.sqlite.log import SqliteLog, reach_of
+from cloud.sqlite.orders import OrderStore
+from cloud.sqlite.readers import Readers
+from cloud.sqlite.rebuild import Rebuilt
+from cloud.sqlite.view_builder import Building
+from cloud.sqlite.views import SqliteViews
+from cloud.sqlite.writer import Writer
 from cloud.times import Now, utc_us
-from cloud.views import DEFAULT_INTERVAL_S
-from cloud.writer import Writer
+from cloud.views.contract import DEFAULT_INTERVAL_S
+from cloud.views.silence import Heard, Hearing
 from wire import codec
 from wire.columns import Columns
 from wire.errors import BadInput
@@ -156,7 +157,7 @@ async def opened(
             heard = Heard(_hearings(connection, damage))
             latest = LatestTable()
             latest.load(connection, damage, now())
-            own = alarm_keeper.load(connection, damage)
+            own = keeper.load(connection, damage)
         except BaseException:
             database.close(connection)
             raise

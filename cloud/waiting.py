@@ -4,7 +4,7 @@ A full or failing disk, a store that another program holds, or one that is damag
 around must not end the aggregator: systemd would start it a few times and then give up, for good. It says what is
 wrong, on /readyz, in the journal and to systemd, and tries again every RETRY_S. Nodes get 503 with Retry-After and keep
 what they have; /healthz goes on saying that the process answers. Once the store is open, an alarm tells from when to
-when nothing could be taken (`cloud.trouble`).
+when nothing could be taken (`cloud.alarms.trouble`).
 
 Bounds: one request a connection, answered without reading its body; nothing is kept of it.
 """
@@ -22,10 +22,10 @@ from typing import Final, Generic, TypeVar
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from cloud.log import Unavailable
+from cloud.api.routes import LOG, json_response
+from cloud.log.contract import Unavailable
 from cloud.notify import Notify
 from cloud.problem import unavailable
-from cloud.routes import LOG, json_response
 from cloud.times import Now
 
 RETRY_S: Final = 5.0

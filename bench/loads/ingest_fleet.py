@@ -23,8 +23,8 @@ from bench import batches
 from bench.cabinet import City
 from bench.stand import BIN, BenchError, Stand
 from bench.street import SEED, Street
-from cloud.compact import MERGE_CHUNKS
-from cloud.tokens import tokens_of
+from cloud.sqlite.compaction import MERGE_CHUNKS
+from cloud.sqlite.tokens import tokens_of
 from edge.chains import Chains
 from edge.rows import seal
 from wire import codec

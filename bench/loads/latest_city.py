@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from cloud.facts import facts_of
+from cloud.log.batch_facts import facts_of
 from cloud.store import Store, opened
 from edge.rows import seal
 from wire import codec

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.batches import pushes
 from bench.street import Street
-from cloud.facts import facts_of
+from cloud.log.batch_facts import facts_of
 from drivers.mqtt.payload import Payload
 from drivers.profile import Profile
 from drivers.profile_files import SHIPPED, load_profiles

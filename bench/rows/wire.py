@@ -27,7 +27,7 @@ from bench.figure import Figure, Goal
 from bench.socket_bytes import SecureCity, send
 from bench.stand import BenchError, Stand
 from bench.street import Street
-from cloud.bases import in_full
+from cloud.ingest.bases import in_full
 from edge.chains import Chains
 from wire import chain
 from wire.batch import ORIGIN, Ack, Batch

@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cloud.findings import Notice
-from cloud.log import Log
-from cloud.memory_log import MemoryLog
-from cloud.memory_views import MemoryViews
+from cloud.log.contract import Log
+from cloud.log.notices import Notice
+from cloud.memory.log import MemoryLog
+from cloud.memory.views import MemoryViews
 from cloud.store import opened as opened_store
 from support.cloud_batches import Sender, Ticking, columns, opened, roster, send
 from wire import codec

@@ -24,9 +24,9 @@ import msgspec
 import pytest
 
 from cloud import backup
-from cloud.log import Log
-from cloud.memory_log import MemoryLog
-from cloud.memory_views import MemoryViews
+from cloud.log.contract import Log
+from cloud.memory.log import MemoryLog
+from cloud.memory.views import MemoryViews
 from cloud.store import opened as opened_store
 from support.cloud_batches import START_US, Ticking, columns, send
 from wire import codec

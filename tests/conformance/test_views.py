@@ -14,15 +14,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from cloud.compact import Compaction
 from cloud.crash import never
-from cloud.log import Log
-from cloud.memory_log import MemoryLog
-from cloud.memory_views import MemoryViews
+from cloud.log.contract import Log
+from cloud.memory.log import MemoryLog
+from cloud.memory.views import MemoryViews
+from cloud.sqlite.compaction import Compaction
 from cloud.store import opened as opened_store
 from cloud.store import rebuild
 from cloud.times import TIME_BOUND_US
-from cloud.views import AlarmsAsked, ReadingsAsked, TargetsAsked, Views
+from cloud.views.contract import AlarmsAsked, ReadingsAsked, TargetsAsked, Views
 from support.cloud_batches import SECOND, START_US, Sender, Ticking, Weather, columns, opened, roster, send
 from wire.batch import Lane, Snapshot
 from wire.columns import Columns

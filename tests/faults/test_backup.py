@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from cloud import backup, database
+from cloud import backup
 from cloud.backup import CannotBackUp, CannotRestore, back_up, restore
+from cloud.sqlite import database
+from cloud.sqlite.tokens import tokens_of
 from cloud.store import Store, opened
-from cloud.tokens import tokens_of
 from support.cloud_batches import Sender, Ticking, columns, send
 from support.disk import Ballast, mounted
 

@@ -15,10 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
-from cloud import database, trouble
-from cloud.log import Unavailable
+from cloud.alarms import trouble
+from cloud.alarms.trouble import Trouble, following
+from cloud.log.contract import Unavailable
+from cloud.sqlite import database
 from cloud.store import opened
-from cloud.trouble import Trouble, following
 from support.cloud_batches import START_US, Sender, Ticking, columns, send
 from support.cloud_process import Process
 from support.disk import Ballast, mounted

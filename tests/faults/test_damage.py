@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from cloud import schema
-from cloud.compact import Compaction
 from cloud.crash import never
-from cloud.log import Unavailable
-from cloud.slices import Slices
+from cloud.feed.slices import Slices
+from cloud.log.contract import Unavailable
+from cloud.sqlite import schema
+from cloud.sqlite.compaction import Compaction
 from cloud.store import Store, opened, rebuild
-from cloud.views import AlarmsAsked, ReadingsAsked
+from cloud.views.contract import AlarmsAsked, ReadingsAsked
 from support.cloud_batches import SECOND, START_US, Sender, Ticking, columns, roster, send
 from wire.batch import Lane, Snapshot
 from wire.entries import Alarm, ClockFix, Gap, Health, Result

@@ -26,9 +26,9 @@ from typing import Any
 import pytest
 
 from cloud import backup
-from cloud.answers import NodeDetail
 from cloud.store import Store
 from cloud.store import opened as opened_store
+from cloud.views.answers import NodeDetail
 from edge.card import SEQ_BITS
 from edge.outbox import Place
 from edge.outbox_sqlite import SqliteOutbox

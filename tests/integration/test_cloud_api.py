@@ -20,11 +20,12 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from cloud import cli, openapi
+from cloud import cli
+from cloud.api import openapi
 from cloud.app import application
 from cloud.metrics import Metrics
+from cloud.sqlite.tokens import tokens_of
 from cloud.store import opened
-from cloud.tokens import tokens_of
 from support.cloud_batches import SECOND, Sender, Ticking, Weather, columns, roster
 from support.cloud_process import Process
 from wire.batch import Lane

@@ -9,8 +9,8 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from cloud import connection
-from cloud.connection import Connection
+from cloud.entrance import connection
+from cloud.entrance.connection import Connection
 
 
 async def app(_scope: Scope, _receive: Receive, send: Send) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cloud import database
-from cloud.database import Misplaced
-from cloud.shrink import shrink
+from cloud.sqlite import database
+from cloud.sqlite.database import Misplaced
+from cloud.sqlite.shrink import shrink
 from cloud.store import opened
 from support.cloud_batches import Sender, Ticking, columns, send
 

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from jsonschema import Draft7Validator, FormatChecker
 
-from cloud.tokens import tokens_of
+from cloud.sqlite.tokens import tokens_of
 from support.cloud_batches import SECOND, Sender, columns, places, roster
 from support.cloud_process import Process
 from wire.batch import Lane

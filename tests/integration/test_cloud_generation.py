@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud.generations import Generations
+from cloud.ingest.generations import Generations
 from cloud.metrics import Metrics
 from cloud.store import opened
 from edge.outbox import Place

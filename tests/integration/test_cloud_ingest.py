@@ -16,7 +16,7 @@ import msgspec
 import pytest
 import zstandard
 
-from cloud.ingest import CHAINED_TYPE
+from cloud.ingest.ingest import CHAINED_TYPE
 from support.cloud_batches import SECOND, START_US, Sender, columns, places, roster
 from support.cloud_process import BATCH, Process
 from wire import chain, codec

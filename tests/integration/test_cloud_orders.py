@@ -12,8 +12,8 @@ import httpx
 import msgspec
 import pytest
 
-from cloud import order_store
-from cloud.given import MAX_BYTES
+from cloud.api.json_body import MAX_BYTES
+from cloud.sqlite import orders
 from cloud.times import parse
 from support.cloud_process import Process
 from support.cloud_street import dim, say, standing, street
@@ -261,7 +261,7 @@ def test_relinquish_and_bundles_by_their_own_routes(cloud: Process) -> None:
     assert cloud.order("/v1/bundles", {"kind": "rules", "version": "1", "text": ""}).status_code == 422
     dotted = cloud.order("/v1/bundles", {**plan, "text": ".".join("a" * 40_000) + " = 1"})
     assert (dotted.status_code, "a key has at most 16 parts" in dotted.text) == (422, True)
-    for _ in range(order_store.MAX_OPEN_BUNDLES - 1):
+    for _ in range(orders.MAX_OPEN_BUNDLES - 1):
         small = {"node": "cab-1", "kind": "rules", "version": "1", "text": ""}
         assert cloud.order("/v1/bundles", small).status_code == 202
     full = cloud.order("/v1/bundles", {"nodes": ["cab-1"], "kind": "rules", "version": "1", "text": ""})

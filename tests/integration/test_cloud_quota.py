@@ -13,7 +13,7 @@ import httpx
 import pytest
 import zstandard
 
-from cloud.ingest import CHAINED_TYPE
+from cloud.ingest.ingest import CHAINED_TYPE
 from support.cloud_batches import SECOND, START_US, Sender, columns
 from support.cloud_process import Process
 from wire import chain, codec

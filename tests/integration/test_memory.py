@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from cloud.compact import Compaction
 from cloud.crash import never
-from cloud.slices import Slices
+from cloud.feed.slices import Slices
+from cloud.sqlite.compaction import Compaction
 from cloud.store import Store, opened
-from cloud.views import AlarmsAsked, ReadingsAsked
+from cloud.views.contract import AlarmsAsked, ReadingsAsked
 from edge.opening import Row
 from edge.opening import opened as open_rows
 from edge.outbox import Cut, Place

@@ -8,8 +8,8 @@ from typing import get_args
 
 import msgspec
 
-from cloud.facts import Facts, facts_of
-from cloud.log import Log, Taken
+from cloud.log.batch_facts import Facts, facts_of
+from cloud.log.contract import Log, Taken
 from wire import codec
 from wire.batch import ORIGIN, Batch, Lane, Placed, Predecessor, Snapshot, advance
 from wire.columns import Columns

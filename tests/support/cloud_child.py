@@ -15,8 +15,8 @@ import msgspec
 import uvloop
 
 from cloud import crash
-from cloud.downlink import Pace
-from cloud.feed import KEEP_ALIVE_S
+from cloud.feed.feed import KEEP_ALIVE_S
+from cloud.orders.downlink import Pace
 from cloud.server import Options, run
 
 if __name__ == "__main__":

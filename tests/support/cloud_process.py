@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import httpx
 
-from cloud.tokens import Role, tokens_of
+from cloud.sqlite.tokens import Role, tokens_of
 from wire import codec
 from wire.batch import Ack, Batch, Lane, Snapshot
 

@@ -157,7 +157,7 @@ def _fits(told: str, parts: list[str]) -> bool:
 
 def cloud_paths() -> list[str]:
     """From the aggregator's own table, as its OpenAPI document has it."""
-    sources = "".join(p.read_text() for p in (ROOT / "cloud").glob("*.py"))
+    sources = "".join(p.read_text() for p in (ROOT / "cloud").rglob("*.py"))
     return sorted(set(re.findall(r'^\s+path="(/[^"]*)"', sources, flags=re.MULTILINE)))
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cloud import backup, database, schema
-from cloud.findings import Notice
+from cloud import backup
+from cloud.log.notices import Notice
+from cloud.sqlite import database, schema
 from cloud.store import Store, opened
 from support.cloud_batches import SECOND, Sender, Ticking, columns, send
 from wire.batch import Lane, Snapshot
@@ -92,8 +93,8 @@ async def test_a_crash_between_the_two_serial_numbers_is_no_restore(tmp_path: Pa
 
 
 async def test_a_node_cannot_fill_the_tables_without_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cloud.interned.MAX_EPOCHS", 2)
-    monkeypatch.setattr("cloud.interned.MAX_NODE_DEVICES", 3)
+    monkeypatch.setattr("cloud.sqlite.interned.MAX_EPOCHS", 2)
+    monkeypatch.setattr("cloud.sqlite.interned.MAX_NODE_DEVICES", 3)
     async with opened(tmp_path, Ticking()) as store:
         for epoch in (1, 2):
             assert (await send(store.log, Sender(epoch=epoch).batch(columns(f"d-{epoch}")))).position
@@ -116,7 +117,7 @@ async def test_time_that_goes_backwards_does_not_stop_the_log(tmp_path: Path) ->
 
 
 async def test_a_refused_snapshot_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cloud.interned.MAX_NODE_DEVICES", 3)
+    monkeypatch.setattr("cloud.sqlite.interned.MAX_NODE_DEVICES", 3)
     async with opened(tmp_path, Ticking()) as store:
         many = [columns(f"d-{i}", n=1) for i in range(4)]
         with pytest.raises(Malformed, match="devices"):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud.bases import Bases, NoBase, in_full
+from cloud.ingest.bases import Bases, NoBase, in_full
 from edge.chains import KEY_S, Body, Chains
 from support.cloud_batches import SECOND, START_US, Sender, columns
 from wire import chain, codec

@@ -1,0 +1,1 @@
+"""Alarms: those of the nodes and the aggregator's own."""

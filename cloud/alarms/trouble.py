@@ -1,0 +1,105 @@
+"""Trouble: the aggregator's own alarm about its store, `aggregator:store`.
+
+It holds while the store is damaged, while the last transaction failed, while its disk has less than LEAST_FREE_BYTES
+(it ends above twice that), and once after a time in which the store could not be opened at all. It returns by itself,
+and is cleared when somebody has acknowledged it. Where the store does not even take the alarm, it is shown from memory
+and written down as soon as it can be.
+
+Bound: one alarm.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from cloud.alarms.own_alarms import CITY, changed, state_of
+from cloud.alarms.own_texts import Texts, moment
+from cloud.log.contract import Unavailable
+from cloud.sqlite import database
+from cloud.store import Store
+from cloud.waiting import Missed, why
+from wire.entries import Alarm
+
+STORE: Final = "aggregator:store"
+LEAST_FREE_BYTES: Final = 256 << 20
+
+
+class Trouble:
+    """On the event loop."""
+
+    def __init__(self, store: Store, missed: Missed | None) -> None:
+        """`missed` is what could not be taken before the store was open."""
+        self._store = store
+        self._missed = missed
+        self._low = False
+        self._unkept: Alarm | None = None
+
+    async def look(self, now_us: int) -> None:
+        """Let the alarm follow.
+
+        Raises:
+            Unavailable: the store does not take it now.
+        """
+        words = self._words(now_us)
+
+        def step(standing: Alarm | None) -> Alarm | None:
+            stepped = following(standing, words, now_us)
+            return self._unkept if stepped is None else stepped
+
+        try:
+            await self._store.alarms.hold(step, STORE)
+        except Unavailable:
+            self._unkept = self._store.alarms.get(STORE)
+            raise
+        self._unkept = self._missed = None
+
+    def _words(self, now_us: int) -> Texts | None:
+        """What is wrong now."""
+        store = self._store
+        free = database.sizes(store.directory).disk_free
+        self._low = free < (2 * LEAST_FREE_BYTES if self._low else LEAST_FREE_BYTES)
+        damage = store.writer.damage or store.readers.damage
+        if damage is not None:
+            return _same(why(damage, free))
+        if store.writer.trouble is not None:
+            return _same(f"nothing can be written: {why(store.writer.trouble, free)}")
+        if self._low:
+            return {
+                "en": "the disk of the store is nearly full: when it is, nothing is taken from the nodes any more",
+                "fr": "le disque de l'agrégateur est presque plein : ensuite rien ne sera plus pris des nœuds",
+            }
+        if (missed := self._missed) is not None:
+            since, until = moment(missed.since_us), moment(now_us)
+            return {
+                "en": f"nothing could be taken from {since} to {until}: {missed.why}; the nodes have kept it",
+                "fr": f"rien n'a pu être pris du {since} au {until} : {missed.why} ; les nœuds l'ont gardé",
+            }
+        return None
+
+
+def following(standing: Alarm | None, words: Texts | None, now_us: int) -> Alarm | None:
+    """What the alarm becomes; None when it stays as it is. Pure."""
+    holds = standing is not None and standing.active
+    if words is None:
+        return changed(standing, now_us, active=False) if standing is not None and holds else None
+    if standing is not None and holds:
+        return None if standing.text == words else changed(standing, now_us, text=words, detail=words["en"])
+    raised = Alarm(
+        id=STORE,
+        device=CITY,
+        rule="store",
+        severity="urgent",
+        state="raised",
+        raised_us=now_us,
+        time_us=now_us,
+        detail=words["en"],
+        text=words,
+        until_us=None if standing is None else standing.until_us,
+    )
+    return msgspec.structs.replace(raised, state=state_of(raised))
+
+
+def _same(text: str) -> Texts:
+    return {"en": text, "fr": text}

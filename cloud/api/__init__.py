@@ -1,0 +1,1 @@
+"""What every route needs: the table of routes, JSON bodies, server-sent events, OpenAPI."""

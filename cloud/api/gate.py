@@ -1,0 +1,92 @@
+"""Gate: what stands before each route: whose token it is, and whether that one may have more now.
+
+A token that is known but has expired or was revoked is told so (401): whoever holds it may know. One that is not known,
+or a request without any, counts as a failure of its address (`cloud.entrance.failures`), and beyond that bound is
+answered 429.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from starlette.requests import Request
+
+from cloud.entrance.addresses import UNKNOWN
+from cloud.entrance.connection import Connection
+from cloud.entrance.failures import Failures
+from cloud.entrance.shares import Shares
+from cloud.metrics import Metrics
+from cloud.problem import Problem, too_many
+from cloud.sqlite.tokens import Grant, Role, Tokens
+from cloud.times import text
+
+REALM: Final = {"WWW-Authenticate": 'Bearer realm="lamplighter"'}
+
+
+class Gate:
+    """Of one application. On the event loop."""
+
+    def __init__(self, tokens: Tokens, shares: Shares, failures: Failures, metrics: Metrics) -> None:
+        self._tokens = tokens
+        self._shares = shares
+        self._failures = failures
+        self._metrics = metrics
+
+    def grant(self, request: Request, roles: frozenset[Role]) -> Grant:
+        """What the request's token allows.
+
+        Raises:
+            Problem: nothing, or not this.
+        """
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        found = self._tokens.look(token.strip()) if scheme.lower() == "bearer" else None
+        connection = connection_of(request)
+        if found is None:
+            raise self._unknown(request, connection, bool(token))
+        if found.revoked_us is not None:
+            self._metrics.denied("revoked")
+            raise _unauthorized(f"the token {found.id} was revoked at {text(found.revoked_us)}")
+        if not self._tokens.valid(found):
+            self._metrics.denied("expired")
+            raise _unauthorized(f"the token {found.id} has expired at {text(found.until_us or 0)}; ask for a new one")
+        if connection is not None:
+            connection.known(found)
+        if found.role not in roles:
+            self._metrics.denied("role")
+            raise Problem(403, "forbidden", f"the role {found.role} may not do this; {', '.join(sorted(roles))} may")
+        return found
+
+    @asynccontextmanager
+    async def through(self, request: Request, grant: Grant) -> AsyncGenerator[None]:
+        """Let a request that does not last have its share.
+
+        Raises:
+            Problem: it has that already.
+        """
+        with self._shares.request(grant):
+            if grant.role == "node" or request.method == "POST":
+                yield
+                return
+            async with self._shares.question(grant):
+                yield
+
+    def _unknown(self, request: Request, connection: Connection | None, given: bool) -> Problem:
+        self._metrics.denied("unknown" if given else "missing")
+        forwarded = request.headers.get("x-forwarded-for", "")
+        wait_s = self._failures.failed(UNKNOWN if connection is None else connection.client_of(forwarded))
+        if wait_s:
+            retry_s = math.ceil(wait_s)
+            return too_many(f"too many requests without a valid token from this address; again in {retry_s} s", retry_s)
+        return _unauthorized("send Authorization: Bearer with a token of this store")
+
+
+def connection_of(request: Request) -> Connection | None:
+    """What the request came on; None where it came on none of ours, as in tests without a socket."""
+    return request.scope.get("state", {}).get("connection")
+
+
+def _unauthorized(detail: str) -> Problem:
+    return Problem(401, "unauthorized", detail, headers=REALM)

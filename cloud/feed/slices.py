@@ -1,0 +1,111 @@
+"""Slices: the events of records, made once for all the feed's readers that are near them.
+
+A slice is made beside the event loop, opening the batch included, for what a small body expands to is known only
+afterwards. Of a batch with more than one slice the opened batch is kept for the next one.
+
+Bounds: `limit_bytes` of slices, at least one; AT_ONCE are made at a time; KEPT opened batches, each within the bounds
+of `wire.codec`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from cloud.api.routes import LOG
+from cloud.feed.events import NO_ORDERS, Slice, events_of_batch, events_of_notice
+from cloud.log.contract import Log, Record
+from cloud.log.notices import Notice
+from cloud.views.contract import Views
+from wire import codec
+from wire.batch import Batch
+from wire.entries import Result
+from wire.errors import BadInput
+from wire.orders import Order
+
+AT_ONCE: Final = 4
+KEPT: Final = 4
+
+Ordered = Callable[[str, Sequence[str]], Awaitable[Mapping[str, Order]]]  # node, ids: the orders that are known
+_Key = tuple[int, int]  # position, first event
+
+
+async def nothing_ordered(_node: str, _names: Sequence[str]) -> Mapping[str, Order]:
+    """No order is known."""
+    return {}
+
+
+class Slices:
+    """On the event loop."""
+
+    def __init__(self, log: Log, views: Views, limit_bytes: int, ordered: Ordered = nothing_ordered) -> None:
+        """`ordered` finds the orders that results are about: asked once a slice that has any."""
+        self._log = log
+        self._views = views
+        self._limit_bytes = limit_bytes
+        self._ordered = ordered
+        self._shared: OrderedDict[_Key, asyncio.Task[Slice | None]] = OrderedDict()
+        self._sizes: dict[_Key, int] = {}
+        self._size = 0
+        self._opened: OrderedDict[int, tuple[Record, Batch]] = OrderedDict()
+        self._at_once = asyncio.Semaphore(AT_ONCE)
+
+    async def get(self, position: int, start: int) -> Slice | None:
+        """The events of one record from the `start`-th on; None when the record is no longer there."""
+        key = (position, start)
+        task = self._shared.get(key)
+        if task is None:
+            task = self._shared[key] = asyncio.create_task(self._make(key))
+        else:
+            self._shared.move_to_end(key)
+        # Shielded: a reader that leaves must not take away what others wait for.
+        return await asyncio.shield(task)
+
+    async def _make(self, key: _Key) -> Slice | None:
+        try:
+            async with self._at_once:
+                made = await self._encoded(*key)
+        except BaseException:
+            self._shared.pop(key, None)
+            raise
+        if made is None:
+            del self._shared[key]
+            return None
+        self._sizes[key] = made.size
+        self._size += made.size
+        while self._size > self._limit_bytes and len(self._sizes) > 1:
+            oldest = next(k for k in self._shared if k in self._sizes)
+            self._size -= self._sizes.pop(oldest)
+            del self._shared[oldest]
+        return made
+
+    async def _encoded(self, position: int, start: int) -> Slice | None:
+        record, batch = self._opened.get(position, (None, None))
+        if record is None:
+            records = await self._log.read(position - 1, 1)
+            if not records or records[0].position != position or position <= self._log.reach().floor:
+                return None
+            record = records[0]
+        if record.notice:
+            return events_of_notice(msgspec.json.decode(record.body, type=Notice))
+        if batch is None:
+            try:
+                batch = await asyncio.to_thread(codec.decode_batch, record.body)
+            except BadInput as error:  # damaged on the disk: its readers must not stop here for ever
+                LOG.error("record %d cannot be read, and the feed leaves it out: %s", position, error)
+                return Slice((), start, None)
+        kinds = await self._views.kinds(batch.node)
+        fixes = await self._views.fixes(batch.node)
+        names = list({item.entry.order for item in batch.entries if isinstance(item.entry, Result)})
+        orders = await self._ordered(batch.node, names) if names else NO_ORDERS
+        made = await asyncio.to_thread(events_of_batch, record, batch, kinds, fixes, start, orders)
+        self._opened.pop(position, None)
+        if made.next is not None:
+            self._opened[position] = (record, batch)
+            if len(self._opened) > KEPT:
+                self._opened.popitem(last=False)
+        return made

@@ -1,0 +1,1 @@
+"""What nodes send up, until it is in the log."""

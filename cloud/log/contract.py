@@ -1,0 +1,89 @@
+"""Log: the only commit point of the cloud. A batch is taken whole and once, or nothing changes.
+
+    append   compare-and-append (the one rule); durable on return, whatever it answers
+    note     keep what the aggregator itself says, in the same order
+    read     what was taken, by position, batches whole and in the bytes in which they came
+    reach    which positions can be read: floor < position ≤ head
+
+A position is a number that grows; it is unique within a generation. A store that was restored draws a new and
+greater generation. Bounds: one read returns at most `limit` records, and no more bytes than `limit_bytes` unless
+the first record alone has more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from cloud.log.batch_facts import Facts
+from cloud.log.notices import Finding, Told
+from cloud.log.streams import Place
+from wire.batch import Batch, Lane
+
+READ_BYTES = 8 << 20
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """The answer to an append: where the log stands now, and at which position the batch is if it was taken."""
+
+    place: Place
+    position: int | None
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One thing in the log: the body of a batch as it was received, or a notice in JSON."""
+
+    position: int
+    received_us: int
+    notice: bool
+    body: bytes
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """The positions that can be read whole: floor < position ≤ head."""
+
+    floor: int
+    head: int
+
+
+class Log(Protocol):
+    """What the API and the feed are handed."""
+
+    @property
+    def generation(self) -> int:
+        """Drawn when the store was made or restored."""
+        ...
+
+    async def append(self, batch: Batch, facts: Facts, body: bytes) -> Taken:
+        """Take the batch if it fits, with all the views.
+
+        Raises:
+            Unavailable: nothing was changed, and the sender should keep the batch.
+        """
+        ...
+
+    async def note(self, said: Sequence[Finding | Told]) -> None:
+        """Keep notices, each at a position of its own."""
+        ...
+
+    async def place(self, node: str, epoch: int, lane: Lane) -> Place:
+        """Where the log stands; the origin for an epoch that it has never heard of."""
+        ...
+
+    async def read(self, after: int, limit: int, limit_bytes: int = READ_BYTES) -> Sequence[Record]:
+        """The records after a position, oldest first."""
+        ...
+
+    def reach(self) -> Reach:
+        """Which positions can be read now."""
+        ...
+
+    async def grown(self, beyond: int) -> None:
+        """Return once the head lies beyond a position."""
+        ...
+
+
+class Unavailable(Exception):
+    """The store cannot take or answer anything now (disk full, input/output error, shutting down)."""

@@ -1,0 +1,367 @@
+"""Views in memory: a fake for tests, and a second opinion. Nothing is indexed, folded or saved.
+
+Every question is answered by going over all batches again, so that the answers of the real store have something
+simple to be compared with. Unbounded, and gone with the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from cloud.log.batch_facts import Facts, base
+from cloud.log.notices import Finding
+from cloud.log.streams import Stream, begun
+from cloud.memory.reports import alarms_in, results_in
+from cloud.nearest import nearest
+from cloud.times import SECOND_US, Now, text
+from cloud.views.answers import (
+    Conflict,
+    DeviceDetail,
+    DeviceSeen,
+    DevicesPage,
+    Ledger,
+    NodeDetail,
+    NodesPage,
+    NodeSummary,
+    PointLatest,
+    ReadingsPage,
+    Row,
+    seen_as,
+)
+from cloud.views.contract import AlarmsAsked, Fix, ReadingsAsked, Target, TargetsAsked
+from cloud.views.latest import AHEAD_US
+from cloud.views.ledger import MAX_GAPS, GapPlace, ledger_of
+from cloud.views.readings_page import clock_word, corrected, cursor_of, parse_cursor, plain
+from cloud.views.reports import alarm_seen
+from cloud.views.silence import Heard
+from wire.batch import Batch, Lane, Snapshot
+from wire.columns import Columns
+from wire.device import Device, Point, Roster
+from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Result
+from wire.sample import Sample
+
+_SNAPSHOT = -1
+
+
+class _Claim(msgspec.Struct):
+    node: str
+    first: int
+    device: Device | None = None
+    withdrawn: bool = False
+
+
+class MemoryViews:
+    """Keeps the batches, and looks at them all."""
+
+    def __init__(self, now: Now) -> None:
+        self._now = now
+        self._batches: dict[int, tuple[int, Batch, Facts]] = {}
+        self._snapshots: list[tuple[int, int, Snapshot]] = []
+        self._expanded: dict[int, list[tuple[str, int, Sample]]] = {}
+        self._heard = Heard()
+
+    async def apply(self, position: int, received_us: int, batch: Batch, facts: Facts) -> Sequence[Finding]:
+        """Keep it, unless it is known."""
+        before = self._claimed(batch.node)
+        self._batches[position] = (received_us, batch, facts)
+        self._expanded[position] = [
+            (item.entry.device, batch.first_seq + place, sample)
+            for item in batch.entries
+            if isinstance(item.entry, Columns)
+            for place, sample in zip(item.places, item.entry.samples(), strict=True)
+        ]
+        self._heard.hear(batch.node, received_us, facts)
+        new = self._claimed(batch.node) - before
+        return [
+            Finding(node=batch.node, kind="conflict", time_us=received_us, detail={"device": d, "nodes": nodes})
+            for d in sorted(new)
+            if len(nodes := self._owners(d)) > 1 and batch.node in nodes
+        ]
+
+    async def fresh(self, snapshot: Snapshot) -> None:
+        """Keep it."""
+        self._snapshots.append((max(self._batches, default=0), self._now(), snapshot))
+        self._heard.hear(snapshot.node, self._now())
+
+    async def names(self) -> Sequence[str]:
+        """All of them."""
+        return sorted(self._names())
+
+    async def nodes(self, after: str, limit: int) -> NodesPage:
+        """Nodes by name."""
+        names = sorted(n for n in self._names() if n > after)
+        nodes: list[NodeSummary] = []
+        for name in names[:limit]:
+            detail = await self.node(name)
+            assert detail is not None
+            roster = self._roster(name)
+            nodes.append(
+                NodeSummary(
+                    node=name,
+                    verdict=detail.verdict,
+                    last_heard=detail.last_heard,
+                    silent_since=detail.silent_since,
+                    devices=0 if roster is None else len(roster[1].devices),
+                    roster_digest=detail.roster_digest,
+                    ledger=detail.ledger,
+                )
+            )
+        return NodesPage(nodes=tuple(nodes), next=names[limit - 1] if len(names) > limit else None)
+
+    async def node(self, name: str) -> NodeDetail | None:
+        """One node."""
+        if name not in self._names():
+            return None
+        roster = self._roster(name)
+        health = [e for _, _, e in self._entries(name) if isinstance(e, Health)]
+        alarms = {e.id: (p, e) for p, _, e in self._entries(name) if isinstance(e, Alarm)}
+        fixes = await self.fixes(name)
+        open_ = sorted((a for a in alarms.values() if a[1].state != "cleared"), key=lambda a: (-a[0], a[1].id))
+        hearing = self._heard.of(name)
+        silent = hearing is not None and hearing.silent_at(self._now())
+        return NodeDetail(
+            node=name,
+            verdict=health[-1].verdict if health and not silent else None,
+            last_heard=None if hearing is None else text(hearing.heard_us),
+            silent_since=text(hearing.heard_us) if hearing is not None and silent else None,
+            ledger=self._ledger(name),
+            health=health[-1] if health else None,
+            roster_digest=None if roster is None else roster[1].digest().hex(),
+            devices=tuple(self._seen(d, name) for d in sorted(self._firsts(name))),
+            alarms=tuple(alarm_seen(name, a, fixes) for _, a in open_),
+        )
+
+    async def devices(self, after: str, limit: int, kind: str | None, node: str | None) -> DevicesPage:
+        """Devices by id."""
+        nodes = self._names() if node is None else {node}
+        ids = sorted({d for n in nodes for d in self._firsts(n) if d > after})
+        found: list[DeviceSeen] = []
+        for device in ids:
+            claim = self._choose(device, node)
+            if claim is not None:
+                seen = self._seen(device, claim.node)
+                if kind in {None, seen.kind}:
+                    found.append(seen)
+        return DevicesPage(devices=tuple(found[:limit]), next=found[limit - 1].id if len(found) > limit else None)
+
+    async def device(self, device: str, node: str | None) -> DeviceDetail | None:
+        """One device."""
+        claim = self._choose(device, node)
+        if claim is None:
+            return None
+        roster = self._roster(claim.node)
+        seen = self._seen(device, claim.node)
+        points = () if roster is None else roster[1].profiles.get(seen.profile or "", ())
+        return DeviceDetail(device=seen, points=points, latest=self._latest(claim.node, device, points))
+
+    async def readings(self, asked: ReadingsAsked) -> ReadingsPage | None:
+        """All samples, sorted, and a piece cut out."""
+        after = None if asked.cursor is None else parse_cursor(asked.cursor)
+        claim = self._choose(asked.device, asked.node)
+        if claim is None:
+            return None
+        fixes = await self.fixes(claim.node)
+        rows: list[tuple[tuple[int, int, str, int], Row]] = []
+        for _, batch, seq, sample in self._samples(claim.node, asked.device):
+            moment = corrected(sample.time_us, base(sample.clock), fixes)
+            values = {p: plain(v) for p, v in sample.values.items() if not asked.points or p in asked.points}
+            key = (moment, batch.epoch, batch.lane.value, seq)
+            if (
+                (values or not asked.points)
+                and asked.from_us <= moment < asked.to_us
+                and (after is None or key > after)
+            ):
+                row = Row(
+                    id=f"{batch.node}/{batch.epoch}/{batch.lane.value}/{seq}",
+                    time=text(moment),
+                    time_us=moment,
+                    clock=clock_word(base(sample.clock), fixes),
+                    values=values,
+                    quality={p: q for p, q in sample.quality.items() if p in values},
+                )
+                rows.append((key, row))
+        rows.sort(key=lambda r: r[0])
+        more = len(rows) > asked.limit
+        page = rows[: asked.limit]
+        return ReadingsPage(
+            device=asked.device,
+            node=claim.node,
+            rows=tuple(row for _, row in page),
+            next=cursor_of(page[-1][0]) if more else None,
+        )
+
+    async def alarms(self, asked: AlarmsAsked) -> tuple[Sequence[tuple[str, Alarm]], tuple[str, str] | None]:
+        """The last word on each."""
+        return alarms_in({n: [e for _, _, e in self._entries(n)] for n in self._names()}, asked)
+
+    async def results(self, orders: Sequence[str]) -> Mapping[str, Sequence[tuple[str, Result]]]:
+        """The first word on each stage."""
+        return results_in(
+            (
+                ((position, batch.first_seq + item.places[0]), batch.node, item.entry)
+                for position, (_, batch, _) in sorted(self._batches.items())
+                for item in batch.entries
+            ),
+            orders,
+        )
+
+    async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[Target]:
+        """Each device under its owner."""
+        known = {d for n in self._names() for d in self._firsts(n)}
+        named = known if asked.devices is None else known & set(asked.devices)
+        found: list[Target] = []
+        for device in sorted(named):
+            claim = self._choose(device, None)
+            assert claim is not None
+            meant = claim.device is not None and asked.takes(claim.device) and asked.node in {None, claim.node}
+            if meant or asked.devices is not None:
+                roster = self._roster(claim.node)
+                described = None if roster is None else claim.device
+                points = () if roster is None or described is None else roster[1].profiles.get(described.profile, ())
+                found.append(Target(device, claim.node, claim.device, points))
+        return found[: limit + 1]
+
+    async def near(self, device: str) -> str | None:
+        """Of all names."""
+        return nearest(device, sorted({d for n in self._names() for d in self._firsts(n)}))
+
+    async def kinds(self, node: str) -> Mapping[str, str]:
+        """From the roster."""
+        roster = self._roster(node)
+        return {} if roster is None else {d.id: d.kind for d in roster[1].devices}
+
+    async def fixes(self, node: str) -> Mapping[int, Fix]:
+        """The last one a boot."""
+        return {e.boot: Fix(e.offset_us, e.error_us) for _, _, e in self._entries(node) if isinstance(e, ClockFix)}
+
+    def _ordered(self, node: str) -> Iterator[tuple[int, int, Batch, Facts]]:
+        for position in sorted(self._batches):
+            received_us, batch, facts = self._batches[position]
+            if batch.node == node:
+                yield position, received_us, batch, facts
+
+    def _entries(self, node: str) -> Iterator[tuple[int, Batch, Entry]]:
+        for position, _, batch, _ in self._ordered(node):
+            for item in batch.entries:
+                yield position, batch, item.entry
+
+    def _samples(self, node: str, device: str) -> Iterator[tuple[int, Batch, int, Sample]]:
+        for position, _, batch, _ in self._ordered(node):
+            for of, seq, sample in self._expanded[position]:
+                if of == device:
+                    yield position, batch, seq, sample
+
+    def _names(self) -> set[str]:
+        return {b.node for _, b, _ in self._batches.values()} | {s.node for _, _, s in self._snapshots}
+
+    def _roster(self, node: str) -> tuple[int, Roster] | None:
+        rosters = [(p, e) for p, _, e in self._entries(node) if isinstance(e, Roster)]
+        return rosters[-1] if rosters else None
+
+    def _firsts(self, node: str) -> dict[str, int]:
+        """Each device that the node has named, and where it did so first."""
+        firsts: dict[str, int] = {}
+        for position, _, entry in self._entries(node):
+            named = [entry.device] if isinstance(entry, Columns) else []
+            named += [d.id for d in entry.devices] if isinstance(entry, Roster) else []
+            for device in named:
+                firsts.setdefault(device, position)
+        for head, _, snapshot in self._snapshots:
+            for columns in snapshot.columns if snapshot.node == node else ():
+                firsts[columns.device] = min(head, firsts.get(columns.device, head))
+        return firsts
+
+    def _claims(self, device: str) -> list[_Claim]:
+        claims: list[_Claim] = []
+        for node in self._names():
+            first = self._firsts(node).get(device)
+            if first is None:
+                continue
+            claim = _Claim(node, first)
+            roster = self._roster(node)
+            if roster is not None:
+                claim.device = next((d for d in roster[1].devices if d.id == device), None)
+                claim.withdrawn = claim.device is None and first < roster[0]
+            claims.append(claim)
+        claims.sort(key=lambda c: (c.device is None, c.first))
+        return claims
+
+    def _owners(self, device: str) -> tuple[str, ...]:
+        claims = self._claims(device)
+        return tuple([c.node for c in claims if not c.withdrawn] or [c.node for c in claims])
+
+    def _claimed(self, node: str) -> set[str]:
+        roster = self._roster(node)
+        listed: set[str] = set() if roster is None else {d.id for d in roster[1].devices}
+        return {d for d in self._firsts(node) if roster is None or d in listed or self._firsts(node)[d] > roster[0]}
+
+    def _choose(self, device: str, node: str | None) -> _Claim | None:
+        owner = next(iter(self._owners(device)), None) if node is None else node
+        return next((c for c in self._claims(device) if c.node == owner), None)
+
+    def _seen(self, device: str, node: str) -> DeviceSeen:
+        known = next((c.device for c in self._claims(device) if c.node == node), None)
+        nodes = self._owners(device)
+        return seen_as(device, node, known, nodes if len(nodes) > 1 and node in nodes else ())
+
+    def _latest(self, node: str, device: str, points: Sequence[Point]) -> dict[str, PointLatest]:
+        fixes = {e.boot: Fix(e.offset_us, e.error_us) for _, _, e in self._entries(node) if isinstance(e, ClockFix)}
+        samples = [(p, self._batches[p][0], s) for p, _, _, s in self._samples(node, device)]
+        for _, received_us, snapshot in self._snapshots:
+            for columns in snapshot.columns if snapshot.node == node else ():
+                samples += [(_SNAPSHOT, received_us, s) for s in columns.samples() if columns.device == device]
+        best: dict[str, tuple[bool, int, int, Sample]] = {}
+        for position, received_us, sample in samples:
+            moment = corrected(sample.time_us, base(sample.clock), fixes)
+            fits = not (sample.clock.synced and sample.time_us > received_us + AHEAD_US)
+            moment = moment if fits else received_us
+            for point in sample.values:
+                if point not in best or (fits, moment, position) >= best[point][:3]:
+                    best[point] = (fits, moment, position, sample)
+        described = {p.name: p for p in points}
+        return {p: self._point(p, described.get(p), *best[p], fixes) for p in sorted(best)}
+
+    def _point(
+        self,
+        name: str,
+        described: Point | None,
+        fits: bool,
+        moment: int,
+        _position: int,
+        sample: Sample,
+        fixes: Mapping[int, Fix],
+    ) -> PointLatest:
+        age_s = (self._now() - moment) / SECOND_US
+        stale_after_s = None if described is None else described.stale_after_s
+        return PointLatest(
+            value=plain(sample.values[name]),
+            quality=sample.quality.get(name, "good"),
+            unit="" if described is None else described.unit,
+            time=text(moment),
+            time_us=moment,
+            clock=clock_word(base(sample.clock), fixes) if fits else "ahead",
+            age_s=round(age_s, 3),
+            stale=None if stale_after_s is None else age_s > stale_after_s or not fits,
+        )
+
+    def _ledger(self, node: str) -> Ledger:
+        streams: dict[tuple[int, Lane], Stream] = {}
+        gaps: list[GapPlace] = []
+        for position, received_us, batch, facts in self._ordered(node):
+            key = (batch.epoch, batch.lane)
+            stream = streams.setdefault(key, begun(batch, position, received_us))
+            stream.advance(batch, facts, received_us, position - 1)
+            gaps += [
+                GapPlace(epoch=batch.epoch, lane=batch.lane, first_seq=batch.first_seq + p.places[0], gap=p.entry)
+                for p in batch.entries
+                if isinstance(p.entry, Gap)
+            ]
+        conflicts = [
+            Conflict(device=d, nodes=nodes)
+            for d in sorted(self._firsts(node))
+            if len(nodes := self._owners(d)) > 1 and node in nodes
+        ]
+        lost = sum(g.gap.lost for g in gaps)
+        return ledger_of(list(streams.values()), gaps[-MAX_GAPS:], len(gaps), lost, conflicts, {})

@@ -1,0 +1,1 @@
+"""All that lies in SQLite: the only room that imports sqlite3 or sees a connection."""

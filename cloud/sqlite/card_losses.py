@@ -1,0 +1,185 @@
+"""Card losses: what a node no longer knows when its card was replaced or went back, and what follows here.
+
+Alarms and orders lie on the card. A run that does not close the one before it says that they are lost, or may be:
+
+    alarms   all of the node's that stood are over, told with the reason. One that nobody had acknowledged stands as
+             `returned` until somebody has: here, at once, for the node cannot be asked any more. A node that has kept
+             some of its alarms says them again in its new run, and then they stand as it says
+    orders   where the card is new: those that the node had accepted, and not ended, have failed. Those of which it has
+             said nothing are sent again, as always
+
+All of it is in the transaction that takes the run's first batch. When and of which node is kept, and so is who has
+acknowledged: a rebuild comes to the same. Bounds: those of a node's alarms and open orders (2,000 each); the last loss
+of a node.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from cloud.log.notices import Told
+from cloud.log.streams import Stream
+from cloud.orders.notices import told_ended
+from cloud.problem import Problem
+from cloud.sqlite.idempotency import Answered, Keyed
+from cloud.sqlite.orders import NoteIn
+from cloud.sqlite.readers import Readers
+from cloud.sqlite.writer import Writer
+from cloud.views.answers import AlarmSeen
+from cloud.views.order_stages import OwnEnd
+from cloud.views.reports import NO_FIXES, alarm_seen
+from wire.batch import Lane
+from wire.entries import Alarm
+from wire.orders import Order
+
+OVER: Final = "over: the node's card was replaced or went back, and it does not know this alarm any more"
+FORGOTTEN: Final = "the node's card was replaced after it had accepted the order, which it does not know any more"
+
+
+def loses_alarms(stream: Stream, newest: Sequence[Stream], broken_off: Sequence[Stream]) -> bool:
+    """Whether a node may not know its alarms any more, given its newest runs where this one of them has just begun."""
+    others = [s for s in newest if s.order != stream.order]
+    if stream.said in {"none", "lost"}:  # said in each lane, and true from the first
+        return bool(others) and all(s.epoch != stream.epoch for s in others)
+    return stream.said == "named" and stream.lane is Lane.URGENT and any(s.lane is Lane.URGENT for s in broken_off)
+
+
+def lose(connection: sqlite3.Connection, stream: Stream, now_us: int) -> list[Told]:
+    """End what the node does not know any more, of all that the log holds now; what is to be told."""
+    (head,) = connection.execute("SELECT ifnull(max(position), 0) FROM log").fetchone()
+    (node_no,) = connection.execute("SELECT node_no FROM nodes WHERE name = ?", (stream.node,)).fetchone()
+    connection.execute("INSERT OR REPLACE INTO card_losses VALUES (?, ?, ?)", (node_no, head, now_us))
+    told = [_told(stream.node, alarm) for alarm in _end_alarms(connection, node_no, head, now_us)]
+    if stream.said != "none":
+        return told
+    rows = connection.execute(
+        "SELECT order_no, kind, body FROM orders WHERE node = ? AND ended_us IS NULL"
+        " AND stage NOT IN ('issued', 'sent') ORDER BY order_no",
+        (stream.node,),
+    ).fetchall()
+    ending = OwnEnd("failed", now_us, FORGOTTEN)
+    for order_no, kind, body in rows:
+        connection.execute(
+            "UPDATE orders SET stage = ?, ended_us = ?, own_end = ? WHERE order_no = ?",
+            (ending.stage, now_us, msgspec.json.encode(ending).decode(), order_no),
+        )
+        told.append(told_ended(stream.node, kind, msgspec.json.decode(body, type=Order), ending))
+    return told
+
+
+def lose_again(connection: sqlite3.Connection) -> None:
+    """The same for alarms that were built anew from the log, and what was done with them since. Tells nothing."""
+    for node_no, position, now_us in connection.execute("SELECT * FROM card_losses").fetchall():
+        _end_alarms(connection, node_no, position, now_us)
+        acts = "SELECT id, by_whom, time_us, note FROM acknowledged WHERE node_no = ? AND time_us >= ?"
+        for name, by, time_us, note in connection.execute(acts, (node_no, now_us)).fetchall():
+            alarm = _ended(connection, node_no, name)
+            if alarm is not None and alarm.state != "cleared":
+                _keep(connection, node_no, _acknowledged(alarm, by, time_us, note))
+
+
+def _end_alarms(connection: sqlite3.Connection, node_no: int, position: int, now_us: int) -> list[Alarm]:
+    rows = connection.execute(
+        "SELECT body FROM alarms WHERE node_no = ? AND state <> 'cleared' AND ended = 0 AND position <= ? ORDER BY id",
+        (node_no, position),
+    ).fetchall()
+    over: list[Alarm] = []
+    for (body,) in rows:
+        alarm = msgspec.msgpack.decode(body, type=Alarm)
+        # A consequence of another needs nobody; what was shelved and never seen does.
+        state = "cleared" if alarm.acknowledged or alarm.cause else "returned"
+        detail = f"{OVER}. It said: {alarm.detail}"[:2_000] if alarm.detail else OVER
+        over.append(
+            msgspec.structs.replace(
+                alarm, state=state, active=False, time_us=now_us, boot=None, until_us=None, detail=detail
+            )
+        )
+        _keep(connection, node_no, over[-1])
+    return over
+
+
+def _keep(connection: sqlite3.Connection, node_no: int, alarm: Alarm) -> None:
+    connection.execute(
+        "UPDATE alarms SET state = ?, body = ?, ended = 1 WHERE node_no = ? AND id = ?",
+        (alarm.state, msgspec.msgpack.encode(alarm), node_no, alarm.id),
+    )
+
+
+def _ended(connection: sqlite3.Connection, node_no: int, name: str) -> Alarm | None:
+    row = connection.execute(
+        "SELECT body FROM alarms WHERE node_no = ? AND id = ? AND ended = 1", (node_no, name)
+    ).fetchone()
+    return None if row is None else msgspec.msgpack.decode(row[0], type=Alarm)
+
+
+def _acknowledged(alarm: Alarm, by: str, now_us: int, note: str) -> Alarm:
+    return msgspec.structs.replace(
+        alarm, state="cleared", acknowledged=True, by=by, time_us=now_us, detail=note or alarm.detail
+    )
+
+
+def _told(node: str, alarm: Alarm) -> Told:
+    return Told(
+        node=node,
+        type="alarm",
+        time_us=alarm.time_us,
+        data=msgspec.to_builtins(_seen(node, alarm)),
+        subject=alarm.device,
+    )
+
+
+def _seen(node: str, alarm: Alarm) -> AlarmSeen:
+    return alarm_seen(node, alarm, NO_FIXES)
+
+
+class EndedAlarms:
+    """What operators do with alarms that their node does not know any more. Owns neither writer nor readers."""
+
+    def __init__(self, writer: Writer, readers: Readers, note_in: NoteIn, grow: Callable[[int], None]) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._note_in = note_in
+        self._grow = grow
+
+    async def has(self, node: str, name: str) -> bool:
+        """Whether it is one."""
+
+        def query(connection: sqlite3.Connection) -> bool:
+            where = "SELECT 1 FROM alarms JOIN nodes USING (node_no) WHERE name = ? AND id = ? AND ended = 1"
+            return connection.execute(where, (node, name)).fetchone() is not None
+
+        return await self._readers.ask(query)
+
+    async def acknowledge(self, node: str, name: str, by: str, now_us: int, note: str, keyed: Keyed) -> Answered | None:
+        """Acknowledge one, unless the request was answered before: then that answer. None when the node has said
+        something of it meanwhile.
+
+        Raises:
+            Problem: the key was used for another request.
+        """
+
+        def work(connection: sqlite3.Connection) -> tuple[Answered | Problem | None, int]:
+            if (before := keyed.answered(connection)) is not None:
+                return before, 0
+            (node_no,) = connection.execute("SELECT node_no FROM nodes WHERE name = ?", (node,)).fetchone()
+            alarm = _ended(connection, node_no, name)
+            if alarm is None or alarm.state == "cleared":
+                return None, 0
+            after = _acknowledged(alarm, by, now_us, note)
+            _keep(connection, node_no, after)
+            connection.execute(
+                "INSERT OR REPLACE INTO acknowledged VALUES (?, ?, ?, ?, ?)", (node_no, name, by, now_us, note)
+            )
+            seen = msgspec.structs.replace(_seen(node, after), asked=())
+            answer = Answered(200, msgspec.json.encode(seen))
+            keyed.keep(connection, answer, now_us)
+            return answer, self._note_in(connection, [_told(node, after)])
+
+        done, _ = await self._writer.do(work, lambda result: self._grow(result[1]))
+        if isinstance(done, Problem):
+            raise done
+        return done

@@ -1,0 +1,337 @@
+"""Orders in SQLite: what was given, whether it was sent, how far it has come. Truth: no rebuild drops it.
+
+An order is durable, with its notice for the feed and the answer to the one who gave it, in one transaction, before that
+answer goes out. "Sent" is written before an order goes to a node. What nodes say moves an order forward in the
+transaction that takes their batch (`cloud.sqlite.view_builder`); what the aggregator ends by itself is a notice in the
+same transaction as the end.
+
+Bounds: a node has MAX_OPEN orders open, MAX_OPEN_BUNDLES of them bundles; KEPT ended orders are kept, KEPT_US long at
+most; STEP are ended or pruned in one transaction; a page has MAX_PAGE (`cloud.views.contract`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from cloud.log.notices import Finding, Told
+from cloud.orders.checks import Draft
+from cloud.orders.notices import about, textless, told_ended, told_taken, what
+from cloud.problem import Problem
+from cloud.sqlite import idempotency
+from cloud.sqlite.idempotency import Answered, Keyed
+from cloud.sqlite.readers import Readers
+from cloud.sqlite.writer import Writer
+from cloud.times import DAY_US
+from cloud.views.order_stages import WORD_US, OrderStage, OwnEnd, own_end
+from wire.orders import Bundle, Order
+
+MAX_OPEN: Final = 2_000
+MAX_OPEN_BUNDLES: Final = 20
+KEPT: Final = 500_000
+KEPT_US: Final = 90 * DAY_US
+STEP: Final = 1_000
+
+NoteIn = Callable[[sqlite3.Connection, Sequence[Finding | Told]], int]
+
+_COLUMNS: Final = "order_no, node, stage, sent_us, ended_us, own_end, kind, body"
+_UNHEARD: Final = "ended_us IS NULL AND stage IN ('issued', 'sent')"
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """An order as it is kept; of a bundle without its text."""
+
+    order_no: int
+    node: str
+    stage: OrderStage
+    sent_us: int | None
+    ended_us: int | None
+    own_end: OwnEnd | None
+    kind: str
+    order: Order
+
+
+class OrderStore:
+    """Owns neither writer nor readers; `cloud.store` does."""
+
+    def __init__(self, writer: Writer, readers: Readers, note_in: NoteIn, grow: Callable[[int], None]) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._note_in = note_in
+        self._grow = grow
+
+    async def answered(self, keyed: Keyed) -> Answered | None:
+        """The answer that a request has had already, if it had one.
+
+        Raises:
+            Problem: its key was used for another.
+        """
+        before = await self._readers.ask(keyed.answered)
+        if isinstance(before, Problem):
+            raise before
+        return before
+
+    async def take(
+        self,
+        drafts: Sequence[Draft],
+        keyed: Keyed,
+        answer: Answered,
+        now_us: int,
+        taken: Callable[[], None],
+    ) -> Answered:
+        """Keep orders, unless the request was answered before: then that answer. `taken` is called once durable.
+
+        Raises:
+            Problem: a node has too many open; or the key was used for another request. Nothing was changed.
+        """
+
+        def work(connection: sqlite3.Connection) -> tuple[Answered | Problem | None, int]:
+            before = keyed.answered(connection) or _no_room(connection, drafts)
+            if before is not None:
+                return before, 0
+            connection.executemany(
+                "INSERT INTO orders (id, grp, node, what, about, kind, issued_us, expires_us, stage, body)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'issued', ?)",
+                (_row(d) for d in drafts),
+            )
+            if drafts and isinstance(drafts[0].order, Bundle):  # its text once for all nodes
+                connection.execute("INSERT INTO texts VALUES (?, ?)", (drafts[0].order.group, drafts[0].order.text))
+            keyed.keep(connection, answer, now_us)
+            return None, self._note_in(connection, [told_taken(d) for d in drafts])
+
+        def committed(done: tuple[Answered | Problem | None, int]) -> None:
+            if done[0] is None:
+                self._grow(done[1])
+                taken()
+
+        before, _ = await self._writer.do(work, committed)
+        if isinstance(before, Problem):
+            raise before
+        return before or answer
+
+    async def unheard(self, node: str, now_us: int) -> list[tuple[str, bool]]:
+        """A node's open orders of which it has said nothing, the oldest first, and whether each was sent before."""
+        rows = await self._readers.ask(
+            lambda connection: connection.execute(
+                f"SELECT id, sent_us IS NOT NULL FROM orders WHERE node = ? AND {_UNHEARD}"  # noqa: S608  ours
+                " AND expires_us > ? ORDER BY order_no LIMIT ?",
+                (node, now_us, MAX_OPEN),
+            ).fetchall()
+        )
+        return [(name, bool(sent)) for name, sent in rows]
+
+    async def sending(self, names: Sequence[tuple[str, bool]], now_us: int) -> list[Order]:
+        """The orders to be written to their node now: marked as sent, where they were not, before that.
+
+        Of a bundle without its text, which is some hundred kilobytes: `text_of` has it.
+        """
+        if any(not sent for _, sent in names):
+            return await self._writer.do(lambda connection: _sending(connection, names, now_us, mark=True))
+        return await self._readers.ask(lambda connection: _sending(connection, names, now_us, mark=False))
+
+    async def text_of(self, group: str) -> str | None:
+        """The text of the bundles of a group; None when none of them is kept any more."""
+        row = await self._readers.ask(
+            lambda connection: connection.execute("SELECT text FROM texts WHERE grp = ?", (group,)).fetchone()
+        )
+        return None if row is None else row[0]
+
+    async def one(self, name: str) -> Kept | None:
+        """An order by its id."""
+        found = await self._select("id = ?", (name,), 1)
+        return found[0] if found else None
+
+    async def of_node(self, node: str, names: Sequence[str]) -> dict[str, Order]:
+        """Those of a node's orders that are known, by id; of bundles without their texts."""
+        wanted = msgspec.json.encode(names).decode()
+        rows = await self._readers.ask(
+            lambda connection: connection.execute(
+                "SELECT id, body FROM orders WHERE id IN (SELECT value FROM json_each(?)) AND +node = ?", (wanted, node)
+            ).fetchall()
+        )
+        return {name: msgspec.json.decode(body, type=Order) for name, body in rows}
+
+    async def of_group(self, group: str, after: int, limit: int) -> list[Kept]:
+        """Orders of a group, as they were given, after a number."""
+        return await self._select("grp = ? AND order_no > ?", (group, after), limit)
+
+    async def stages_of(self, group: str) -> dict[str, int]:
+        """How many orders of a group are at each stage."""
+        return await self._readers.ask(
+            lambda connection: dict(
+                connection.execute("SELECT stage, count(*) FROM orders WHERE grp = ? GROUP BY stage", (group,))
+            )
+        )
+
+    async def newest(self, node: str | None, before: int, limit: int, *, open_: bool) -> list[Kept]:
+        """Orders of a node or of all, the newest first, before a number."""
+        where, values = "order_no < ?", [before]
+        if node is not None:
+            where, values = f"{where} AND node = ?", [*values, node]
+        if open_:
+            where += " AND ended_us IS NULL"
+        if open_ and node is None:  # by way of those that are open: all that have ended may be half a million
+            where = (
+                "order_no IN (SELECT order_no FROM orders INDEXED BY orders_due WHERE ended_us IS NULL"
+                " AND order_no < ? ORDER BY order_no DESC LIMIT ?)"
+            )
+            values = [before, limit]
+        return await self._select(where, values, limit, "DESC")
+
+    async def acts(self, alarms: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[Kept]]:
+        """What is asked of alarms, by node and alarm id, and not confirmed."""
+
+        def query(connection: sqlite3.Connection) -> dict[tuple[str, str], list[Kept]]:
+            found: dict[tuple[str, str], list[Kept]] = {}
+            for node, alarm in alarms:
+                rows = connection.execute(
+                    f"SELECT {_COLUMNS} FROM orders WHERE node = ? AND about = ? AND what = 'alarm_act'"  # noqa: S608
+                    " AND ended_us IS NULL ORDER BY order_no",
+                    (node, alarm),
+                ).fetchall()
+                if rows:
+                    found[node, alarm] = [_kept(row) for row in rows]
+            return found
+
+        return await self._readers.ask(query)
+
+    async def end_due(self, now_us: int) -> int:
+        """End what the aggregator itself ends by now, at most STEP, and tell it in the feed. How many there were."""
+
+        def due(connection: sqlite3.Connection) -> list[Kept]:
+            return [k for k in _due(connection, now_us) if _ending(k, now_us) is not None]
+
+        if not await self._readers.ask(due):
+            return 0
+
+        def work(connection: sqlite3.Connection) -> tuple[int, int]:
+            told: list[Told] = []
+            for kept in due(connection):  # again: the node may have said something meanwhile
+                ending = _ending(kept, now_us)
+                assert ending is not None
+                connection.execute(
+                    "UPDATE orders SET stage = ?, ended_us = ?, own_end = ? WHERE order_no = ?",
+                    (ending.stage, now_us, msgspec.json.encode(ending).decode(), kept.order_no),
+                )
+                told.append(told_ended(kept.node, kept.kind, kept.order, ending))
+            return len(told), self._note_in(connection, told)
+
+        count, _ = await self._writer.do(work, lambda done: self._grow(done[1]))
+        return count
+
+    async def prune(self, now_us: int) -> int:
+        """Forget ended orders and keys that are beyond their bounds, at most STEP of each. How many there were."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            (ended,) = connection.execute("SELECT count(*) FROM orders WHERE ended_us IS NOT NULL").fetchone()
+            count = connection.execute(
+                "DELETE FROM orders WHERE order_no IN (SELECT order_no FROM orders WHERE ended_us < ?"
+                " ORDER BY ended_us LIMIT ?)",
+                (now_us - KEPT_US, STEP),
+            ).rowcount
+            if ended - count > KEPT:
+                count += connection.execute(
+                    "DELETE FROM orders WHERE order_no IN (SELECT order_no FROM orders WHERE ended_us IS NOT NULL"
+                    " ORDER BY ended_us LIMIT ?)",
+                    (min(STEP, ended - count - KEPT),),
+                ).rowcount
+            if count:
+                connection.execute("DELETE FROM texts WHERE grp NOT IN (SELECT grp FROM orders)")
+            return count + idempotency.forget(connection, now_us, STEP)
+
+        return await self._writer.do(work)
+
+    async def _select(self, where: str, values: Sequence[Any], limit: int, order: str = "ASC") -> list[Kept]:
+        query = f"SELECT {_COLUMNS} FROM orders WHERE {where} ORDER BY order_no {order} LIMIT ?"  # noqa: S608  ours
+        return await self._readers.ask(
+            lambda connection: [_kept(row) for row in connection.execute(query, (*values, limit))]
+        )
+
+
+def _no_room(connection: sqlite3.Connection, drafts: Sequence[Draft]) -> Problem | None:
+    wanted = Counter(d.node for d in drafts)
+    bundles = Counter(d.node for d in drafts if isinstance(d.order, Bundle))
+    for node, more in sorted(wanted.items()):
+        total, of_bundles = connection.execute(
+            "SELECT count(*), ifnull(sum(what = 'bundle'), 0) FROM orders WHERE node = ? AND ended_us IS NULL", (node,)
+        ).fetchone()
+        for of, held, count, most in (
+            ("orders", total, more, MAX_OPEN),
+            ("bundles", of_bundles, bundles[node], MAX_OPEN_BUNDLES),
+        ):
+            if held + count > most:
+                return Problem(
+                    429,
+                    "too-many-open",
+                    f"node {node} has {held} open {of} and may have {most}: wait until some have ended, give fewer"
+                    " at once, or let them expire sooner",
+                    headers={"Retry-After": "30"},
+                )
+    return None
+
+
+def _row(draft: Draft) -> tuple[object, ...]:
+    order = draft.order
+    return (
+        order.id,
+        order.group,
+        draft.node,
+        what(order),
+        about(order),
+        draft.kind,
+        order.issued_us,
+        order.expires_us,
+        msgspec.json.encode(textless(order)),
+    )
+
+
+def _kept(row: tuple[Any, ...]) -> Kept:
+    order_no, node, stage, sent_us, ended_us, ending, kind, body = row
+    return Kept(
+        order_no=order_no,
+        node=node,
+        stage=stage,
+        sent_us=sent_us,
+        ended_us=ended_us,
+        own_end=None if ending is None else msgspec.json.decode(ending, type=OwnEnd),
+        kind=kind,
+        order=msgspec.json.decode(body, type=Order),
+    )
+
+
+def _sending(
+    connection: sqlite3.Connection, names: Sequence[tuple[str, bool]], now_us: int, *, mark: bool
+) -> list[Order]:
+    found: list[Order] = []
+    for name, _ in names:
+        if mark:
+            connection.execute(
+                "UPDATE orders SET sent_us = ?, stage = 'sent' WHERE id = ? AND sent_us IS NULL AND stage = 'issued'"
+                " AND ended_us IS NULL AND expires_us > ?",
+                (now_us, name, now_us),
+            )
+        row = connection.execute(
+            f"SELECT body FROM orders WHERE id = ? AND {_UNHEARD} AND sent_us IS NOT NULL AND expires_us > ?",  # noqa: S608
+            (name, now_us),
+        ).fetchone()
+        if row is not None:
+            found.append(msgspec.json.decode(row[0], type=Order))
+    return found
+
+
+def _due(connection: sqlite3.Connection, now_us: int) -> list[Kept]:
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM orders WHERE ended_us IS NULL AND sent_us IS NULL AND expires_us <= ?1"  # noqa: S608
+        f" UNION ALL SELECT {_COLUMNS} FROM orders WHERE ended_us IS NULL AND sent_us IS NOT NULL"
+        " AND expires_us <= ?1 - ?2 LIMIT ?3",
+        (now_us, WORD_US, STEP),
+    )
+    return [_kept(row) for row in rows]
+
+
+def _ending(kept: Kept, now_us: int) -> OwnEnd | None:
+    return own_end(kept.stage, kept.order.expires_us, now_us, sent=kept.sent_us is not None)

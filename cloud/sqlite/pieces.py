@@ -1,0 +1,120 @@
+"""Where in SQLite the samples of one device lie: batches in the log, and compacted chunks, by their earliest time.
+
+Both are found by time base (synchronised times, or a boot whose times are corrected while searching) and by class
+of length, so that each search is one range of an index. Nothing is decoded until the piece is opened.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from heapq import merge
+from operator import attrgetter
+from typing import Final
+
+import msgspec
+
+from cloud.log.batch_facts import SYNCED, base
+from cloud.sqlite.interned import stream_key
+from cloud.sqlite.view_builder import SPANS_US, Claim, in_device_set
+from cloud.views.contract import Fix
+from cloud.views.readings_page import Piece, Run, Window
+from wire import codec
+from wire.columns import Columns
+
+_LEAST: Final = -(2**63)
+_MOST: Final = 2**63 - 1
+_SPANS: Final = range(len(SPANS_US) + 1)
+
+
+class _Class(msgspec.Struct, frozen=True):
+    """Runs that one range of an index finds: their time base, how long they last, what corrects their times."""
+
+    base: int
+    span: int
+    offset: int
+
+    def range(self, window: Window) -> tuple[int, int, int, int, int]:
+        """As stored: base, span, the earliest beginning, the end of beginnings, the earliest end."""
+        low, high = window.from_us - self.offset, window.to_us - self.offset
+        earliest = low - SPANS_US[self.span] if self.span < len(SPANS_US) else _LEAST
+        return self.base, self.span, _clamp(earliest), _clamp(high), _clamp(low)
+
+
+def pieces_of(
+    connection: sqlite3.Connection, device: str, claim: Claim, fixes: Mapping[int, Fix], window: Window
+) -> Iterator[Piece]:
+    """The pieces that may hold samples within the window, in the order of their earliest corrected time."""
+    found: list[Iterator[Piece]] = []
+    own = (claim.node_no, claim.device_no)
+    for base_ in _bases(connection, "spans", "node_no = ?", own[:1]):
+        fix = fixes.get(base_) if base_ != SYNCED else None
+        offset = 0 if fix is None else fix.offset_us
+        found.extend(_batches(connection, device, claim, _Class(base_, span, offset), window) for span in _SPANS)
+    for base_ in _bases(connection, "chunks", "node_no = ? AND device_no = ?", own):
+        fix = fixes.get(base_) if base_ != SYNCED else None
+        offset = 0 if fix is None else fix.offset_us
+        found.extend(_chunks(connection, claim, _Class(base_, span, offset), window) for span in _SPANS)
+    return merge(*found, key=attrgetter("from_us"))
+
+
+def _bases(connection: sqlite3.Connection, table: str, where: str, values: tuple[int, ...]) -> list[int]:
+    bases: list[int] = []
+    after = _LEAST
+    # One step of the index a base, however many rows each has.
+    while (
+        row := connection.execute(
+            f"SELECT base FROM {table} WHERE {where} AND base > ? ORDER BY base LIMIT 1",  # noqa: S608  ours
+            (*values, after),
+        ).fetchone()
+    ) is not None:
+        after = row[0]
+        bases.append(after)
+    return bases
+
+
+def _clamp(value: int) -> int:
+    return min(max(value, _LEAST), _MOST)
+
+
+def _batches(connection: sqlite3.Connection, device: str, claim: Claim, of: _Class, window: Window) -> Iterator[Piece]:
+    rows = connection.execute(
+        "SELECT from_us, to_us, position, devices FROM spans WHERE node_no = ? AND base = ? AND span = ?"
+        " AND from_us >= ? AND from_us < ? AND to_us >= ? ORDER BY from_us, position",
+        (claim.node_no, *of.range(window)),
+    )
+    for from_us, to_us, position, devices in rows:
+        if in_device_set(devices, claim.device_no):
+            opened = partial(_open_batch, connection, position, device, of.base)
+            yield Piece(from_us + of.offset, to_us + of.offset, opened)
+
+
+def _chunks(connection: sqlite3.Connection, claim: Claim, of: _Class, window: Window) -> Iterator[Piece]:
+    rows = connection.execute(
+        "SELECT from_us, to_us, chunk_no FROM chunks WHERE node_no = ? AND device_no = ? AND base = ? AND span = ?"
+        " AND from_us >= ? AND from_us < ? AND to_us >= ? ORDER BY from_us, chunk_no",
+        (claim.node_no, claim.device_no, *of.range(window)),
+    )
+    for from_us, to_us, chunk_no in rows:
+        yield Piece(from_us + of.offset, to_us + of.offset, partial(_open_chunk, connection, chunk_no))
+
+
+def _open_batch(connection: sqlite3.Connection, position: int, device: str, base_: int) -> Iterable[Run]:
+    (body,) = connection.execute("SELECT body FROM log WHERE position = ?", (position,)).fetchone()
+    batch = codec.decode_batch(body)
+    for item in batch.entries:
+        entry = item.entry
+        if isinstance(entry, Columns) and entry.device == device and base(entry.clock) == base_:
+            seqs = [batch.first_seq + place for place in item.places]
+            yield Run(batch.node, batch.epoch, batch.lane.value, seqs, entry)
+
+
+def _open_chunk(connection: sqlite3.Connection, chunk_no: int) -> Iterable[Run]:
+    stream_no, first_seq, body = connection.execute(
+        "SELECT stream_no, first_seq, body FROM chunks WHERE chunk_no = ?", (chunk_no,)
+    ).fetchone()
+    node, epoch, lane = stream_key(connection, stream_no)
+    for item in codec.decode_row(body):
+        if isinstance(item.entry, Columns):
+            yield Run(node, epoch, lane, [first_seq + place for place in item.places], item.entry)

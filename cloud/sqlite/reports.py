@@ -1,0 +1,110 @@
+"""Alarms, results and the targets of orders, as they lie in SQLite. Promises and bounds as `cloud.views.contract` has
+them.
+
+Bound: SCANNED alarms are opened for one page; then it ends early.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from cloud.nearest import nearest
+from cloud.sqlite.view_builder import claims_of
+from cloud.views.contract import AlarmsAsked, Target, TargetsAsked
+from wire.device import Device, Point
+from wire.entries import Alarm, Result
+
+SCANNED: Final = 5_000
+_Profiles = dict[str, tuple[Point, ...]]
+
+
+def alarms_of(
+    connection: sqlite3.Connection, asked: AlarmsAsked
+) -> tuple[list[tuple[str, Alarm]], tuple[str, str] | None]:
+    """A page of alarms, and where to go on."""
+    found: list[tuple[str, Alarm]] = []
+    where, values = "n.name >= ? AND (n.name, a.id) > (?, ?)", [asked.after[0], *asked.after]
+    for column, value in (("n.name", asked.node), ("a.id", asked.id)):
+        if value is not None:
+            where, values = f"{where} AND {column} = ?", [*values, value]
+    if not asked.states:
+        where += " AND a.state <> 'cleared'"
+    # An id alone leads to its alarms; else the nodes are gone through by name, and nothing is sorted.
+    joined = "alarms a JOIN nodes n" if asked.id is not None else "nodes n CROSS JOIN alarms a"
+    rows = connection.execute(
+        f"SELECT n.name, a.id, a.body FROM {joined} USING (node_no) WHERE {where}"  # noqa: S608  ours
+        " ORDER BY n.name, a.id LIMIT ?",
+        (*values, SCANNED + 1),
+    )
+    last = asked.after
+    for scanned, (node, name, body) in enumerate(rows):
+        if scanned == SCANNED or len(found) == asked.limit:
+            return found, last
+        last = (node, name)
+        alarm = msgspec.msgpack.decode(body, type=Alarm)
+        if asked.takes(alarm):
+            found.append((node, alarm))
+    return found, None
+
+
+def results_of(connection: sqlite3.Connection, orders: Sequence[str]) -> Mapping[str, list[tuple[str, Result]]]:
+    """The stages of orders."""
+    found: dict[str, list[tuple[str, Result]]] = {}
+    for order in orders:
+        rows = connection.execute(
+            "SELECT name, body FROM results JOIN nodes USING (node_no) WHERE id = ? ORDER BY position, seq", (order,)
+        ).fetchall()
+        if rows:
+            found[order] = [(node, msgspec.msgpack.decode(body, type=Result)) for node, body in rows]
+    return found
+
+
+def targets_of(connection: sqlite3.Connection, asked: TargetsAsked, limit: int) -> list[Target]:
+    """The devices that are meant, each under its owner."""
+    profiles: dict[int, _Profiles] = {}
+
+    def target(device: str, node: str, node_no: int, body: bytes | None) -> Target:
+        described = None if body is None else msgspec.json.decode(body, type=Device)
+        if node_no not in profiles:
+            row = connection.execute("SELECT profiles FROM rosters WHERE node_no = ?", (node_no,)).fetchone()
+            profiles[node_no] = {} if row is None else msgspec.json.decode(row[0], type=_Profiles)
+        points = () if described is None else profiles[node_no].get(described.profile, ())
+        return Target(device, node, described, points)
+
+    found: list[Target] = []
+    if asked.devices is not None:
+        for device in sorted(set(asked.devices)):
+            claim = next((c for c in claims_of(connection, device) if c.active), None)
+            if claim is not None:
+                row = connection.execute(
+                    "SELECT body FROM rostered WHERE node_no = ? AND device_no = ?", (claim.node_no, claim.device_no)
+                ).fetchone()
+                found.append(target(device, claim.node, claim.node_no, None if row is None else row[0]))
+        return found[: limit + 1]
+    rows = connection.execute(
+        "SELECT d.id, n.name, n.node_no, r.body, EXISTS (SELECT 1 FROM devices e WHERE e.id = d.id AND"
+        " e.node_no <> d.node_no) OR EXISTS (SELECT 1 FROM assignments s WHERE s.device = d.id)"
+        " FROM rostered r JOIN devices d USING (node_no, device_no)"
+        " JOIN nodes n USING (node_no) WHERE (?1 IS NULL OR r.kind = ?1) AND (?2 IS NULL OR n.name = ?2)"
+        " ORDER BY d.id, n.name",
+        (asked.kind, asked.node),
+    )
+    for device, node, node_no, body, doubled in rows:
+        if doubled:  # only its owner is told to act
+            owner = next((c for c in claims_of(connection, device) if c.active), None)
+            if owner is None or owner.node_no != node_no:
+                continue
+        if asked.takes(msgspec.json.decode(body, type=Device)):
+            found.append(target(device, node, node_no, body))
+            if len(found) > limit:
+                break
+    return found
+
+
+def near(connection: sqlite3.Connection, device: str) -> str | None:
+    """The nearest known id."""
+    return nearest(device, (name for (name,) in connection.execute("SELECT DISTINCT id FROM devices ORDER BY id")))

@@ -1,0 +1,188 @@
+"""Tokens: who may speak. Kept as SHA-256 of 32 random bytes; the token itself is shown once and stored nowhere.
+
+A token reads `lamp_ID_SECRET`: the id finds the row, the secret is compared in constant time. Roles: `node` (its
+own uplink and nothing else), `reader` (every GET), `operator` (reader, and orders), `admin` (all). They live in
+`tokens.db`, apart from the log, so that a restored backup does not bring revoked tokens back. What the command
+line revokes is refused by the running server within CHECK_S, what it makes is known at once. A token may have an end,
+by this machine's clock. Bound: MAX_TOKENS.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import logging
+import secrets
+import sqlite3
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Final, Literal, get_args
+
+import msgspec
+
+from cloud.sqlite import database
+from cloud.times import text, utc_us
+
+LOG: Final = logging.getLogger("lamplighter.cloud")
+
+TOKENS: Final = "tokens.db"
+MAX_TOKENS: Final = 100_000
+CHECK_S: Final = 1.0
+PREFIX: Final = "lamp"
+
+Role = Literal["node", "reader", "operator", "admin"]
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
+
+_SCHEMA: Final = """CREATE TABLE IF NOT EXISTS tokens (
+    id TEXT PRIMARY KEY, digest BLOB NOT NULL, role TEXT NOT NULL, node TEXT, name TEXT NOT NULL,
+    created_us INTEGER NOT NULL, revoked_us INTEGER, until_us INTEGER) WITHOUT ROWID"""
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """What a token allows. `node` is set for the role node and for no other."""
+
+    id: str
+    role: Role
+    node: str | None
+    name: str
+    created_us: int
+    revoked_us: int | None
+    until_us: int | None = None  # from when on it is valid no more
+
+
+class Tokens:
+    """The tokens of one store."""
+
+    def __init__(
+        self, directory: Path, monotonic_s: Callable[[], float] = monotonic, now: Callable[[], int] = utc_us
+    ) -> None:
+        self._path = directory / TOKENS
+        self._monotonic_s = monotonic_s
+        self._now = now
+        if self._path.exists() and self._path.stat().st_mode & 0o077:
+            LOG.warning("%s could be read by others than its owner; it is 0600 now", self._path)
+        self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        self._path.chmod(0o600)
+        self._connection.execute(f"PRAGMA busy_timeout = {database.BUSY_MS}")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute(_SCHEMA)
+        if "until_us" not in [row[1] for row in self._connection.execute("PRAGMA table_info(tokens)")]:
+            self._connection.execute("ALTER TABLE tokens ADD COLUMN until_us INTEGER")  # made before tokens had ends
+        self._version = -1
+        self._checked_s = float("-inf")
+        self._known: dict[str, tuple[bytes, Grant]] = {}
+        self._stripped: frozenset[str] = frozenset()
+
+    def close(self) -> None:
+        """Close the file."""
+        database.close(self._connection)
+
+    def create(self, role: Role, node: str | None, name: str, now_us: int, until_us: int | None = None) -> str:
+        """Make a token and return it, once. `until_us` is from when on it is valid no more.
+
+        Raises:
+            ValueError: the role needs a node, or must have none; it has ended already; or there are too many tokens.
+        """
+        if until_us is not None and until_us <= now_us:
+            raise ValueError(f"a token that ends at {text(until_us)} has ended already")
+        if (role == "node") != (node is not None):
+            raise ValueError("a token of the role node needs --node, and no other has one")
+        (count,) = self._connection.execute("SELECT count(*) FROM tokens").fetchone()
+        if count >= MAX_TOKENS:
+            raise ValueError(f"there are {count} tokens; no more are kept")
+        token_id = secrets.token_hex(5)
+        secret = secrets.token_bytes(32)
+        digest = hashlib.sha256(secret).digest()
+        self._connection.execute(
+            "INSERT INTO tokens (id, digest, role, node, name, created_us, until_us) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (token_id, digest, role, node, name, now_us, until_us),
+        )
+        self._forget()
+        return f"{PREFIX}_{token_id}_{base64.urlsafe_b64encode(secret).rstrip(b'=').decode()}"
+
+    def revoke(self, token_id: str, now_us: int) -> bool:
+        """Let a token be valid no more; False when there is none of that id that still is."""
+        done = self._connection.execute(
+            "UPDATE tokens SET revoked_us = ? WHERE id = ? AND revoked_us IS NULL", (now_us, token_id)
+        )
+        self._forget()
+        return done.rowcount == 1
+
+    def all(self) -> list[Grant]:
+        """Every token, also the revoked ones, by age."""
+        return [grant for _, grant in self._rows()]
+
+    def grant(self, token: str) -> Grant | None:
+        """What a token allows, or None: it is not known, was revoked or has expired."""
+        found = self.look(token)
+        return found if found is not None and self.valid(found) else None
+
+    def look(self, token: str) -> Grant | None:
+        """What a token allows or has allowed, or None where it is none of ours."""
+        self._refresh()
+        prefix, _, rest = token.partition("_")
+        token_id, _, secret = rest.partition("_")
+        if prefix != PREFIX or len(token) > 100:
+            return None
+        if token_id not in self._known:  # perhaps made a moment ago
+            self._checked_s = float("-inf")
+            self._refresh()
+        digest, grant = self._known.get(token_id, (bytes(32), None))
+        try:
+            given = hashlib.sha256(base64.urlsafe_b64decode(secret + "=")).digest()
+        except ValueError:
+            return None
+        return grant if hmac.compare_digest(digest, given) else None
+
+    def valid(self, grant: Grant) -> bool:
+        """Say whether a grant has neither been revoked nor expired."""
+        self._refresh()
+        held = self._known.get(grant.id)
+        if held is None or held[1].revoked_us is not None:
+            return False
+        return held[1].until_us is None or self._now() < held[1].until_us
+
+    def stripped(self) -> frozenset[str]:
+        """The nodes that have had tokens, all of which were revoked."""
+        self._refresh()
+        return self._stripped
+
+    def _refresh(self) -> None:
+        now_s = self._monotonic_s()
+        if now_s - self._checked_s < CHECK_S:
+            return
+        self._checked_s = now_s
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            self._version = version
+            self._known = {g.id: (digest, g) for digest, g in self._rows()}
+            grants = [g for _, g in self._known.values() if g.node is not None]
+            held = {g.node for g in grants if g.revoked_us is None}
+            self._stripped = frozenset(g.node for g in grants if g.node is not None and g.node not in held)
+
+    def _forget(self) -> None:
+        # SQLite's data_version tells of the changes of other connections only.
+        self._version, self._checked_s = -1, float("-inf")
+
+    def _rows(self) -> list[tuple[bytes, Grant]]:
+        rows = self._connection.execute(
+            "SELECT digest, id, role, node, name, created_us, revoked_us, until_us FROM tokens ORDER BY created_us, id"
+        )
+        return [
+            (digest, Grant(id=i, role=role, node=node, name=name, created_us=made, revoked_us=revoked, until_us=until))
+            for digest, i, role, node, name, made, revoked, until in rows
+        ]
+
+
+@contextmanager
+def tokens_of(directory: Path) -> Generator[Tokens]:
+    """The tokens of a directory for the length of a block; made when there are none."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    tokens = Tokens(directory)
+    try:
+        yield tokens
+    finally:
+        tokens.close()

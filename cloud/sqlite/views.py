@@ -1,0 +1,344 @@
+"""The views in SQLite, as they are asked. How they come about is in `cloud.sqlite.view_builder` and
+`cloud.views.latest`.
+
+Promises and bounds as `cloud.views.contract` has them. Every answer comes from one read transaction; `latest` is joined
+to it from memory afterwards, and is never older than that.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from cloud.log.batch_facts import Facts
+from cloud.log.notices import Finding
+from cloud.sqlite import reports
+from cloud.sqlite.interned import load_streams
+from cloud.sqlite.latest_table import LatestTable
+from cloud.sqlite.pieces import pieces_of
+from cloud.sqlite.readers import Readers
+from cloud.sqlite.view_builder import Building, Claim, claims_of, owners
+from cloud.sqlite.writer import Writer
+from cloud.times import Now, text
+from cloud.views.answers import (
+    Conflict,
+    DeviceDetail,
+    DeviceSeen,
+    DevicesPage,
+    Ledger,
+    NodeDetail,
+    NodesPage,
+    NodeSummary,
+    ReadingsPage,
+    WrittenOff,
+    seen_as,
+)
+from cloud.views.contract import (
+    MAX_ALARMS_SHOWN,
+    MAX_DEVICES_SHOWN,
+    AlarmsAsked,
+    Fix,
+    ReadingsAsked,
+    Target,
+    TargetsAsked,
+)
+from cloud.views.latest import latest_of
+from cloud.views.ledger import MAX_CONFLICTS, MAX_GAPS, GapPlace, ledger_of
+from cloud.views.readings_page import Window, page, parse_cursor
+from cloud.views.reports import alarm_seen
+from cloud.views.silence import Heard, Hearing
+from wire.batch import Batch, Snapshot
+from wire.device import Device, Point
+from wire.entries import Alarm, Gap, Health, Result
+
+_Profiles = dict[str, tuple[Point, ...]]
+_SEEN = (
+    "SELECT d.id, n.name, r.body FROM devices d JOIN nodes n USING (node_no)"
+    " LEFT JOIN rostered r USING (node_no, device_no)"
+)
+
+
+class SqliteViews:
+    """Owns neither writer nor readers; `cloud.store` does."""
+
+    def __init__(
+        self, *, writer: Writer, readers: Readers, building: Building, latest: LatestTable, heard: Heard, now: Now
+    ) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._building = building
+        self._latest = latest
+        self._heard = heard
+        self._now = now
+
+    async def apply(self, position: int, received_us: int, batch: Batch, facts: Facts) -> Sequence[Finding]:
+        """Take in a batch that the log holds already."""
+
+        def work(connection: sqlite3.Connection) -> Sequence[Finding]:
+            return self._building.apply(connection, position, received_us, batch, facts)
+
+        def committed(_findings: Sequence[Finding]) -> None:
+            self.applied(position, received_us, batch, facts)
+
+        return await self._writer.do(work, committed)
+
+    def applied(self, position: int, received_us: int, batch: Batch, facts: Facts) -> None:
+        """What of a batch is kept in memory. On the event loop, once it is durable."""
+        self._heard.hear(batch.node, received_us, facts)
+        self._latest.take(batch.node, position, received_us, batch)
+
+    async def fresh(self, snapshot: Snapshot) -> None:
+        """Take in a snapshot."""
+        await self._latest.fresh(snapshot, self._writer, self._building, self._now())
+        self._heard.hear(snapshot.node, self._now())
+
+    async def names(self) -> Sequence[str]:
+        """The names of all nodes."""
+        query = "SELECT name FROM nodes ORDER BY name"
+        return [name for (name,) in await self._readers.ask(lambda connection: connection.execute(query).fetchall())]
+
+    async def nodes(self, after: str, limit: int) -> NodesPage:
+        """Nodes by name, after one."""
+
+        def query(connection: sqlite3.Connection) -> NodesPage:
+            rows = connection.execute(
+                "SELECT node_no, name, (SELECT count(*) FROM rostered r WHERE r.node_no = n.node_no), digest"
+                " FROM nodes n LEFT JOIN rosters USING (node_no) WHERE name > ? ORDER BY name LIMIT ?",
+                (after, limit + 1),
+            ).fetchall()
+            nodes = tuple(self._summary(connection, *row) for row in rows[:limit])
+            return NodesPage(nodes=nodes, next=rows[limit - 1][1] if len(rows) > limit else None)
+
+        return await self._readers.ask(query)
+
+    async def node(self, name: str) -> NodeDetail | None:
+        """One node, or None."""
+
+        def query(connection: sqlite3.Connection) -> NodeDetail | None:
+            row = connection.execute("SELECT node_no FROM nodes WHERE name = ?", (name,)).fetchone()
+            return None if row is None else self._detail(connection, row[0], name)
+
+        return await self._readers.ask(query)
+
+    async def devices(self, after: str, limit: int, kind: str | None, node: str | None) -> DevicesPage:
+        """Devices by id, after one."""
+
+        def query(connection: sqlite3.Connection) -> DevicesPage:
+            ids = connection.execute(
+                "SELECT DISTINCT d.id FROM devices d JOIN nodes n USING (node_no)"
+                " LEFT JOIN rostered r USING (node_no, device_no)"
+                " WHERE d.id > ?1 AND (?2 IS NULL OR r.kind = ?2) AND (?3 IS NULL OR n.name = ?3)"
+                " ORDER BY d.id LIMIT ?4",
+                (after, kind, node, limit + 1),
+            ).fetchall()
+            found: list[DeviceSeen] = []
+            for (device,) in ids[:limit]:
+                claim = _choose(claims_of(connection, device), node)
+                seen = None if claim is None else _device(connection, device, claim)
+                if seen is not None and kind in {None, seen.kind}:
+                    found.append(seen)
+            return DevicesPage(devices=tuple(found), next=ids[limit - 1][0] if len(ids) > limit else None)
+
+        return await self._readers.ask(query)
+
+    async def device(self, device: str, node: str | None) -> DeviceDetail | None:
+        """One device, or None."""
+
+        def query(
+            connection: sqlite3.Connection,
+        ) -> tuple[DeviceSeen, tuple[Point, ...], Mapping[int, Fix]] | None:
+            claim = _choose(claims_of(connection, device), node)
+            if claim is None:
+                return None
+            seen = _device(connection, device, claim)
+            points = _profiles(connection, claim.node_no).get(seen.profile or "", ())
+            return seen, points, _fixes(connection, claim.node_no)
+
+        found = await self._readers.ask(query)
+        if found is None:
+            return None
+        seen, points, fixes = found
+        cells = self._latest.cells(seen.node, device)
+        return DeviceDetail(device=seen, points=points, latest=latest_of(cells, fixes, points, self._now()))
+
+    async def readings(self, asked: ReadingsAsked) -> ReadingsPage | None:
+        """A page of samples, or None."""
+        after = None if asked.cursor is None else parse_cursor(asked.cursor)
+
+        def query(connection: sqlite3.Connection) -> ReadingsPage | None:
+            claim = _choose(claims_of(connection, asked.device), asked.node)
+            if claim is None:
+                return None
+            fixes = _fixes(connection, claim.node_no)
+            window = Window(asked.from_us if after is None else max(asked.from_us, after[0]), asked.to_us, after)
+            pieces = pieces_of(connection, asked.device, claim, fixes, window)
+            rows, cursor = page(pieces, window, asked.points, fixes, asked.limit)
+            return ReadingsPage(device=asked.device, node=claim.node, rows=tuple(rows), next=cursor)
+
+        return await self._readers.ask(query)
+
+    async def alarms(self, asked: AlarmsAsked) -> tuple[Sequence[tuple[str, Alarm]], tuple[str, str] | None]:
+        """A page of alarms, and where to go on."""
+        return await self._readers.ask(lambda connection: reports.alarms_of(connection, asked))
+
+    async def results(self, orders: Sequence[str]) -> Mapping[str, Sequence[tuple[str, Result]]]:
+        """The stages of orders."""
+        return await self._readers.ask(lambda connection: reports.results_of(connection, orders))
+
+    async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[Target]:
+        """The devices that an order is for."""
+        return await self._readers.ask(lambda connection: reports.targets_of(connection, asked, limit))
+
+    async def near(self, device: str) -> str | None:
+        """The nearest known id."""
+        return await self._readers.ask(lambda connection: reports.near(connection, device))
+
+    async def kinds(self, node: str) -> Mapping[str, str]:
+        """The kind of each device in a node's roster."""
+        return await self._readers.ask(
+            lambda connection: dict(
+                connection.execute(
+                    "SELECT id, kind FROM rostered JOIN devices USING (node_no, device_no) JOIN nodes USING (node_no)"
+                    " WHERE name = ?",
+                    (node,),
+                )
+            )
+        )
+
+    async def fixes(self, node: str) -> Mapping[int, Fix]:
+        """The clock fixes of a node."""
+
+        def query(connection: sqlite3.Connection) -> Mapping[int, Fix]:
+            row = connection.execute("SELECT node_no FROM nodes WHERE name = ?", (node,)).fetchone()
+            return {} if row is None else _fixes(connection, row[0])
+
+        return await self._readers.ask(query)
+
+    def _summary(
+        self, connection: sqlite3.Connection, node_no: int, name: str, devices: int, digest: str | None
+    ) -> NodeSummary:
+        health = _health(connection, node_no)
+        hearing = self._heard.of(name)
+        silent = _silent_text(hearing, self._now())
+        return NodeSummary(
+            node=name,
+            verdict=None if health is None or silent else health.verdict,
+            last_heard=_heard_text(hearing),
+            silent_since=silent,
+            devices=devices,
+            roster_digest=digest,
+            ledger=_ledger(connection, node_no, name),
+        )
+
+    def _detail(self, connection: sqlite3.Connection, node_no: int, name: str) -> NodeDetail:
+        health = _health(connection, node_no)
+        hearing = self._heard.of(name)
+        roster = connection.execute("SELECT digest FROM rosters WHERE node_no = ?", (node_no,)).fetchone()
+        devices = connection.execute(f"{_SEEN} WHERE d.node_no = ? ORDER BY d.id LIMIT ?", (node_no, MAX_DEVICES_SHOWN))
+        alarms = connection.execute(
+            "SELECT body FROM alarms WHERE node_no = ? AND state <> 'cleared' ORDER BY position DESC, id LIMIT ?",
+            (node_no, MAX_ALARMS_SHOWN),
+        )
+        fixes = _fixes(connection, node_no)
+        conflicts = {c.device: c.nodes for c in _conflicts(connection, node_no, name)}
+        silent = _silent_text(hearing, self._now())
+        return NodeDetail(
+            node=name,
+            verdict=None if health is None or silent else health.verdict,
+            last_heard=_heard_text(hearing),
+            silent_since=silent,
+            ledger=_ledger(connection, node_no, name),
+            health=health,
+            roster_digest=None if roster is None else roster[0],
+            devices=tuple(
+                seen_as(device, name, _described(body), conflicts.get(device, ())) for device, _, body in devices
+            ),
+            alarms=tuple(alarm_seen(name, msgspec.msgpack.decode(body, type=Alarm), fixes) for (body,) in alarms),
+        )
+
+
+def _described(body: bytes | None) -> Device | None:
+    return None if body is None else msgspec.json.decode(body, type=Device)
+
+
+def _heard_text(hearing: Hearing | None) -> str | None:
+    return None if hearing is None else text(hearing.heard_us)
+
+
+def _silent_text(hearing: Hearing | None, now_us: int) -> str | None:
+    return text(hearing.heard_us) if hearing is not None and hearing.silent_at(now_us) else None
+
+
+def _choose(claims: Sequence[Claim], node: str | None) -> Claim | None:
+    return next((c for c in claims if (c.active if node is None else c.node == node)), None)
+
+
+def _device(connection: sqlite3.Connection, device: str, claim: Claim) -> DeviceSeen:
+    row = connection.execute(
+        f"{_SEEN} WHERE d.node_no = ? AND d.device_no = ?", (claim.node_no, claim.device_no)
+    ).fetchone()
+    nodes = owners(claims_of(connection, device))
+    return seen_as(device, claim.node, _described(row[2]), nodes if len(nodes) > 1 and claim.node in nodes else ())
+
+
+def _conflicts(connection: sqlite3.Connection, node_no: int, name: str) -> list[Conflict]:
+    doubled = connection.execute(
+        "SELECT d.id FROM devices d WHERE d.node_no = ?1"
+        " AND EXISTS (SELECT 1 FROM devices e WHERE e.id = d.id AND e.node_no <> ?1) ORDER BY d.id LIMIT ?2",
+        (node_no, 10 * MAX_CONFLICTS),
+    ).fetchall()
+    found: list[Conflict] = []
+    for (device,) in doubled:
+        nodes = owners(claims_of(connection, device))
+        if len(nodes) > 1 and name in nodes:
+            found.append(Conflict(device=device, nodes=nodes))
+    return found
+
+
+def _ledger(connection: sqlite3.Connection, node_no: int, name: str) -> Ledger:
+    streams = load_streams(connection, name)
+    by_no = {s.order: s for s in streams}
+    count, lost = connection.execute(
+        "SELECT count(*), CAST(total(lost) AS INTEGER) FROM gaps WHERE node_no = ?",  # sum() may overflow
+        (node_no,),
+    ).fetchone()
+    rows = connection.execute(
+        "SELECT stream_no, first_seq, body FROM gaps WHERE node_no = ? ORDER BY position DESC, stream_no DESC,"
+        " first_seq DESC LIMIT ?",
+        (node_no, MAX_GAPS),
+    ).fetchall()
+    gaps = [
+        GapPlace(
+            epoch=by_no[stream_no].epoch,
+            lane=by_no[stream_no].lane,
+            first_seq=first_seq,
+            gap=msgspec.json.decode(body, type=Gap),
+        )
+        for stream_no, first_seq, body in reversed(rows)
+    ]
+    written_off = {
+        (by_no[stream_no].epoch, by_no[stream_no].lane): WrittenOff(by=by, time=text(time_us), note=note)
+        for stream_no, by, time_us, note in connection.execute(
+            "SELECT w.stream_no, by_whom, time_us, note FROM written_off w JOIN streams USING (stream_no)"
+            " WHERE node_no = ?",
+            (node_no,),
+        )
+    }
+    return ledger_of(streams, gaps, count, lost, _conflicts(connection, node_no, name), written_off)
+
+
+def _health(connection: sqlite3.Connection, node_no: int) -> Health | None:
+    row = connection.execute("SELECT body FROM health WHERE node_no = ?", (node_no,)).fetchone()
+    return None if row is None else msgspec.msgpack.decode(row[0], type=Health)
+
+
+def _profiles(connection: sqlite3.Connection, node_no: int) -> _Profiles:
+    row = connection.execute("SELECT profiles FROM rosters WHERE node_no = ?", (node_no,)).fetchone()
+    return {} if row is None else msgspec.json.decode(row[0], type=_Profiles)
+
+
+def _fixes(connection: sqlite3.Connection, node_no: int) -> dict[int, Fix]:
+    rows = connection.execute("SELECT boot, offset_us, error_us FROM fixes WHERE node_no = ?", (node_no,))
+    return {boot: Fix(offset_us, error_us) for boot, offset_us, error_us in rows}

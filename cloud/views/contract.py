@@ -1,0 +1,161 @@
+"""Views: what is asked of the store. Idempotent by position: dropped and built again, they answer the same.
+
+    apply      a batch at its position; one that was applied before changes nothing
+    fresh      a snapshot: touches `latest` and nothing else, until the log has caught up with it
+    nodes, node, devices, device, readings, alarms, results   what the API answers
+    targets, near   which devices an order is for
+
+`latest` is the greatest measured time, never the last arrival. Estimated times are corrected by the boot's clock
+fix when they are read. Bounds: a page has at most MAX_PAGE nodes or devices, or MAX_ROWS samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from cloud.log.batch_facts import Facts
+from cloud.log.notices import Finding
+from cloud.views.answers import DeviceDetail, DevicesPage, NodeDetail, NodesPage, ReadingsPage
+from wire.batch import Batch, Snapshot
+from wire.device import Device, Point
+from wire.entries import Alarm, Result
+
+MAX_PAGE: Final = 1_000
+MAX_ROWS: Final = 5_000
+MAX_DEVICES_SHOWN: Final = 10_000
+MAX_ALARMS_SHOWN: Final = 200
+SILENT_INTERVALS: Final = 3
+DEFAULT_INTERVAL_S: Final = 60.0
+
+
+class ReadingsAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of one device's samples: from_us ≤ time < to_us, only of these points (none: all), after a cursor."""
+
+    device: str
+    node: str | None = None
+    points: tuple[str, ...] = ()
+    from_us: int
+    to_us: int
+    cursor: str | None = None
+    limit: int
+
+
+class AlarmsAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of the nodes' alarms by node and id, after one; the standing ones where no states are named."""
+
+    node: str | None = None
+    device: str | None = None
+    states: frozenset[str] = frozenset()
+    severities: frozenset[str] = frozenset()
+    id: str | None = None
+    after: tuple[str, str] = ("", "")
+    limit: int
+
+    def takes(self, alarm: Alarm) -> bool:
+        """Say whether an alarm is asked for, its node and id aside."""
+        return (
+            (alarm.state in self.states if self.states else alarm.state != "cleared")
+            and self.device in {None, alarm.device}
+            and (not self.severities or alarm.severity in self.severities)
+        )
+
+
+class TargetsAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """Which devices are meant: those named, or, where `devices` is None, all in rosters that have all that is said."""
+
+    devices: tuple[str, ...] | None = None
+    kind: str | None = None
+    profile: str | None = None
+    tag: str | None = None
+    node: str | None = None
+
+    def takes(self, device: Device) -> bool:
+        """Say whether a device has what is said, its node aside."""
+        return (
+            self.kind in {None, device.kind}
+            and self.profile in {None, device.profile}
+            and (self.tag is None or self.tag in device.tags)
+        )
+
+
+class Target(msgspec.Struct, frozen=True, gc=False):
+    """A device, the node that it belongs to, and its points; `described` is None while no roster names it."""
+
+    id: str
+    node: str
+    described: Device | None
+    points: tuple[Point, ...]
+
+
+class Fix(msgspec.Struct, frozen=True, gc=False):
+    """What to add to the estimated times of a boot."""
+
+    offset_us: int
+    error_us: int
+
+
+class Views(Protocol):
+    """What the API is handed."""
+
+    async def apply(self, position: int, received_us: int, batch: Batch, facts: Facts) -> Sequence[Finding]:
+        """Take in a batch, and say what is worth telling about it."""
+        ...
+
+    async def fresh(self, snapshot: Snapshot) -> None:
+        """Take in a snapshot."""
+        ...
+
+    async def names(self) -> Sequence[str]:
+        """The names of all nodes, in order."""
+        ...
+
+    async def nodes(self, after: str, limit: int) -> NodesPage:
+        """Nodes by name, after one."""
+        ...
+
+    async def node(self, name: str) -> NodeDetail | None:
+        """One node, or None when nothing was ever heard of it."""
+        ...
+
+    async def devices(self, after: str, limit: int, kind: str | None, node: str | None) -> DevicesPage:
+        """Devices by id, after one."""
+        ...
+
+    async def device(self, device: str, node: str | None) -> DeviceDetail | None:
+        """One device under its node, or under the node asked for."""
+        ...
+
+    async def readings(self, asked: ReadingsAsked) -> ReadingsPage | None:
+        """A page of samples, or None when there is no such device.
+
+        Raises:
+            ValueError: the cursor is not one of ours.
+        """
+        ...
+
+    async def alarms(self, asked: AlarmsAsked) -> tuple[Sequence[tuple[str, Alarm]], tuple[str, str] | None]:
+        """Alarms with their nodes, and where to go on, or None. May be fewer than the limit."""
+        ...
+
+    async def results(self, orders: Sequence[str]) -> Mapping[str, Sequence[tuple[str, Result]]]:
+        """What was said of each order, with the node that said it: each stage once, as first said, in that order."""
+        ...
+
+    async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[Target]:
+        """The devices that are meant, by id; those that are not known are left out. At most one beyond the limit."""
+        ...
+
+    async def near(self, device: str) -> str | None:
+        """The known device whose id is nearest to one that is not known, if any is near."""
+        ...
+
+    async def kinds(self, node: str) -> Mapping[str, str]:
+        """The kind of each device in a node's roster."""
+        ...
+
+    async def fixes(self, node: str) -> Mapping[int, Fix]:
+        """The clock fixes of a node, by boot."""
+        ...

@@ -1,0 +1,105 @@
+"""Reports: what a node says of its alarms, its rules' marks and the orders it was given, as it is shown.
+
+Times of a boot that did not know the time are corrected by its clock fix, like those of readings, and `clock` says
+how they came about. All fields are written, also those that have their default. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from cloud.log.batch_facts import SYNCED
+from cloud.times import text
+from cloud.views.answers import AlarmSeen, MarkSeen, ResultSeen
+from cloud.views.contract import Fix
+from cloud.views.readings_page import clock_word, corrected, plain
+from wire.entries import Alarm, Mark, Result
+from wire.orders import AlarmAct, Bundle, Command, Order, Relinquish
+from wire.sample import Value
+
+OWN: Final = "/aggregator"  # the source of what the aggregator itself says
+NO_FIXES: Final[Mapping[int, Fix]] = {}
+
+
+def alarm_seen(node: str, alarm: Alarm, fixes: Mapping[int, Fix], source: str = "") -> AlarmSeen:
+    """An alarm of a node; of the aggregator's own where `source` says so."""
+    of = SYNCED if alarm.boot is None else alarm.boot
+    raised_us, time_us = corrected(alarm.raised_us, of, fixes), corrected(alarm.time_us, of, fixes)
+    respond_by_us = None if alarm.respond_by_us is None else corrected(alarm.respond_by_us, of, fixes)
+    until_us = None if alarm.until_us is None else corrected(alarm.until_us, of, fixes)
+    return AlarmSeen(
+        id=alarm.id,
+        source=source or f"/nodes/{node}",
+        node=node,
+        device=alarm.device,
+        rule=alarm.rule,
+        severity=alarm.severity,
+        state=alarm.state,
+        raised=text(raised_us),
+        raised_us=raised_us,
+        time=text(time_us),
+        time_us=time_us,
+        clock=clock_word(of, fixes),
+        boot=alarm.boot,
+        respond_by=None if respond_by_us is None else text(respond_by_us),
+        respond_by_us=respond_by_us,
+        until=None if until_us is None else text(until_us),
+        until_us=until_us,
+        active=alarm.active,
+        acknowledged=alarm.acknowledged,
+        escalated=alarm.escalated,
+        cause=alarm.cause,
+        by=alarm.by,
+        detail=alarm.detail,
+        text=alarm.text,
+        values=_plain(alarm.values),
+    )
+
+
+def mark_seen(node: str, mark: Mark, fixes: Mapping[int, Fix]) -> MarkSeen:
+    """A mark of a node."""
+    of = SYNCED if mark.boot is None else mark.boot
+    time_us = corrected(mark.time_us, of, fixes)
+    return MarkSeen(
+        node=node,
+        device=mark.device,
+        rule=mark.rule,
+        tag=mark.tag,
+        time=text(time_us),
+        time_us=time_us,
+        clock=clock_word(of, fixes),
+        boot=mark.boot,
+        values=_plain(mark.values),
+    )
+
+
+def result_seen(node: str, result: Result, fixes: Mapping[int, Fix], order: Order | None = None) -> ResultSeen:
+    """A result of a node; with what is known of the order that it is about, so that a reader needs no map."""
+    aimed = order if isinstance(order, Command | Relinquish) else None
+    act = order if isinstance(order, AlarmAct) else None
+    bundle = order if isinstance(order, Bundle) else None
+    of = SYNCED if result.boot is None else result.boot
+    time_us = corrected(result.time_us, of, fixes)
+    return ResultSeen(
+        node=node,
+        order=result.order,
+        stage=result.stage,
+        time=text(time_us),
+        time_us=time_us,
+        clock=clock_word(of, fixes),
+        boot=result.boot,
+        group=None if order is None else order.group or None,
+        device=result.device or (None if aimed is None else aimed.device),
+        point=result.point or (None if aimed is None else aimed.point),
+        alarm=None if act is None else act.alarm,
+        act=None if act is None else act.act,
+        bundle=None if bundle is None else bundle.kind,
+        version=None if bundle is None else bundle.version,
+        read_back=plain(result.read_back),
+        detail=result.detail,
+    )
+
+
+def _plain(values: Mapping[str, Value]) -> dict[str, Value]:
+    return {p: plain(v) for p, v in values.items()}

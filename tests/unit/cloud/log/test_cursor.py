@@ -1,0 +1,43 @@
+"""Cursors: what a reader has had decides where it goes on, and when it must be told of a hole."""
+
+from __future__ import annotations
+
+import pytest
+
+from cloud.log.contract import Reach
+from cloud.log.cursor import Cursor, Origins, Start, parse, start
+
+ORIGINS = Origins(generation=50, previous=40, shared_through=7)
+
+
+@pytest.mark.parametrize("text", ["50.3", "50.3.0", "50.3.12"])
+def test_round_trip(text: str) -> None:
+    assert str(parse(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "1", "1.2.3.4", "a.1", "1.-1", "1.", "1.2 ", "٣.1", "1." + "9" * 20])
+def test_what_is_no_cursor_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="cursor"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("cursor", "reach", "expected"),
+    [
+        (Cursor(50, 9), Reach(0, 10), Start(9)),
+        (Cursor(50, 10), Reach(0, 10), Start(10)),
+        (Cursor(50, 9, 3), Reach(0, 10), Start(8, 4)),
+        (Cursor(50, 0), Reach(0, 0), Start(0)),
+        (Cursor(50, 11), Reach(2, 10), Start(2, reset="unknown")),
+        (Cursor(50, 5), Reach(5, 10), Start(5)),
+        (Cursor(50, 4), Reach(5, 10), Start(5, reset="expired")),
+        (Cursor(50, 5, 1), Reach(5, 10), Start(5, reset="expired")),
+        (Cursor(40, 3), Reach(0, 10), Start(3, reset="generation")),
+        (Cursor(40, 9), Reach(0, 10), Start(7, reset="generation")),
+        (Cursor(40, 3), Reach(5, 10), Start(5, reset="generation")),
+        (Cursor(30, 3), Reach(0, 10), Start(0, reset="generation")),
+        (Cursor(60, 3), Reach(0, 10), Start(0, reset="generation")),
+    ],
+)
+def test_where_a_reader_goes_on(cursor: Cursor, reach: Reach, expected: Start) -> None:
+    assert start(cursor, ORIGINS, reach) == expected
