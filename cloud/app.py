@@ -17,15 +17,18 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from cloud.alarms.alarms import Alarms
+from cloud.alarms.conflicts import conflicts
 from cloud.alarms.own_alarms import Condition
-from cloud.alarms.trouble import Trouble
+from cloud.alarms.trouble import Missed, Trouble
 from cloud.api import openapi
+from cloud.api.assignments import Assignments
 from cloud.api.gate import Gate
 from cloud.api.guard import Guard, fault_problem, http_problem
 from cloud.api.queries import Queries
 from cloud.api.routes import LOG, Route, serve
 from cloud.api.sse import CUT_S
 from cloud.api.upkeep import Upkeep
+from cloud.api.write_offs import WriteOffs
 from cloud.entrance.failures import Failures
 from cloud.entrance.shares import Most, Shares
 from cloud.feed.feed import KEEP_ALIVE_S, Feed
@@ -40,15 +43,10 @@ from cloud.orders.downlink import Downlink, Pace
 from cloud.orders.orders import Orders
 from cloud.orders.presence import Presence
 from cloud.orders.queries import OrderQueries
-from cloud.sqlite.card_losses import EndedAlarms
-from cloud.sqlite.claims import ClaimRoutes
-from cloud.sqlite.database import sizes
-from cloud.sqlite.tokens import Tokens
-from cloud.sqlite.write_offs import WriteOffs
+from cloud.records.tokens import Tokens
 from cloud.store import Store
 from cloud.times import SECOND_US, Now
 from cloud.views.watching import Watching
-from cloud.waiting import Missed
 from wire.errors import BadInput
 
 SAVE_S: Final = 30.0
@@ -126,20 +124,19 @@ def application(
     table.extend(Queries(store.views, watching).routes())
     table.extend(orders.routes())
     table.extend(OrderQueries(store.orders, store.views, presence, now).routes())
-    ended = EndedAlarms(store.writer, store.readers, store.log.note_in, store.log.grow)
-    table.extend(Alarms(store.alarms, ended, store.views, store.orders, orders).routes())
-    table.extend(WriteOffs(store.writer, store.log, now).routes())
-    table.extend(ClaimRoutes(store.claims, orders.door, now).routes())
+    table.extend(Alarms(store.alarms, store.ended_alarms, store.views, store.orders, orders).routes())
+    table.extend(WriteOffs(store.write_offs, now).routes())
+    table.extend(Assignments(store.claims, orders.door, now).routes())
     table.extend(downlink.routes())
     table.extend(feed.routes())
     table.extend(upkeep.routes())
     metrics.gauge("log_head", "The position of the newest record", lambda: store.log.reach().head)
     metrics.gauge("log_floor", "The position up to which batches were compacted", lambda: store.log.reach().floor)
-    metrics.gauge("writer_waiting", "Transactions that wait or are being done", lambda: store.writer.waiting)
-    metrics.gauge("store_bytes", "The store's file", lambda: sizes(store.directory).store)
-    metrics.gauge("store_free_bytes", "Of it free for what comes next", lambda: sizes(store.directory).free)
-    metrics.gauge("store_log_bytes", "The store's write-ahead log", lambda: sizes(store.directory).log)
-    metrics.gauge("disk_free_bytes", "Free on the store's disk", lambda: sizes(store.directory).disk_free)
+    metrics.gauge("writer_waiting", "Transactions that wait or are being done", lambda: store.waiting)
+    metrics.gauge("store_bytes", "The store's file", lambda: store.sizes().store)
+    metrics.gauge("store_free_bytes", "Of it free for what comes next", lambda: store.sizes().free)
+    metrics.gauge("store_log_bytes", "The store's write-ahead log", lambda: store.sizes().log)
+    metrics.gauge("disk_free_bytes", "Free on the store's disk", lambda: store.sizes().disk_free)
     metrics.gauge("over_quota", "Nodes that were refused lately for their quota", lambda: len(quota.over()))
     metrics.gauge("over_quota_refusals", "Requests refused for a node's quota", lambda: quota.refused)
     metrics.gauge("feeds", "Feed readers", lambda: feed.readers)
@@ -152,7 +149,7 @@ def application(
 
     async def conditions() -> Mapping[str, Condition]:
         await store.claims.bar(tokens.stripped())
-        return {**quota.conditions(), **await store.claims.conflicts()}
+        return {**quota.conditions(), **conflicts(await store.claims.doubled())}
 
     return Application(Guard(asgi, metrics), tuple(table), feed, downlink, conditions)
 

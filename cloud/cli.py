@@ -22,12 +22,14 @@ from urllib.request import Request, urlopen
 
 import uvloop
 
-from cloud import backup, crash
+from cloud import crash
 from cloud.ingest.quota import A_DAY
+from cloud.records.tokens import ROLES
 from cloud.server import Options, refusal, run
+from cloud.sqlite import backup
 from cloud.sqlite.database import Misplaced
 from cloud.sqlite.shrink import shrink
-from cloud.sqlite.tokens import ROLES, tokens_of
+from cloud.sqlite.tokens import tokens_of
 from cloud.store import rebuild
 from cloud.times import DAY_US, parse, text, utc_us
 from groundwork.terminal import guard, log_to_stderr, shown

@@ -40,8 +40,9 @@ from cloud.ingest.quota import A_DAY, Used
 from cloud.metrics import Metrics
 from cloud.notify import Notify
 from cloud.orders.downlink import Pace
+from cloud.records.tokens import Tokens
 from cloud.sqlite import compaction, database
-from cloud.sqlite.tokens import Tokens, tokens_of
+from cloud.sqlite.tokens import tokens_of
 from cloud.store import Store, opened
 from cloud.times import DAY_US, utc_us
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import sqlite3
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Final, Generic, TypeVar
@@ -22,14 +21,14 @@ from typing import Final, Generic, TypeVar
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from cloud.alarms.trouble import Missed
 from cloud.api.routes import LOG, json_response
-from cloud.log.contract import Unavailable
 from cloud.notify import Notify
 from cloud.problem import unavailable
+from cloud.sqlite.errors import may_pass, why
 from cloud.times import Now
 
 RETRY_S: Final = 5.0
-FULL_BYTES: Final = 1 << 20
 RETRY_AFTER_S: Final = 30  # for nodes: all of them come back
 T = TypeVar("T")
 PASSING: Final = frozenset(
@@ -41,27 +40,6 @@ class Alive(msgspec.Struct, frozen=True, kw_only=True):
     """The process answers, and waits."""
 
     status: str = "waiting"
-
-
-class Missed(msgspec.Struct, frozen=True):
-    """Since when the store could not be opened, and why."""
-
-    since_us: int
-    why: str
-
-
-def why(error: Exception, disk_free: int) -> str:
-    """What is wrong, for whoever asks: without paths. A full disk has many names."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF or getattr(error, "errno", 0) or 0
-    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-        return "the store is damaged: `lamplighter-cloud rebuild` saves what can be read, or restore a backup"
-    if code in {sqlite3.SQLITE_FULL, errno.ENOSPC, errno.EDQUOT} or disk_free < FULL_BYTES:
-        return "the disk of the store is full"
-    if code in {sqlite3.SQLITE_READONLY, errno.EROFS}:
-        return "the disk of the store is read-only"
-    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-        return "another program holds the store"
-    return "the disk of the store gives errors, or is not there"
 
 
 class Waiting:
@@ -144,13 +122,13 @@ async def _tried(held: AsyncExitStack, open_: Open[T], stop: asyncio.Event) -> T
             await attempt.aclose()
             return None
         found = opening.result()
-    except (sqlite3.DatabaseError, Unavailable, OSError) as error:
+    except Exception as error:
         await attempt.aclose()
         if isinstance(error, OSError) and error.errno not in PASSING:
             raise
-        if isinstance(error, sqlite3.ProgrammingError | sqlite3.IntegrityError):  # ours
+        if (passing := may_pass(error)) is None:
             raise
-        return error.__cause__ if isinstance(error.__cause__, sqlite3.Error) else error
+        return passing
     finally:
         stopping.cancel()
     await held.enter_async_context(attempt)

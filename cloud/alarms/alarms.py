@@ -17,17 +17,18 @@ import msgspec
 from starlette.responses import Response
 
 from cloud.alarms.keeper import Keeper
+from cloud.api.idempotency import keyed, response
 from cloud.api.json_body import body_of, read
 from cloud.api.routes import ORDERERS, READERS, Answer, Asked, Param, Route, json_response
 from cloud.nearest import nearest
-from cloud.orders.checks import Draft, Given, Wrongs, end_of
+from cloud.orders.checks import Given, Wrongs, end_of
 from cloud.orders.orders import KEY, REFUSED, Orders
 from cloud.orders.requests import ActGiven
 from cloud.orders.seen import OrdersTaken
 from cloud.problem import Problem, bad_request, not_found, wrong
-from cloud.sqlite.card_losses import EndedAlarms
-from cloud.sqlite.idempotency import Keyed, keyed
-from cloud.sqlite.orders import Kept, OrderStore
+from cloud.records.ended_alarms import EndedAlarms
+from cloud.records.keys import Keyed
+from cloud.records.orders import Draft, Kept, OrderStore
 from cloud.times import DAY_US, text
 from cloud.views.answers import ActAsked, AlarmSeen
 from cloud.views.contract import MAX_PAGE, AlarmsAsked, Views
@@ -144,7 +145,7 @@ class Alarms:
             body = await body_of(asked.request)
             key = keyed(asked, body)
             if (before := await self._store.answered(key)) is not None:
-                return before.response()
+                return response(before)
             given, by, wrongs = read(body, ActGiven), self._orders.given(asked), Wrongs()
             until_us: int | None = None
             if given.act == "shelve":
@@ -159,7 +160,7 @@ class Alarms:
                 done = await self._keeper.act(own, given.act, by.by, by.now_us, until_us, given.note, key)
                 if done is None:
                     raise _cleared(name)
-                return done.response()
+                return response(done)
             owner = await self._owner(name, node)
             if await self._ended.has(owner, name):
                 if given.act != "acknowledge":
@@ -171,7 +172,7 @@ class Alarms:
                 done = await self._ended.acknowledge(owner, name, by.by, by.now_us, given.note, key)
                 if done is None:
                     raise _cleared(name)
-                return done.response()
+                return response(done)
             return await self._ask(owner, name, given, by, until_us, key)
 
     async def _ask(

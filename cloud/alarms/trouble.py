@@ -10,26 +10,50 @@ Bound: one alarm.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
+from cloud.alarms.keeper import Keeper
 from cloud.alarms.own_alarms import CITY, changed, state_of
 from cloud.alarms.own_texts import Texts, moment
 from cloud.log.contract import Unavailable
-from cloud.sqlite import database
-from cloud.store import Store
-from cloud.waiting import Missed, why
+from cloud.sqlite.database import Sizes
+from cloud.sqlite.errors import Trouble as StoreTrouble
 from wire.entries import Alarm
 
 STORE: Final = "aggregator:store"
 LEAST_FREE_BYTES: Final = 256 << 20
 
 
+class Missed(msgspec.Struct, frozen=True):
+    """Since when the store could not be opened, and why."""
+
+    since_us: int
+    why: str
+
+
+class Watched(Protocol):
+    """What is watched: a store."""
+
+    @property
+    def alarms(self) -> Keeper:
+        """Where the alarm is kept."""
+        ...
+
+    def sizes(self) -> Sizes:
+        """What it takes on the disk, and what the disk has left."""
+        ...
+
+    def trouble(self) -> StoreTrouble | None:
+        """What is wrong with it; None where nothing is known to be."""
+        ...
+
+
 class Trouble:
     """On the event loop."""
 
-    def __init__(self, store: Store, missed: Missed | None) -> None:
+    def __init__(self, store: Watched, missed: Missed | None) -> None:
         """`missed` is what could not be taken before the store was open."""
         self._store = store
         self._missed = missed
@@ -57,14 +81,10 @@ class Trouble:
 
     def _words(self, now_us: int) -> Texts | None:
         """What is wrong now."""
-        store = self._store
-        free = database.sizes(store.directory).disk_free
+        free = self._store.sizes().disk_free
         self._low = free < (2 * LEAST_FREE_BYTES if self._low else LEAST_FREE_BYTES)
-        damage = store.writer.damage or store.readers.damage
-        if damage is not None:
-            return _same(why(damage, free))
-        if store.writer.trouble is not None:
-            return _same(f"nothing can be written: {why(store.writer.trouble, free)}")
+        if (trouble := self._store.trouble()) is not None:
+            return _same(trouble.words if trouble.damaged else f"nothing can be written: {trouble.words}")
         if self._low:
             return {
                 "en": "the disk of the store is nearly full: when it is, nothing is taken from the nodes any more",

@@ -20,7 +20,7 @@ from cloud.entrance.failures import Failures
 from cloud.entrance.shares import Shares
 from cloud.metrics import Metrics
 from cloud.problem import Problem, too_many
-from cloud.sqlite.tokens import Grant, Role, Tokens
+from cloud.records.tokens import Grant, Role, Tokens
 from cloud.times import text
 
 REALM: Final = {"WWW-Authenticate": 'Bearer realm="lamplighter"'}

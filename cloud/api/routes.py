@@ -19,7 +19,7 @@ from starlette.routing import Route as StarletteRoute
 from cloud.api.gate import Gate
 from cloud.log.contract import Unavailable
 from cloud.problem import MEDIA_TYPE, Problem, ProblemBody, bad_request, unavailable
-from cloud.sqlite.tokens import Grant, Role
+from cloud.records.tokens import Grant, Role
 from wire.errors import Malformed, TooLarge, Unsupported
 
 LOG: Final = logging.getLogger("lamplighter.cloud")

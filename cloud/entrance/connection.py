@@ -34,7 +34,7 @@ from uvicorn.server import ServerState
 from cloud.entrance.addresses import UNKNOWN, key_of
 from cloud.entrance.door import Door, Guest
 from cloud.problem import MEDIA_TYPE, Problem
-from cloud.sqlite.tokens import Grant
+from cloud.records.tokens import Grant
 
 MAX_HEAD_BYTES: Final = 32 << 10
 MAX_HEAD_LINES: Final = 100

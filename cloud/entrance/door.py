@@ -25,7 +25,7 @@ import msgspec
 
 from cloud.entrance.addresses import Proxies, key_of
 from cloud.problem import too_many, unavailable
-from cloud.sqlite.tokens import Grant
+from cloud.records.tokens import Grant
 
 LOG: Final = logging.getLogger("lamplighter.cloud")
 

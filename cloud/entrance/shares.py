@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from cloud.problem import too_many, unavailable
-from cloud.sqlite.tokens import Grant
+from cloud.records.tokens import Grant
 
 ALL_REQUESTS: Final = 2_048
 NODE_REQUESTS: Final = 16

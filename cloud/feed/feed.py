@@ -33,7 +33,7 @@ from cloud.log.cursor import Cursor, Origins, Start
 from cloud.metrics import Metrics
 from cloud.nearest import nearest
 from cloud.problem import bad_request, unavailable
-from cloud.sqlite.tokens import Grant, Tokens
+from cloud.records.tokens import Grant, Tokens
 from cloud.views.contract import Views
 from cloud.views.watching import Watching
 

@@ -18,10 +18,11 @@ from typing import Any, Final
 import msgspec
 
 from cloud.orders.requests import CommandGiven, RelinquishGiven
+from cloud.records.orders import Draft
 from cloud.times import DAY_US, SECOND_US, parse, text
 from cloud.views.contract import Target, TargetsAsked
 from wire.device import Point
-from wire.orders import Command, Order, Relinquish
+from wire.orders import Command, Relinquish
 from wire.sample import why_unstorable
 
 MAX_GROUP_DEVICES: Final = 10_000
@@ -30,14 +31,6 @@ MAX_UNKNOWN: Final = 5
 MAX_SHOWN: Final = 50
 
 Draw = Callable[[], str]  # a name that nobody has drawn before
-
-
-class Draft(msgspec.Struct, frozen=True):
-    """An order, the node that it is for, and the device's kind where it is for a device of a known one."""
-
-    order: Order
-    node: str
-    kind: str = ""
 
 
 class Wrongs(msgspec.Struct):

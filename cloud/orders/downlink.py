@@ -27,8 +27,8 @@ from cloud.api.sse import CUT_S, EVENT_STREAM, StreamResponse
 from cloud.log.contract import Unavailable
 from cloud.metrics import Metrics
 from cloud.problem import Problem, bad_request, unavailable
-from cloud.sqlite.orders import OrderStore
-from cloud.sqlite.tokens import Grant, Tokens
+from cloud.records.orders import OrderStore
+from cloud.records.tokens import Grant, Tokens
 from cloud.times import Now
 from wire.orders import Bundle, Down, Order
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
+from cloud.api.idempotency import keyed, response
 from cloud.api.json_body import MAX_BYTES, Door, body_of, found_in
 from cloud.api.routes import ORDERERS, Answer, Asked, Param, Route, problem_answers
 from cloud.metrics import Metrics
@@ -38,8 +39,8 @@ from cloud.orders.presence import Presence, Present
 from cloud.orders.requests import BundleGiven, CommandGiven, RelinquishGiven
 from cloud.orders.seen import OrdersTaken, issued
 from cloud.problem import wrong
-from cloud.sqlite.idempotency import HEADER, KEPT_US, MAX_KEY_CHARS, Answered, Keyed, keyed
-from cloud.sqlite.orders import MAX_OPEN, OrderStore
+from cloud.records.keys import HEADER, KEPT_US, MAX_KEY_CHARS, Answered, Keyed
+from cloud.records.orders import MAX_OPEN, OrderStore
 from cloud.times import DAY_US, SECOND_US, Now
 from cloud.views.contract import TargetsAsked, Views
 from wire.orders import MAX_BUNDLE_CHARS, Bundle
@@ -144,7 +145,7 @@ class Orders:
             self._metrics.ordered(str(drafts[0].order.__struct_config__.tag), len(drafts))
             self._downlink.wake({d.node for d in drafts})
 
-        return (await self._store.take(drafts, key, answer, self._now(), committed)).response()
+        return response(await self._store.take(drafts, key, answer, self._now(), committed))
 
     def given(self, asked: Asked) -> Given:
         """Who gives orders, and when."""
@@ -161,7 +162,7 @@ class Orders:
             body = await body_of(asked.request)
             key = keyed(asked, body)
             if (before := await self._store.answered(key)) is not None:
-                return before.response()
+                return response(before)
             found, by, wrongs = found_in(body, kind), self.given(asked), Wrongs()
             given = _aimed_given(found.made, kind)
             names = ("expires", "expires_in_s")
@@ -197,7 +198,7 @@ class Orders:
             body = await body_of(asked.request)
             key = keyed(asked, body)
             if (before := await self._store.answered(key)) is not None:
-                return before.response()
+                return response(before)
             found, by, wrongs = found_in(body, BundleGiven), self.given(asked), Wrongs()
             fields: dict[str, Any] = {"kind": "plan", "version": "", "text": "", **found.made}  # refused without these
             given = BundleGiven(**fields)

@@ -14,7 +14,7 @@ from cloud.api.routes import READERS, Answer, Asked, Param, Route, json_response
 from cloud.orders.presence import Presence
 from cloud.orders.seen import OrderSeen, OrdersFound, OrdersPage, order_seen, unknown_seen
 from cloud.problem import bad_request, not_found
-from cloud.sqlite.orders import Kept, OrderStore
+from cloud.records.orders import Kept, OrderStore
 from cloud.times import Now
 from cloud.views.answers import ResultSeen
 from cloud.views.contract import MAX_PAGE, Fix, Views

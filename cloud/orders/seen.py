@@ -10,9 +10,8 @@ from typing import Any
 
 import msgspec
 
-from cloud.orders.checks import Draft
 from cloud.orders.presence import Present
-from cloud.sqlite.orders import Kept
+from cloud.records.orders import Draft, Kept
 from cloud.times import text
 from cloud.views.answers import ClockWord, ResultSeen
 from cloud.views.order_stages import OrderStage, forward, overdue

@@ -23,12 +23,12 @@ import msgspec
 
 from cloud.log.notices import Told
 from cloud.log.streams import Stream
-from cloud.orders.notices import told_ended
 from cloud.problem import Problem
-from cloud.sqlite.idempotency import Answered, Keyed
-from cloud.sqlite.orders import NoteIn
+from cloud.records.keys import Answered, Keyed
+from cloud.records.order_notices import told_ended
+from cloud.sqlite import keys
 from cloud.sqlite.readers import Readers
-from cloud.sqlite.writer import Writer
+from cloud.sqlite.writer import NoteIn, Writer
 from cloud.views.answers import AlarmSeen
 from cloud.views.order_stages import OwnEnd
 from cloud.views.reports import NO_FIXES, alarm_seen
@@ -136,7 +136,7 @@ def _seen(node: str, alarm: Alarm) -> AlarmSeen:
     return alarm_seen(node, alarm, NO_FIXES)
 
 
-class EndedAlarms:
+class SqliteEndedAlarms:
     """What operators do with alarms that their node does not know any more. Owns neither writer nor readers."""
 
     def __init__(self, writer: Writer, readers: Readers, note_in: NoteIn, grow: Callable[[int], None]) -> None:
@@ -146,7 +146,7 @@ class EndedAlarms:
         self._grow = grow
 
     async def has(self, node: str, name: str) -> bool:
-        """Whether it is one."""
+        """See `EndedAlarms.has`."""
 
         def query(connection: sqlite3.Connection) -> bool:
             where = "SELECT 1 FROM alarms JOIN nodes USING (node_no) WHERE name = ? AND id = ? AND ended = 1"
@@ -155,15 +155,10 @@ class EndedAlarms:
         return await self._readers.ask(query)
 
     async def acknowledge(self, node: str, name: str, by: str, now_us: int, note: str, keyed: Keyed) -> Answered | None:
-        """Acknowledge one, unless the request was answered before: then that answer. None when the node has said
-        something of it meanwhile.
-
-        Raises:
-            Problem: the key was used for another request.
-        """
+        """See `EndedAlarms.acknowledge`."""
 
         def work(connection: sqlite3.Connection) -> tuple[Answered | Problem | None, int]:
-            if (before := keyed.answered(connection)) is not None:
+            if (before := keys.answered(connection, keyed)) is not None:
                 return before, 0
             (node_no,) = connection.execute("SELECT node_no FROM nodes WHERE name = ?", (node,)).fetchone()
             alarm = _ended(connection, node_no, name)
@@ -176,7 +171,7 @@ class EndedAlarms:
             )
             seen = msgspec.structs.replace(_seen(node, after), asked=())
             answer = Answered(200, msgspec.json.encode(seen))
-            keyed.keep(connection, answer, now_us)
+            keys.keep(connection, keyed, answer, now_us)
             return answer, self._note_in(connection, [_told(node, after)])
 
         done, _ = await self._writer.do(work, lambda result: self._grow(result[1]))

@@ -21,8 +21,8 @@ import msgspec
 from cloud.crash import Crash
 from cloud.log.batch_facts import Extent, base, facts_of
 from cloud.sqlite import database
+from cloud.sqlite.store import SqliteStore
 from cloud.sqlite.view_builder import SPANS_US, span_of
-from cloud.store import Store
 from cloud.times import SECOND_US, Now
 from wire import codec
 from wire.batch import Placed
@@ -119,7 +119,7 @@ class Folded(msgspec.Struct, frozen=True):
 class Compaction:
     """Called again and again; does one step each time."""
 
-    def __init__(self, store: Store, keep_us: int, now: Now, crash: Crash, count: Callable[[int], None]) -> None:
+    def __init__(self, store: SqliteStore, keep_us: int, now: Now, crash: Crash, count: Callable[[int], None]) -> None:
         """`keep_us` is how long batches stay whole; `count` is told how many were folded."""
         self._store = store
         self._keep_us = keep_us

@@ -18,44 +18,22 @@ from typing import Any, Final
 
 import msgspec
 
-from cloud.log.notices import Finding, Told
-from cloud.orders.checks import Draft
-from cloud.orders.notices import about, textless, told_ended, told_taken, what
+from cloud.log.notices import Told
 from cloud.problem import Problem
-from cloud.sqlite import idempotency
-from cloud.sqlite.idempotency import Answered, Keyed
+from cloud.records.keys import Answered, Keyed
+from cloud.records.order_notices import about, textless, told_ended, told_taken, what
+from cloud.records.orders import KEPT, KEPT_US, MAX_OPEN, MAX_OPEN_BUNDLES, STEP, Draft, Kept, too_many_open
+from cloud.sqlite import keys
 from cloud.sqlite.readers import Readers
-from cloud.sqlite.writer import Writer
-from cloud.times import DAY_US
-from cloud.views.order_stages import WORD_US, OrderStage, OwnEnd, own_end
+from cloud.sqlite.writer import NoteIn, Writer
+from cloud.views.order_stages import WORD_US, OwnEnd, own_end
 from wire.orders import Bundle, Order
-
-MAX_OPEN: Final = 2_000
-MAX_OPEN_BUNDLES: Final = 20
-KEPT: Final = 500_000
-KEPT_US: Final = 90 * DAY_US
-STEP: Final = 1_000
-
-NoteIn = Callable[[sqlite3.Connection, Sequence[Finding | Told]], int]
 
 _COLUMNS: Final = "order_no, node, stage, sent_us, ended_us, own_end, kind, body"
 _UNHEARD: Final = "ended_us IS NULL AND stage IN ('issued', 'sent')"
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """An order as it is kept; of a bundle without its text."""
-
-    order_no: int
-    node: str
-    stage: OrderStage
-    sent_us: int | None
-    ended_us: int | None
-    own_end: OwnEnd | None
-    kind: str
-    order: Order
-
-
-class OrderStore:
+class SqliteOrders:
     """Owns neither writer nor readers; `cloud.store` does."""
 
     def __init__(self, writer: Writer, readers: Readers, note_in: NoteIn, grow: Callable[[int], None]) -> None:
@@ -65,12 +43,8 @@ class OrderStore:
         self._grow = grow
 
     async def answered(self, keyed: Keyed) -> Answered | None:
-        """The answer that a request has had already, if it had one.
-
-        Raises:
-            Problem: its key was used for another.
-        """
-        before = await self._readers.ask(keyed.answered)
+        """See `OrderStore.answered`."""
+        before = await self._readers.ask(lambda connection: keys.answered(connection, keyed))
         if isinstance(before, Problem):
             raise before
         return before
@@ -83,14 +57,10 @@ class OrderStore:
         now_us: int,
         taken: Callable[[], None],
     ) -> Answered:
-        """Keep orders, unless the request was answered before: then that answer. `taken` is called once durable.
-
-        Raises:
-            Problem: a node has too many open; or the key was used for another request. Nothing was changed.
-        """
+        """See `OrderStore.take`."""
 
         def work(connection: sqlite3.Connection) -> tuple[Answered | Problem | None, int]:
-            before = keyed.answered(connection) or _no_room(connection, drafts)
+            before = keys.answered(connection, keyed) or _no_room(connection, drafts)
             if before is not None:
                 return before, 0
             connection.executemany(
@@ -100,7 +70,7 @@ class OrderStore:
             )
             if drafts and isinstance(drafts[0].order, Bundle):  # its text once for all nodes
                 connection.execute("INSERT INTO texts VALUES (?, ?)", (drafts[0].order.group, drafts[0].order.text))
-            keyed.keep(connection, answer, now_us)
+            keys.keep(connection, keyed, answer, now_us)
             return None, self._note_in(connection, [told_taken(d) for d in drafts])
 
         def committed(done: tuple[Answered | Problem | None, int]) -> None:
@@ -114,7 +84,7 @@ class OrderStore:
         return before or answer
 
     async def unheard(self, node: str, now_us: int) -> list[tuple[str, bool]]:
-        """A node's open orders of which it has said nothing, the oldest first, and whether each was sent before."""
+        """See `OrderStore.unheard`."""
         rows = await self._readers.ask(
             lambda connection: connection.execute(
                 f"SELECT id, sent_us IS NOT NULL FROM orders WHERE node = ? AND {_UNHEARD}"  # noqa: S608  ours
@@ -125,28 +95,25 @@ class OrderStore:
         return [(name, bool(sent)) for name, sent in rows]
 
     async def sending(self, names: Sequence[tuple[str, bool]], now_us: int) -> list[Order]:
-        """The orders to be written to their node now: marked as sent, where they were not, before that.
-
-        Of a bundle without its text, which is some hundred kilobytes: `text_of` has it.
-        """
+        """See `OrderStore.sending`."""
         if any(not sent for _, sent in names):
             return await self._writer.do(lambda connection: _sending(connection, names, now_us, mark=True))
         return await self._readers.ask(lambda connection: _sending(connection, names, now_us, mark=False))
 
     async def text_of(self, group: str) -> str | None:
-        """The text of the bundles of a group; None when none of them is kept any more."""
+        """See `OrderStore.text_of`."""
         row = await self._readers.ask(
             lambda connection: connection.execute("SELECT text FROM texts WHERE grp = ?", (group,)).fetchone()
         )
         return None if row is None else row[0]
 
     async def one(self, name: str) -> Kept | None:
-        """An order by its id."""
+        """See `OrderStore.one`."""
         found = await self._select("id = ?", (name,), 1)
         return found[0] if found else None
 
     async def of_node(self, node: str, names: Sequence[str]) -> dict[str, Order]:
-        """Those of a node's orders that are known, by id; of bundles without their texts."""
+        """See `OrderStore.of_node`."""
         wanted = msgspec.json.encode(names).decode()
         rows = await self._readers.ask(
             lambda connection: connection.execute(
@@ -156,11 +123,11 @@ class OrderStore:
         return {name: msgspec.json.decode(body, type=Order) for name, body in rows}
 
     async def of_group(self, group: str, after: int, limit: int) -> list[Kept]:
-        """Orders of a group, as they were given, after a number."""
+        """See `OrderStore.of_group`."""
         return await self._select("grp = ? AND order_no > ?", (group, after), limit)
 
     async def stages_of(self, group: str) -> dict[str, int]:
-        """How many orders of a group are at each stage."""
+        """See `OrderStore.stages_of`."""
         return await self._readers.ask(
             lambda connection: dict(
                 connection.execute("SELECT stage, count(*) FROM orders WHERE grp = ? GROUP BY stage", (group,))
@@ -168,7 +135,7 @@ class OrderStore:
         )
 
     async def newest(self, node: str | None, before: int, limit: int, *, open_: bool) -> list[Kept]:
-        """Orders of a node or of all, the newest first, before a number."""
+        """See `OrderStore.newest`."""
         where, values = "order_no < ?", [before]
         if node is not None:
             where, values = f"{where} AND node = ?", [*values, node]
@@ -183,7 +150,7 @@ class OrderStore:
         return await self._select(where, values, limit, "DESC")
 
     async def acts(self, alarms: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[Kept]]:
-        """What is asked of alarms, by node and alarm id, and not confirmed."""
+        """See `OrderStore.acts`."""
 
         def query(connection: sqlite3.Connection) -> dict[tuple[str, str], list[Kept]]:
             found: dict[tuple[str, str], list[Kept]] = {}
@@ -200,7 +167,7 @@ class OrderStore:
         return await self._readers.ask(query)
 
     async def end_due(self, now_us: int) -> int:
-        """End what the aggregator itself ends by now, at most STEP, and tell it in the feed. How many there were."""
+        """See `OrderStore.end_due`."""
 
         def due(connection: sqlite3.Connection) -> list[Kept]:
             return [k for k in _due(connection, now_us) if _ending(k, now_us) is not None]
@@ -224,7 +191,7 @@ class OrderStore:
         return count
 
     async def prune(self, now_us: int) -> int:
-        """Forget ended orders and keys that are beyond their bounds, at most STEP of each. How many there were."""
+        """See `OrderStore.prune`."""
 
         def work(connection: sqlite3.Connection) -> int:
             (ended,) = connection.execute("SELECT count(*) FROM orders WHERE ended_us IS NOT NULL").fetchone()
@@ -241,7 +208,7 @@ class OrderStore:
                 ).rowcount
             if count:
                 connection.execute("DELETE FROM texts WHERE grp NOT IN (SELECT grp FROM orders)")
-            return count + idempotency.forget(connection, now_us, STEP)
+            return count + keys.forget(connection, now_us, STEP)
 
         return await self._writer.do(work)
 
@@ -264,13 +231,7 @@ def _no_room(connection: sqlite3.Connection, drafts: Sequence[Draft]) -> Problem
             ("bundles", of_bundles, bundles[node], MAX_OPEN_BUNDLES),
         ):
             if held + count > most:
-                return Problem(
-                    429,
-                    "too-many-open",
-                    f"node {node} has {held} open {of} and may have {most}: wait until some have ended, give fewer"
-                    " at once, or let them expire sooner",
-                    headers={"Retry-After": "30"},
-                )
+                return too_many_open(node, held, of, most)
     return None
 
 

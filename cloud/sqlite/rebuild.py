@@ -20,10 +20,9 @@ from typing import Any, Final
 
 import msgspec
 
-from cloud import backup
 from cloud.log.batch_facts import facts_of
 from cloud.log.notices import Finding, notice_of
-from cloud.sqlite import card_losses, database, schema
+from cloud.sqlite import backup, card_losses, database, schema
 from cloud.sqlite.database import STORE, Misplaced
 from cloud.sqlite.interned import Interned, stream_key
 from cloud.sqlite.view_builder import Building

@@ -19,10 +19,9 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Final, Literal, get_args
+from typing import Final
 
-import msgspec
-
+from cloud.records.tokens import Grant, Role
 from cloud.sqlite import database
 from cloud.times import text, utc_us
 
@@ -33,27 +32,12 @@ MAX_TOKENS: Final = 100_000
 CHECK_S: Final = 1.0
 PREFIX: Final = "lamp"
 
-Role = Literal["node", "reader", "operator", "admin"]
-ROLES: Final[tuple[Role, ...]] = get_args(Role)
-
 _SCHEMA: Final = """CREATE TABLE IF NOT EXISTS tokens (
     id TEXT PRIMARY KEY, digest BLOB NOT NULL, role TEXT NOT NULL, node TEXT, name TEXT NOT NULL,
     created_us INTEGER NOT NULL, revoked_us INTEGER, until_us INTEGER) WITHOUT ROWID"""
 
 
-class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """What a token allows. `node` is set for the role node and for no other."""
-
-    id: str
-    role: Role
-    node: str | None
-    name: str
-    created_us: int
-    revoked_us: int | None
-    until_us: int | None = None  # from when on it is valid no more
-
-
-class Tokens:
+class SqliteTokens:
     """The tokens of one store."""
 
     def __init__(
@@ -178,10 +162,10 @@ class Tokens:
 
 
 @contextmanager
-def tokens_of(directory: Path) -> Generator[Tokens]:
+def tokens_of(directory: Path) -> Generator[SqliteTokens]:
     """The tokens of a directory for the length of a block; made when there are none."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    tokens = Tokens(directory)
+    tokens = SqliteTokens(directory)
     try:
         yield tokens
     finally:

@@ -13,13 +13,14 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
 from cloud.crash import Crash
 from cloud.log.contract import Unavailable
+from cloud.log.notices import Finding, Told
 from cloud.sqlite import database
 from wire.errors import BadInput
 
@@ -28,6 +29,7 @@ MAX_WAITING: Final = 4_096
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
+NoteIn = Callable[[sqlite3.Connection, Sequence[Finding | Told]], int]  # puts notices into the log: its head after them
 
 
 class _Job:

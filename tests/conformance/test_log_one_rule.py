@@ -23,10 +23,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from cloud import backup
 from cloud.log.contract import Log
 from cloud.memory.log import MemoryLog
 from cloud.memory.views import MemoryViews
+from cloud.sqlite import backup
 from cloud.store import opened as opened_store
 from support.cloud_batches import START_US, Ticking, columns, send
 from wire import codec

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cloud import backup
-from cloud.backup import CannotBackUp, CannotRestore, back_up, restore
-from cloud.sqlite import database
+from cloud.sqlite import backup, database
+from cloud.sqlite.backup import CannotBackUp, CannotRestore, back_up, restore
 from cloud.sqlite.tokens import tokens_of
 from cloud.store import Store, opened
 from support.cloud_batches import Sender, Ticking, columns, send

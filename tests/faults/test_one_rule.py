@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from cloud import backup
+from cloud.sqlite import backup
 from cloud.store import Store
 from cloud.store import opened as opened_store
 from cloud.views.answers import NodeDetail

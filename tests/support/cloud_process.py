@@ -16,7 +16,8 @@ from typing import Any, Self
 
 import httpx
 
-from cloud.sqlite.tokens import Role, tokens_of
+from cloud.records.tokens import Role
+from cloud.sqlite.tokens import tokens_of
 from wire import codec
 from wire.batch import Ack, Batch, Lane, Snapshot
 

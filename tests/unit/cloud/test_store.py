@@ -10,9 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cloud import backup
 from cloud.log.notices import Notice
-from cloud.sqlite import database, schema
+from cloud.sqlite import backup, database, schema
 from cloud.store import Store, opened
 from support.cloud_batches import SECOND, Sender, Ticking, columns, send
 from wire.batch import Lane, Snapshot

@@ -11,7 +11,8 @@ import msgspec
 from cloud.alarms import keeper
 from cloud.alarms.own_alarms import OUTAGE, id_of
 from cloud.log.notices import Notice
-from cloud.sqlite.idempotency import Answered, Keyed
+from cloud.records.keys import Answered, Keyed
+from cloud.sqlite import own_alarms as kept_alarms
 from cloud.store import Store, opened, rebuild
 from cloud.views.answers import AlarmSeen
 from cloud.views.contract import AlarmsAsked
@@ -31,6 +32,7 @@ async def told(store: Store) -> list[tuple[str, str]]:
 
 async def test_what_happened_is_taken_once_over_restarts(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(keeper, "LOOKED", 3)
+    monkeypatch.setattr(kept_alarms, "LOOKED", 3)
     now = Ticking()
     sender = Sender()
     async with opened(tmp_path, now) as store:

@@ -14,7 +14,7 @@ from cloud.entrance import door as doors
 from cloud.entrance.addresses import Proxies, networks_of
 from cloud.entrance.door import Bounds, Door, Guest
 from cloud.problem import Problem
-from cloud.sqlite.tokens import Grant, Role
+from cloud.records.tokens import Grant, Role
 
 
 class Line:

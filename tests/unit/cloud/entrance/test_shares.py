@@ -10,7 +10,7 @@ import pytest
 from cloud.entrance import shares as module
 from cloud.entrance.shares import AT_ONCE, Most, Shares
 from cloud.problem import Problem
-from cloud.sqlite.tokens import Grant, Role
+from cloud.records.tokens import Grant, Role
 
 
 def grant(name: str, role: Role = "reader") -> Grant:

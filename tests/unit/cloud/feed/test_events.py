@@ -12,7 +12,7 @@ import pytest
 from cloud.feed import events
 from cloud.feed.events import Encoded, events_of_batch
 from cloud.log.contract import Record
-from cloud.orders.notices import told_ended
+from cloud.records.order_notices import told_ended
 from cloud.views.order_stages import OwnEnd
 from support.cloud_batches import SECOND, START_US, Sender, Ticking, Weather, columns
 from wire.batch import Batch, Lane

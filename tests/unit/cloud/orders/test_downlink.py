@@ -12,10 +12,10 @@ import pytest
 
 from cloud.metrics import Metrics
 from cloud.orders import downlink
-from cloud.orders.checks import Draft
 from cloud.orders.downlink import PIECE_BYTES, Downlink, Pace, _Line
-from cloud.sqlite.idempotency import Answered, Keyed
-from cloud.sqlite.tokens import Tokens
+from cloud.records.keys import Answered, Keyed
+from cloud.records.orders import Draft
+from cloud.sqlite.tokens import SqliteTokens
 from cloud.store import Store, opened
 from cloud.times import DAY_US
 from support.cloud_batches import START_US, Ticking
@@ -51,7 +51,7 @@ async def test_a_node_whose_text_must_wait_gets_its_other_orders(
 ) -> None:
     monkeypatch.setattr(downlink, "BUNDLES", 1)
     monkeypatch.setattr(downlink, "LATER_S", 0)
-    tokens = Tokens(tmp_path)
+    tokens = SqliteTokens(tmp_path)
     try:
         link = Downlink(store.orders, tokens, Metrics(), Ticking(), Pace())
         tokens.create("node", "cab-2", "", 1)
@@ -77,7 +77,7 @@ async def test_a_node_whose_text_must_wait_hears_that_it_is_heard(
 ) -> None:
     monkeypatch.setattr(downlink, "BUNDLES", 0)
     monkeypatch.setattr(downlink, "LATER_S", 0)
-    tokens = Tokens(tmp_path)
+    tokens = SqliteTokens(tmp_path)
     try:
         link = Downlink(store.orders, tokens, Metrics(), Ticking(), Pace(beat_s=0.01))
         tokens.create("node", "cab-2", "", 1)
@@ -95,7 +95,7 @@ async def test_a_reader_that_goes_in_the_middle_of_a_text_holds_no_place(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(downlink, "BUNDLES", 1)
-    tokens = Tokens(tmp_path)
+    tokens = SqliteTokens(tmp_path)
     try:
         link = Downlink(store.orders, tokens, Metrics(), Ticking(), Pace())
         gone = _Line()

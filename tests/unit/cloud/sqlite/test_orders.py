@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.log.notices import Notice
-from cloud.orders.checks import Draft
 from cloud.problem import Problem
-from cloud.sqlite import idempotency, orders, schema
-from cloud.sqlite.idempotency import Answered, Keyed
+from cloud.records.keys import Answered, Keyed
+from cloud.records.orders import Draft
+from cloud.sqlite import keys, orders, schema
 from cloud.store import Store, opened
 from cloud.times import DAY_US
 from cloud.views.order_stages import WORD_US, OrderStage, forward
@@ -206,7 +206,7 @@ async def test_what_has_ended_is_forgotten_by_count_and_by_age(
 async def test_a_key_is_kept_a_day_and_no_other_is_forgotten_for_it(
     store: Store, now: Ticking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(idempotency, "MAX_KEYS", 2)
+    monkeypatch.setattr(keys, "MAX_KEYS", 2)
     assert await take(store, command("1"), key="k") == ANSWER
     assert await take(store, command("2"), key="k") == ANSWER
     assert await store.orders.one("2") is None

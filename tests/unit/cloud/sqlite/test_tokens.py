@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud.sqlite.tokens import CHECK_S, Tokens, tokens_of
+from cloud.sqlite.tokens import CHECK_S, SqliteTokens, tokens_of
 
 
 class Seconds:
@@ -59,7 +59,7 @@ def test_the_file_holds_no_secret(tmp_path: Path) -> None:
 
 def test_changes_by_another_process_are_seen_in_time(tmp_path: Path) -> None:
     seconds = Seconds()
-    server, command = Tokens(tmp_path, seconds), Tokens(tmp_path)
+    server, command = SqliteTokens(tmp_path, seconds), SqliteTokens(tmp_path)
     assert server.grant("lamp_none_none") is None
     token = command.create("reader", None, "", 1)
     grant = server.grant(token)  # made a moment ago: known at once
@@ -75,7 +75,7 @@ def test_changes_by_another_process_are_seen_in_time(tmp_path: Path) -> None:
 
 def test_a_token_ends_when_it_was_said_to(tmp_path: Path) -> None:
     now_us = 10
-    tokens = Tokens(tmp_path, now=lambda: now_us)
+    tokens = SqliteTokens(tmp_path, now=lambda: now_us)
     token = tokens.create("reader", None, "", 10, until_us=20)
     grant = tokens.grant(token)
     assert grant is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from cloud.log.notices import Told
-from cloud.orders.checks import Draft
+from cloud.records.orders import Draft
 from cloud.times import text
 from cloud.views.order_stages import OwnEnd
 from cloud.views.reports import NO_FIXES, result_seen

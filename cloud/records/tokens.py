@@ -1,0 +1,42 @@
+"""Tokens: who may speak, as every room but the one that keeps them sees it.
+
+A token reads `lamp_ID_SECRET`. Roles: `node` (its own uplink and nothing else), `reader` (every GET), `operator`
+(reader, and orders), `admin` (all). A token may have an end, by this machine's clock.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, Protocol, get_args
+
+import msgspec
+
+Role = Literal["node", "reader", "operator", "admin"]
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """What a token allows. `node` is set for the role node and for no other."""
+
+    id: str
+    role: Role
+    node: str | None
+    name: str
+    created_us: int
+    revoked_us: int | None
+    until_us: int | None = None  # from when on it is valid no more
+
+
+class Tokens(Protocol):
+    """What is asked of them while requests are answered. Nothing here waits."""
+
+    def look(self, token: str) -> Grant | None:
+        """What a token allows or has allowed, or None where it is none of ours."""
+        ...
+
+    def valid(self, grant: Grant) -> bool:
+        """Say whether a grant has neither been revoked nor expired."""
+        ...
+
+    def stripped(self) -> frozenset[str]:
+        """The nodes that have had tokens, all of which were revoked."""
+        ...

@@ -1,0 +1,303 @@
+"""The store in SQLite: the directory opened, log, views and records over it, and what keeps them in order.
+
+Opening settles the generation, loads what is held in memory and goes over the log from where `latest` was last
+saved. Closing finishes what waits and saves. One process at a time: the directory is locked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from cloud.crash import Crash, never
+from cloud.log.contract import Unavailable
+from cloud.log.cursor import Origins
+from cloud.sqlite import database, own_alarms
+from cloud.sqlite import rebuild as rebuilding
+from cloud.sqlite.card_losses import SqliteEndedAlarms
+from cloud.sqlite.claims import SqliteClaims
+from cloud.sqlite.database import Sizes
+from cloud.sqlite.errors import Trouble, why
+from cloud.sqlite.interned import Interned
+from cloud.sqlite.latest_table import LatestTable
+from cloud.sqlite.log import SqliteLog, reach_of
+from cloud.sqlite.orders import SqliteOrders
+from cloud.sqlite.own_alarms import SqliteOwnAlarms
+from cloud.sqlite.readers import Readers
+from cloud.sqlite.rebuild import Rebuilt
+from cloud.sqlite.view_builder import Building
+from cloud.sqlite.views import SqliteViews
+from cloud.sqlite.write_offs import SqliteWriteOffs
+from cloud.sqlite.writer import Writer
+from cloud.times import Now, utc_us
+from cloud.views.contract import DEFAULT_INTERVAL_S
+from cloud.views.silence import Heard, Hearing
+from wire import codec
+from wire.columns import Columns
+from wire.entries import Alarm
+from wire.errors import BadInput
+
+LOG: Final = logging.getLogger("lamplighter.cloud")
+REPLAY_RECORDS: Final = 200
+FOLD_WAIT_S: Final = 2.0  # queries that come meanwhile wait as long
+
+Progress = Callable[[int, int], None]  # done, of how many
+
+
+def silent(_done: int, _of: int) -> None:
+    """Show no progress."""
+
+
+def untimed(_jobs: int, _seconds: float) -> None:
+    """Measure nothing."""
+
+
+class SqliteStore(msgspec.Struct, frozen=True):
+    """An open store. What others are handed is as the contracts have it; `writer` and `readers` stay in this room."""
+
+    directory: Path
+    log: SqliteLog
+    views: SqliteViews
+    heard: Heard
+    latest: LatestTable
+    writer: Writer
+    readers: Readers
+    interned: Interned
+    orders: SqliteOrders
+    own_alarms: SqliteOwnAlarms
+    ended_alarms: SqliteEndedAlarms
+    claims: SqliteClaims
+    write_offs: SqliteWriteOffs
+    standing: Mapping[str, Alarm]  # the aggregator's own alarms, as they stood when the store was opened
+
+    @property
+    def origins(self) -> Origins:
+        """Where its generation comes from."""
+        return self.log.origins
+
+    async def tend(self) -> None:
+        """Save what is held in memory where that is due, and make older copies of the store distinguishable from it."""
+        if await self.latest.due(self.readers):
+            await self.latest.save(self.writer)
+        await self._raise_serial()
+
+    async def save(self) -> None:
+        """The same, whether it is due or not."""
+        await self.latest.save(self.writer)
+        await self._raise_serial()
+
+    async def _raise_serial(self) -> None:
+        # Two steps ahead of the file beside it, the store would count as put back.
+        beside = await self.readers.ask(lambda connection: database.behind(self.directory, connection))
+        if beside is None:
+            beside = await self.writer.do(database.raise_serial)
+        await asyncio.to_thread(database.follow, self.directory, beside)
+
+    async def fold(self) -> None:
+        """Empty the write-ahead log where it has outgrown its bound: there was always somebody who read."""
+        if database.sizes(self.directory).log > database.WAL_LIMIT_BYTES:
+            async with self.readers.pause(FOLD_WAIT_S):
+                await self.writer.between(database.fold)
+
+    async def note_silence(self, now_us: int, since_us: int) -> None:
+        """Tell who has fallen silent and who is heard again."""
+        findings = self.heard.changes(now_us, since_us)
+        if not findings:
+            return
+
+        def work(connection: sqlite3.Connection) -> int:
+            for finding in findings:
+                node_no = self.interned.node(connection, finding.node)
+                if finding.kind == "silent":
+                    connection.execute("INSERT OR REPLACE INTO silence VALUES (?, ?)", (node_no, now_us))
+                else:
+                    connection.execute("DELETE FROM silence WHERE node_no = ?", (node_no,))
+            return self.log.note_in(connection, findings)
+
+        try:
+            await self.writer.do(work, self.log.grow)
+        except Unavailable:
+            self.heard.untell(findings)
+            raise
+
+    @property
+    def waiting(self) -> int:
+        """How many transactions wait or are being done."""
+        return self.writer.waiting
+
+    def sizes(self) -> Sizes:
+        """What it takes on the disk, and what the disk has left."""
+        return database.sizes(self.directory)
+
+    def trouble(self) -> Trouble | None:
+        """What is wrong with it, in words; None where nothing is known to be."""
+        free = self.sizes().disk_free
+        damage = self.writer.damage or self.readers.damage
+        if damage is not None:
+            return Trouble(damaged=True, words=why(damage, free))
+        return None if self.writer.trouble is None else Trouble(damaged=False, words=why(self.writer.trouble, free))
+
+
+@asynccontextmanager
+async def opened(
+    directory: Path,
+    now: Now = utc_us,
+    crash: Crash = never,
+    timed: Callable[[int, float], None] = untimed,
+    progress: Progress = silent,
+) -> AsyncGenerator[SqliteStore]:
+    """Open a store for the length of a block.
+
+    Raises:
+        Misplaced: it is in use, or of another schema.
+    """
+    with database.locked(directory):
+        connection = database.connect(directory)
+        try:
+            origins = database.settle_generation(connection, directory, now)
+            reach = reach_of(connection)
+            damage: list[str] = []
+            heard = Heard(_hearings(connection, damage))
+            latest = LatestTable()
+            latest.load(connection, damage, now())
+            standing = own_alarms.load(connection, damage)
+        except BaseException:
+            database.close(connection)
+            raise
+        interned = Interned()
+        building = Building(interned)
+        writer = Writer(connection, crash, interned.clear, timed)
+        readers = Readers(directory)
+        views = SqliteViews(writer=writer, readers=readers, building=building, latest=latest, heard=heard, now=now)
+        log = SqliteLog(
+            directory=directory,
+            origins=origins,
+            reach=reach,
+            writer=writer,
+            readers=readers,
+            interned=interned,
+            apply=building.apply,
+            applied=views.applied,
+            now=now,
+        )
+        at = (writer, readers, log.note_in, log.grow)
+        store = SqliteStore(
+            directory=directory,
+            log=log,
+            views=views,
+            heard=heard,
+            latest=latest,
+            writer=writer,
+            readers=readers,
+            interned=interned,
+            orders=SqliteOrders(*at),
+            own_alarms=SqliteOwnAlarms(*at),
+            ended_alarms=SqliteEndedAlarms(*at),
+            claims=SqliteClaims(*at),
+            write_offs=SqliteWriteOffs(writer, log.note_in, log.grow),
+            standing=standing,
+        )
+        try:
+            await _catch_up(store, progress, damage)
+            if damage:
+                writer.damage = _damaged(damage)
+            yield store
+            try:
+                await store.save()
+            except Unavailable as error:  # it goes over the log next time
+                LOG.warning("what is latest could not be saved at the end: %s", error)
+        finally:
+            await readers.close()
+            await writer.close()
+
+
+async def rebuild(directory: Path, progress: Progress) -> Rebuilt:
+    """Build a new store beside the old one, and put it in its place; what could not be read.
+
+    Raises:
+        Misplaced: the directory is in use, has no room, or the store cannot be read at all.
+    """
+    told = await asyncio.to_thread(rebuilding.rebuild, directory, progress)
+    async with opened(directory):
+        pass  # opening brings `latest` up to date, closing saves it
+    return told
+
+
+def _damaged(damage: Sequence[str]) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(f"database disk image is malformed: {', '.join(dict.fromkeys(damage))}")
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    LOG.error("the store is damaged, in %s: what can be read is served; see `lamplighter-cloud rebuild`", error)
+    return error
+
+
+async def _catch_up(store: SqliteStore, progress: Progress, damage: list[str]) -> None:
+    latest = store.latest
+    if latest.through == 0 and not damage:  # where it is damaged, the devices fill it sooner than all of the log would
+        await _take_chunks(store, damage)
+    head = store.log.reach().head
+    begin = after = latest.through
+    while after < head:
+        try:
+            records = await store.log.read(after, 1 if "log" in damage else REPLAY_RECORDS)
+        except Unavailable:
+            if store.readers.damage is None:
+                raise
+            # One by one from here on: what cannot be read is stepped over.
+            after += "log" in damage
+            damage.append("log")
+            continue
+        if not records:
+            return
+        for record in records:
+            after = record.position
+            if not record.notice:
+                try:
+                    batch = codec.decode_batch(record.body)
+                except BadInput:  # the page reads well and is another one
+                    damage.append("log")
+                    continue
+                latest.take(batch.node, record.position, record.received_us, batch)
+        progress(after - begin, head - begin)
+        await asyncio.sleep(0)
+
+
+async def _take_chunks(store: SqliteStore, damage: list[str]) -> None:
+    """What compaction has taken out of the log, when nothing of `latest` was saved."""
+
+    def query(connection: sqlite3.Connection) -> list[tuple[int, str, int, bytes]]:
+        return connection.execute(
+            "SELECT chunk_no, name, last_position, body FROM chunks JOIN nodes USING (node_no) WHERE chunk_no > ?"
+            " ORDER BY chunk_no LIMIT ?",
+            (after, REPLAY_RECORDS),
+        ).fetchall()
+
+    after = 0
+    try:
+        while rows := await store.readers.ask(query):
+            for chunk_no, node, position, body in rows:
+                after = chunk_no
+                for item in codec.decode_row(body):
+                    if isinstance(item.entry, Columns):
+                        store.latest.take_columns(node, position, item.entry, utc_us())
+            await asyncio.sleep(0)
+    except (Unavailable, BadInput) as error:
+        if isinstance(error, Unavailable) and store.readers.damage is None:
+            raise
+        damage.append("chunks")
+
+
+def _hearings(connection: sqlite3.Connection, damage: list[str]) -> dict[str, Hearing]:
+    query = (
+        "SELECT name, max(last_heard_us), ifnull(interval_s, ?), told_us IS NOT NULL FROM streams"
+        " JOIN nodes USING (node_no) LEFT JOIN health USING (node_no) LEFT JOIN silence USING (node_no)"
+        " GROUP BY node_no"
+    )
+    rows = database.readable(connection, query, (DEFAULT_INTERVAL_S,), "streams, nodes, health or silence", damage)
+    return {name: Hearing(heard_us, interval_s, bool(told)) for name, heard_us, interval_s, told in rows}
