@@ -81,7 +81,7 @@ class Stage:
     """Start what is needed, in any order; `close` ends all of it."""
 
     def __init__(self, directory: Path, scene: Path, node_config: Path, node: str) -> None:
-        self.directory, self._node_config, self.node_name = directory, node_config, node
+        self.directory, self.node_config, self.node_name = directory, node_config, node
         self.street = RunningStreet(scene, directory)
         self.cloud: Actor | None = None
         self.node: Actor | None = None
@@ -146,7 +146,7 @@ class Stage:
     ) -> Actor:
         """The node. One that is to die before it is ready is not waited for."""
         ready = self._fresh("node.json")
-        run = [*(command or [BIN / "lamplighter-edge"]), "run", "--config", self._node_config, "--endpoints", ready]
+        run = [*(command or [BIN / "lamplighter-edge"]), "run", "--config", self.node_config, "--endpoints", ready]
         self.node = Actor("the node", run, self.directory / "node.log", {**self.environment, **(environment or {})})
         if wait:
             self.health_url = self.node.wait_for(ready)["health"]
@@ -189,7 +189,8 @@ class Stage:
         return self.http.post(self.cloud_url + path, json=body, headers=headers)
 
     def health(self) -> dict[str, Any]:
-        """The node's own."""
+        """The node's own, where it listens now: it may have begun anew by itself."""
+        self.health_url = json.loads(self.node_endpoints.read_text())["health"]
         return self.http.get(self.health_url).json()
 
     def devices(self) -> Iterator[dict[str, Any]]:
