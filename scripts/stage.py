@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from cloud.tokens import tokens_of
 from firmware_sim.compare import Comparison
 from firmware_sim.running import RunningStreet
 
@@ -114,18 +115,14 @@ class Stage:
         return self.street
 
     def make_tokens(self) -> None:
-        """One for the node, one for a reader, one for an operator."""
-        roles = (("node", ["--node", self.node_name]), ("reader", []), ("operator", ["--name", "m.dupont"]))
-        for role, more in roles:
-            done = subprocess.run(
-                [BIN / "lamplighter-cloud", "token", "create", "--data", self.data, "--role", role, *more],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                raise StageError(f"no token: {done.stderr}")
-            self.tokens[role] = done.stdout.strip().splitlines()[-1]
+        """One for the node, one for a reader, one for an operator: what `lamplighter-cloud token create` makes."""
+        now_us = time.time_ns() // 1000
+        with tokens_of(self.data) as tokens:
+            self.tokens = {
+                "node": tokens.create("node", self.node_name, "", now_us),
+                "reader": tokens.create("reader", None, "", now_us),
+                "operator": tokens.create("operator", None, "m.dupont", now_us),
+            }
         token = self.directory / "node.token"
         token.touch(mode=0o600)
         token.write_text(self.tokens["node"])
