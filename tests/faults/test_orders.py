@@ -25,7 +25,7 @@ from support.relay import Relay
 from wire.orders import FINAL
 
 KILLABLE = [sys.executable, Path(killable_node.__file__)]
-ROUNDS = 3  # with each seed
+ROUNDS = 2  # with each seed
 POINTS = (
     "order.taken",
     "commit.before",
