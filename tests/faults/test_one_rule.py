@@ -16,7 +16,6 @@ together with a restored cloud can lose rows untold (about 1 seed in 600): not t
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import shutil
 from contextlib import AsyncExitStack
@@ -33,14 +32,16 @@ from edge.card import SEQ_BITS
 from edge.outbox import Place
 from edge.outbox_sqlite import SqliteOutbox
 from support.cloud_batches import opened as with_facts
+from support.laboratory import count, seed_of
 from wire import codec
 from wire.batch import Ack, Batch, Lane
 from wire.columns import Columns
 from wire.entries import Gap
 from wire.sample import Clock, Sample
 
-SEEDS = int(os.environ.get("ONE_RULE_SEEDS", "12"))
-FIRST_SEED = int(os.environ.get("ONE_RULE_FIRST_SEED", str(random.SystemRandom().randrange(10**6))))
+FAULT = "a store or a card goes back"
+SEEDS, FIRST_SEED = count(FAULT), seed_of(FAULT, 0)
+pytestmark = pytest.mark.fault(FAULT, SEEDS)
 STEPS = 120
 CLOCK = Clock(1, synced=True)
 NODE = "cab-1"
@@ -329,7 +330,7 @@ class World:
 async def test_nothing_is_lost_untold_or_doubled_unsaid(disaster: str, tmp_path: Path) -> None:
     forks = 0
     for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
-        print(f"ONE_RULE_FIRST_SEED={seed}")
+        print(f"FAULT_SEED={seed}")
         path = tmp_path / str(seed)
         path.mkdir()
         world = World(seed, path)
