@@ -108,6 +108,7 @@ class World:
         self.died: dict[int, tuple[int, int]] = {}  # with a card: where it had been, epoch and seq
         self.untold: set[int] = set()  # died in a card that went back, beyond all that it had told of
         self.forked = False
+        self.wiped = False  # a card that had held something, perhaps all of it told and dropped: nobody can know that
         self.sent_numbers = itertools.count(1)
 
     async def start(self) -> None:
@@ -233,6 +234,7 @@ class World:
                 self.forked = True
             case "wipe":
                 self.died |= await self.node.places()
+                self.wiped |= any(run.head for run in self.node.outbox.card.runs)
                 await self.node.close()
                 self.node = await self.new_card()
             case _:
@@ -296,7 +298,7 @@ class World:
         missing = [n for n in self.accepted if n not in where and n not in self.gone and n not in self.died]
         assert len(missing) <= told, f"{missing[:5]} silently missing"
         self.check_dead({n: place for n, place in self.died.items() if n not in where}, detail, epochs)
-        if not self.forked and not self.died:
+        if not self.forked and not self.died and not self.wiped:
             assert detail is None or detail.ledger.missing.certainty == "exact", "nothing is missing, and that is told"
         doubled = {n: es for n, es in where.items() if len(es) > 1}
         assert self.forked or not doubled
