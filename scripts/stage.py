@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from cloud.tokens import tokens_of
 
 from firmware_sim.compare import Comparison
 from firmware_sim.running import RunningStreet
@@ -81,7 +82,7 @@ class Stage:
     """Start what is needed, in any order; `close` ends all of it."""
 
     def __init__(self, directory: Path, scene: Path, node_config: Path, node: str) -> None:
-        self.directory, self._node_config, self.node_name = directory, node_config, node
+        self.directory, self.node_config, self.node_name = directory, node_config, node
         self.street = RunningStreet(scene, directory)
         self.cloud: Actor | None = None
         self.node: Actor | None = None
@@ -114,18 +115,14 @@ class Stage:
         return self.street
 
     def make_tokens(self) -> None:
-        """One for the node, one for a reader, one for an operator."""
-        roles = (("node", ["--node", self.node_name]), ("reader", []), ("operator", ["--name", "m.dupont"]))
-        for role, more in roles:
-            done = subprocess.run(
-                [BIN / "lamplighter-cloud", "token", "create", "--data", self.data, "--role", role, *more],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                raise StageError(f"no token: {done.stderr}")
-            self.tokens[role] = done.stdout.strip().splitlines()[-1]
+        """One for the node, one for a reader, one for an operator: what `lamplighter-cloud token create` makes."""
+        now_us = time.time_ns() // 1000
+        with tokens_of(self.data) as tokens:
+            self.tokens = {
+                "node": tokens.create("node", self.node_name, "", now_us),
+                "reader": tokens.create("reader", None, "", now_us),
+                "operator": tokens.create("operator", None, "m.dupont", now_us),
+            }
         token = self.directory / "node.token"
         token.touch(mode=0o600)
         token.write_text(self.tokens["node"])
@@ -146,7 +143,7 @@ class Stage:
     ) -> Actor:
         """The node. One that is to die before it is ready is not waited for."""
         ready = self._fresh("node.json")
-        run = [*(command or [BIN / "lamplighter-edge"]), "run", "--config", self._node_config, "--endpoints", ready]
+        run = [*(command or [BIN / "lamplighter-edge"]), "run", "--config", self.node_config, "--endpoints", ready]
         self.node = Actor("the node", run, self.directory / "node.log", {**self.environment, **(environment or {})})
         if wait:
             self.health_url = self.node.wait_for(ready)["health"]
@@ -189,7 +186,8 @@ class Stage:
         return self.http.post(self.cloud_url + path, json=body, headers=headers)
 
     def health(self) -> dict[str, Any]:
-        """The node's own."""
+        """The node's own, where it listens now: it may have begun anew by itself."""
+        self.health_url = json.loads(self.node_endpoints.read_text())["health"]
         return self.http.get(self.health_url).json()
 
     def devices(self) -> Iterator[dict[str, Any]]:

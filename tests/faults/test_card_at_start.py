@@ -5,20 +5,25 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import httpx
 import pytest
 
 from edge.outbox_sqlite import read_history
+from stage import Stage
 from support.disk import HANG, Ballast, build_shim, mounted
+from support.laboratory import draw
 from support.node_process import NodeProcess, wait_for
+from support.verdict import accounted
 
 HURRIED = (sys.executable, Path(__file__).parents[1] / "support" / "hurried_node.py")
 COUNTERS = """
@@ -260,3 +265,48 @@ def test_a_node_without_its_card_ends_when_it_is_told_to(
     works_without(process, "has not answered")
     process.actor.process.terminate()
     assert process.actor.process.wait(30) == 0, process.said()
+
+
+@pytest.mark.parametrize(
+    ("way", "seed"), draw("the node's card is full or read-only at the start", ("full", "read-only"))
+)
+def test_what_comes_meanwhile_is_in_by_the_ledger(stage: Stage, way: str, seed: int) -> None:
+    """The whole street: killed, started with a card that takes nothing, which is then mended."""
+    rng = random.Random(seed)
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    with ExitStack() as ends:
+        try:
+            disk = ends.enter_context(mounted("tmpfs", stage.directory / "node", "-t", "tmpfs", "-o", "size=4m"))
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"no tmpfs can be mounted here: {error.stderr}")
+        ballast = Ballast(disk)
+        ends.callback(ballast.drop)
+        actor = stage.start_node(command=HURRIED)
+        time.sleep(rng.uniform(0.5, 2))
+        killed = time.time()
+        actor.kill()
+        if way == "full":
+            ballast.keep_full()
+        else:
+            subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        stage.start_node(command=HURRIED)
+        wait_for(lambda: in_need(stage), "it says so")
+        time.sleep(rng.uniform(0, 2))
+        if way == "full":
+            ballast.drop()
+        else:
+            subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+        wait_for(lambda: in_need(stage) is False, "it uses it again")
+        accounted(stage, [killed], polls_only=True)
+        assert stage.node is not None
+        assert stage.node.end() == 0
+
+
+def in_need(stage: Stage) -> bool | None:
+    """Whether health says that the card takes nothing; None between two lives."""
+    try:
+        reasons = stage.health()["reasons"]
+    except httpx.TransportError:
+        return None
+    return any("without its card" in reason or "nothing can be kept" in reason for reason in reasons)

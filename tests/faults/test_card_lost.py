@@ -9,32 +9,22 @@ where the ledger tells of a fork.
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stage import Stage
+from support.laboratory import draw
 
-HERE = Path(__file__).parent
-AWAY_S = 6.0
+AWAY_S = 3.0, 6.0  # that much
 PAGE_BYTES = 512
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("faults")]
-
-
-@pytest.fixture
-def stage(tmp_path: Path, need: Callable[[str], str]) -> Iterator[Stage]:
-    need("mosquitto")
-    found = Stage(tmp_path, HERE / "scene.toml", HERE / "node.toml", "cab-faults")
-    found.make_tokens()
-    found.start_cloud()
-    found.start_street()
-    yield found
-    found.close()
 
 
 def replaced(card: Path) -> None:
@@ -106,8 +96,8 @@ def findings(stage: Stage) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_what_died_with_the_card_is_told(stage: Stage, way: str) -> None:
+@pytest.mark.parametrize(("way", "seed"), draw("the node's card is replaced", tuple(WAYS)))
+def test_what_died_with_the_card_is_told(stage: Stage, way: str, seed: int) -> None:
     card = stage.directory / "node"
     node = stage.start_node()
     wait_for("the aggregator has something", lambda: any(p["lane"] == "bulk" for p in lanes(stage)))
@@ -118,7 +108,7 @@ def test_what_died_with_the_card_is_told(stage: Stage, way: str) -> None:
     assert stage.cloud is not None
     stage.cloud.kill()
     away = time.time()
-    time.sleep(AWAY_S)
+    time.sleep(random.Random(seed).uniform(*AWAY_S))
     node.kill()
     WAYS[way](card)
     stage.start_cloud()

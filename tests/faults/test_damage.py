@@ -21,11 +21,13 @@ from cloud.sqlite.compaction import Compaction
 from cloud.store import Store, opened, rebuild
 from cloud.views.contract import AlarmsAsked, ReadingsAsked
 from support.cloud_batches import SECOND, START_US, Sender, Ticking, columns, roster, send
+from support.laboratory import draw
 from wire.batch import Lane, Snapshot
 from wire.entries import Alarm, ClockFix, Gap, Health, Result
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("faults")]
 
+FAULT = "the aggregator's store is damaged"
 NODES, MINUTES, LAMPS = 3, 40, 3
 PAGE = 4_096
 
@@ -144,11 +146,13 @@ def later() -> Ticking:
     return Ticking(START_US + (MINUTES * 60 + 5) * SECOND)
 
 
-@pytest.mark.parametrize("table", tables())
-async def test_a_table_whose_root_is_damaged(data: Path, table: str) -> None:
-    now = later()
+@pytest.mark.parametrize(("table", "seed"), draw(FAULT, tables(), each=True))
+async def test_a_table_whose_pages_are_damaged(data: Path, table: str, seed: int) -> None:
+    """The root, and with it the whole table, or some of its pages."""
+    now, rng = later(), random.Random(f"{table} {seed}")
     expected = await before(data, now)
-    damage(data / "store.db", pages_of(data / "store.db", table)[:1], random.Random(table))
+    pages = pages_of(data / "store.db", table)
+    damage(data / "store.db", rng.choice([pages[:1], rng.sample(pages, min(len(pages), rng.choice((1, 2, 5))))]), rng)
     try:
         async with opened(data, now) as store:
             left = await seen(store)  # nothing but Unavailable may come
@@ -180,7 +184,7 @@ async def test_a_table_whose_root_is_damaged(data: Path, table: str) -> None:
         assert any(table in line for line in told.told()) or table in {"texts", "orders"}, told.told()
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", draw(FAULT))
 async def test_pages_anywhere(data: Path, seed: int) -> None:
     now, rng = later(), random.Random(seed)
     count = (data / "store.db").stat().st_size // PAGE

@@ -1,5 +1,5 @@
 """A card that gives back other bytes than were written: whatever it damages, the node goes on, sends nothing twice and
-nothing altered, and tells what it has lost. Seeded; DAMAGE_SEEDS says how many seeds each kind of damage is tried with.
+nothing altered, and tells what it has lost. Each kind of damage is tried with its seeds.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from drivers.contract import Receipt
 from edge.outbox import Place
 from edge.outbox_sqlite import SqliteOutbox
 from support.cloud import SmallCloud
+from support.laboratory import draw
 from wire.batch import Lane, Predecessor
 from wire.entries import Alarm, Gap
 from wire.sample import Clock, Sample
 
-SEEDS = int(os.environ.get("DAMAGE_SEEDS", "2"))
+FAULT = "the node's card is damaged"
+RUNNING = ("rows, a leaf", "rows, a body", "rows, the root", "kept", "receipts", "anywhere")
 CLOCK = Clock(1, synced=True)
 HISTORY, SENT, WAITING = 60, 20, 120  # rows that the city has, that it has without the node knowing, that it has not
 ALARMS = 12
@@ -322,15 +324,13 @@ def life(one_life: tuple[Life, Path], tmp_path: Path) -> Life:
     return copy.deepcopy(one_life[0])
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
-@pytest.mark.parametrize("kind", DAMAGE)
+@pytest.mark.parametrize(("kind", "seed"), draw(FAULT, tuple(DAMAGE), each=True))
 async def test_whatever_is_damaged_it_goes_on_and_tells(life: Life, tmp_path: Path, kind: str, seed: int) -> None:
     DAMAGE[kind](tmp_path / "data", random.Random(f"{kind} {seed}"))
     await check(life, tmp_path / "data")
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
-@pytest.mark.parametrize("kind", ["rows, a leaf", "rows, a body", "rows, the root", "kept", "receipts", "anywhere"])
+@pytest.mark.parametrize(("kind", "seed"), draw(FAULT, RUNNING, each=True))
 async def test_what_is_damaged_while_the_node_runs_is_no_different(
     life: Life, tmp_path: Path, kind: str, seed: int
 ) -> None:

@@ -42,6 +42,11 @@ class Relay:
         with self._guard:
             self._cut = False
 
+    def passed(self, data: bytes, *, up: bool) -> bytes:
+        """What goes on of what has come; a subclass may damage it."""
+        del up
+        return data
+
     def close(self) -> None:
         """End it, with everything that was frozen."""
         self._ended = True
@@ -83,7 +88,7 @@ class Relay:
             if data:
                 if source in self._near:
                     self._seen(data)
-                sink.sendall(data)
+                sink.sendall(self.passed(data, up=source in self._near))
                 return
         except OSError:
             pass  # a reset is an end like any other: both sides are closed below
