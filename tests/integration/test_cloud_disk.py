@@ -71,7 +71,7 @@ async def test_a_long_query_is_not_waited_for_longer_than_its_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "WAL_LIMIT_BYTES", 0)
-    monkeypatch.setattr("cloud.store.FOLD_WAIT_S", 0.01)
+    monkeypatch.setattr("cloud.sqlite.store.FOLD_WAIT_S", 0.01)
     async with opened(tmp_path, Ticking()) as store:
         loop, begun, end = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
 
