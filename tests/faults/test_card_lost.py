@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from stage import Stage
+from support.faults import street_of_faults
 
-HERE = Path(__file__).parent
 AWAY_S = 6.0
 PAGE_BYTES = 512
 
@@ -29,12 +29,8 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("faults")]
 @pytest.fixture
 def stage(tmp_path: Path, need: Callable[[str], str]) -> Iterator[Stage]:
     need("mosquitto")
-    found = Stage(tmp_path, HERE / "scene.toml", HERE / "node.toml", "cab-faults")
-    found.make_tokens()
-    found.start_cloud()
-    found.start_street()
-    yield found
-    found.close()
+    with street_of_faults(tmp_path) as found:
+        yield found
 
 
 def replaced(card: Path) -> None:

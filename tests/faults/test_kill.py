@@ -21,13 +21,13 @@ from edge.cloud_link import BATCH_TYPE
 from firmware_sim.compare import Comparison
 from stage import Stage
 from support import killable_node
+from support.faults import street_of_faults
 from support.relay import Relay
 from wire import codec
 from wire.batch import ORIGIN, Batch, Lane, Placed
 from wire.columns import Columns
 from wire.sample import Clock, Sample
 
-HERE = Path(__file__).parent
 KILLABLE = [sys.executable, Path(killable_node.__file__)]
 COMMIT_S = 0.2
 SLACK_S = 0.8  # a commit, and a scheduler that has only two cores
@@ -40,12 +40,8 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("faults")]
 @pytest.fixture
 def stage(tmp_path: Path, need: Callable[[str], str]) -> Iterator[Stage]:
     need("mosquitto")
-    found = Stage(tmp_path, HERE / "scene.toml", HERE / "node.toml", "cab-faults")
-    found.make_tokens()
-    found.start_cloud()
-    found.start_street()
-    yield found
-    found.close()
+    with street_of_faults(tmp_path) as found:
+        yield found
 
 
 def explained(found: Comparison, kills: list[float]) -> list[tuple[str, int, int]]:
