@@ -22,14 +22,15 @@ from drivers.errors import NotStored
 from edge.acting import alarming, bundles
 from edge.acting.alarming import Alarming, Kept
 from edge.acting.bundles import Bundles
-from edge.acting.card_alarm import CARD, CardAlarm
+from edge.acting.card_alarm import CardAlarm
 from edge.acting.mishaps import Mishaps
-from edge.acting.own_alarms import NOT_AS_SET, REFUSED, LineAlarms, OwnAlarms
+from edge.acting.own_alarms import LineAlarms, OwnAlarms
 from edge.acting.planning import Planning
 from edge.acting.rebuild import History, rebuilt
 from edge.acting.ruling import Ruling, suppressions
 from edge.acting.sky import sky
 from edge.alarms.causes import Suppression
+from edge.alarms.own import CARD, NOT_AS_SET, UPLINK_REFUSED
 from edge.clock import NodeClock, monotonic_us
 from edge.config import Config
 from edge.control import arrays as control
@@ -338,7 +339,7 @@ class Autonomy:
         node, writable = self._config.node.id, {device for device, _ in self.control.points}
 
         def gone(device: str, rule: str) -> bool:
-            if rule in self._lines or rule in (REFUSED, CARD):
+            if rule in self._lines or rule in (UPLINK_REFUSED, CARD):
                 return device != node
             return device not in (writable if rule == NOT_AS_SET else raising.get(rule, ()))
 

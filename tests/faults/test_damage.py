@@ -214,7 +214,7 @@ def test_the_verb_says_what_is_lost_and_so_does_its_exit_code(data: Path) -> Non
     damage(data / "store.db", pages_of(data / "store.db", "log")[-1:], random.Random(1))
     code, out, err = rebuilt(data)
     assert code == EXIT_LOST == 3, (out, err)
-    assert re.search(r"^log: \d+ rows could not be read$", out, re.M)
+    assert re.search(r"^log: \d+ rows could not be read$", out, re.MULTILINE)
     assert "seqs are missing, and stand as gaps" in out
     assert "something is lost" in err
     code, out, err = rebuilt(data)
