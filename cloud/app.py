@@ -91,7 +91,8 @@ def application(
     shares = Shares(most)
     gate = Gate(tokens, shares, Failures(monotonic), metrics)
     watching = Watching()
-    downlink = Downlink(store.orders, tokens, metrics, now, pace or Pace())
+    quota = Quota(monotonic, a_day)
+    downlink = Downlink(store.orders, tokens, metrics, now, pace or Pace(), quota.asks)
     presence = Presence(downlink.reachable, store.heard.of, now)
     orders = Orders(
         store=store.orders,
@@ -115,7 +116,6 @@ def application(
         keep_alive_s=keep_alive_s,
     )
     generations = Generations(store.log, metrics, now)
-    quota = Quota(monotonic, a_day)
     table: list[Route] = []
 
     async def ready() -> None:

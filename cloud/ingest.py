@@ -25,7 +25,7 @@ from cloud.log import Log
 from cloud.metrics import Metrics
 from cloud.opening import Opened, Opening, batch_of, batch_on, chained_of, size_of, snapshot_of
 from cloud.problem import Problem, bad_request
-from cloud.quota import Quota, Used
+from cloud.quota import OVER, Quota, Used
 from cloud.routes import NODES, Answer, Asked, Param, Route, problem_answers
 from cloud.streams import Place
 from cloud.times import Now
@@ -112,7 +112,7 @@ class Ingest:
                     Param(name="epoch", what="The epoch.", schema={"type": "integer", "minimum": 0}),
                     Param(name="lane", what="The lane.", schema={"enum": [lane.value for lane in Lane]}),
                 ),
-                answers={200: Answer(what="Where the log stands.", media_type=ACK_TYPE)},
+                answers={200: Answer(what="Where the log stands.", media_type=ACK_TYPE), **OVER},
             ),
             Route(
                 method="POST",
@@ -180,6 +180,7 @@ class Ingest:
 
     async def _place(self, asked: Asked) -> Response:
         node = _own_node(asked)
+        self._quota.asks(node)
         if asked.one("epoch") is None:
             raise bad_request("epoch is missing")
         epoch = asked.number("epoch", 0, 0, 2**63 - 1)

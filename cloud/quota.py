@@ -4,7 +4,8 @@ Four things are counted for each node: the bytes that are kept of what it sends,
 time that opening its bodies takes. What it does not use is saved up, as far as one day's worth: a node that was away
 brings its backlog as fast as it can. What is used is known only once a body is open, so a node may go beyond its quota
 by the bodies that it has in hand; then it is answered 429 with Retry-After until there is something again. Nothing is
-lost by that: it keeps what is not taken.
+lost by that: it keeps what is not taken. Asking for its place and opening its downlink count as requests, and are
+refused only for want of those.
 
 A day of a node with 60 devices and 100 readings a second is 8.6 million readings, 2.3 MB in 88 bodies and 0.4 s of
 processor time (docs/performance.md): the quota has room for a hundred of them.
@@ -15,13 +16,14 @@ Bounds: one entry a node, and nodes have tokens. On the event loop.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from cloud.own_alarms import Condition, id_of
 from cloud.problem import too_many
+from cloud.routes import problem_answers
 
 LOG: Final = logging.getLogger("lamplighter.cloud")
 
@@ -41,6 +43,7 @@ class Used(msgspec.Struct, frozen=True, kw_only=True):
 
 
 A_DAY: Final = Used(size_bytes=512 << 20, readings=1_000_000_000, requests=400_000, work_s=120)
+OVER: Final = problem_answers(s429="The node has used up its quota of requests for now; `Retry-After` says how long.")
 _ONE: Final = Used(requests=1)
 _WORDS: Final[Mapping[str, str]] = {
     "size_bytes": "bytes",
@@ -84,9 +87,21 @@ class Quota:
         Raises:
             Problem: it has not.
         """
+        self._pass(node, self._names)
+
+    def asks(self, node: str) -> None:
+        """The same for a request that brings nothing, which needs only requests left: a node that sends too much must
+        still hear where it stands, and get the orders and bundles that mend it.
+
+        Raises:
+            Problem: it has none left.
+        """
+        self._pass(node, ("requests",))
+
+    def _pass(self, node: str, needs: Sequence[str]) -> None:
         account = self._account(node)
         for name, left, a_day in zip(self._names, account.left, self._a_day, strict=True):
-            if left > 0:
+            if left > 0 or name not in needs:
                 continue
             what = _WORDS[name]
             if self._clock() - account.refused_s >= OVER_S:

@@ -2,8 +2,8 @@
 
 `parse` never stops at the first mistake: unknown keys (with the nearest known one), missing keys, wrong types and
 values, at any depth, each as a Problem that names file and key. A struct's own `__post_init__` may raise ValueError
-for what types cannot tell. A file is read up to MAX_FILE_BYTES and within the bounds of `toml_text`; of the unknown
-keys of one table MAX_UNKNOWN are told, and how many more there are.
+for what types cannot tell. A file is read up to MAX_FILE_BYTES and within the bounds of `groundwork.toml_text`; of the
+unknown keys of one table MAX_UNKNOWN are told, and how many more there are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 from msgspec import inspect
 
 from drivers.table_words import as_number, as_table, in_words, length, listed, told, unfit, unlike
-from drivers.toml_text import BadToml, tables_of
+from groundwork.toml_text import BadToml, tables_of
 
 MAX_FILE_BYTES: Final = 1 << 20
 MAX_UNKNOWN: Final = 20
