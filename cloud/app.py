@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from cloud.alarms.alarms import Alarms
-from cloud.alarms.conflicts import conflicts
+from cloud.alarms.conditions import conflicts, over_quota
 from cloud.alarms.own_alarms import Condition
 from cloud.alarms.trouble import Missed, Trouble
 from cloud.api import openapi
@@ -30,11 +30,11 @@ from cloud.api.sse import CUT_S
 from cloud.api.upkeep import Upkeep
 from cloud.api.write_offs import WriteOffs
 from cloud.entrance.failures import Failures
+from cloud.entrance.quota import A_DAY, Quota, Used
 from cloud.entrance.shares import Most, Shares
 from cloud.feed.feed import KEEP_ALIVE_S, Feed
 from cloud.ingest.generations import Generations
 from cloud.ingest.ingest import Ingest
-from cloud.ingest.quota import A_DAY, Quota, Used
 from cloud.leap import Leap
 from cloud.log.contract import Unavailable
 from cloud.log.cursor import Cursor
@@ -89,7 +89,8 @@ def application(
     shares = Shares(most)
     gate = Gate(tokens, shares, Failures(monotonic), metrics)
     watching = Watching()
-    downlink = Downlink(store.orders, tokens, metrics, now, pace or Pace())
+    quota = Quota(monotonic, a_day)
+    downlink = Downlink(store.orders, tokens, metrics, now, pace or Pace(), quota.asks)
     presence = Presence(downlink.reachable, store.heard.of, now)
     orders = Orders(
         store=store.orders,
@@ -113,7 +114,6 @@ def application(
         keep_alive_s=keep_alive_s,
     )
     generations = Generations(store.log, metrics, now)
-    quota = Quota(monotonic, a_day)
     table: list[Route] = []
 
     async def ready() -> None:
@@ -149,7 +149,7 @@ def application(
 
     async def conditions() -> Mapping[str, Condition]:
         await store.claims.bar(tokens.stripped())
-        return {**quota.conditions(), **conflicts(await store.claims.doubled())}
+        return {**over_quota(quota.over()), **conflicts(await store.claims.doubled())}
 
     return Application(Guard(asgi, metrics), tuple(table), feed, downlink, conditions)
 

@@ -23,7 +23,7 @@ from urllib.request import Request, urlopen
 import uvloop
 
 from cloud import crash
-from cloud.ingest.quota import A_DAY
+from cloud.entrance.quota import A_DAY
 from cloud.records.tokens import ROLES
 from cloud.server import Options, refusal, run
 from cloud.sqlite import backup
@@ -37,6 +37,7 @@ from groundwork.terminal import guard, log_to_stderr, shown
 ANSWER_S: Final = 30
 MAX_ANSWER: Final = 1 << 20
 MAX_DAYS: Final = 36_500
+EXIT_LOST: Final = 3  # of rebuild: a store was built, and something is not in it
 _NODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -168,7 +169,9 @@ def _rebuild(given: argparse.Namespace) -> int:
     print("\nbuilt again; what was replaced is in replaced/", file=sys.stderr)
     for line in told:
         print(line)
-    return 0
+    if told:
+        print("the store can be used, but something is lost: see above", file=sys.stderr)
+    return EXIT_LOST if told else 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -34,9 +34,9 @@ from cloud.entrance.addresses import Proxies, networks_of
 from cloud.entrance.connection import Connection
 from cloud.entrance.door import KNOWN, RESERVE, STRANGERS, TOKEN_MOST, Bounds, Door, Guest
 from cloud.entrance.listener import Entrance
+from cloud.entrance.quota import A_DAY, Used
 from cloud.entrance.shares import Most
 from cloud.feed import feed
-from cloud.ingest.quota import A_DAY, Used
 from cloud.metrics import Metrics
 from cloud.notify import Notify
 from cloud.orders.downlink import Pace

@@ -2,8 +2,8 @@
 
 `parse` never stops at the first mistake: unknown keys (with the nearest known one), missing keys, wrong types and
 values, at any depth, each as a Problem that names file and key. A struct's own `__post_init__` may raise ValueError
-for what types cannot tell. A file is read up to MAX_FILE_BYTES and within the bounds of `toml_text`; of the unknown
-keys of one table MAX_UNKNOWN are told, and how many more there are.
+for what types cannot tell. A file is read up to MAX_FILE_BYTES and within the bounds of `groundwork.toml_text`; of the
+unknown keys of one table MAX_UNKNOWN are told, and how many more there are.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -18,10 +19,11 @@ import msgspec
 from msgspec import inspect
 
 from drivers.table_words import as_number, as_table, in_words, length, listed, told, unfit, unlike
-from drivers.toml_text import BadToml, tables_of
+from groundwork.toml_text import BadToml, tables_of
 
 MAX_FILE_BYTES: Final = 1 << 20
 MAX_UNKNOWN: Final = 20
+MAX_KINDS: Final = 128  # of table, whose types are kept: the structs of all drivers, files and a few plug-ins
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -60,19 +62,25 @@ def read(path: Path, problems: list[Problem]) -> dict[str, Any] | None:
     return None
 
 
+# Four fifths of what reading a profile takes, and each of its points asks for the same two structs.
+@lru_cache(MAX_KINDS)
+def _types_of(kind: type[msgspec.Struct]) -> inspect.Type:
+    return inspect.type_info(kind)
+
+
 def parse(kind: type[T], table: object, *, file: str, key: str, problems: list[Problem]) -> T | None:
     """An instance of `kind` made from `table`; None when anything in it was wrong, and then `problems` grew.
 
     `key` is where the table stands in the file ("" for the whole file).
     """
     reader = _Reader(file, problems)
-    value = reader.read(inspect.type_info(kind), table, key)
+    value = reader.read(_types_of(kind), table, key)
     return None if value is WRONG else cast("T", value)
 
 
 def describe(kind: type[msgspec.Struct]) -> list[Key]:
     """The keys of a table, with words for their types and the descriptions given by `msgspec.Meta`."""
-    info = inspect.type_info(kind)
+    info = _types_of(kind)
     assert isinstance(info, inspect.StructType)
     keys: list[Key] = []
     for field in info.fields:
@@ -87,7 +95,7 @@ def why_unreadable(kind: type[msgspec.Struct]) -> str | None:
     Raises:
         Exception: its annotations are none that msgspec understands.
     """
-    return _unreadable(inspect.type_info(kind), "", set())
+    return _unreadable(_types_of(kind), "", set())
 
 
 def _unreadable(kind: inspect.Type, key: str, seen: set[type]) -> str | None:

@@ -251,7 +251,7 @@ class CloudLink:
             case 415, "unsupported":
                 raise Unsupported(detail, problem.accepts[:16])
             case _:
-                raise LinkDown(f"{status}: {detail}", _retry_after(response.headers.get("Retry-After")))
+                raise LinkDown(f"{status}: {detail}", retry_after(response.headers.get("Retry-After")))
 
 
 class _Problem(msgspec.Struct):
@@ -270,7 +270,8 @@ def _problem(content: bytes) -> _Problem:
         return _Problem()  # a proxy's page, say: the status code has to do
 
 
-def _retry_after(text: str | None) -> float:
+def retry_after(text: str | None) -> float:
+    """How long an answer asks to be left alone, in seconds: up to an hour, 0 where it does not say."""
     return min(float(text), 3600.0) if text and text.isdecimal() else 0
 
 

@@ -9,7 +9,7 @@ Nothing that comes down ends it: what cannot be read or taken is counted and lef
 not read: nobody has asked for one, and 48 KB of it can open to 3 GB. Bounds: one stream, one `Down` of at most
 MAX_DOWN_BYTES at a time, MAX_STREAM_BYTES a stream, which is then opened anew; waits with full jitter up to
 `max_wait_s`; they double as long as streams do not last for SILENCE_S. One that another has replaced is opened again
-after REPLACED_S at the earliest.
+after REPLACED_S at the earliest; Retry-After is obeyed up to an hour.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import httpx
 import msgspec
 from httpx_sse import EventSource, SSEError
 
+from edge.cloud_link import retry_after
 from wire.orders import MAX_DOWN_BYTES, Down
 
 log = logging.getLogger(__name__)
@@ -46,12 +47,13 @@ _DOWN: Final = msgspec.json.Decoder(Down)
 class _Dead(Exception):
     """The stream is of no use any more; the text says why.
 
-    `held_back`: it was waited for, and brought nothing. `least_s` is how long to leave it alone.
+    `held_back`: it was waited for, and brought nothing. `least_s` is how long to leave it alone;
+    `asked_s` what the cloud has asked for, up to an hour, which comes before the wait.
     """
 
-    def __init__(self, text: str, *, held_back: bool = False, least_s: float = 0.0) -> None:
+    def __init__(self, text: str, *, held_back: bool = False, least_s: float = 0.0, asked_s: float = 0.0) -> None:
         super().__init__(text)
-        self.held_back, self.least_s = held_back, least_s
+        self.held_back, self.least_s, self.asked_s = held_back, least_s, asked_s
 
 
 class Downlink:
@@ -105,7 +107,7 @@ class Downlink:
                 # A stream that ends at once is no better than one that fails, however politely it ends.
                 tries = 0 if self._begun and self._monotonic() - began >= SILENCE_S else tries + 1
                 wait_s = self._jitter(min(self._max_wait_s, FIRST_WAIT_S * 2 ** min(tries, 12)))
-            await self._sleep(wait_s if dead is None else max(dead.least_s, wait_s))
+            await self._sleep(wait_s if dead is None else dead.asked_s + max(dead.least_s, wait_s))
 
     async def _once(self, *, asking: bool) -> None:
         """One stream to its end, or what is open now.
@@ -127,7 +129,8 @@ class Downlink:
                 ) as response,
             ):
                 if response.status_code != 200:
-                    raise _Dead(f"the cloud answered {response.status_code}")
+                    asked_s = retry_after(response.headers.get("Retry-After"))
+                    raise _Dead(f"the cloud answered {response.status_code}", asked_s=asked_s)
                 if (encoding := response.headers.get("Content-Encoding", "identity").strip().lower()) != "identity":
                     raise _Dead(f"it comes in the Content-Encoding {encoding[:40]!r}, which nobody has asked for")
                 async with aclosing(EventSource(cast("httpx.Response", _Bounded(response))).aiter_sse()) as events:

@@ -25,6 +25,7 @@ from drivers.contract import Driver, Noting, Receipt
 from drivers.errors import DriverError, Misconfigured
 from edge.acting.autonomy import Autonomy
 from edge.acting.bundles import Ground
+from edge.acting.probation import begun
 from edge.acting.trial import Trial
 from edge.clock import NodeClock
 from edge.cloud_link import Cloud, CloudLink
@@ -165,7 +166,7 @@ class Node:
                 clock=self._clock,
                 commit=commit,
                 driver=self._driver_of,
-                kept=await outbox.kept(""),
+                kept=await begun(outbox),
                 try_out=Trial(Ground(site=config.site, roster=config.roster)).run,
                 card=lambda: storage.fault,
             )

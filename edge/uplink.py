@@ -26,6 +26,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from drivers.errors import NotStored
+from edge.alarms.own import UNSUPPORTED
 from edge.cloud_link import Answer, LinkDown
 from edge.outbox import MAX_CUT_BYTES, Cut, Outbox, Place
 from edge.refusals import BURST_S, Refusals
@@ -228,9 +229,9 @@ class Uplink:
         if state == "raised":
             self._unsupported_us = now_us
         return Alarm(
-            id=f"{self._node}/unsupported-version",
+            id=f"{self._node}/{UNSUPPORTED}",
             device=self._node,
-            rule="unsupported-version",
+            rule=UNSUPPORTED,
             severity="high",
             state=state,
             raised_us=self._unsupported_us,

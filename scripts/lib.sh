@@ -2,7 +2,10 @@
 # Needs Python 3.11 or later and git; everything else it fetches, or says how.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
-export PYTHONDONTWRITEBYTECODE=${PYTHONDONTWRITEBYTECODE-}
+# Tests start hundreds of Python processes, and each would compile all that it imports: half of what `lamplighter-edge
+# check` takes. What is compiled lies in .venv, not beside the sources, so whoever wants none there gets none there.
+unset PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX=${PYTHONPYCACHEPREFIX-$PWD/.venv/pycache}
 
 # need_debian PACKAGE=PROGRAM …: the Debian packages whose programs are missing, installed when we are root. What is no
 # program is named by a file that it brings, with its whole path: libc6-dev=/usr/include/stdio.h.

@@ -4,7 +4,7 @@ Every order says who gave it and when it ends, and has exactly one final result,
 value holds its place in the point's priority array until `expires_us`, and is never applied after. Values are those of
 `wire.sample`, never null. They travel as JSON, each in a `Down`, one server-sent event each.
 
-Bounds: the text of a bundle has MAX_BUNDLE_CHARS, one `Down` MAX_DOWN_BYTES as JSON.
+Bounds: the text of a bundle has MAX_BUNDLE_CHARS and MAX_BUNDLE_BYTES, one `Down` MAX_DOWN_BYTES as JSON.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from msgspec import Meta
 from wire.entries import Level, Name, Stage, Text
 
 MAX_BUNDLE_CHARS: Final = 256 * 1024
+MAX_BUNDLE_BYTES: Final = MAX_BUNDLE_CHARS  # of the text as UTF-8: what a node reads, so what the aggregator takes
 MAX_DOWN_BYTES: Final = 2 * 1024 * 1024  # a bundle of MAX_BUNDLE_CHARS, each written as \uXXXX at worst
 LEVELS: Final[tuple[Level, ...]] = ("technician", "emergency", "hypervisor", "rule", "plan", "default")
 FINAL: Final[frozenset[Stage]] = frozenset({"verified", "refused", "failed", "expired", "superseded"})

@@ -1,4 +1,4 @@
-"""Idempotency over HTTP: the key of a request, and the answer that it has had, as it goes out (`cloud.records.keys`)."""
+"""Idempotency over HTTP: a request's key, and its answer as it goes out (`cloud.records.keys`)."""
 
 from __future__ import annotations
 

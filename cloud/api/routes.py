@@ -145,6 +145,11 @@ def problem_answers(**answers: str) -> dict[int, Answer]:
     }
 
 
+OVER_QUOTA: Final = problem_answers(
+    s429="The node has used up its quota of requests for now; `Retry-After` says how long."
+)
+
+
 def json_response(body: msgspec.Struct, status: int = 200) -> Response:
     """A struct as JSON."""
     return Response(msgspec.json.encode(body), status, {"Cache-Control": "no-store"}, JSON)

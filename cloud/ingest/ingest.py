@@ -5,8 +5,8 @@ not here any more (`wire.chain`); both carry the same ack and nothing else may b
 out in full before it is looked at. A token is of one node: path, batch and token must agree.
 
 Bounds: those of `cloud.ingest.bodies` while a body arrives; those of `cloud.ingest.opening` for what is open at a time,
-beside the event loop; those of `cloud.ingest.quota` for what a node may bring in a day. From PAUSE_FROM waiting on, the
-ack asks for a pause.
+beside the event loop; those of `cloud.entrance.quota` for what a node may bring in a day. From PAUSE_FROM waiting on,
+the ack asks for a pause.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Final
 
 from starlette.responses import Response
 
-from cloud.api.routes import NODES, Answer, Asked, Param, Route, problem_answers
+from cloud.api.routes import NODES, OVER_QUOTA, Answer, Asked, Param, Route, problem_answers
+from cloud.entrance.quota import Quota, Used
 from cloud.ingest import opening
 from cloud.ingest.bases import Bases
 from cloud.ingest.bodies import Bodies
 from cloud.ingest.opening import Opened, Opening, batch_of, batch_on, chained_of, size_of, snapshot_of
-from cloud.ingest.quota import Quota, Used
 from cloud.log.contract import Log
 from cloud.log.streams import Place
 from cloud.metrics import Metrics
@@ -112,7 +112,7 @@ class Ingest:
                     Param(name="epoch", what="The epoch.", schema={"type": "integer", "minimum": 0}),
                     Param(name="lane", what="The lane.", schema={"enum": [lane.value for lane in Lane]}),
                 ),
-                answers={200: Answer(what="Where the log stands.", media_type=ACK_TYPE)},
+                answers={200: Answer(what="Where the log stands.", media_type=ACK_TYPE), **OVER_QUOTA},
             ),
             Route(
                 method="POST",
@@ -180,6 +180,7 @@ class Ingest:
 
     async def _place(self, asked: Asked) -> Response:
         node = _own_node(asked)
+        self._quota.asks(node)
         if asked.one("epoch") is None:
             raise bad_request("epoch is missing")
         epoch = asked.number("epoch", 0, 0, 2**63 - 1)

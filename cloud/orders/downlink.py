@@ -15,14 +15,14 @@ that get orders at once do not hold up everybody else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, aclosing, suppress
 from typing import Final
 
 import msgspec
 from starlette.responses import Response
 
-from cloud.api.routes import LOG, NODES, Answer, Asked, Param, Route
+from cloud.api.routes import LOG, NODES, OVER_QUOTA, Answer, Asked, Param, Route
 from cloud.api.sse import CUT_S, EVENT_STREAM, StreamResponse
 from cloud.log.contract import Unavailable
 from cloud.metrics import Metrics
@@ -62,12 +62,16 @@ class _Line:
 class Downlink:
     """All nodes' streams. On the event loop."""
 
-    def __init__(self, orders: OrderStore, tokens: Tokens, metrics: Metrics, now: Now, pace: Pace) -> None:
+    def __init__(
+        self, orders: OrderStore, tokens: Tokens, metrics: Metrics, now: Now, pace: Pace, asks: Callable[[str], None]
+    ) -> None:
+        """`asks` counts a request of a node, and raises a Problem where it has none left (`cloud.entrance.quota`)."""
         self._orders = orders
         self._tokens = tokens
         self._metrics = metrics
         self._now = now
         self._pace = pace
+        self._asks = asks
         self._lines: dict[str, _Line] = {}
         self._asked_s: dict[str, float] = {}  # on the loop's clock, which nobody sets
         self._onces: dict[str, int] = {}
@@ -111,7 +115,7 @@ class Downlink:
                     Param(name="once", what="1: what is open now, a Down with the time, and the end."),
                 ),
                 lasting=True,
-                answers={200: Answer(what="Orders until either end closes.", media_type=EVENT_STREAM)},
+                answers={200: Answer(what="Orders until either end closes.", media_type=EVENT_STREAM), **OVER_QUOTA},
             )
         ]
 
@@ -119,6 +123,7 @@ class Downlink:
         node, grant = asked.path("node"), asked.grant
         if grant is None or grant.node != node:
             raise Problem(403, "forbidden", f"the token is not one of node {node}")
+        self._asks(node)
         once = asked.one("once")
         if once not in {None, "0", "1"}:
             raise bad_request(f"once is {once!r}; it is 1, or left out")

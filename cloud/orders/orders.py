@@ -43,8 +43,8 @@ from cloud.records.keys import HEADER, KEPT_US, MAX_KEY_CHARS, Answered, Keyed
 from cloud.records.orders import MAX_OPEN, OrderStore
 from cloud.times import DAY_US, SECOND_US, Now
 from cloud.views.contract import TargetsAsked, Views
-from wire.orders import MAX_BUNDLE_CHARS, Bundle
-from wire.toml_bounds import beyond
+from groundwork.toml_text import BadToml, tables_of
+from wire.orders import MAX_BUNDLE_BYTES, Bundle
 
 BUNDLE_LIFE_US: Final = 7 * DAY_US  # where nothing else is said
 
@@ -95,6 +95,9 @@ class Orders:
         self._metrics = metrics
         self._now = now
         self._draw = draw
+        self._reading = (
+            asyncio.Lock()
+        )  # a text takes up to a second of the processor; who waits is in the door's bounds
         self.door = Door()  # one for all that is given, acts on alarms among it
 
     def routes(self) -> list[Route]:
@@ -209,8 +212,9 @@ class Orders:
             nodes: list[str] = []
             if found.knows("node", "nodes", "all"):
                 nodes = await asyncio.to_thread(_nodes, given, await self._views.names(), wrongs)
-            if (why := await asyncio.to_thread(beyond, given.text, MAX_BUNDLE_CHARS)) is not None:
-                wrongs.problems.append(f"text: {why}")  # no node would take it
+            async with self._reading:
+                if (why := await asyncio.to_thread(unreadable, given.text)) is not None:
+                    wrongs.problems.append(f"text: {why}")  # no node would take it
             _refuse(found.problems, wrongs)
             drafts = [
                 Draft(
@@ -229,6 +233,15 @@ class Orders:
                 for node in nodes
             ]
             return await self.take(drafts, key)
+
+
+def unreadable(text: str) -> str | None:
+    """Why no node reads a bundle's text as TOML; None where all do."""
+    try:
+        tables_of(text, limit_bytes=MAX_BUNDLE_BYTES)
+    except BadToml as error:
+        return str(error)
+    return None
 
 
 def _answer(drafts: Sequence[Draft], present: Mapping[str, Present], cursor: str) -> Answered:

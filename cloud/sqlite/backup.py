@@ -17,7 +17,6 @@ of what is wrong with a backup are told.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -128,14 +127,8 @@ def _held(target: Path) -> Generator[None]:
     """The directory, made where there is none, held against a second backup into it."""
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CannotBackUp(f"another backup into {target} is under way") from None
+    with database.alone(folder, CannotBackUp(f"another backup into {target} is under way")):
         yield
-    finally:
-        os.close(folder)
 
 
 def _new(path: Path) -> Path:

@@ -253,11 +253,18 @@ def locked(directory: Path) -> Generator[None]:
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    with alone(descriptor, Misplaced(f"{directory} is in use by another lamplighter-cloud")):
+        yield
+
+
+@contextmanager
+def alone(descriptor: int, busy: Exception) -> Generator[None]:
+    """Hold an open file for this process, and close it in the end; `busy` is raised where another holds it."""
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Misplaced(f"{directory} is in use by another lamplighter-cloud") from None
+            raise busy from None
         yield
     finally:
         os.close(descriptor)

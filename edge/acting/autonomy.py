@@ -15,21 +15,21 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-import msgspec
-
 from drivers.contract import Driver
 from drivers.errors import NotStored
-from edge.acting import alarming, bundles
+from edge.acting import alarming
 from edge.acting.alarming import Alarming, Kept
 from edge.acting.bundles import Bundles
-from edge.acting.card_alarm import CARD, CardAlarm
+from edge.acting.card_alarm import CardAlarm
 from edge.acting.mishaps import Mishaps
-from edge.acting.own_alarms import NOT_AS_SET, REFUSED, LineAlarms, OwnAlarms
+from edge.acting.own_alarms import LineAlarms, OwnAlarms
 from edge.acting.planning import Planning
+from edge.acting.probation import Probation
 from edge.acting.rebuild import History, rebuilt
 from edge.acting.ruling import Ruling, suppressions
 from edge.acting.sky import sky
 from edge.alarms.causes import Suppression
+from edge.alarms.own import CARD, NOT_AS_SET, PLAN_ASIDE, RULES_ASIDE, UPLINK_REFUSED
 from edge.clock import NodeClock, monotonic_us
 from edge.config import Config
 from edge.control import arrays as control
@@ -113,6 +113,9 @@ class Autonomy:
             wake=self.actuators.wake,
             put=commit.put,
             plan=self._bundles.plan_at_start(kept),
+        )
+        self._probation = Probation(
+            kept, node=config.node.id, alarming=self.alarming, now=clock, monotonic=monotonic, put=commit.put
         )
         self._sky = sky(config.site)
         self.ruling = Ruling(
@@ -238,6 +241,7 @@ class Autonomy:
             ("the plan", self.planning.advance),
             ("the node's own alarms", lambda: self._own.look(faults())),
             ("the card's alarm", self._card.look),
+            ("the bundles' probation", self._probation.look),
         ):
             self._try(what, part)
         wait_s = LOOK_S
@@ -258,6 +262,7 @@ class Autonomy:
             task.cancel()
         await asyncio.gather(*self._trying, return_exceptions=True)
         await self.actuators.close()
+        self._probation.end()
 
     # ---- what orders do that set no point (edge.control.orders.Acts) ------------------------------------------------
 
@@ -275,7 +280,7 @@ class Autonomy:
             self._take_up(self._engine(taken), taken)
             self._forget_alarms()
         self._wake.set()
-        return {bundles.PREFIX + bundle.kind: msgspec.msgpack.encode(bundle)}, self._bundles.told(taken)
+        return self._probation.took(bundle), self._bundles.told(taken)
 
     def _try_first(
         self, bundle: Bundle, after: asyncio.Future[None] | None, done: Callable[[str | None], None]
@@ -338,7 +343,7 @@ class Autonomy:
         node, writable = self._config.node.id, {device for device, _ in self.control.points}
 
         def gone(device: str, rule: str) -> bool:
-            if rule in self._lines or rule in (REFUSED, CARD):
+            if rule in self._lines or rule in (UPLINK_REFUSED, CARD, PLAN_ASIDE, RULES_ASIDE):
                 return device != node
             return device not in (writable if rule == NOT_AS_SET else raising.get(rule, ()))
 

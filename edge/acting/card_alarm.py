@@ -10,9 +10,9 @@ from typing import Final
 
 from drivers.contract import Now
 from edge.acting.alarming import Alarming
+from edge.alarms.own import CARD
 from edge.alarms.raised import Raised
 
-CARD: Final = "card"
 MAX_CHARS: Final = 2000
 
 

@@ -18,6 +18,7 @@ from typing import Final
 from drivers.contract import Now
 from edge.acting.alarming import Alarming
 from edge.alarms.causes import Suppression
+from edge.alarms.own import NOT_AS_SET, UPLINK_REFUSED, of_line
 from edge.alarms.raised import Raised
 from edge.control.arbitration import Held
 from edge.control.arrays import Key
@@ -29,8 +30,6 @@ OPENS_S: Final = 5.0  # a line that takes no longer to open is not worth a word
 LINE_DOWN_S: Final = 30.0
 WELL_S: Final = 10.0
 STUCK_S: Final = 60.0  # how long a point may resist before someone is called
-NOT_AS_SET: Final = "not-as-set"
-REFUSED: Final = "uplink-refused"
 NOT_OPEN: Final = "it does not open"
 
 
@@ -41,7 +40,7 @@ class LineAlarms:
         """The devices of each line."""
         self.lines = {name: frozenset(devices) for name, devices in lines.items()}
         self._explains = {
-            rule_of(name): (Suppression(rules=None, devices=devices),) for name, devices in self.lines.items()
+            of_line(name): (Suppression(rules=None, devices=devices),) for name, devices in self.lines.items()
         }
 
     def suppresses(self, rule: str) -> tuple[Suppression, ...]:
@@ -67,7 +66,7 @@ class OwnAlarms:
         self._stuck: dict[Key, tuple[float, Held, str, Value]] = {}
         standing = alarming.standing()
         self._lines_told = {a.rule for a in standing if a.device == node and a.rule in lines}
-        self._refused_told = any(a.device == node and a.rule == REFUSED for a in standing)
+        self._refused_told = any(a.device == node and a.rule == UPLINK_REFUSED for a in standing)
         self._told = {a.device for a in standing if a.rule == NOT_AS_SET}
 
     def opened(self, devices: Iterable[str]) -> None:
@@ -109,7 +108,7 @@ class OwnAlarms:
             self._alarming.raise_(
                 Raised(
                     device=self._node,
-                    rule=REFUSED,
+                    rule=UPLINK_REFUSED,
                     severity="high",
                     time_us=self._now()[0],
                     detail=why[:2000],
@@ -121,13 +120,13 @@ class OwnAlarms:
             )
         elif takes and self._refused_told:
             self._refused_told = False
-            self._alarming.returned(self._node, REFUSED, {}, self._now()[0])
+            self._alarming.returned(self._node, UPLINK_REFUSED, {}, self._now()[0])
 
     def _look_at_line(self, name: str, why: str | None, now: float) -> None:
         if why is None and name not in self._open:
             self._down.setdefault(name, self._began)
             why = NOT_OPEN
-        rule = rule_of(name)
+        rule = of_line(name)
         if why is None:
             if now - self._well.setdefault(name, now) >= WELL_S:
                 if (since := self._down.pop(name, None)) is not None and name in self._logged:
@@ -172,8 +171,3 @@ class OwnAlarms:
                 values={} if read_back is None else {key[1]: read_back},
             )
         )
-
-
-def rule_of(line: str) -> str:
-    """The name of a line's alarm."""
-    return f"line-{line}"

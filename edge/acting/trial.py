@@ -1,7 +1,7 @@
 """Trial: a bundle is read in a process of its own before the node reads it, so that none can stall or end the node.
 
-The bounds of a bundle's text are looked at before anything parses it (`wire.toml_bounds`), and what passes is read in
-time that grows with its length. This holds also where that is mistaken: the process has CPU_S of processor time and
+A bundle's text is looked through before anything parses it (`groundwork.toml_text`), and what passes is read in time
+that grows with its length. This holds also where that is mistaken: the process has CPU_S of processor time and
 MEMORY_BYTES of its own, and is ended after WAIT_S. What it has read within CPU_S the node reads in as long.
 
 `python -P -m edge.acting.trial` is that process: one MessagePack question on standard input, one answer on standard

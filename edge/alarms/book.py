@@ -24,7 +24,8 @@ from msgspec.structs import replace
 
 from edge.alarms import acts
 from edge.alarms.causes import Causes, Key, Suppression, check
-from edge.alarms.flood import FLOOD, MAX_STANDING, Waiting
+from edge.alarms.flood import MAX_STANDING, Waiting
+from edge.alarms.own import FLOOD
 from edge.alarms.raised import Raised, again, begin
 from edge.alarms.states import Timing, due_us, escalates_us, is_away, settle, shifted
 from wire.entries import Alarm

@@ -19,11 +19,11 @@ from typing import Final
 from msgspec.structs import replace
 
 from edge.alarms.causes import Key
+from edge.alarms.own import FLOOD
 from edge.alarms.raised import Raised
 from wire.entries import Severity
 from wire.sample import Value
 
-FLOOD: Final = "alarm-flood"  # the name of its rule; no rule of a site may have it
 MAX_STANDING: Final = 2_000
 URGENT_PART: Final = 4
 MAX_WAITING: Final = 2_000

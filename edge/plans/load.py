@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from drivers.tables import Problem, parse
-from drivers.toml_text import BadToml, tables_of
 from edge.plans import checks
 from edge.plans.local import Place, zone
 from edge.plans.plan import Plan
 from edge.plans.words import MAX_TEXT_BYTES, PlanTable
+from groundwork.toml_text import BadToml, tables_of
 from wire.device import Roster
 
 MAX_PROBLEMS: Final = 100  # told of one plan; how many more there are is told too

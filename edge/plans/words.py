@@ -16,8 +16,9 @@ from edge.lines import says
 from edge.plans.dates import Nth, day_ranges, span, span_end, weekdays
 from edge.plans.times import ClockTime, SunTime, when
 from edge.selector import Selector
+from wire.orders import MAX_BUNDLE_BYTES
 
-MAX_TEXT_BYTES: Final = 256 * 1024
+MAX_TEXT_BYTES: Final = MAX_BUNDLE_BYTES  # of a file too
 MAX_PROGRAMS: Final = 100  # these two and MAX_RULES are checked in load, where the whole is known
 MAX_STEPS: Final = 50
 MAX_PERIODS: Final = 8

@@ -17,9 +17,9 @@ import msgspec
 from msgspec.structs import replace
 
 from drivers.tables import MAX_FILE_BYTES, Problem, parse, read, suggest
-from drivers.toml_text import BadToml, tables_of
 from edge.rules.tables import RuleTable
 from edge.rules.where import Lines
+from groundwork.toml_text import BadToml, tables_of
 
 Tell = Callable[[str, str], None]
 """Called with a dotted key of the rule and what is wrong with it."""
@@ -42,10 +42,10 @@ def read_text(path: Path, problems: list[Problem]) -> str | None:
     return None if read(path, problems) is None else path.read_text(encoding="utf-8-sig")
 
 
-def read_tables(path: Path, text: str, problems: list[Problem]) -> list[Read]:
+def read_tables(path: Path, text: str, problems: list[Problem], limit_bytes: int = MAX_FILE_BYTES) -> list[Read]:
     """The `[[rule]]` tables of one file; what is wrong with their form is added to `problems`."""
     try:
-        raw = tables_of(text, limit_bytes=MAX_FILE_BYTES)
+        raw = tables_of(text, limit_bytes=limit_bytes)
     except BadToml as error:
         problems.append(Problem(str(path), "", str(error)))
         return []

@@ -13,14 +13,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from drivers.tables import Problem
+from drivers.tables import MAX_FILE_BYTES, Problem
+from edge.alarms.own import is_own
 from edge.rules.read import Read, read_tables, read_text
 from edge.rules.rule import MAX_RULES, MAX_WATCHES, MAX_WINDOWS, Rule, Rules
 from edge.rules.street import Street
 from wire.device import Roster
+from wire.orders import MAX_BUNDLE_BYTES
 
 MAX_FILES: Final = 50
-NODES_OWN: Final = frozenset({"alarm-flood", "not-as-set", "unsupported-version"})
 
 
 def load(paths: Sequence[Path], roster: Roster, problems: list[Problem]) -> Rules:
@@ -38,7 +39,7 @@ def load_texts(texts: Mapping[Path, str], roster: Roster, problems: list[Problem
     street = Street(roster, own=own)
     read_in: list[Read] = []
     for path, text in texts.items():
-        read_in += read_tables(path, text, problems)
+        read_in += read_tables(path, text, problems, MAX_FILE_BYTES if own else MAX_BUNDLE_BYTES)
     if len(read_in) > MAX_RULES:
         one = read_in[MAX_RULES]
         text = f"{len(read_in)} rules; a node has at most {MAX_RULES}"
@@ -52,7 +53,7 @@ def load_texts(texts: Mapping[Path, str], roster: Roster, problems: list[Problem
             pass  # told already
         elif name in first:
             one.tell("name", f'there is another rule "{name}", at {first[name]}; choose another name')
-        if name in NODES_OWN or name.startswith("line-"):
+        if is_own(name):
             one.tell("name", f'"{name}" is what the node calls an alarm of its own; choose another name')
         first.setdefault(name, f"{one.file}:{one.line}")
         rule = street.rule(one)

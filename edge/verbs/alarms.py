@@ -21,7 +21,7 @@ import httpx
 from edge.config import Config
 from edge.control.on_site import AlarmActGiven
 from edge.verbs import site as cli_site
-from edge.verbs.asking import EXIT_FAILED, Asking, Language, Unanswered, Words, add_options, language_of, plain
+from edge.verbs.asking import EXIT_FAILED, Asking, Language, Unanswered, Words, add_options, language_of
 from edge.verbs.rules import seconds
 from wire.entries import Alarm, AlarmState, Severity
 
@@ -151,7 +151,7 @@ def run(
         return EXIT_FAILED
     found = next((a for a in alarms if a.id == given.alarm), None)
     state = table.state(after[given.alarm]) if given.alarm in after else _WORDS[language]["cleared"]
-    name = given.alarm if found is None else f"{plain(found.device)} {plain(found.rule)}"
+    name = given.alarm if found is None else f"{found.device} {found.rule}"
     out.write(_WORDS[language]["done"].format(name, state) + "\n")
     return 0
 
@@ -218,7 +218,7 @@ class Table:
 
     def _row(self, alarm: Alarm) -> tuple[str, ...]:
         text = alarm.text.get(self._language) or alarm.text.get("en") or alarm.detail
-        cells = (
+        return (
             self._moment(alarm.raised_us, alarm),
             self._words[alarm.severity],
             alarm.device,
@@ -228,7 +228,6 @@ class Table:
             alarm.id,
             text,
         )
-        return tuple(plain(cell) for cell in cells)
 
     def _deadline(self, alarm: Alarm) -> str:
         if alarm.respond_by_us is None:
@@ -278,6 +277,6 @@ def _named(alarms: Sequence[Alarm], word: str, rule: str | None, language: Langu
     if not found and len(word) >= MIN_ID_CHARS:
         found = [a for a in alarms if a.id.startswith(word)]
     if len(found) > 1:
-        names = ", ".join(f"{plain(a.device)} {plain(a.rule)}" for a in found[:MAX_NAMED])
+        names = ", ".join(f"{a.device} {a.rule}" for a in found[:MAX_NAMED])
         raise Unanswered(_WORDS[language]["several"].format(len(found), names))
     return found[0].id if found else word

@@ -1,7 +1,7 @@
 """Asking: a command line asks the running node on this machine, in the language of whoever types.
 
 The node is found by its configuration, or by the file that `run --endpoints` wrote where it picks its port. What goes
-wrong is one sentence that says what to do (`Unanswered`). Names from elsewhere are printed without control characters.
+wrong is one sentence that says what to do (`Unanswered`). What the node answers is shown (`groundwork.terminal`).
 
 Bounds: an answer is waited for TIMEOUT_S and has MAX_ANSWER_BYTES, never in a Content-Encoding; redirects are not
 followed, proxies of the environment not used.
@@ -86,11 +86,6 @@ def add_options(verb: argparse.ArgumentParser) -> None:
 def language_of(args: argparse.Namespace, locale: str) -> Language:
     """The language that was asked for, or that of a locale such as `fr_FR.UTF-8`."""
     return args.lang or ("fr" if locale.startswith("fr") else "en")
-
-
-def plain(text: str) -> str:
-    """A text from elsewhere, fit for a terminal: no control characters."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def check_device(device: str, known: Collection[str], language: Language) -> None:
@@ -200,7 +195,7 @@ class Asking:
             said = shown(msgspec.json.decode(content, type=_Error).error)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise Unanswered(self._words["refused"].format(self._socket or url, answer.status_code)) from None
-        raise Unanswered(self._words["says"].format(plain(said)[:MAX_SHOWN_CHARS]))
+        raise Unanswered(self._words["says"].format(said[:MAX_SHOWN_CHARS]))
 
 
 def _whole(answer: httpx.Response) -> bytes:

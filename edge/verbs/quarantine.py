@@ -15,7 +15,7 @@ import httpx
 
 from edge.config import Config
 from edge.outbox import SendAgain, SentAgain, SetAside
-from edge.verbs.asking import EXIT_FAILED, Asking, Unanswered, Words, add_options, language_of, plain
+from edge.verbs.asking import EXIT_FAILED, Asking, Unanswered, Words, add_options, language_of
 
 MAX_REASON_CHARS: Final = 200
 _WORDS: Final[Words] = {
@@ -82,7 +82,7 @@ def _lines(found: Sequence[SetAside], damaged: str) -> list[str]:
     """A line a row: its number, when, the lane and the seq that it ended at, its size, why."""
     return [
         f"{one.id:>5}  {_when(one.aside_us)}  {one.lane:<6}  {one.through_seq:>9}  {one.bytes:>7} B"
-        f"  {'' if one.sendable else f'[{damaged}] '}{plain(one.reason)[:MAX_REASON_CHARS]}"
+        f"  {'' if one.sendable else f'[{damaged}] '}{one.reason[:MAX_REASON_CHARS]}"
         for one in found
     ]
 

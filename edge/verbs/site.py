@@ -31,9 +31,9 @@ from edge.verbs.asking import (
     add_options,
     check_device,
     language_of,
-    plain,
 )
 from edge.verbs.rules import seconds
+from groundwork import terminal
 from wire.device import Point
 from wire.sample import Value
 
@@ -112,7 +112,7 @@ def add_by(verb: argparse.ArgumentParser) -> None:
 
 def who(args: argparse.Namespace, user: str) -> str:
     """For whom: as was said, or else the user. Who it is that asks, the node knows by itself."""
-    return plain((args.by or user).strip())[:MAX_BY_CHARS]
+    return terminal.shown((args.by or user).strip())[:MAX_BY_CHARS]
 
 
 def span(length_s: float, language: Language) -> str:
@@ -214,13 +214,13 @@ def shown(value: Value, unit: str, language: Language) -> str:
     """A value for people, with its unit."""
     if isinstance(value, bool):
         return _WORDS[language]["on" if value else "off"]
-    text = f"{value:.12g}" if isinstance(value, float) else plain(str(value))
+    text = f"{value:.12g}" if isinstance(value, float) else str(value)
     return f"{text} {unit}".rstrip()
 
 
 def _remark(told: Told, language: Language) -> str:
     colon = " :" if language == "fr" else ":"
-    return f"{colon} {plain(told.detail)}" if told.detail else ""
+    return f"{colon} {told.detail}" if told.detail else ""
 
 
 def _point(config: Config, device: str, name: str, language: Language) -> Point:

@@ -20,25 +20,12 @@ import pytest
 
 from edge.outbox_sqlite import read_history
 from stage import Stage
-from support.disk import HANG, Ballast, build_shim, mounted
+from support.disk import HANG, Ballast, build_shim, mounted, small_disk
 from support.laboratory import draw
-from support.node_process import NodeProcess, wait_for
+from support.node_process import COUNTERS, NodeProcess, wait_for
 from support.verdict import accounted
 
 HURRIED = (sys.executable, Path(__file__).parents[1] / "support" / "hurried_node.py")
-COUNTERS = """
-[[line]]
-name = "table"
-protocol = "fake"
-
-[[device]]
-id = "c-1"
-profile = "counter"
-line = "table"
-address = {}
-poll_s = 0.1
-"""
-
 pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("faults")]
 
 
@@ -59,20 +46,14 @@ def node(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 4 MB where the node's data lies."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
-    try:
-        with mounted("tmpfs", tmp_path / "data", "-t", "tmpfs", "-o", "size=4m") as path:
-            yield path
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"no tmpfs can be mounted here: {error.stderr}")
+    with small_disk(tmp_path / "data") as path:
+        yield path
 
 
 @pytest.fixture
 def ballast(disk: Path) -> Iterator[Ballast]:
-    found = Ballast(disk)
-    yield found
-    found.drop()
+    with Ballast(disk) as found:
+        yield found
 
 
 def says(node: NodeProcess, words: str) -> bool:

@@ -4,8 +4,11 @@ cannot; and `rebuild` makes a whole store again of all that can be read, and say
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from cloud.cli import EXIT_LOST
 from cloud.crash import never
 from cloud.feed.slices import Slices
 from cloud.log.contract import Unavailable
@@ -202,6 +206,26 @@ async def test_pages_anywhere(data: Path, seed: int) -> None:
         assert set(again) >= {"nodes", "alarms"}
         assert (await send(store.log, Sender("cab-new").batch(columns("new")))).position is not None
     assert (data / "replaced" / "store.db").exists()
+
+
+def rebuilt(data: Path) -> tuple[int, str, str]:
+    command = [sys.executable, "-m", "cloud.cli", "rebuild", "--data", str(data)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_verb_says_what_is_lost_and_so_does_its_exit_code(data: Path) -> None:
+    damage(data / "store.db", pages_of(data / "store.db", "log")[-1:], random.Random(1))
+    code, out, err = rebuilt(data)
+    assert code == EXIT_LOST == 3, (out, err)
+    assert re.search(r"^log: \d+ rows could not be read$", out, re.MULTILINE)
+    assert "seqs are missing, and stand as gaps" in out
+    assert "something is lost" in err
+    code, out, err = rebuilt(data)
+    assert (code, out) == (0, ""), "the store that was built is whole"
+    assert "lost" not in err
+    shutil.rmtree(data)
+    assert rebuilt(data)[0] == 1, "nothing was built"
 
 
 async def test_what_the_log_has_lost_stands_in_the_ledger(data: Path) -> None:

@@ -23,7 +23,7 @@ from edge.outbox import Place
 from edge.outbox_sqlite import SqliteOutbox
 from stage import ROOT, Stage
 from support.cloud import SmallCloud
-from support.disk import Ballast, build_shim, mounted
+from support.disk import Ballast, build_shim, small_disk
 from wire.batch import Lane
 from wire.columns import Columns
 from wire.entries import Alarm, Gap
@@ -39,20 +39,14 @@ pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("faults")]
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 4 MB."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
-    try:
-        with mounted("tmpfs", tmp_path / "node", "-t", "tmpfs", "-o", "size=4m") as path:
-            yield path
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"no tmpfs can be mounted here: {error.stderr}")
+    with small_disk(tmp_path / "node") as path:
+        yield path
 
 
 @pytest.fixture
 def ballast(disk: Path) -> Iterator[Ballast]:
-    found = Ballast(disk)
-    yield found
-    found.drop()
+    with Ballast(disk) as found:
+        yield found
 
 
 @pytest.fixture

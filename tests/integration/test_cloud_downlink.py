@@ -83,7 +83,7 @@ def test_once_gives_what_is_open_and_ends(cloud: Process) -> None:
 def test_a_node_that_takes_nothing_is_cut_off(cloud: Process) -> None:
     cloud.start(pace={"cut_s": 0.5})
     street(cloud)
-    big = {"node": "cab-1", "kind": "rules", "version": "1", "text": "x" * 250_000}
+    big = {"node": "cab-1", "kind": "rules", "version": "1", "text": "#" * 250_000}
     for _ in range(18):
         assert cloud.order("/v1/bundles", big).status_code == 202
     host, port = cloud.url.removeprefix("http://").split(":")
@@ -109,7 +109,7 @@ def test_a_node_has_so_many_answers_to_once_and_no_more(cloud: Process) -> None:
     """Each holds orders for as long as its reader takes, and none of them ends another."""
     cloud.start()
     street(cloud)
-    big = {"node": "cab-1", "kind": "rules", "version": "1", "text": "x" * 250_000}
+    big = {"node": "cab-1", "kind": "rules", "version": "1", "text": "#" * 250_000}
     for _ in range(18):
         assert cloud.order("/v1/bundles", big).status_code == 202
     host, port = cloud.url.removeprefix("http://").split(":")

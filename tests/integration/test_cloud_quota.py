@@ -107,6 +107,8 @@ def test_beyond_its_quota_a_node_is_refused_and_told_and_others_are_not(cloud: P
         time.sleep(0.1)
     assert (alarms[0]["node"], alarms[0]["state"]) == ("cab-1", "raised")
     assert "25 readings" in alarms[0]["detail"]
+    with cloud.downlink("cab-1") as link:  # so is hearing what mends it
+        assert "server_us" in link.next()["data"]
     metrics = cloud.client.get(f"{cloud.url}/metrics", headers=cloud.bearer()).text
     assert "lamplighter_over_quota 1.0" in metrics
     assert "lamplighter_over_quota_refusals 1.0" in metrics
@@ -114,3 +116,19 @@ def test_beyond_its_quota_a_node_is_refused_and_told_and_others_are_not(cloud: P
     assert errors.count("node cab-1 has used up its quota") == 1
     cloud.start()
     assert [cloud.push(b)[0] for b in batches[1:]] == [200] * 3  # nothing was lost
+
+
+def test_asking_again_and_again_is_under_the_quota_too(cloud: Process) -> None:
+    cloud.start("--node-requests", "4")
+    headers = cloud.bearer("node", "cab-1")
+    places = f"{cloud.url}/v1/nodes/cab-1/place?epoch=7&lane=bulk"
+    orders = f"{cloud.url}/v1/nodes/cab-1/orders?once=1"
+    statuses = [cloud.client.get(url, headers=headers).status_code for url in (places, orders) * 3]
+    assert (statuses[:4], statuses[-1]) == ([200] * 4, 429)  # what is left comes back by and by, and is never quite 0
+    for url in (places, orders):
+        answer = cloud.client.get(url, headers=headers)
+        assert answer.status_code == 429, answer.text
+        assert answer.json()["detail"] == "node cab-1 has used up its quota of 4 requests a day"
+        assert 60 <= int(answer.headers["retry-after"]) <= 3_600
+    assert cloud.client.head(orders, headers=headers).status_code == 429
+    assert cloud.place("cab-2", 7).through_seq == 0

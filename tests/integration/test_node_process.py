@@ -16,20 +16,7 @@ import pytest
 
 from edge.outbox_sqlite import read_history
 from stage import BIN
-from support.node_process import NodeProcess, wait_for
-
-COUNTERS = """
-[[line]]
-name = "table"
-protocol = "fake"
-
-[[device]]
-id = "c-1"
-profile = "counter"
-line = "table"
-address = {}
-poll_s = 0.1
-"""
+from support.node_process import COUNTERS, NodeProcess, wait_for
 
 
 @contextmanager

@@ -7,20 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from support.node_process import NodeProcess, wait_for
+from support.node_process import COUNTERS, NodeProcess, wait_for
 
-LINES = """
-[[line]]
-name = "table"
-protocol = "fake"
-
-[[device]]
-id = "c-1"
-profile = "counter"
-line = "table"
-address = {}
-poll_s = 0.1
-
+METERS = """
 [[line]]
 name = "meters"
 protocol = "knx"
@@ -73,7 +62,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         (tmp_path / "site" / "knx_of_a_test.py").write_text(source)
         (tmp_path / "profiles").mkdir()
         (tmp_path / "profiles" / "acme.toml").write_text(PROFILE)
-        made.append(NodeProcess(tmp_path, LINES, environment={"PYTHONPATH": str(tmp_path / "site")}))
+        made.append(NodeProcess(tmp_path, COUNTERS + METERS, environment={"PYTHONPATH": str(tmp_path / "site")}))
         return made[-1]
 
     yield begin

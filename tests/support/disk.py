@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
+
+import pytest
 
 PIECE = bytes(4096)
 
@@ -49,6 +53,18 @@ def mounted(source: str, at: Path, *options: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(at)], check=True, capture_output=True)
 
 
+@contextlib.contextmanager
+def small_disk(at: Path) -> Iterator[Path]:
+    """A disk of 4 MB; skips the test where none can be mounted."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        with mounted("tmpfs", at, "-t", "tmpfs", "-o", "size=4m") as path:
+            yield path
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no tmpfs can be mounted here: {error.stderr}")
+
+
 class Ballast:
     """What somebody else writes to the same disk."""
 
@@ -73,6 +89,12 @@ class Ballast:
         self.fill()
         self._thread = threading.Thread(target=run, daemon=True)
         self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.drop()
 
     def drop(self) -> None:
         """Give all of it back."""

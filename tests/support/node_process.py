@@ -22,6 +22,18 @@ PROFILES = {
         at = { start = 0, step = 1 }
         """,
 }
+COUNTERS = """
+[[line]]
+name = "table"
+protocol = "fake"
+
+[[device]]
+id = "c-1"
+profile = "counter"
+line = "table"
+address = {}
+poll_s = 0.1
+"""
 HEAD = """
 [node]
 id = "cab-1"

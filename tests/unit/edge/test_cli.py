@@ -110,7 +110,7 @@ def test_the_node_itself_does_not_start_without_its_token(config: Path, capsys: 
     assert "/not/on/this/machine cannot be read: No such file or directory" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(n, marks=pytest.mark.slow) for n in range(4, 12))])
 def test_a_damaged_card_is_named_and_what_can_be_read_is_printed(
     config: Path, capsys: pytest.CaptureFixture[str], seed: int
 ) -> None:

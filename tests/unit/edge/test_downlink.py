@@ -130,6 +130,14 @@ async def test_orders_come_in_their_order_and_time_comes_between() -> None:
     assert not link.connected
 
 
+@pytest.mark.parametrize(("told", "asked_s"), [("1200", 1200), ("99999", 3600), ("soon", 0)])
+async def test_it_waits_as_long_as_the_cloud_asks(told: str, asked_s: int) -> None:
+    """Before its own wait, so that all whom it asks the same do not come back at once."""
+    scene = Scene(*[lambda _: Response(status_code=429, headers={"Retry-After": told})] * 2)
+    await scene.run()
+    assert scene.waits == [asked_s + 2, asked_s + 4]
+
+
 async def test_an_order_may_come_in_pieces_and_with_any_line_ends() -> None:
     text = (beat() + order("é" * 30) + beat()).replace("\r\n", "\n") + order("b").replace("\r\n", "\r")
     scene = Scene(stream(*[text[n : n + 7] for n in range(0, len(text), 7)]))

@@ -53,7 +53,7 @@ async def test_a_node_whose_text_must_wait_gets_its_other_orders(
     monkeypatch.setattr(downlink, "LATER_S", 0)
     tokens = SqliteTokens(tmp_path)
     try:
-        link = Downlink(store.orders, tokens, Metrics(), Ticking(), Pace())
+        link = Downlink(store.orders, tokens, Metrics(), Ticking(), Pace(), print)
         tokens.create("node", "cab-2", "", 1)
         (grant,) = tokens.all()
         slow, other = _Line(), _Line()
@@ -79,7 +79,7 @@ async def test_a_node_whose_text_must_wait_hears_that_it_is_heard(
     monkeypatch.setattr(downlink, "LATER_S", 0)
     tokens = SqliteTokens(tmp_path)
     try:
-        link = Downlink(store.orders, tokens, Metrics(), Ticking(), Pace(beat_s=0.01))
+        link = Downlink(store.orders, tokens, Metrics(), Ticking(), Pace(beat_s=0.01), print)
         tokens.create("node", "cab-2", "", 1)
         (grant,) = tokens.all()
         stream = link._stream("cab-2", _Line(), grant)
@@ -97,7 +97,7 @@ async def test_a_reader_that_goes_in_the_middle_of_a_text_holds_no_place(
     monkeypatch.setattr(downlink, "BUNDLES", 1)
     tokens = SqliteTokens(tmp_path)
     try:
-        link = Downlink(store.orders, tokens, Metrics(), Ticking(), Pace())
+        link = Downlink(store.orders, tokens, Metrics(), Ticking(), Pace(), print)
         gone = _Line()
         first = link._once("cab-1", gone)
         await anext(first)

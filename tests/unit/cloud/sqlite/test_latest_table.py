@@ -48,6 +48,7 @@ def frames(directory: Path) -> list[int]:
     return [int.from_bytes(wal[at : at + 4], "big") for at in range(32, len(wal), 24 + PAGE)]
 
 
+@pytest.mark.slow
 async def test_what_saving_writes_is_bounded_by_what_came_in(tmp_path: Path) -> None:
     now, saves = Ticking(), 0
     async with opened(tmp_path, now) as store:

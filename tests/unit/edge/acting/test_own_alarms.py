@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from edge.acting.autonomy import LOOK_S
-from edge.acting.own_alarms import LINE_DOWN_S, REFUSED, STUCK_S, WELL_S
+from edge.acting.own_alarms import LINE_DOWN_S, STUCK_S, WELL_S
+from edge.alarms.own import UPLINK_REFUSED
 from edge.config import Config, load
 from edge.control.arbitration import Held
 from support.acting import NODE, RULES, Cabinet, Lamp, live
@@ -131,7 +132,7 @@ def test_after_a_restart_a_point_that_is_well_again_lets_its_alarm_return(config
 
 
 def test_a_cloud_that_refuses_is_one_alarm_until_it_takes_something_also_after_a_restart(config: Config) -> None:
-    key = ("cab-1", REFUSED)
+    key = ("cab-1", UPLINK_REFUSED)
 
     async def refused(cabinet: Cabinet) -> None:
         look = cabinet.autonomy._look_at_uplink
@@ -140,7 +141,7 @@ def test_a_cloud_that_refuses_is_one_alarm_until_it_takes_something_also_after_a
         for _ in range(3):
             look("the cloud refuses what is sent to it", takes=True)
         assert cabinet.alarms()[key] == "raised"
-        assert len([a for a in await cabinet.told(Alarm) if a.rule == REFUSED]) == 1
+        assert len([a for a in await cabinet.told(Alarm) if a.rule == UPLINK_REFUSED]) == 1
 
     async def after(cabinet: Cabinet) -> None:
         look = cabinet.autonomy._look_at_uplink

@@ -10,7 +10,7 @@ import pytest
 from edge.alarms.acts import MAX_SHELF_S, Refusal
 from edge.alarms.book import MAX_CLEARED, AlarmBook
 from edge.alarms.causes import MAX_NAMED, Suppression
-from edge.alarms.flood import FLOOD
+from edge.alarms.own import FLOOD
 from edge.alarms.raised import MAX_PACKED_BYTES, Raised
 from wire import codec
 from wire.contents import Contents

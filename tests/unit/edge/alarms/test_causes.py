@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from edge.alarms.book import AlarmBook
 from edge.alarms.causes import Suppression
-from edge.alarms.flood import FLOOD
+from edge.alarms.own import FLOOD
 from edge.alarms.raised import Raised
 from edge.alarms.states import TRANSITIONS
 from wire.entries import Alarm, AlarmState

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from drivers.profile import Profile
 from drivers.profile_files import SHIPPED, load_profiles
 from drivers.tables import Problem
 from edge.rules.engine import Engine
@@ -20,13 +22,20 @@ def no_ambient(_: int) -> Mapping[str, Value]:
     return {}
 
 
+@cache
+def shipped() -> Mapping[str, Profile]:
+    """Read once: profiles never change."""
+    problems: list[Problem] = []
+    profiles = load_profiles([SHIPPED], problems)
+    assert not problems
+    return profiles
+
+
 class Street:
     """Devices of the shipped profiles, and rules for them from a text."""
 
     def __init__(self, folder: Path, ids: Mapping[str, str]) -> None:
-        problems: list[Problem] = []
-        profiles = load_profiles([SHIPPED], problems)
-        assert not problems
+        profiles = shipped()
         tags = {"bin-1": ("school",)}
         self.roster = Roster(
             devices=tuple(Device(id=i, kind=profiles[p].kind, profile=p, tags=tags.get(i, ())) for i, p in ids.items()),

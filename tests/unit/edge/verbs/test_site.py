@@ -252,7 +252,7 @@ def test_for_whom_is_said_beside_and_nobody_need_say_it(config: Config) -> None:
     node = Node(told("verified"))
     assert type_in(config, node, ["release", "lamp-001", "mode"], user="")[0] == 0
     assert type_in(config, node, ["release", "lamp-001", "mode", "--by", "j\x1b"], user="")[0] == 0
-    assert [given["by"] for given in node.given] == ["", "j?"]
+    assert [given["by"] for given in node.given] == ["", r"j\x1b"]
 
 
 def test_a_node_that_says_no_is_heard(config: Config) -> None:

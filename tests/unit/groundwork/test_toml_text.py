@@ -6,11 +6,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.tables import Problem, read
-from drivers.toml_text import BadToml, tables_of
+from groundwork.toml_text import MAX_DEPTH, MAX_PARTS, BadToml, tables_of
 
 ROOT = Path(__file__).parents[3]
 LIMIT = 1 << 20
@@ -117,3 +117,40 @@ def test_any_text_is_read_as_tomllib_does_or_refused(text: str) -> None:
             tables_of(text, limit_bytes=LIMIT)
         return
     assert tables_of(text, limit_bytes=LIMIT) == expected
+
+
+MANY = ".".join("a" * MAX_PARTS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{MANY} = 1",
+        'x = "' + "a.b" * 10_000 + '"',
+        'x = ["' + "a.b" * 10_000 + '"]',
+        'x = """\n' + f"{MANY}.q = 1\n" * 50 + '""""" # ' + "a." * 50 + "\ny.z = 1",
+        "x = [" + "1.5, " * 10_000 + "]",
+        "# " + "a." * 2_000 + "\nx = 1979-05-27T07:32:00.123Z",
+        "x = " + "[" * MAX_DEPTH + "]" * MAX_DEPTH,
+    ],
+)
+def test_what_is_within_the_bounds_is_read(text: str) -> None:
+    assert tables_of(text, limit_bytes=LIMIT) == tomllib.loads(text)
+
+
+def depth_of(value: object) -> int:
+    return 1 + max(map(depth_of, value.values()), default=0) if isinstance(value, dict) else 0
+
+
+@given(st.text(alphabet="ab.=\"'\\#[]{},\n 1", max_size=60))
+@settings(deadline=None)
+def test_nothing_hides_a_key_that_the_parser_sees(text: str) -> None:
+    """Whatever stands before: where the parser gets as far as a long key, it is refused."""
+    hidden = f"{text}\n{MANY}.a = 1\n"
+    try:
+        found = tomllib.loads(hidden)
+    except tomllib.TOMLDecodeError:
+        return
+    if depth_of(found) > MAX_PARTS:
+        with pytest.raises(BadToml, match=r"has a key of more than|nested deeper"):
+            tables_of(hidden, limit_bytes=LIMIT)

@@ -1,4 +1,5 @@
-"""TOML text, read within bounds: `tables_of` for whoever has the bytes of a file or of a bundle.
+"""TOML text, read within bounds: `tables_of` for whoever has the bytes of a file or of a bundle, on a node as in the
+aggregator, so that both take and refuse the same texts in the same words.
 
 `tomllib` takes quadratic time and memory for a dotted key, recursion for each bracket, and raises more than its own
 error; so the text is looked through once, in linear time, before it is parsed. Bounds, whoever wrote it: the caller's
@@ -27,7 +28,8 @@ _IN_BASIC_LINES: Final = re.compile(r'\\.|"""', re.DOTALL)
 
 
 class BadToml(ValueError):
-    """Why a text cannot be read, in words that follow its name: "is not TOML: … (at line 3, column 1)"."""
+    """Why a text cannot be read, in words that follow its name: "is not TOML: … (at line 3, column 1)".
+    It says where, and what to write where that is not plain."""
 
 
 def tables_of(data: bytes | str, *, limit_bytes: int) -> dict[str, Any]:
@@ -82,12 +84,13 @@ def _look_through(text: str) -> None:
             case ".":
                 parts += 1
                 if parts > MAX_PARTS:
-                    raise BadToml(f"has a key of more than {MAX_PARTS} parts with dots (at line {_line(text, here)})")
+                    line = _line(text, here)
+                    raise BadToml(f"has a key of more than {MAX_PARTS} parts with dots (at line {line}); write fewer")
                 continue
             case "[" | "{":
                 depth += 1
                 if depth > MAX_DEPTH:
-                    raise BadToml(f"is nested deeper than {MAX_DEPTH} (at line {_line(text, here)})")
+                    raise BadToml(f"is nested deeper than {MAX_DEPTH} (at line {_line(text, here)}); write it flatter")
             case "]" | "}":
                 depth -= 1
             case _:
@@ -123,12 +126,12 @@ def _check_values(value: Any, key: str = "", depth: int = 0) -> None:
         BadToml.
     """
     if depth > MAX_DEPTH:
-        raise BadToml(f"{_shown(key)}: is nested deeper than {MAX_DEPTH}")
+        raise BadToml(f"{_shown(key)}: is nested deeper than {MAX_DEPTH}; write it flatter")
     match value:
         case dict():
             for name, inner in cast("dict[str, Any]", value).items():
                 if len(name) > MAX_KEY_CHARS:
-                    raise BadToml(f"has a key of {len(name)} characters, {_shown(name)}; at most {MAX_KEY_CHARS}")
+                    raise BadToml(f"has a key of {len(name)} characters, {_shown(name)}; write at most {MAX_KEY_CHARS}")
                 inside = f"{key}.{name}" if key else name
                 if "\0" in name:
                     raise BadToml(f"{_shown(inside)}: has a NUL character in its name; take it out")
@@ -139,7 +142,9 @@ def _check_values(value: Any, key: str = "", depth: int = 0) -> None:
         case str() if "\0" in value:
             raise BadToml(f"{_shown(key)}: has a NUL character; take it out")
         case int() if value not in _WHOLE:
-            raise BadToml(f"{_shown(key)}: is a whole number of more than 64 bits")
+            raise BadToml(
+                f"{_shown(key)}: is a whole number of more than 64 bits; write a smaller one, or a text in quotes"
+            )
         case _:
             pass
 

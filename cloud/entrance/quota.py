@@ -4,7 +4,8 @@ Four things are counted for each node: the bytes that are kept of what it sends,
 time that opening its bodies takes. What it does not use is saved up, as far as one day's worth: a node that was away
 brings its backlog as fast as it can. What is used is known only once a body is open, so a node may go beyond its quota
 by the bodies that it has in hand; then it is answered 429 with Retry-After until there is something again. Nothing is
-lost by that: it keeps what is not taken.
+lost by that: it keeps what is not taken. Asking for its place and opening its downlink count as requests, and are
+refused only for want of those.
 
 A day of a node with 60 devices and 100 readings a second is 8.6 million readings, 2.3 MB in 88 bodies and 0.4 s of
 processor time (docs/performance.md): the quota has room for a hundred of them.
@@ -15,12 +16,11 @@ Bounds: one entry a node, and nodes have tokens. On the event loop.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-from cloud.alarms.own_alarms import Condition, id_of
 from cloud.problem import too_many
 
 LOG: Final = logging.getLogger("lamplighter.cloud")
@@ -84,9 +84,21 @@ class Quota:
         Raises:
             Problem: it has not.
         """
+        self._pass(node, self._names)
+
+    def asks(self, node: str) -> None:
+        """The same for a request that brings nothing, which needs only requests left: a node that sends too much must
+        still hear where it stands, and get the orders and bundles that mend it.
+
+        Raises:
+            Problem: it has none left.
+        """
+        self._pass(node, ("requests",))
+
+    def _pass(self, node: str, needs: Sequence[str]) -> None:
         account = self._account(node)
         for name, left, a_day in zip(self._names, account.left, self._a_day, strict=True):
-            if left > 0:
+            if left > 0 or name not in needs:
                 continue
             what = _WORDS[name]
             if self._clock() - account.refused_s >= OVER_S:
@@ -106,20 +118,6 @@ class Quota:
         """The nodes that were refused lately, and why."""
         since_s = self._clock() - OVER_S
         return {n: a.over for n, a in self._accounts.items() if a.over is not None and a.refused_s >= since_s}
-
-    def conditions(self) -> dict[str, Condition]:
-        """The same, as our own alarms have it."""
-        found: dict[str, Condition] = {}
-        for node, over in self.over().items():
-            texts = {
-                "en": f"{node} sends more than it may: its quota of {over.a_day:,.0f} {over.what} a day is used up; it"
-                " keeps what is not taken",
-                "fr": f"{node} envoie plus que permis : son quota journalier ({over.a_day:,.0f} {over.what}) est"
-                " épuisé ; il garde ce qui n'est pas pris",
-            }
-            name = id_of("quota", node)
-            found[name] = Condition(name, node, "quota", texts, {"a_day": over.a_day})
-        return found
 
     def _account(self, node: str) -> _Account:
         now_s = self._clock()

@@ -1,12 +1,13 @@
-"""Conflicts: two nodes that name the same devices, as conditions for the aggregator's own alarms. Pure."""
+"""Conditions of nodes that others have seen, as the aggregator's own alarms need them: conflicts, quotas. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from cloud.alarms.own_alarms import Condition
+from cloud.alarms.own_alarms import Condition, id_of
 from cloud.alarms.own_texts import Texts
+from cloud.entrance.quota import Over
 
 SHOWN: Final = 3
 
@@ -27,3 +28,18 @@ def _conflict(owner: str, other: str, devices: Sequence[str]) -> Condition:
     }
     values = {"devices": len(devices), "owner": owner, "other": other}
     return Condition(f"aggregator:conflict:{owner}:{other}", owner, "conflict", texts, values)
+
+
+def over_quota(nodes: Mapping[str, Over]) -> dict[str, Condition]:
+    """A condition for each node that was refused lately, by the id of its alarm."""
+    found: dict[str, Condition] = {}
+    for node, over in nodes.items():
+        texts: Texts = {
+            "en": f"{node} sends more than it may: its quota of {over.a_day:,.0f} {over.what} a day is used up; it"
+            " keeps what is not taken",
+            "fr": f"{node} envoie plus que permis : son quota journalier ({over.a_day:,.0f} {over.what}) est"
+            " épuisé ; il garde ce qui n'est pas pris",
+        }
+        name = id_of("quota", node)
+        found[name] = Condition(name, node, "quota", texts, {"a_day": over.a_day})
+    return found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cloud.ingest.quota import A_DAY, DAY_S, OVER_S, Quota, Used
+from cloud.alarms.conditions import over_quota
+from cloud.entrance.quota import A_DAY, DAY_S, OVER_S, Quota, Used
 from cloud.problem import Problem
 
 
@@ -52,7 +53,7 @@ def test_what_is_used_up_is_refused_by_name_until_there_is_some_again(used: Used
     assert word in problem.detail
     assert problem.headers["Retry-After"] == "60"
     assert refused(quota, "cab-2") is None
-    assert list(quota.conditions()) == ["aggregator:quota:cab-1"]
+    assert list(over_quota(quota.over())) == ["aggregator:quota:cab-1"]
     clock.now_s += 60
     assert refused(quota) is None
     assert list(quota.over()) == ["cab-1"]
