@@ -17,6 +17,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
@@ -27,6 +28,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from drivers.errors import DriverError, Misconfigured, Unreachable
+from drivers.mqtt.greeting import old_version, unlike
 from drivers.mqtt.stream import Arrived, Stream
 from drivers.mqtt.words import Line
 
@@ -96,6 +98,7 @@ class MqttSession:
         self._ended: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._stream = Stream(paho, on_publish, limit_bytes=PACKET_BYTES)
         self._stream.on_end = self._on_end
+        self._stream.unlike = partial(unlike, line=line)
         paho.manual_ack_set(True)
 
         def on_message(_client: Any, _userdata: Any, message: Any) -> None:
@@ -145,7 +148,8 @@ class MqttSession:
             await self._given_up(entering)
             raise
         await self._given_up(entering)
-        raise aiomqtt.MqttError(str(self._ended.result()))
+        why = self._ended.result()
+        raise why if isinstance(why, DriverError) else aiomqtt.MqttError(str(why))
 
     async def _given_up(self, entering: asyncio.Future[Any]) -> None:
         entering.cancel()
@@ -242,8 +246,7 @@ class MqttSession:
             text = f"broker {line.host}: {error}; see username and password_file, and what the broker allows"
             return Misconfigured(text)
         if code in UNSUPPORTED_VERSION:
-            text = f"broker {line.host} does not speak MQTT 5, which the node needs; see docs/mqtt-broker.md"
-            return Misconfigured(text)
+            return old_version(line)
         port = line.port or (8883 if line.secure else 1883)
         text = f"broker {line.host}, port {port}: {_plain(str(error))}"
         if any(words in str(error) for words in ("Name or service", "name resolution", "No address", "nodename")):
