@@ -27,6 +27,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from drivers.cancelled import told
 from drivers.errors import DriverError, Misconfigured, Unreachable
 from drivers.mqtt.greeting import old_version, unlike
 from drivers.mqtt.stream import Arrived, Stream
@@ -132,7 +133,7 @@ class MqttSession:
         self._write_acks()  # what is kept is acknowledged before it is said that we go
         try:
             with suppress(aiomqtt.MqttError):  # the connection is gone already, which is what leaving wants
-                await self._client.__aexit__(None, None, None)
+                await told(self._client.__aexit__(None, None, None))
         finally:
             self._close()
 
@@ -153,8 +154,10 @@ class MqttSession:
 
     async def _given_up(self, entering: asyncio.Future[Any]) -> None:
         entering.cancel()
-        await asyncio.gather(entering, return_exceptions=True)
-        self._close()
+        try:
+            await asyncio.gather(entering, return_exceptions=True)
+        finally:
+            self._close()
 
     def _on_end(self, why: Exception) -> None:
         if not self._ended.done():
@@ -184,7 +187,7 @@ class MqttSession:
         for first in range(0, len(topics), SUBSCRIBE_AT_ONCE):
             some = topics[first : first + SUBSCRIBE_AT_ONCE]
             try:
-                codes: Any = await self._client.subscribe([(t, options) for t in some], properties=properties)
+                codes: Any = await told(self._client.subscribe([(t, options) for t in some], properties=properties))
             except aiomqtt.MqttError as error:
                 raise Unreachable(self._explained(error)) from error
             refused += [t for t, code in zip(some, codes, strict=True) if code.value >= 0x80]
@@ -198,7 +201,7 @@ class MqttSession:
         """
         for i in range(0, len(filters), SUBSCRIBE_AT_ONCE):
             try:
-                await self._client.unsubscribe(list(filters[i : i + SUBSCRIBE_AT_ONCE]))
+                await told(self._client.unsubscribe(list(filters[i : i + SUBSCRIBE_AT_ONCE])))
             except aiomqtt.MqttError as error:
                 raise Unreachable(self._explained(error)) from error
 
@@ -235,7 +238,7 @@ class MqttSession:
             Unreachable.
         """
         try:
-            await self._client.publish(topic, payload, qos=1)
+            await told(self._client.publish(topic, payload, qos=1))
         except aiomqtt.MqttError as error:
             raise Unreachable(f"the broker did not take the command: {error}") from error
 
