@@ -30,6 +30,7 @@ from drivers.modbus.words import Space, Whole
 PASSING: Final = frozenset({5, 6})  # said for reasons that pass: acknowledged, busy; all others may be for ever
 ILLEGAL_VALUE: Final = 3
 SILENCE: Final = 0  # no exception at all
+CUT: Final = -1  # answered, with less than was asked for
 PROBES: Final = 8
 ALONE: Final = 125
 RETRY_FIRST_S: Final = 60.0
@@ -118,7 +119,7 @@ class Limits:
         """This read was answered with its first `got` registers or bits: one more than that is refused, everywhere."""
         if joins(block) and got < block.count:
             block = Block(block.space, block.start, got + 1, block.pieces)
-        self.refuse(block, ILLEGAL_VALUE, text)
+        self.refuse(block, CUT, text)
 
     def due(self) -> Block | None:
         """A read that was refused so long ago that it is worth another try."""
@@ -205,17 +206,18 @@ class Limits:
     def limit(self, space: Space) -> int | None:
         """The length from which on reads are refused, wherever they are.
 
-        Believed where the device says so (exception 3 is about a value of the request, and that is the length), or
-        where reads of the same length were refused in several places.
+        Believed where the device has shown it, by answering with less than was asked for, or where reads of the same
+        length were refused in several places. One refusal does not say it, also not with exception 3: some devices
+        say that of a read across what they keep apart.
         """
         count = self.shortest(space)
         alike = [r for s, r in self._refused.items() if s.space == space and not r.single and s.size == count]
-        return count if any(r.code == ILLEGAL_VALUE for r in alike) or len(alike) > 1 else None
+        return count if any(r.code == CUT for r in alike) or len(alike) > 1 else None
 
     def suspects(self, span: Span) -> bool:
         """Whether a read was refused when just this was added to it, and not for its length."""
         return any(
-            s.space == span.space and s.start < span.start and s.end == span.end and r.code != ILLEGAL_VALUE
+            s.space == span.space and s.start < span.start and s.end == span.end and r.code not in {ILLEGAL_VALUE, CUT}
             for s, r in self._refused.items()
         )
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from conformance.driver_rigs import attach, profile_of
@@ -239,6 +239,15 @@ def best(points: Sequence[int], device: Device, max_gap: int) -> list[tuple[int,
 
 
 @settings(max_examples=300, deadline=None)
+@example(points={*range(8)}, missing=set(), walls={1}, most=32, max_gap=8, code=3)
+@example(
+    points={*range(8), 9, 10, 11, 14, 45, 54, 63, 71, 84},
+    missing={8, 20, 55},
+    walls={1, 64},
+    most=32,
+    max_gap=8,
+    code=3,
+)
 @given(
     points=st.sets(st.integers(0, 120), min_size=1, max_size=60),
     missing=st.sets(st.integers(0, 120), max_size=6),
