@@ -165,6 +165,11 @@ class Claim(msgspec.Struct, frozen=True):
     hint: str = ""
 
 
+def any_address(_line: Any, _address: Any) -> Sequence[tuple[str, str]]:
+    """For protocols whose addresses mean the same on all lines."""
+    return ()
+
+
 def claims_nothing(_line: Any, _attachments: Sequence[Attachment]) -> Iterable[Claim]:
     """For protocols whose lines and devices can never be in each other's way."""
     return ()
@@ -176,7 +181,8 @@ class ProtocolKind(msgspec.Struct, frozen=True, kw_only=True):
     `Line` are the keys of a `[[line]]` table, `Address` those of a device's address, `Access` those that a profile
     gives for a point and `Whole` those that it gives for the whole model; all are msgspec structs. `polled` names
     the points of a profile that `poll` reads; the others come by `listen`. `check` finds what no type can tell in a
-    profile, `fits` what a device's address lacks for its profile: each as (key, what is wrong and what to write).
+    profile, `fits` what a device's address lacks for its profile, `on_line` what of it cannot be on its line: each as
+    (key, what is wrong and what to write).
     `claims` says what a line and its devices must have for themselves, over all lines of the node.
     `broken` says why one that is installed cannot be used: then its tables are not looked at, and no line of it opens.
     """
@@ -190,6 +196,7 @@ class ProtocolKind(msgspec.Struct, frozen=True, kw_only=True):
     polled: Callable[[Profile], frozenset[str]]
     check: Callable[[Profile], Sequence[tuple[str, str]]]
     fits: Callable[[Profile, Any], Sequence[tuple[str, str]]]
+    on_line: Callable[[Any, Any], Sequence[tuple[str, str]]] = any_address
     claims: Callable[[Any, Sequence[Attachment]], Iterable[Claim]] = claims_nothing
     broken: str = ""
 
@@ -237,7 +244,7 @@ def why_no_kind(kind: object) -> str | None:
             return f"has a {part} that is no msgspec.Struct"
         if (why := why_unreadable(struct)) is not None:
             return f"has in its {part} {why}"
-    for part in ("open", "polled", "check", "fits", "claims"):
+    for part in ("open", "polled", "check", "fits", "on_line", "claims"):
         if not callable(getattr(kind, part)):
             return f"has {part} = {getattr(kind, part)!r}, which cannot be called"
     return None

@@ -64,13 +64,15 @@ def checked(profile: Profile, kind: ProtocolKind) -> Sequence[tuple[str, str]] |
         return None
 
 
-def fitted(kind: ProtocolKind, profile: Profile, address: Any) -> Sequence[tuple[str, str]] | None:
-    """What an address lacks for a profile; None where the protocol is wrong itself, and broken from now on."""
-    if kind.name in OURS:
-        return kind.fits(profile, address)
+def fitted(kind: ProtocolKind, line: Any, profile: Profile, address: Any) -> Sequence[tuple[str, str]] | None:
+    """What an address lacks for a profile or cannot be on a line, which is None where it could not be read; None where
+    the protocol is wrong itself, and broken from now on."""
     try:
-        return [(str(key), str(text)) for key, text in kind.fits(profile, address)]
-    except Exception as error:  # noqa: BLE001 -- as above
+        wrong = [*kind.fits(profile, address), *(kind.on_line(line, address) if line is not None else ())]
+        return [(str(key), str(text)) for key, text in wrong]
+    except Exception as error:
+        if kind.name in OURS:
+            raise
         take_out(kind.name, f"cannot judge an address of {profile.name}: {_why(error)}")
         return None
 

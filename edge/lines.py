@@ -192,7 +192,7 @@ def _attachments(
             problems.append(Problem(name, f"{key}.line", text))
         if profile is None or table.line not in kinds:
             continue
-        kind = kinds[table.line][0]
+        kind, settings = kinds[table.line]
         if profile.driver != kind.name:
             text = f'profile "{profile.name}" speaks {profile.driver}; line "{table.line}" is {kind.name}'
             problems.append(Problem(name, f"{key}.line", text))
@@ -205,7 +205,7 @@ def _attachments(
                 text = f'profile "{profile.name}" has no such point{suggest(point, profile.points)}'
                 problems.append(Problem(name, f"{key}.report.{point}", text))
         if address is not None:
-            lacking = () if kind.broken else registry.fitted(kind, profile, address) or ()
+            lacking = () if kind.broken else registry.fitted(kind, settings, profile, address) or ()
             problems += [Problem(name, f"{key}.address.{k}", text) for k, text in lacking]
             device = Device(
                 id=table.id, kind=profile.kind, profile=profile.name, lon=table.lon, lat=table.lat, name=table.name,

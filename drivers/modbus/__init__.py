@@ -52,6 +52,14 @@ def _check(profile: Profile) -> list[tuple[str, str]]:
     return wrong
 
 
+def _on_line(line: Line, address: Address) -> list[tuple[str, str]]:
+    """Unit 0 is everybody on a serial line (Modbus over Serial Line V1.02, 2.2), and a device over TCP."""
+    if not line.serial or address.unit:
+        return []
+    text = "0 is the broadcast address of a serial line, which no device answers to; write the unit number that is set"
+    return [("unit", f"{text} at the device, 1 to 247")]
+
+
 def _claims(line: Line, attachments: Sequence[Attachment]) -> Iterator[Claim]:
     """A serial port; a unit as one device of a model; each register that a device may write.
 
@@ -85,5 +93,6 @@ PROTOCOL = ProtocolKind(
     polled=_polled,
     check=_check,
     fits=lambda _profile, _address: (),
+    on_line=_on_line,
     claims=_claims,
 )

@@ -4,9 +4,11 @@ Promises: one dead device costs the others at most one of its time-outs for each
 five minutes); while it is left alone, asking for it fails at once, and in the words of its last failure, for texts
 that change would be reported again and again. Commands go ahead of polls, also between the requests of one poll. A
 read that a device refuses is made smaller until it is known what the device does not give, and that is remembered
-(`limits.py`): at most PROBES refusals and one second try a poll, each in its own turn. What a unit may still answer
-belongs to all devices of that unit: before it is asked again, a read that cannot be mistaken tells late answers
-from new ones.
+(`limits.py`): at most PROBES refusals, then what is left point by point, and one second try a poll, each in its own
+turn. What a device that answers other reads cuts short, or leaves unanswered twice in a row, is made smaller too, at
+most TIME_OUTS time-outs a poll (`reading.py`); whoever was silent is first asked for something small. What a unit may
+still answer belongs to all devices of that unit: before it is asked again, a read that cannot be mistaken tells late
+answers from new ones.
 When the connection itself is gone, no device is blamed: it is opened again after a short, random wait, and devices
 that had failed since the last answer on it may be asked at once. Where the other end closes a connection that has
 worked, which some do after each answer, a read is sent once more on a new one; a write is not, for nobody knows what
@@ -19,13 +21,14 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment, Deliver, Now
 from drivers.errors import Misconfigured, Refused, Unreachable
+from drivers.modbus.limits import Span
 from drivers.modbus.link import ModbusLink, NoAnswer, NoLine, Said
-from drivers.modbus.reading import Reading
+from drivers.modbus.reading import Reading, Unread
 from drivers.modbus.registers import Block, Decoder, encode, plan
 from drivers.modbus.units import Expected, Slave, Unit
 from drivers.modbus.words import Access, Address, Line
@@ -39,6 +42,15 @@ GATEWAY: Final = (10, 11)  # said by a gateway in the device's stead: as good as
 NEEDS_PAUSE: Final = ", right after another answer: if it needs a pause between requests, set pause_ms of its line"
 
 _log = logging.getLogger(__name__)
+
+
+class _Asked(NamedTuple):
+    """One request: what tells its answer from others; of a read, where, and whether its device is one that answers
+    other reads while it is silent to some."""
+
+    expected: Expected
+    span: Span | None = None
+    answers: bool = False
 
 
 class ModbusDriver:
@@ -101,17 +113,21 @@ class ModbusDriver:
         stamp = None
         while (reader := reading.next()) is not None:
             try:
-                answer = await self._read(unit, reader.block)
+                answer = await self._read(unit, reader.block, answers=reading.time_outs > 0 or unit.limits.silent)
             except Said as said:
                 reading.refused(reader, said)
+            except Unread as unread:
+                reading.unread(reader, unread)
             except Unreachable as gone:
+                reading.stopped(reader, str(gone))
                 if stamp is None:
                     raise
-                reading.stopped(reader, str(gone))
                 break
             else:
                 stamp = stamp or self._now()
                 reading.answered(reader, answer)
+        if stamp is None and reading.time_outs:  # nothing for its time-outs: it is left alone like a silent one
+            raise await self._failed(unit, reading.why)
         if stamp is None and reading.why:
             raise Refused(reading.why)
         await self._second_try(unit)
@@ -130,7 +146,7 @@ class ModbusDriver:
         expected = Expected.of_write(access.space, multiple=multiple or len(registers) > 1)
         try:
             await self._turn(
-                COMMAND, unit, expected, lambda: self._link.write(
+                COMMAND, unit, _Asked(expected), lambda: self._link.write(
                     unit.slave.number, access.space, access.where, registers,
                     multiple=multiple, timeout_s=unit.timeout_s,
                 )
@@ -144,18 +160,19 @@ class ModbusDriver:
             raise Misconfigured(f"{device.id} is not on this line")
         return unit
 
-    async def _read(self, unit: Unit, block: Block) -> bytes | Sequence[bool]:
-        """What one read gives.
+    async def _read(self, unit: Unit, block: Block, *, answers: bool) -> bytes | Sequence[bool]:
+        """What one read gives. `answers`: whether the device is known to answer others while it is silent to some.
 
         Raises:
-            Unreachable, Said.
+            Unreachable, Said, Unread.
         """
+        expected = Expected.of_read(block.space, block.count)
         answer = await self._turn(
-            POLL, unit, Expected.of_read(block.space, block.count), lambda: self._link.read(
+            POLL, unit, _Asked(expected, Span.of(block), answers), lambda: self._link.read(
                 unit.slave.number, block.space, block.start, block.count, timeout_s=unit.timeout_s
             )
         )  # fmt: skip
-        unit.slave.gave(block)
+        unit.gave(block)
         return answer
 
     async def _second_try(self, unit: Unit) -> None:
@@ -163,45 +180,49 @@ class ModbusDriver:
         if (block := unit.limits.due()) is None:
             return
         try:
-            await self._read(unit, block)
-        except (Said, Unreachable):
+            await self._read(unit, block, answers=True)
+        except (Said, Unread, Unreachable):
             unit.limits.still(block)
         else:
             unit.limits.give(block)
             unit.learnt()
 
-    async def _turn(self, urgency: int, unit: Unit, expected: Expected, request: Any) -> Any:
+    async def _turn(self, urgency: int, unit: Unit, asked: _Asked, request: Any) -> Any:
         """One request in its turn, with everything that its outcome says about line and device.
 
         Raises:
-            Unreachable, Said.
+            Unreachable, Said, Unread.
         """
         self._rest(unit)
         async with self._turns.turn(urgency):
             self._rest(unit)  # it may have failed while this one waited
             try:
-                return await self._asked(urgency, unit, expected, request)
+                return await self._asked(urgency, unit, asked, request)
             except NoLine as gone:
                 if gone.sent and (urgency == COMMAND or not gone.used or unit.slave.breaks > 1):
-                    raise self._broken(urgency, unit, expected, gone) from gone
+                    raise self._broken(urgency, unit, asked.expected, gone) from gone
             try:
-                return await self._asked(urgency, unit, expected, request)
+                return await self._asked(urgency, unit, asked, request)
             except NoLine as gone:
-                raise self._broken(urgency, unit, expected, gone) from gone
+                raise self._broken(urgency, unit, asked.expected, gone) from gone
 
-    async def _asked(self, urgency: int, unit: Unit, expected: Expected, request: Any) -> Any:
+    async def _asked(self, urgency: int, unit: Unit, asked: _Asked, request: Any) -> Any:
         """One request on a connection.
 
         Raises:
-            Unreachable, Said, NoLine.
+            Unreachable, Said, Unread, NoLine.
         """
         if not self._link.connected:
             await self._connect()
         slave = unit.slave
-        whole = False
+        suspect = asked.span is not None and unit.suspects(asked.span)
+        whole = settled = False
         try:
-            if slave.owes:
+            if slave.owes or (suspect and not slave.heard):
                 await self._settle(unit)
+            settled = True
+            if suspect:
+                self._link.hold()
             if urgency == COMMAND and not self._link.lasts:
                 self._link.close()  # it may be closing just now, and nobody would know what became of the write
                 await self._connect()
@@ -214,20 +235,35 @@ class ModbusDriver:
             raise
         except NoAnswer as silent:
             self._silent += 1
-            raise await self._failed(unit, self._explained(slave, str(silent))) from silent
+            why = self._explained(slave, str(silent))
+            raise await self._unanswered(unit, asked if settled else None, why, silent.got) from silent
         except Said as said:
             if said.code in GATEWAY:
                 self._silent = 0
-                raise await self._failed(unit, str(said)) from said
+                raise await self._unanswered(unit, asked if settled else None, str(said)) from said
             whole = True
             self._counts["refusals"] += 1
             self._answered(slave)
             raise
         finally:
             if not whole:  # also when cancelled: what was asked may still be answered, through a gateway too
-                slave.owe(expected)
+                slave.owe(asked.expected)
         self._answered(slave)
         return answer
+
+    async def _unanswered(self, unit: Unit, asked: _Asked | None, why: str, got: int = 0) -> Unreachable | Unread:
+        """No whole answer: of a device that is there, it says something of the read alone."""
+        span = None if asked is None else asked.span
+        if asked is None or span is None:
+            return await self._failed(unit, why)
+        times = 0
+        if got:
+            self._answered(unit.slave)
+        elif (times := unit.silent(span)) < (1 if asked.answers else 2):
+            return await self._failed(unit, why)
+        self._counts["unread"] += 1
+        await self._link.quiet()
+        return Unread(why, got=got, times=times)
 
     def _rest(self, unit: Unit) -> None:
         # These texts become qualities, and a quality that changes is always reported: they are those of the failure.
@@ -275,8 +311,11 @@ class ModbusDriver:
             slave.owe(Expected.of_read(space, count))
             raise
         slave.settled()
+        slave.heard = True
+        self._silent = 0
 
     def _answered(self, slave: Slave) -> None:
+        slave.heard = True
         slave.backoff.succeeded()
         slave.breaks = 0
         slave.hinted = False

@@ -4,13 +4,15 @@ A device refuses a read as a whole: because one register in it does not exist, b
 apart, or because it is longer than the device gives at once (Modbus Application Protocol V1.1b3, 7: exceptions 2 and
 3; some devices say 1, 4, or what the protocol does not know). Whatever the reason, a read that contains a refused one
 is refused too, and a part of a read that was given is given. From that the longest reads are found by halving, and
-remembered.
+remembered. Some devices say nothing in place of a refusal, which is the same once it is known that they are there; and
+some answer a long read with what they give at once.
 
 What was refused is tried again, one read at a time, after RETRY_FIRST_S and then twice as long each time up to
 RETRY_LONGEST_S: firmware may change. Once it is given, all that was learnt of the device is forgotten.
 
 Bounds: what was refused, and what was given, holds no read inside another, so at most one for each register that a
-point begins at. PROBES refusals a poll: what has not been found out by then is left to the next poll.
+point begins at. PROBES refusals a poll: what has not been found out by then is asked for point by point, ALONE of them
+a poll, so that what a device gives is read at once, and in the fewest reads some polls later.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ from drivers.modbus.words import Space, Whole
 
 PASSING: Final = frozenset({5, 6})  # said for reasons that pass: acknowledged, busy; all others may be for ever
 ILLEGAL_VALUE: Final = 3
+SILENCE: Final = 0  # no exception at all
+CUT: Final = -1  # answered, with less than was asked for
 PROBES: Final = 8
+ALONE: Final = 125
 RETRY_FIRST_S: Final = 60.0
 RETRY_LONGEST_S: Final = 6 * 3600.0
 
@@ -79,6 +84,16 @@ class Limits:
         """Whether anything was refused."""
         return bool(self._refused)
 
+    @property
+    def silent(self) -> bool:
+        """Whether anything was refused by saying nothing."""
+        return any(r.code == SILENCE for r in self._refused.values())
+
+    @property
+    def gave(self) -> bool:
+        """Whether anything is known to be given."""
+        return bool(self._given)
+
     def give(self, block: Block) -> None:
         """This read was answered. Where it was refused before, the device is another one now: begin anew."""
         span = Span.of(block)
@@ -98,8 +113,13 @@ class Limits:
             return
         for r in [r for r in self._refused if span.within(r)]:
             del self._refused[r]
-        single = len({(p.start, p.width) for p in block.pieces}) == 1
-        self._refused[span] = _Refusal(code, text, single, self._clock() + RETRY_FIRST_S)
+        self._refused[span] = _Refusal(code, text, not joins(block), self._clock() + RETRY_FIRST_S)
+
+    def cut(self, block: Block, got: int, text: str) -> None:
+        """This read was answered with its first `got` registers or bits: one more than that is refused, everywhere."""
+        if joins(block) and got < block.count:
+            block = Block(block.space, block.start, got + 1, block.pieces)
+        self.refuse(block, CUT, text)
 
     def due(self) -> Block | None:
         """A read that was refused so long ago that it is worth another try."""
@@ -129,16 +149,17 @@ class Limits:
             found.append(block)
 
     def first(
-        self, space: Space, pieces: Iterable[Piece], whole: Whole, tries: int
+        self, space: Space, pieces: Iterable[Piece], whole: Whole, tries: int, *, alone: bool = False
     ) -> tuple[Block | None, Sequence[Piece]]:
         """The first read for these points, and the points after it; none where nothing is left that may be asked.
 
-        `tries` refusals may be risked: with 0, only what was given before is asked again.
+        `tries` refusals may be risked: with 0, only what was given before is asked again, and what is asked for
+        `alone`.
         """
         rows = _Rows(self, space, [p for p in pieces if self.why(p, space) is None], whole)
         at = 0
         while at < len(rows.atoms):
-            last = rows.choose(at, tries)
+            last = rows.choose(at, tries, alone=alone)
             if last >= at:
                 return rows.block(at, last), [p for atom in rows.atoms[last + 1 :] for p in atom.pieces]
             at += 1  # it is not known whether this one is given; it waits for the next poll
@@ -185,17 +206,18 @@ class Limits:
     def limit(self, space: Space) -> int | None:
         """The length from which on reads are refused, wherever they are.
 
-        Believed where the device says so (exception 3 is about a value of the request, and that is the length), or
-        where reads of the same length were refused in several places.
+        Believed where the device has shown it, by answering with less than was asked for, or where reads of the same
+        length were refused in several places. One refusal does not say it, also not with exception 3: some devices
+        say that of a read across what they keep apart.
         """
         count = self.shortest(space)
         alike = [r for s, r in self._refused.items() if s.space == space and not r.single and s.size == count]
-        return count if any(r.code == ILLEGAL_VALUE for r in alike) or len(alike) > 1 else None
+        return count if any(r.code == CUT for r in alike) or len(alike) > 1 else None
 
     def suspects(self, span: Span) -> bool:
         """Whether a read was refused when just this was added to it, and not for its length."""
         return any(
-            s.space == span.space and s.start < span.start and s.end == span.end and r.code != ILLEGAL_VALUE
+            s.space == span.space and s.start < span.start and s.end == span.end and r.code not in {ILLEGAL_VALUE, CUT}
             for s, r in self._refused.items()
         )
 
@@ -227,11 +249,11 @@ class _Rows:
         span = self._span(at, last)
         return Block(self._space, span.start, span.size, tuple(p for a in self.atoms[at : last + 1] for p in a.pieces))
 
-    def choose(self, at: int, tries: int) -> int:
+    def choose(self, at: int, tries: int, *, alone: bool) -> int:
         """Up to which one to read from `at` on; before `at` where that is not known and may not be tried."""
         known, _ = self._reach(at, self._limits.gives)
         if not tries:
-            return known
+            return max(known, at) if alone else known
         most, cut_short = self._reach(at, self._limits.allows)
         most = max(most, at)  # by itself it may be asked for, however long it is
         if not cut_short or known >= most:
@@ -287,6 +309,11 @@ class _Rows:
             at = max(self._reach(at, self._limits.allows)[0], at) + 1
             reads += 1
         return reads
+
+
+def joins(block: Block) -> bool:
+    """Whether a read fetches points from several places, so that a smaller one can be asked for."""
+    return len({(p.start, p.width) for p in block.pieces}) > 1
 
 
 def _limit(space: Space, whole: Whole) -> tuple[str, int]:

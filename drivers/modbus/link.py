@@ -77,7 +77,14 @@ class NoLine(Exception):
 
 
 class NoAnswer(Exception):
-    """The connection stands, but nothing that fits the request came in time."""
+    """The connection stands, but nothing that fits the request came in time.
+
+    `got`: of an answer that fits but for its size, how many of the registers or bits that were asked for came for sure.
+    """
+
+    def __init__(self, text: str, got: int = 0) -> None:
+        super().__init__(text)
+        self.got = got
 
 
 class Said(Exception):
@@ -232,16 +239,26 @@ class ModbusLink:
                 case "discrete":
                     return client.read_discrete_inputs(start, count=count, device_id=unit)
 
-        def unlike(answer: Any) -> str:
-            if space in ("coil", "discrete"):
-                got = len(answer.bits)
-                return "" if count <= got < count + 8 else f"an answer had {got} bits where {count} were asked for"
-            got = len(answer.data) // 2
-            hint = "; if it gives no more at once, set max_registers of its profile" if 0 < got < count else ""
-            return "" if got == count else f"an answer had {got} registers where {count} were asked for{hint}"
+        bits = space in ("coil", "discrete")
+        what, key = ("bits", "max_bits") if bits else ("registers", "max_registers")
+        sure = 0
 
-        answer: Any = await self._ask(ask, READS[space], unlike, timeout_s, doubtful=doubtful)
-        return answer.bits[:count] if space in ("coil", "discrete") else answer.data
+        def unlike(answer: Any) -> str:
+            nonlocal sure
+            got = len(answer.bits) if bits else len(answer.data) // 2
+            if count <= got < count + (8 if bits else 1):
+                return ""
+            sure = max(0, got - 7 if bits else got) if got < count else 0  # the last seven bits may be padding
+            return f"an answer had {got} {what} where {count} were asked for"
+
+        try:
+            answer: Any = await self._ask(ask, READS[space], unlike, timeout_s, doubtful=doubtful)
+        except NoAnswer as silent:
+            if not sure:
+                raise
+            text = f"the device gives {sure} {what} where {count} are asked for: set {key} of its profile"
+            raise NoAnswer(text, sure) from silent
+        return answer.bits[:count] if bits else answer.data
 
     async def write(
         self, unit: int, space: Space, start: int, registers: Sequence[int], *, multiple: bool, timeout_s: float
@@ -271,6 +288,10 @@ class ModbusLink:
 
         function = WRITES["coil" if coil else "multiple" if many else "single"]
         await self._ask(ask, function, unlike, timeout_s)
+
+    def hold(self) -> None:
+        """Let the next request be none that may be lost for coming right after an answer."""
+        self._free_s = max(self._free_s, self._heard_s + HURRY_S)
 
     async def quiet(self) -> None:
         """Wait on a serial line until nothing has been heard for `quiet_s`, at most for twenty times as long."""

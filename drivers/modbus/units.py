@@ -4,7 +4,7 @@ Several devices may share one unit number: they are one thing on the line, which
 answers belong to all of them.
 
 Bounds: of what a unit owes, one entry for each function and size that was asked for; one plan for each choice of
-points that is asked for.
+points that is asked for; of reads that got no answer, as many as a device has points.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment
 from drivers.errors import Misconfigured
-from drivers.modbus.limits import Limits
+from drivers.modbus.limits import Limits, Span
 from drivers.modbus.link import READS, WRITES
 from drivers.modbus.registers import Block, Decoder, Reader, plan, spaces
 from drivers.modbus.words import Address, Line, Space
@@ -50,6 +50,7 @@ class Slave:
         self.backoff = Backoff.of_device(clock, first_s)
         self.why = ""  # it failed last; the same words as long as it is left alone
         self.hinted = False  # whether they say more than that it failed
+        self.heard = False  # whether it has answered anything since it was silent last
         self.breaks = 0  # how often in a row the connection broke while it was asked
         self._clock = clock
         self._owed: set[Expected] = set()
@@ -82,6 +83,11 @@ class Slave:
         functions = {e.function for e in self._owed}
         known = list(self._known.values()) or [otherwise]
         block = next((b for b in known if READS[b.space] not in functions), known[-1])
+        for piece in sorted(
+            block.pieces, key=lambda p: p.width
+        ):  # better one point whole: some devices give no part of one
+            if Expected.of_read(block.space, piece.width) not in self._owed:
+                return block.space, piece.start, piece.width, READS[block.space] not in functions
         step = 8 if block.space in ("coil", "discrete") else 1
         counts = (*range(1, block.count + 1), *range(block.count + step, block.count + 8 * step + 1, step))
         count = next((c for c in counts if Expected.of_read(block.space, c) not in self._owed), 1)
@@ -108,6 +114,8 @@ class Unit:
         self.timeout_s = address.timeout_s or line.timeout_s
         self.decoder = decoder
         self.limits = Limits(self.id, clock)
+        self._silences: dict[Span, int] = {}
+        self._gave: set[Span] = set()
         self._plans: dict[tuple[str, ...], Plan] = {}
         self._last: Plan | None = None
 
@@ -128,6 +136,35 @@ class Unit:
             planned = self._plans[names] = self._planned(asked, names)
         self._last = planned
         return planned
+
+    def silent(self, span: Span) -> int:
+        """This read got no answer; returns how often in a row, with an answer to something else in between.
+
+        The first time that a read which was once given gets none does not count: answers are lost on poor lines.
+        """
+        slave = self.slave
+        times = self._silences.get(span, 0) + 1 if slave.heard else 1
+        if span in self._gave:
+            self._gave.clear()
+            times = 0
+        if len(self._silences) >= len(self.profile.points):
+            self._silences.clear()
+        self._silences[span] = times
+        slave.heard = False
+        return times
+
+    def suspects(self, span: Span) -> bool:
+        """Whether this read got no answer when it was asked for last."""
+        return span in self._silences
+
+    def gave(self, block: Block) -> None:
+        """It answered this."""
+        self.slave.gave(block)
+        span = Span.of(block)
+        self._silences.pop(span, None)
+        if len(self._gave) >= len(self.profile.points):
+            self._gave.clear()
+        self._gave.add(span)
 
     def learnt(self) -> None:
         """What it gives is known better now: plan anew."""

@@ -60,7 +60,12 @@ class Line(msgspec.Struct, kw_only=True, frozen=True):
 class Address(msgspec.Struct, kw_only=True, frozen=True):
     """The address of one device."""
 
-    unit: Annotated[int, Meta(ge=0, le=255, description="unit number (slave address); 1 to 247 on a serial line")] = 1
+    unit: Annotated[
+        int,
+        Meta(
+            ge=0, le=255, description="unit number (slave address); on a serial line 1 to 247, for 0 is everybody there"
+        ),
+    ] = 1
     timeout_s: Annotated[Timeout | None, Meta(description="how long this device may take to answer")] = None
 
 

@@ -2,7 +2,8 @@
 
 Nothing that a publish holds, nor a node that cannot take it, stops the inbox: each ends as a reading, good or bad, or
 as a topic that nobody knows, and is acknowledged in its turn, so that none keeps its place in the receive window. Only
-where the node cannot keep one that the broker would bring again is the connection given up.
+where the node cannot keep one that the broker would bring again is the connection given up, and what the broker would
+bring again after it is not taken any more: it would stand before it.
 
 The time in a payload is believed while the node's own clock is synchronised and `moment.py` takes it for one; in place
 of any other (counted: `times_refused`, and logged once for each profile and reason of a connection) stands the node's
@@ -97,6 +98,7 @@ class Inbox:
         self._waiting: deque[_Unacked] = deque()
         self._more = asyncio.Event()
         self._held: list[Publish] | None = None
+        self._over = False  # whether the connection is being given up
         self._said: set[tuple[str, str]] = set()  # profiles, and why their times are not believed
 
     def hold(self) -> None:
@@ -121,6 +123,8 @@ class Inbox:
             return
         if self._held is not None:
             self._held.append(message)
+            return
+        if self._over and message.qos and self._line.session_expiry_s > 0:
             return
         self._counts["publishes"] += 1
         targets, topic = self._heard_by(message)
@@ -168,6 +172,7 @@ class Inbox:
                 first = self._waiting[0]
                 if first.durable is not None and not await _durable(first.durable):
                     if first.qos:
+                        self._over = True
                         raise NotStored("the node cannot keep what the broker sends")
                     self._counts["not_stored"] += 1
                 self._waiting.popleft()

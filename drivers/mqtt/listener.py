@@ -20,7 +20,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, Self
 
@@ -198,8 +197,7 @@ class MqttDriver:
                 self._counts["disconnects"] += 1
                 for task in (acker, gone):
                     task.cancel()
-                    with suppress(asyncio.CancelledError, Unreachable, NotStored):
-                        await task
+                await asyncio.gather(acker, gone, return_exceptions=True)  # which is cancelled where this task is
 
 
 def _ignored(future: asyncio.Future[None]) -> None:

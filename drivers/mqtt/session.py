@@ -17,6 +17,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
@@ -26,7 +27,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from drivers.cancelled import told
 from drivers.errors import DriverError, Misconfigured, Unreachable
+from drivers.mqtt.greeting import old_version, unlike
 from drivers.mqtt.stream import Arrived, Stream
 from drivers.mqtt.words import Line
 
@@ -96,6 +99,7 @@ class MqttSession:
         self._ended: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._stream = Stream(paho, on_publish, limit_bytes=PACKET_BYTES)
         self._stream.on_end = self._on_end
+        self._stream.unlike = partial(unlike, line=line)
         paho.manual_ack_set(True)
 
         def on_message(_client: Any, _userdata: Any, message: Any) -> None:
@@ -129,7 +133,7 @@ class MqttSession:
         self._write_acks()  # what is kept is acknowledged before it is said that we go
         try:
             with suppress(aiomqtt.MqttError):  # the connection is gone already, which is what leaving wants
-                await self._client.__aexit__(None, None, None)
+                await told(self._client.__aexit__(None, None, None))
         finally:
             self._close()
 
@@ -145,12 +149,15 @@ class MqttSession:
             await self._given_up(entering)
             raise
         await self._given_up(entering)
-        raise aiomqtt.MqttError(str(self._ended.result()))
+        why = self._ended.result()
+        raise why if isinstance(why, DriverError) else aiomqtt.MqttError(str(why))
 
     async def _given_up(self, entering: asyncio.Future[Any]) -> None:
         entering.cancel()
-        await asyncio.gather(entering, return_exceptions=True)
-        self._close()
+        try:
+            await asyncio.gather(entering, return_exceptions=True)
+        finally:
+            self._close()
 
     def _on_end(self, why: Exception) -> None:
         if not self._ended.done():
@@ -180,7 +187,7 @@ class MqttSession:
         for first in range(0, len(topics), SUBSCRIBE_AT_ONCE):
             some = topics[first : first + SUBSCRIBE_AT_ONCE]
             try:
-                codes: Any = await self._client.subscribe([(t, options) for t in some], properties=properties)
+                codes: Any = await told(self._client.subscribe([(t, options) for t in some], properties=properties))
             except aiomqtt.MqttError as error:
                 raise Unreachable(self._explained(error)) from error
             refused += [t for t, code in zip(some, codes, strict=True) if code.value >= 0x80]
@@ -194,7 +201,7 @@ class MqttSession:
         """
         for i in range(0, len(filters), SUBSCRIBE_AT_ONCE):
             try:
-                await self._client.unsubscribe(list(filters[i : i + SUBSCRIBE_AT_ONCE]))
+                await told(self._client.unsubscribe(list(filters[i : i + SUBSCRIBE_AT_ONCE])))
             except aiomqtt.MqttError as error:
                 raise Unreachable(self._explained(error)) from error
 
@@ -231,7 +238,7 @@ class MqttSession:
             Unreachable.
         """
         try:
-            await self._client.publish(topic, payload, qos=1)
+            await told(self._client.publish(topic, payload, qos=1))
         except aiomqtt.MqttError as error:
             raise Unreachable(f"the broker did not take the command: {error}") from error
 
@@ -242,8 +249,7 @@ class MqttSession:
             text = f"broker {line.host}: {error}; see username and password_file, and what the broker allows"
             return Misconfigured(text)
         if code in UNSUPPORTED_VERSION:
-            text = f"broker {line.host} does not speak MQTT 5, which the node needs; see docs/mqtt-broker.md"
-            return Misconfigured(text)
+            return old_version(line)
         port = line.port or (8883 if line.secure else 1883)
         text = f"broker {line.host}, port {port}: {_plain(str(error))}"
         if any(words in str(error) for words in ("Name or service", "name resolution", "No address", "nodename")):

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+GREETING_BYTES: Final = 4  # of the first packet, which tell what the other end is
 READ_BYTES: Final = 16_384  # about a hundred publishes: what else the loop has to do waits no longer than those take
 TOO_LONG: Final = b"\x30\xff\xff\xff\xff\xff"  # a length without end: as wrong to paho as one beyond the limit to us
 
@@ -57,6 +58,8 @@ class Stream:
         self._end: Exception | None = None
         self.broken = ""  # why it was ended here
         self.on_end: Callable[[Exception], None] = lambda _why: None
+        self.unlike: Callable[[bytes], Exception | None] = lambda _data: None  # why an answer to CONNECT is none
+        self._greeted = False
         paho.loop_read = self.read
         paho._sock_recv = self._give  # noqa: SLF001
 
@@ -80,6 +83,11 @@ class Stream:
                 return
             data = bytes(self._held)
             self._held.clear()
+        if not self._greeted:
+            if (why := self.unlike(data)) is not None:
+                self._ended(why)
+                return
+            self._greeted = len(data) >= GREETING_BYTES
         done = self._take(data)
         if done < len(data):
             self._held += data[done:] if done else data
@@ -135,7 +143,23 @@ class Stream:
     def _hand(self, packet: bytes) -> None:
         """Let paho read one packet; nothing at all stands for the end of the connection."""
         self._given = packet
-        self._paho_reads()
+        try:
+            self._paho_reads()
+        except Exception as error:  # of what it does not know paho raises anything, and aiomqtt would wait on
+            if self.broken:
+                raise
+            self.broken = f"a packet came that cannot be read: {error}"
+            self._ended(ConnectionResetError(self.broken))
+            return
+        if self._end is None and self._paho.socket() is None:  # paho has ended it, for what it made of the packet
+            self.on_end(ConnectionResetError("the broker sent what cannot be read"))
+
+    def _ended(self, why: Exception) -> None:
+        """End the connection for what came."""
+        self._given = b""
+        self._end = ConnectionResetError(str(why))
+        self.on_end(why)
+        self._hand(b"")
 
     def _give(self, size: int) -> bytes:
         """What paho reads from in place of its socket."""

@@ -33,7 +33,8 @@ class Unit:
     delay_s: float = 0.0
     exception: int | None = None
     most: int = 125  # more registers than that in one read are refused with exception 3
-    no_such: int = 2  # the exception for what it does not have
+    no_such: int = 2  # the exception for what it does not have; 0 for none: it says nothing to that
+    cuts: int = 125  # more registers than that in one read are left out of its answer
     late: int = 0  # each so-many-th answer comes `late_s` later
     late_s: float = 0.0
     falls_silent_after: int | None = None
@@ -84,7 +85,8 @@ class ModbusServer:
                 packed = sum(device.bits[a] << i for i, a in enumerate(where)).to_bytes((count + 7) // 8, "little")
                 return bytes([function, len(packed)]) + packed
             case 3 | 4 if all(a in device.words for a in where):
-                return bytes([function, 2 * count]) + struct.pack(f">{count}H", *(device.words[a] for a in where))
+                where = where[: device.cuts]
+                return struct.pack(f">BB{len(where)}H", function, 2 * len(where), *(device.words[a] for a in where))
             case 5 if start in device.bits:
                 device.bits[start] = count == 0xFF00
                 return request[:5]
@@ -96,7 +98,7 @@ class ModbusServer:
                 device.words.update(zip(where, words, strict=True))
                 return request[:5]
             case _:
-                return bytes([function | 0x80, device.no_such])
+                return bytes([function | 0x80, device.no_such]) if device.no_such else None
 
     # ---- TCP
 

@@ -312,23 +312,21 @@ def test_integers_beyond_64_bits_are_malformed(cloud: Process) -> None:
         assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json"), answer.text
 
 
-def test_a_small_body_that_expands_does_not_hold_the_others_up(cloud: Process) -> None:
+def test_a_small_body_that_expands_is_taken_and_the_others_are_answered_meanwhile(cloud: Process) -> None:
+    """That none is opened on the event loop is in `tests/unit/cloud/test_ingest.py`."""
     cloud.start()
     half = 240_000
     times = [1_000_000, [0, NOW_US // SECOND]]
     tables: list[object] = [[0, ["p"], ["a", "b"], [0, half], [3, [0, 0], 1], times, [[[0, 1]]]]]
     body = squeezed(tables, [], 2 * half)
     assert len(body) < 1_000
-    worst = 0.0
+    answers: list[int] = []
     done = threading.Event()
 
     def ask() -> None:
-        nonlocal worst
         with httpx.Client(timeout=20) as client:
-            while not done.is_set():
-                began = time.monotonic()
-                client.get(f"{cloud.url}/healthz")
-                worst = max(worst, time.monotonic() - began)
+            while not done.is_set() or not answers:
+                answers.append(client.get(f"{cloud.url}/healthz").status_code)
 
     asking = threading.Thread(target=ask)
     asking.start()
@@ -336,7 +334,7 @@ def test_a_small_body_that_expands_does_not_hold_the_others_up(cloud: Process) -
     done.set()
     asking.join()
     assert answer.status_code in (200, 413), answer.text
-    assert worst < 0.25
+    assert set(answers) == {200}
 
 
 def test_what_a_node_says_of_its_gaps_is_cut_where_it_is_shown(cloud: Process) -> None:

@@ -8,11 +8,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
 from conformance.driver_ble import DEAD_MAC, LAMP_MAC, PROBE, PROBE_TABLE, Bluez, bluetooth
 from conformance.driver_rigs import Ledger, attach, listening, open_driver, profile_of, until
 from drivers.errors import NotStored, Refused, Unreachable
+from edge.intake import Gate, Report, failed
+from wire.sample import Clock
 
 PROFILE = profile_of("test-probe", PROBE_TABLE)
 LAMP = attach("lamp", PROFILE, {"mac": LAMP_MAC})
@@ -246,3 +249,29 @@ async def test_devices_of_one_address_hear_each_what_is_theirs() -> None:
                 polled = await asyncio.gather(*(driver.poll(d, [MOISTURE]) for d in (LAMP.device, soil.device)))
         assert [(s.device, s.values) for s in polled] == [("lamp", {"moisture": 34.7}), ("soil", {"moisture": 34.7})]
         assert bluez.most_connected == 1, "one thing, one connection"
+
+
+@pytest.mark.parametrize(
+    ("which", "hangs"), [(DEAD, False), (DEAD, True), (LAMP, False)], ids=["unheard", "dead", "alive"]
+)
+async def test_a_device_at_rest_that_reports_by_exception_sends_its_heartbeats_and_no_more(
+    which: Any, hangs: bool
+) -> None:
+    """On a clock of its own, for two hours."""
+    reports = {n: Report(heartbeat_s=900) for n in PROFILE.points}
+    gate = Gate(PROFILE.points, time_resolution_us=1_000_000, reports=reports)
+    at_s = 0.0
+    sent: list[float] = []
+    async with bluetooth() as bluez, node(Ledger(), which, connect_timeout_s=0.1) as driver:
+        if hangs:
+            bluez.device(DEAD_MAC).hangs = True
+        driver._nodes[which.device.id].peer.backoff._clock = lambda: at_s
+        while at_s < 2 * 3600:
+            try:
+                sample = await driver.poll(which.device, [MOISTURE])
+            except (Unreachable, Refused) as error:
+                sample = failed(which.device.id, [MOISTURE], 0, Clock(1, synced=True), str(error))
+            if gate.take(msgspec.structs.replace(sample, time_us=int(at_s * 1e6))) is not None:
+                sent.append(at_s)
+            at_s += 60
+    assert sent == [900.0 * n for n in range(8)]

@@ -22,8 +22,8 @@ LAMP = attach("lamp", profile_of("test-bin", BIN), {"serial": "A1"})
 
 
 @asynccontextmanager
-async def server(answer: bytes | None, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """Answers CONNECT with these bytes and closes; None: says nothing at all."""
+async def server(answer: bytes | None, tls: ssl.SSLContext | None = None, *, stays: bool = False) -> AsyncIterator[int]:
+    """Answers CONNECT with these bytes and closes, or stays; None: says nothing at all."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)
@@ -31,6 +31,8 @@ async def server(answer: bytes | None, tls: ssl.SSLContext | None = None) -> Asy
             await reader.read()
         else:
             writer.write(answer)
+            if stays:
+                await reader.read()
         writer.close()
 
     listening = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=tls)
@@ -82,6 +84,50 @@ async def test_a_broker_that_does_not_speak_mqtt_5(caplog: pytest.LogCaptureFixt
             Misconfigured, match=r"does not speak MQTT 5, which the node needs; see docs/mqtt-broker\.md"
         ):
             await why(caplog, port=port, timeout_s=60)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (0, "does not speak MQTT 5"),
+        (2, "broker 127.0.0.1 refused: client_id not accepted (code 2)"),
+        (4, "broker 127.0.0.1 refused: bad user name or password (code 4): check username and password_file"),
+        (5, "broker 127.0.0.1 refused: not authorised (code 5): check username and password_file"),
+    ],
+)
+async def test_a_broker_of_mqtt_3_that_refuses_in_its_own_form(
+    caplog: pytest.LogCaptureFixture, code: int, told: str
+) -> None:
+    async with server(bytes((0x20, 2, 0, code))) as port:
+        with pytest.raises(Misconfigured) as caught:
+            await why(caplog, port=port, timeout_s=60)
+    assert told in str(caught.value)
+
+
+async def test_a_broker_of_mqtt_3_that_is_not_available_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    async with server(b"\x20\x02\x00\x03") as port:
+        assert "refused: it is not available now (code 3)" in await why(caplog, port=port, timeout_s=60)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", "is not MQTT but HTTP; see host, port and tls"),
+        (b"<!DOCTYPE HTML>\n<html>", "is not MQTT but HTTP; see host"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", "is not MQTT without TLS: set tls = true, or ca; see"),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", 'is not MQTT: it says "SSH-2.0-OpenSSH_9.2p1"; see host'),
+        (b"\x00\x00\x00\x00", "is not MQTT; see host"),
+    ],
+    ids=["http", "html", "tls", "ssh", "noise"],
+)
+async def test_what_answers_is_not_mqtt(caplog: pytest.LogCaptureFixture, answer: bytes, told: str) -> None:
+    async with server(answer, stays=True) as port:
+        assert f"what answers at 127.0.0.1, port {port}, {told}" in await why(caplog, port=port, timeout_s=60)
+
+
+async def test_an_answer_with_a_code_that_nobody_knows_is_told_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with server(b"\x20\x03\x00\xee\x00", stays=True) as port:
+        assert "cannot be read" in await why(caplog, port=port, timeout_s=60)
 
 
 async def test_a_broker_that_has_trouble_itself_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:

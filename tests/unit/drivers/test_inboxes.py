@@ -124,14 +124,20 @@ class Bench:
             Device(id="bin", kind="bin", profile=profile.name), profile, Address(serial="7", dev_eui="7"), zone
         )
         self.target = mqtt.target(attachment, Payload(profile, zone))
-        repeats = Repeats(recent, lambda n: b"x" * n, now_us=now_us, clock=lambda: self.now_us / 1e6)
-        repeats.connected(resumed=bool(recent))
+        self.repeats = Repeats(recent, lambda n: b"x" * n, now_us=now_us, clock=lambda: self.now_us / 1e6)
+        self.repeats.connected(resumed=bool(recent))
+        self.line = Line(host="h", client_id="c", **line)
+        self.synced = synced
+        self.connect()
+
+    def connect(self) -> None:
+        """A new connection has an inbox of its own."""
         self.inbox = mqtt.Inbox(
-            line=Line(host="h", client_id="c", **line),
+            line=self.line,
             targets=[self.target],
-            repeats=repeats,
+            repeats=self.repeats,
             source="s",
-            now=lambda: (self.now_us, Clock(5, synced)),
+            now=lambda: (self.now_us, Clock(5, self.synced)),
             deliver=self.node,
             mishaps=Mishaps("payload", LOG),
             counts=self.counts,
@@ -239,8 +245,38 @@ async def test_a_deliver_that_raises_is_a_node_that_cannot_keep_it() -> None:
         await bench.acknowledge()
     assert bench.session.acknowledged == []
     bench.node.fault = None
+    bench.connect()
     bench.take(b'{"n": 1, "i": 1}', dup=True)
     assert len(bench.node.got) == 1  # the broker's next try counts
+
+
+async def test_what_follows_one_that_could_not_be_kept_waits_for_the_next_connection() -> None:
+    """Else it would stand before it."""
+    bench = Bench()
+    bench.node.fault = NotStored("full")
+    bench.take(b'{"n": 1, "i": 1}', mid=1)
+    with pytest.raises(NotStored):
+        await bench.acknowledge()
+    bench.node.fault = None
+    bench.take(b'{"n": 2, "i": 2}', mid=2)
+    assert bench.node.got == []
+    bench.take(b'{"n": 3, "i": 3}', mid=0, qos=0)
+    assert [s.values["n"] for s, _ in bench.node.got] == [3], "this one does not come again"
+    bench.connect()
+    bench.take(b'{"n": 1, "i": 1}', mid=1, dup=True)
+    bench.take(b'{"n": 2, "i": 2}', mid=2, dup=True)
+    assert [s.values["n"] for s, _ in bench.node.got] == [3, 1, 2]
+
+
+async def test_what_follows_is_kept_where_no_broker_brings_it_again() -> None:
+    bench = Bench(session_expiry_s=0)
+    bench.node.fault = NotStored("full")
+    bench.take(b'{"n": 1, "i": 1}', mid=1)
+    with pytest.raises(NotStored):
+        await bench.acknowledge()
+    bench.node.fault = None
+    bench.take(b'{"n": 2, "i": 2}', mid=2)
+    assert [s.values["n"] for s, _ in bench.node.got] == [2]
 
 
 async def test_only_a_broker_that_keeps_it_brings_it_again() -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from conformance.driver_rigs import attach, profile_of
@@ -27,7 +27,7 @@ class Device:
     ) -> None:
         self.missing, self.most, self.walls, self.code = set(missing), most, walls, code
         self.asked: list[tuple[int, int]] = []
-        self.refused = 0
+        self.refused = self.joined = 0
 
     def gives(self, start: int, count: int) -> bool:
         """Whether a read is within its limits; none goes over a wall."""
@@ -42,6 +42,7 @@ class Device:
         self.asked.append((block.start, block.count))
         if not self.gives(block.start, block.count):
             self.refused += 1
+            self.joined += len(block.pieces) > 1
             raise Said(self.code)
         return b"".join(a.to_bytes(2) for a in range(block.start, block.start + block.count))
 
@@ -66,8 +67,8 @@ class Bench:
         reading = Reading(self.unit, planned.readers)
         for name, why in planned.missing.items():
             reading.spoil([name], why)
-        refused = self.device.refused
         self.device.asked.clear()
+        self.device.joined = 0
         while (reader := reading.next()) is not None:
             try:
                 answer = self.device.read(reader.block)
@@ -76,17 +77,17 @@ class Bench:
             else:
                 reading.answered(reader, answer)
         self.requests = list(self.device.asked)
-        assert self.device.refused - refused <= PROBES
+        assert self.device.joined <= PROBES
         return reading
 
-    def settle(self, polls: int = 60) -> Reading:
-        """Poll until nothing is refused any more."""
+    def settle(self, polls: int = 16) -> Reading:
+        """Poll until nothing is refused any more, and the same is asked for."""
         for _ in range(polls):
-            refused = self.device.refused
+            refused, requests = self.device.refused, self.requests
             reading = self.poll()
-            if self.device.refused == refused or len(self.requests) == 1:  # one where there is nothing at all
-                return reading
-        raise AssertionError("it goes on asking for what is refused")
+            if self.requests == requests and (self.device.refused == refused or len(requests) == 1):
+                return reading  # one refused where there is nothing at all
+        raise AssertionError("it goes on asking for what is refused, or for something else")
 
 
 def single(*addresses: int) -> dict[str, dict[str, Any]]:
@@ -135,6 +136,32 @@ def test_how_much_a_device_gives_at_once_is_found_out(caplog: pytest.LogCaptureF
     assert "d gives at most 10 in one read of holding: max_registers = 10 in profile model spares it the tries" in (
         caplog.messages
     )
+
+
+@pytest.mark.parametrize("code", [2, 3])
+@pytest.mark.parametrize(("missing", "most"), [(range(0, 120, 7), 10), ((13, 57, 90), 10), ((5, 57, 58, 101), 32)])
+def test_a_limit_and_holes_together_are_read_right_at_once_and_in_the_fewest_reads_soon(
+    missing: Sequence[int], most: int, code: int
+) -> None:
+    device = Device(missing, most=most, code=code)
+    bench = Bench(device, single(*range(120)))
+    refused = 0
+    for _ in range(8):
+        reading = bench.poll()
+        assert {int(n[1:]) for n, v in reading.values.items() if v is None} == set(missing)
+        refused = device.refused
+    assert len(bench.requests) == len(best(range(120), device, 8))
+    assert refused <= len(missing) + 3 * PROBES
+
+
+def test_a_device_that_has_only_the_last_of_many_points_is_found_out_in_a_few_polls() -> None:
+    device = Device(range(60))
+    bench = Bench(device, single(*range(61)))
+    for _ in range(6):
+        before = device.refused
+        bench.poll()
+        assert device.refused - before <= 2 * PROBES, "nothing is known to be there: it is asked little"
+    assert bench.poll().values["r60"] == 60
 
 
 def test_until_it_is_found_out_the_reason_names_the_key() -> None:
@@ -212,6 +239,15 @@ def best(points: Sequence[int], device: Device, max_gap: int) -> list[tuple[int,
 
 
 @settings(max_examples=300, deadline=None)
+@example(points={*range(8)}, missing=set(), walls={1}, most=32, max_gap=8, code=3)
+@example(
+    points={*range(8), 9, 10, 11, 14, 45, 54, 63, 71, 84},
+    missing={8, 20, 55},
+    walls={1, 64},
+    most=32,
+    max_gap=8,
+    code=3,
+)
 @given(
     points=st.sets(st.integers(0, 120), min_size=1, max_size=60),
     missing=st.sets(st.integers(0, 120), max_size=6),
@@ -226,10 +262,9 @@ def test_whatever_a_device_refuses_all_it_has_is_read_in_the_fewest_reads(
     device = Device(sorted(missing), most=most, walls=sorted(walls), code=code)
     wanted = sorted(points)
     bench = Bench(device, single(*wanted), {"max_gap": max_gap})
-    bench.settle()
-    reading = bench.poll()
     there = {f"r{p}": p for p in wanted if p not in missing}
-    assert {n: v for n, v in reading.values.items() if v is not None} == there
-    assert reading.quality.keys() == {f"r{p}" for p in wanted if p in missing}
+    for reading in (bench.poll(), bench.settle()):
+        assert {n: v for n, v in reading.values.items() if v is not None} == there
+        assert reading.quality.keys() == {f"r{p}" for p in wanted if p in missing}
     if there:
         assert len(bench.requests) == len(best(wanted, device, max_gap))

@@ -354,6 +354,18 @@ def test_lines_may_share_a_gateway_and_models_a_unit(file: Path) -> None:
     good(file, GOOD + other + meter.replace("north", "south") + LAMP.replace("lamp-1", "l3").replace("= 1 }", "= 3 }"))
 
 
+def test_unit_0_is_everybody_on_a_serial_line_and_a_device_over_tcp(told: Told, file: Path) -> None:
+    lamp = LAMP.replace("unit = 1", "unit = 0")
+    good(file, GOOD.replace("unit = 1", "unit = 0"))
+    good(file, GOOD.replace("unit = 1", "unit = 255"))
+    found = told(HEAD + PORT.replace("NAME", "north").replace("TTY", "/dev/ttyS0") + lamp)
+    assert found.keys() == {"device[0].address.unit"}
+    assert found["device[0].address.unit"] == (
+        "0 is the broadcast address of a serial line, which no device answers to; write the unit number that is set "
+        "at the device, 1 to 247"
+    )
+
+
 def test_a_register_that_is_written_belongs_to_one_device(told: Told, tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     for name in ("upper", "lower"):

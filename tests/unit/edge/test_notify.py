@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.notify import notify
+from edge.notify import notify, watchdog_s
 
 
 def test_one_that_is_gone_or_full_is_logged_once_until_it_hears_again(
@@ -24,3 +24,11 @@ def test_one_that_is_gone_or_full_is_logged_once_until_it_hears_again(
             notify("READY=1")
         assert len(caplog.records) == 2
         assert heard.recv(100) == b"READY=1"
+
+
+@pytest.mark.parametrize(("us", "want_s"), [("200000", 0.1), ("30000000", 15.0), ("0", None), ("", None), ("x", None)])
+def test_the_watchdog_is_patted_twice_as_often_as_asked(
+    monkeypatch: pytest.MonkeyPatch, us: str, want_s: float | None
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", us)
+    assert watchdog_s() == want_s

@@ -108,6 +108,7 @@ BROKEN = {
     "points that are none": (_with("polled=lambda p: frozenset(['x'])"), "polled names what is no point"),
     "polled that raises": (_with("polled=lambda: ()"), "cannot judge the profile acme: TypeError"),
     "claims that raise": (_with("claims=lambda s, a: 1 / 0"), "cannot say what its lines share: ZeroDivisionError"),
+    "on_line that raises": (_with("on_line=lambda s, a: 1 / 0"), "cannot judge an address of acme: ZeroDivisionError"),
     "fits that raises": (_with("fits=lambda p, a: 1 / 0"), "cannot judge an address of acme: ZeroDivisionError"),
 }
 
