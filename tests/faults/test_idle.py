@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from cloud.door import STRANGERS
+from cloud.entrance.door import STRANGERS
 
 from stage import Stage
 from support.laboratory import draw
