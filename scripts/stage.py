@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from cloud.sqlite.tokens import tokens_of
 
+from cloud.sqlite.tokens import tokens_of
 from firmware_sim.compare import Comparison
 from firmware_sim.running import RunningStreet
 

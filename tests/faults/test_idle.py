@@ -11,8 +11,8 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from cloud.entrance.door import STRANGERS
 
+from cloud.entrance.door import STRANGERS
 from stage import Stage
 from support.laboratory import draw
 from support.verdict import verdict

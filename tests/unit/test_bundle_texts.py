@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud.orders import unreadable
+from cloud.orders.orders import unreadable
 from edge.acting.bundles import Bundles, Ground
 from edge.config import SiteTable
 from edge.control.orders import Declined
