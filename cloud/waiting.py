@@ -93,10 +93,11 @@ async def until_open(
             found = await _tried(held, open_, stop)
             if found is None or not isinstance(found, Exception):
                 return None if found is None else Opened(found, missed)
-            reason = why(found, disk_free())
+            texts = why(found, disk_free())
+            reason = texts["en"]
             if waiting is None:
                 waiting = Waiting(reason)
-                missed = Missed(now(), reason)
+                missed = Missed(now(), texts)
                 await served.enter_async_context(meanwhile(waiting))
                 served.enter_context(_fed(notify))
             if waiting.told != str(found):

@@ -30,7 +30,7 @@ class Missed(msgspec.Struct, frozen=True):
     """Since when the store could not be opened, and why."""
 
     since_us: int
-    why: str
+    why: Texts
 
 
 class Watched(Protocol):
@@ -84,7 +84,10 @@ class Trouble:
         free = self._store.sizes().disk_free
         self._low = free < (2 * LEAST_FREE_BYTES if self._low else LEAST_FREE_BYTES)
         if (trouble := self._store.trouble()) is not None:
-            return _same(trouble.words if trouble.damaged else f"nothing can be written: {trouble.words}")
+            words = trouble.words
+            if trouble.damaged:
+                return words
+            return {"en": f"nothing can be written: {words['en']}", "fr": f"rien ne peut être écrit : {words['fr']}"}
         if self._low:
             return {
                 "en": "the disk of the store is nearly full: when it is, nothing is taken from the nodes any more",
@@ -93,8 +96,8 @@ class Trouble:
         if (missed := self._missed) is not None:
             since, until = moment(missed.since_us), moment(now_us)
             return {
-                "en": f"nothing could be taken from {since} to {until}: {missed.why}; the nodes have kept it",
-                "fr": f"rien n'a pu être pris du {since} au {until} : {missed.why} ; les nœuds l'ont gardé",
+                "en": f"nothing could be taken from {since} to {until}: {missed.why['en']}; the nodes have kept it",
+                "fr": f"rien n'a pu être pris du {since} au {until} : {missed.why['fr']} ; les nœuds l'ont gardé",
             }
         return None
 
@@ -119,7 +122,3 @@ def following(standing: Alarm | None, words: Texts | None, now_us: int) -> Alarm
         until_us=None if standing is None else standing.until_us,
     )
     return msgspec.structs.replace(raised, state=state_of(raised))
-
-
-def _same(text: str) -> Texts:
-    return {"en": text, "fr": text}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -17,21 +18,29 @@ class Trouble(msgspec.Struct, frozen=True):
     """What is wrong with the store: damage, which no waiting mends, or that nothing can be written now."""
 
     damaged: bool
-    words: str
+    words: Mapping[str, str]  # by language
 
 
-def why(error: Exception, disk_free: int) -> str:
-    """What is wrong, for whoever asks: without paths. A full disk has many names."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF or getattr(error, "errno", 0) or 0
+def why(error: Exception, disk_free: int) -> Mapping[str, str]:
+    """What is wrong, for whoever asks, by language: without paths. A full disk has many names."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    number = error.errno if isinstance(error, OSError) else None  # EIO is 5, and so is SQLITE_BUSY
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-        return "the store is damaged: `lamplighter-cloud rebuild` saves what can be read, or restore a backup"
-    if code in {sqlite3.SQLITE_FULL, errno.ENOSPC, errno.EDQUOT} or disk_free < FULL_BYTES:
-        return "the disk of the store is full"
-    if code in {sqlite3.SQLITE_READONLY, errno.EROFS}:
-        return "the disk of the store is read-only"
+        return {
+            "en": "the store is damaged: `lamplighter-cloud rebuild` saves what can be read, or restore a backup",
+            "fr": "la base de l'agrégateur est endommagée : `lamplighter-cloud rebuild` sauve ce qui se lit encore, "
+            "sinon restaurez une sauvegarde",
+        }
+    if code == sqlite3.SQLITE_FULL or number in {errno.ENOSPC, errno.EDQUOT} or disk_free < FULL_BYTES:
+        return {"en": "the disk of the store is full", "fr": "le disque de l'agrégateur est plein"}
+    if code == sqlite3.SQLITE_READONLY or number == errno.EROFS:
+        return {"en": "the disk of the store is read-only", "fr": "le disque de l'agrégateur est en lecture seule"}
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-        return "another program holds the store"
-    return "the disk of the store gives errors, or is not there"
+        return {"en": "another program holds the store", "fr": "un autre programme occupe la base de l'agrégateur"}
+    return {
+        "en": "the disk of the store gives errors, or is not there",
+        "fr": "le disque de l'agrégateur donne des erreurs, ou n'est pas là",
+    }
 
 
 def may_pass(error: Exception) -> Exception | None:
