@@ -33,6 +33,7 @@ from wire.sample import Value
 MISSING: Final = object()
 Pick = Callable[[Any], Any]
 _NUMBER: Final = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,3})?")
+_CHOICE: Final = re.compile(r"(?<!\[)\?")  # of other languages; JMESPath has a question mark in filters only
 _TRUTH: Final = {"true": True, "on": True, "false": False, "off": False}
 
 _decode = msgspec.json.Decoder().decode
@@ -222,7 +223,8 @@ def why_no_expression(expression: str) -> str | None:
     try:
         parsed = cast("Mapping[str, Any]", jmespath.compile(expression).parsed)
     except JMESPathError as error:
-        return " ".join(str(error).split()).partition(", for expression")[0]
+        why = " ".join(str(error).split()).partition(", for expression")[0]
+        return f"write a && b || c (if a then b, else c): {why}" if _CHOICE.search(expression) else why
     except RecursionError:
         return "it is nested too deep"
     if (function := known.unknown_function(parsed)) is not None:

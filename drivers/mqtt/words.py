@@ -77,8 +77,8 @@ class Address(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         for field in self.__struct_fields__:
-            if set(getattr(self, field)) & set("+#\0") or getattr(self, field).startswith("/"):
-                raise ValueError(f"{field} must not contain + or #, nor begin with /")
+            if set(getattr(self, field)) & set("+#\0") or getattr(self, field).startswith(("/", "$")):
+                raise ValueError(f"{field} must not contain + or #, nor begin with / or $")
 
     def filled(self, template: str) -> str:
         """A topic with its placeholders filled in."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from drivers import registry
+from drivers.mqtt.words import Address
 from drivers.profile_files import load_profiles
 from drivers.tables import Problem
 
@@ -228,3 +229,17 @@ def test_a_shared_subscription_is_refused(tmp_path: Path) -> None:
     text = f'{HEAD}driver = "mqtt"\n{whole}[point.a]\ntype = "float"\nat = {{ value = "a" }}\n'
     (problem,) = problems_of(tmp_path, text)
     assert "mqtt.topic: is a shared subscription" in problem
+
+
+@pytest.mark.parametrize("word", ["$share/nodes/bins", "$SYS/broker"])
+def test_an_address_makes_no_shared_subscription_of_a_topic(word: str) -> None:
+    with pytest.raises(ValueError, match=r"name must not contain \+ or #, nor begin with / or \$"):
+        Address(name=word)
+
+
+def test_if_then_else_is_told_as_jmespath_has_it(tmp_path: Path) -> None:
+    text = f'{HEAD}driver = "mqtt"\n[mqtt]\ntopic = "x"\n[point.a]\ntype = "text"\nat = {{ value = "VALUE" }}\n'
+    (problem,) = problems_of(tmp_path, text.replace("VALUE", "s == 'on' ? 'burning' : 'dark'"))
+    assert "write a && b || c (if a then b, else c)" in problem
+    (problem,) = problems_of(tmp_path, text.replace("VALUE", "s[?x == 'on'"))
+    assert "a && b || c" not in problem, "a filter has a question mark too"
