@@ -19,7 +19,7 @@ from drivers.errors import Refused, Unreachable
 from drivers.modbus.link import silence_s
 from drivers.modbus.words import Line
 from drivers.profile import Profile
-from edge.intake import Gate, Report, failed
+from edge.sampling.intake import Gate, Report, failed
 from integration.test_driver_modbus import line, points
 from wire.sample import Clock
 
@@ -183,8 +183,9 @@ def is_own(device: Any, values: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("gateway", [False, True])
-async def test_late_answers_are_never_those_of_another_circuit(gateway: bool) -> None:
+async def test_late_answers_are_never_those_of_another_circuit(gateway: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over serial, and over TCP to a gateway whose answers all have the number 0."""
+    monkeypatch.setattr("drivers.modbus.link.HURRY_S", 0.02)
     unit = Unit({a: a for a in range(64)}, late=4, late_s=0.12)
     server = ModbusServer({1: unit}, unnumbered=True)
     devices = circuits()

@@ -17,6 +17,12 @@ from integration.test_driver_modbus_field import asked, registers
 KEYS = {"timeout_s": 0.05, "backoff_first_s": 0.001, "quiet_s": 0.001}
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These devices need no pause after an answer; the driver, which cannot know that, waits for no more than this."""
+    monkeypatch.setattr("drivers.modbus.link.HURRY_S", 0.01)
+
+
 @asynccontextmanager
 async def either(server: ModbusServer, devices: Sequence[Any], serial: bool) -> AsyncIterator[Any]:
     """The same over TCP and over a serial line."""
