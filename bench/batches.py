@@ -1,8 +1,8 @@
 """Batches: what a node's outbox would cut of a street, without an outbox.
 
-Samples of one commit are sealed as a row by `edge.rows`, the digest runs over the rows, and the rows' columns are
-joined as `edge.outbox_sqlite` joins them, opened from their bytes; so a batch here is what the uplink sends, byte for
-byte. Batches of one `Sealing` follow each other as the one rule wants it.
+Samples of one commit are sealed as a row by `edge.outbox.sealing`, the digest runs over the rows, and the rows' columns
+are joined as `edge.outbox.sqlite` joins them, opened from their bytes; so a batch here is what the uplink sends, byte
+for byte. Batches of one `Sealing` follow each other as the one rule wants it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from copy import copy
 import msgspec
 
 from bench.street import Street
-from edge.opening import MAX_CUT_READINGS
-from edge.outbox import MAX_CUT_BYTES
-from edge.rows import seal
+from edge.outbox.contract import MAX_CUT_BYTES
+from edge.outbox.joining import MAX_CUT_READINGS
+from edge.outbox.sealing import seal
 from wire.batch import ORIGIN, Batch, Lane, Placed, advance
 from wire.codec import decode_row
 from wire.columns import Columns
@@ -46,7 +46,7 @@ class Sealing:
         self._told_seq, self._told = 0, ORIGIN  # where the cloud stands
 
     def commit(self, samples: Sequence[Sample]) -> list[Row]:
-        """What one commit writes down: runs in the order in which `edge.group_commit` meets them."""
+        """What one commit writes down: runs in the order in which `edge.outbox.group_commit` meets them."""
         runs: dict[tuple[str, Clock], list[Sample]] = {}
         for sample in samples:
             runs.setdefault((sample.device, sample.clock), []).append(sample)

@@ -1,6 +1,6 @@
 """Bytes at the socket: what batches cost with TLS and HTTP around them, both ways.
 
-A real aggregator with a certificate, our own `edge.cloud_link`, and between them a relay that passes on and counts. TCP
+A real aggregator with a certificate, our own `edge.sync.http`, and between them a relay that passes on and counts. TCP
 and IP headers are not counted: how many packets carry the bytes is the network's choice.
 """
 
@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from bench.stand import BIN, BenchError, Stand
-from edge.cloud_link import Cloud, CloudLink
+from edge.sync.http import Cloud, CloudLink
 from wire.batch import Batch
 
 READY_S: Final = 30.0

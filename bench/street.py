@@ -38,9 +38,9 @@ from drivers.mqtt.repeats import Repeats, content_of, delivery_of
 from drivers.profile import Profile
 from drivers.profile_files import SHIPPED, load_profiles
 from drivers.tables import Problem
-from edge.intake import Gate, time_resolution_us
-from edge.lines import DeviceTable
-from edge.poller import phase
+from edge.sampling.intake import Gate, time_resolution_us
+from edge.sampling.lines import DeviceTable
+from edge.sampling.poller import phase
 from firmware_sim.clock import StreetClock
 from firmware_sim.devices.aq2 import Aq2
 from firmware_sim.devices.bn1 import Bn1
@@ -145,7 +145,7 @@ class Street:
 
 
 def _polls(device: str, every_s: float) -> _Turns:
-    """When the node polls: `edge.poller` spreads devices over the period by their ids."""
+    """When the node polls: `edge.sampling.poller` spreads devices over the period by their ids."""
     return ((phase(device) + turn) * every_s for turn in count())
 
 

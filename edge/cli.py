@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 import signal
-import sqlite3
 import sys
 import threading
 import time
@@ -26,12 +25,11 @@ import uvloop
 from drivers.errors import NotStored
 from drivers.tables import suggest
 from edge import interpreter
-from edge.acting.bundles import CardError, followed
+from edge.acting.bundles import followed
 from edge.acting.sky import sky
 from edge.config import Config, ConfigError, load, place_of
 from edge.node import Node, Ready
-from edge.outbox_sqlite import read_history
-from edge.records import in_words
+from edge.outbox.reading import CardError, read_history
 from groundwork.terminal import guard, log_to_stderr, shown
 from wire.sample import Sample
 
@@ -152,8 +150,8 @@ def _history(config: Config, device: str | None, hours: float) -> int:
         asyncio.run(show())
     except BrokenPipeError:  # as in `… | head`
         sys.stdout = None
-    except (sqlite3.Error, OSError) as error:
-        print(f"lamplighter-edge: {in_words(path, error)}", file=sys.stderr)
+    except CardError as error:
+        print(f"lamplighter-edge: {error}", file=sys.stderr)
         return EXIT_FAILED
     return 0
 
@@ -254,7 +252,7 @@ def _run(config: Config, args: argparse.Namespace) -> int:
     interpreter.tune()
     try:
         uvloop.run(until_stopped())
-    except (RuntimeError, OSError, sqlite3.Error) as error:
+    except (RuntimeError, OSError, CardError) as error:
         return _failed(error, config)
     except BaseExceptionGroup as group:
         told, bugs = group.split((OSError, NotStored))
@@ -268,6 +266,6 @@ def _run(config: Config, args: argparse.Namespace) -> int:
 def _failed(error: BaseException, config: Config) -> int:
     while isinstance(error, BaseExceptionGroup):
         error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
-    where = f"{config.node.data_dir}: " if isinstance(error, sqlite3.Error | NotStored) else ""
+    where = f"{config.node.data_dir}: " if isinstance(error, NotStored) else ""
     print(f"lamplighter-edge: {where}{error}", file=sys.stderr)
     return EXIT_FAILED

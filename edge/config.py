@@ -21,13 +21,13 @@ from msgspec import Meta
 
 from drivers.profile_files import SHIPPED, load_profiles
 from drivers.tables import Problem, parse, read
-from edge.card import MIN_LIMIT_BYTES
-from edge.cloud_link import plain_http_allowed, trust
-from edge.hosts import MAX_NAMES
-from edge.lines import Id, Line, attach, says
+from edge.outbox.card import MIN_LIMIT_BYTES
 from edge.plans.load import load_file
 from edge.plans.local import Place, zone
-from edge.proxies import proxy_for
+from edge.sampling.lines import Id, Line, attach, says
+from edge.sync.http import plain_http_allowed, trust
+from edge.sync.proxies import proxy_for
+from edge.web.hosts import MAX_NAMES
 from wire.device import Roster
 
 MAX_PORT: Final = 65_535

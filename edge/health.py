@@ -14,10 +14,10 @@ from typing import Final, Generic, TypeVar
 
 from drivers.errors import NotStored
 from edge.clock import NodeClock
-from edge.group_commit import GroupCommit
-from edge.outbox import Depth, Outbox
-from edge.street import Street
-from edge.uplink import Uplink
+from edge.outbox.contract import Depth, Outbox
+from edge.outbox.group_commit import GroupCommit
+from edge.sampling.last_samples import Street
+from edge.sync.uplink import Uplink
 from wire.entries import Health, Verdict
 
 ACK_LATE_INTERVALS: Final = 3

@@ -28,25 +28,25 @@ from edge.acting.bundles import Ground
 from edge.acting.probation import begun
 from edge.acting.trial import Trial
 from edge.clock import NodeClock
-from edge.cloud_link import Cloud, CloudLink
 from edge.config import Config
 from edge.control.decided import decided
 from edge.control.on_site import OnSite
-from edge.downlink import Downlink
-from edge.group_commit import GroupCommit
 from edge.health import Doctor
-from edge.hosts import Hosts
-from edge.intake import Gate, time_resolution_us
-from edge.lines import Line
-from edge.listening import serve, tcp, unix
 from edge.notify import notify, watchdog_s
-from edge.outbox_sqlite import SqliteOutbox
-from edge.peers import Technicians
-from edge.poller import Poller
-from edge.storage import Storage
-from edge.street import Street
-from edge.uplink import Uplink
-from edge.web import Pages
+from edge.outbox.group_commit import GroupCommit
+from edge.outbox.sqlite import SqliteOutbox
+from edge.outbox.storage import Storage
+from edge.sampling.intake import Gate, time_resolution_us
+from edge.sampling.last_samples import Street
+from edge.sampling.lines import Line
+from edge.sampling.poller import Poller
+from edge.sync.downlink import Downlink
+from edge.sync.http import Cloud, CloudLink
+from edge.sync.uplink import Uplink
+from edge.web.hosts import Hosts
+from edge.web.listening import serve, tcp, unix
+from edge.web.pages import Pages
+from edge.web.peers import Technicians
 from wire.device import Point
 from wire.entries import ClockFix
 from wire.sample import Sample
@@ -90,8 +90,8 @@ class Node:
         self.storage: Storage | None = None
 
     async def run(self, stop: asyncio.Event) -> bool:
-        """Until `stop` is set; or until the storage is to be opened anew (`edge.storage`): then it is true, and another
-        node of the same configuration is to be made and run.
+        """Until `stop` is set; or until the storage is to be opened anew (`edge.outbox.storage`): then it is true, and
+        another node of the same configuration is to be made and run.
 
         Raises:
             RuntimeError: the data directory is in use. OSError: the health address cannot be used.

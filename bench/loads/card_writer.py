@@ -28,9 +28,9 @@ import msgspec
 from bench.batches import NODE, Sealing
 from bench.street import START_S, Arrival
 from edge.config import OutboxTable
-from edge.group_commit import FULL_READINGS, FULL_RECEIPTS, GroupCommit
-from edge.outbox import MAX_CUT_BYTES, Place
-from edge.outbox_sqlite import SqliteOutbox
+from edge.outbox.contract import MAX_CUT_BYTES, Place
+from edge.outbox.group_commit import FULL_READINGS, FULL_RECEIPTS, GroupCommit
+from edge.outbox.sqlite import SqliteOutbox
 from wire.batch import ORIGIN, Ack, Lane
 from wire.entries import Health
 
@@ -69,7 +69,7 @@ class Sink(Protocol):
 
 
 class OutboxSink:
-    """The node's own way: `edge.group_commit` on `edge.outbox_sqlite`."""
+    """The node's own way: `edge.outbox.group_commit` on `edge.outbox.sqlite`."""
 
     def __init__(self, commit_s: float) -> None:
         self._commit_s = commit_s

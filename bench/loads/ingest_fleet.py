@@ -1,7 +1,7 @@
 """Fleet: what many nodes send, made before it is sent, so that making it is not measured.
 
 Each node replays the batches of one street under its own name, with devices of its own, in the bodies that its link
-would choose (`edge.chains`). `Plan`s are sent by `ingest_load.c`. Bounds: those of the C program.
+would choose (`edge.sync.chaining`). `Plan`s are sent by `ingest_load.c`. Bounds: those of the C program.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from bench.stand import BIN, BenchError, Stand
 from bench.street import SEED, Street
 from cloud.sqlite.compaction import MERGE_CHUNKS
 from cloud.sqlite.tokens import tokens_of
-from edge.chains import Chains
-from edge.rows import seal
+from edge.outbox.sealing import seal
+from edge.sync.chaining import Chains
 from wire import codec
 from wire.batch import ORIGIN, Ack, Batch, Lane, advance
 from wire.codec import ACCEPTS

@@ -1,4 +1,5 @@
-"""Outage: what a fleet does once the city is back. Each node is the node's own `edge.uplink.Uplink` over its own link.
+"""Outage: what a fleet does once the city is back. Each node is the node's own `edge.sync.uplink.Uplink` over its own
+link.
 
 So snapshots go first, bodies shrink and grow with the answers, `pause_s` and Retry-After are obeyed, and a body that
 is not answered in time is sent again. Two things are cheaper than in a node, or one core could not be a thousand of
@@ -24,12 +25,12 @@ import zstandard
 from bench import batches
 from bench.loads.ingest_fleet import MEDIA
 from bench.street import Street
-from edge.cloud_link import Answer, LinkDown
-from edge.generations import Generations
-from edge.opening import MAX_CUT_READINGS
-from edge.outbox import Cut, Depth, Place, SetAside
-from edge.rows import seal
-from edge.uplink import Uplink
+from edge.outbox.contract import Cut, Depth, Place, SetAside
+from edge.outbox.generations import Generations
+from edge.outbox.joining import MAX_CUT_READINGS
+from edge.outbox.sealing import seal
+from edge.sync.http import Answer, LinkDown
+from edge.sync.uplink import Uplink
 from wire import codec
 from wire.batch import ORIGIN, Ack, Batch, Lane, Snapshot, advance
 from wire.columns import Columns
@@ -42,7 +43,9 @@ HEALTH_S: Final = 60
 EPOCH: Final = 1
 _NAME: Final = "cab-00000"  # every other name is as long
 
-logging.getLogger("edge.uplink").setLevel(logging.ERROR)  # that the cloud is out of reach is counted here, not told
+logging.getLogger("edge.sync.uplink").setLevel(
+    logging.ERROR
+)  # that the cloud is out of reach is counted here, not told
 
 
 class Drained(msgspec.Struct, frozen=True):
@@ -132,7 +135,7 @@ class Behind:
 
 
 class _Outbox:
-    """As much of `edge.outbox.Outbox` as the uplink uses."""
+    """As much of `edge.outbox.contract.Outbox` as the uplink uses."""
 
     def __init__(self, behind: Behind) -> None:
         self._behind, self._at, self._urgent = behind, 0, True
@@ -168,7 +171,7 @@ class _Tally:
 
 
 class _Link:
-    """As much of `edge.cloud_link.CloudLink` as the uplink uses, on a plain socket."""
+    """As much of `edge.sync.http.CloudLink` as the uplink uses, on a plain socket."""
 
     def __init__(self, url: str, node: str, token: str, behind: Behind, tally: _Tally) -> None:
         parts = urlsplit(url)

@@ -19,7 +19,7 @@ import msgspec
 
 from cloud.log.batch_facts import facts_of
 from cloud.store import Store, opened
-from edge.rows import seal
+from edge.outbox.sealing import seal
 from wire import codec
 from wire.batch import ORIGIN, Batch, Lane, advance
 from wire.contents import join

@@ -16,10 +16,10 @@ from drivers.mqtt.payload import Payload
 from drivers.profile import Profile
 from drivers.profile_files import SHIPPED, load_profiles
 from drivers.tables import Problem
-from edge.intake import Gate
-from edge.rows import seal
+from edge.outbox.sealing import seal
 from edge.rules.engine import Engine
 from edge.rules.words import load_texts
+from edge.sampling.intake import Gate
 from wire import chain, codec, vector
 from wire.batch import Batch
 from wire.contents import Contents, join

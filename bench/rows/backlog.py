@@ -30,7 +30,7 @@ from bench.loads import ingest_fleet as fleet
 from bench.loads import ingest_outage as outage
 from bench.stand import BenchError, Stand
 from bench.street import START_S, Street
-from edge.outbox_sqlite import SqliteOutbox
+from edge.outbox.sqlite import SqliteOutbox
 from wire.batch import Lane
 from wire.entries import Health
 

@@ -31,7 +31,7 @@ from bench.loads.card_writer import Result
 from bench.peers import thingsboard
 from bench.stand import ROOT, BenchError, Process, Stand
 from bench.street import CABINET, SEED, Arrival, Street
-from edge.outbox_sqlite import read_history
+from edge.outbox.reading import read_history
 from wire.batch import Lane
 from wire.codec import decode_row
 from wire.columns import Columns

@@ -37,8 +37,8 @@ from bench.loads.mqtt_broker import Broker
 from bench.peers import node_red
 from bench.stand import BenchError, Stand
 from bench.street import Street
-from edge.group_commit import GroupCommit
-from edge.outbox_sqlite import SqliteOutbox
+from edge.outbox.group_commit import GroupCommit
+from edge.outbox.sqlite import SqliteOutbox
 from wire.sample import Sample
 
 WHAT = "message in, rule, command out at 1,000 a second: p50 and p99"

@@ -28,7 +28,7 @@ from bench.socket_bytes import SecureCity, send
 from bench.stand import BenchError, Stand
 from bench.street import Street
 from cloud.ingest.bases import in_full
-from edge.chains import Chains
+from edge.sync.chaining import Chains
 from wire import chain
 from wire.batch import ORIGIN, Ack, Batch
 from wire.chain import CHAINED

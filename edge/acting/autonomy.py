@@ -39,11 +39,11 @@ from edge.control.arbitration import Held
 from edge.control.arrays import Control, Key
 from edge.control.orders import Desk
 from edge.control.trusted import TrustedTime
-from edge.group_commit import GroupCommit
-from edge.lines import heartbeats_s
+from edge.outbox.group_commit import GroupCommit
 from edge.rules.engine import Engine
 from edge.rules.rule import Rules
-from edge.street import Street
+from edge.sampling.last_samples import Street
+from edge.sampling.lines import heartbeats_s
 from wire.entries import Alarm, ClockFix, Level
 from wire.orders import AlarmAct, Bundle, Down
 from wire.sample import Sample, Value

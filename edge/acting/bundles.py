@@ -7,9 +7,7 @@ devices have changed, is told in the log and left aside. Bounds: those of `wire.
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Final, Literal
 
@@ -18,9 +16,9 @@ import msgspec
 from drivers.tables import Problem
 from edge.config import Config, SiteTable, place_of
 from edge.control.orders import Declined
+from edge.outbox.reading import CardError, read_kept
 from edge.plans.load import PlanError, load, load_file
 from edge.plans.plan import Plan
-from edge.records import Damaged, whole
 from edge.rules.rule import Rules
 from wire.device import Roster
 from wire.orders import Bundle
@@ -29,12 +27,7 @@ log = logging.getLogger(__name__)
 
 PREFIX: Final = "bundle/"
 MAX_NAMED: Final = 10  # rules that are left out are told by name; beyond, only how many
-READ_S: Final = 5.0  # the longest wait for a card that is being written
 _UNFIT: Final = "the %s from the city cannot be followed any more: %s"
-
-
-class CardError(Exception):
-    """The card cannot tell what the node follows."""
 
 
 class Ground(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,18 +138,7 @@ def followed(data_dir: str, kind: Literal["plan", "rules"]) -> Bundle | None:
     """
     path = Path(data_dir) / "outbox.db"
     try:
-        if not path.exists():
-            return None
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=READ_S)) as card:
-            if card.execute("SELECT 1 FROM sqlite_schema WHERE name = 'kept'").fetchone() is None:
-                return None  # of a node that has not taken orders yet
-            summed = any(c[1] == "sum" for c in card.execute("PRAGMA table_info(kept)"))
-            query = f"SELECT value, {'sum' if summed else 'NULL'} FROM kept WHERE key = ?"  # noqa: S608 - our own
-            found = card.execute(query, (PREFIX + kind,)).fetchone()
-        if found is None:
-            return None
-        if not isinstance(found[0], bytes) or not whole(found[1], PREFIX + kind, found[0]):
-            raise Damaged("it is not as it was kept")
-        return msgspec.msgpack.decode(found[0], type=Bundle)
-    except (sqlite3.Error, OSError, msgspec.DecodeError) as error:
+        found = read_kept(path, PREFIX + kind)
+        return None if found is None else msgspec.msgpack.decode(found, type=Bundle)
+    except (CardError, msgspec.DecodeError) as error:
         raise CardError(f"{path}: what the city has sent cannot be read: {error}") from error

@@ -22,7 +22,7 @@ from edge.control.arbitration import Held
 from edge.control.arrays import Control, Key
 from edge.control.orders import Wake
 from edge.plans.plan import Plan, Setting
-from edge.street import Street
+from edge.sampling.last_samples import Street
 from wire.device import Device
 from wire.sample import Sample
 

@@ -25,7 +25,7 @@ from edge.acting.alarming import Alarming
 from edge.acting.bundles import PREFIX
 from edge.alarms.own import PLAN_ASIDE, RULES_ASIDE
 from edge.alarms.raised import Raised
-from edge.outbox import Outbox
+from edge.outbox.contract import Outbox
 from wire.orders import Bundle
 
 log = logging.getLogger(__name__)

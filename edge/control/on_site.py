@@ -1,9 +1,9 @@
 """On site: whoever is logged in on the node gives orders, at the level of the technician.
 
-Who that is, the kernel says of the node's own socket (`edge.peers`), and whoever asks cannot: `by` of a request is only
-whom they say that they act for. A request says what is to be done and for how long; the node draws the id, and gives
-and judges the order by its own clock, also where that is an estimate. Everything that is wrong in a request is told at
-once. Results go up like those of all other orders.
+Who that is, the kernel says of the node's own socket (`edge.web.peers`), and whoever asks cannot: `by` of a request is
+only whom they say that they act for. A request says what is to be done and for how long; the node draws the id, and
+gives and judges the order by its own clock, also where that is an estimate. Everything that is wrong in a request is
+told at once. Results go up like those of all other orders.
 
 Bounds: MAX_BODY_BYTES a request; an order lasts MIN_FOR_S to MAX_FOR_S, DEFAULT_FOR_S where none is said; the card is
 waited for CARD_S at most. How many orders may be open: `edge.control.order_records`.

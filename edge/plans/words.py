@@ -12,9 +12,9 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from edge.lines import says
 from edge.plans.dates import Nth, day_ranges, span, span_end, weekdays
 from edge.plans.times import ClockTime, SunTime, when
+from edge.sampling.lines import says
 from edge.selector import Selector
 from wire.orders import MAX_BUNDLE_BYTES
 

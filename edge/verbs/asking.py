@@ -21,7 +21,7 @@ import msgspec
 
 from drivers.tables import suggest
 from edge.config import Config
-from edge.reach import reach
+from edge.web.reach import reach
 from groundwork.terminal import shown, shown_in
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from typing import Any, Final, TextIO
 import httpx
 
 from edge.config import Config
-from edge.outbox import SendAgain, SentAgain, SetAside
+from edge.outbox.contract import SendAgain, SentAgain, SetAside
 from edge.verbs.asking import EXIT_FAILED, Asking, Unanswered, Words, add_options, language_of
 
 MAX_REASON_CHARS: Final = 200

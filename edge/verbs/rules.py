@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
-import sqlite3
 import sys
 import time
 from collections import Counter
@@ -21,16 +20,15 @@ from pathlib import Path
 from typing import Final, Protocol, TextIO
 
 from drivers.tables import Problem, suggest
-from edge.acting.bundles import CardError, followed
+from edge.acting.bundles import followed
 from edge.config import NodeTable
-from edge.lines import Line, heartbeats_s
-from edge.outbox_sqlite import read_history
-from edge.records import in_words
+from edge.outbox.reading import CardError, read_history
 from edge.rules.effects import Effect, Hold, Mark, Raise, Release, Return
 from edge.rules.engine import Ambient, Engine, Explained
 from edge.rules.replay import Replay
 from edge.rules.rule import Rule, Rules
 from edge.rules.words import load, load_texts
+from edge.sampling.lines import Line, heartbeats_s
 from wire.device import Roster
 from wire.sample import Value
 
@@ -126,8 +124,8 @@ def run(
             asyncio.run(history.explain(engine, args.device))
     except BrokenPipeError:  # as in `… | head`
         sys.stdout = None
-    except (sqlite3.Error, OSError) as error:
-        _say(f"lamplighter-edge: {in_words(path, error)}", sys.stderr)
+    except CardError as error:
+        _say(f"lamplighter-edge: {error}", sys.stderr)
         return EXIT_FAILED
     return 0
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from drivers.contract import Keeps, Receipt
-from edge.outbox import Cut, Outbox, Place
-from edge.outbox_memory import MemoryOutbox
-from edge.outbox_sqlite import SqliteOutbox
+from edge.outbox.contract import Cut, Outbox, Place
+from edge.outbox.memory import MemoryOutbox
+from edge.outbox.sqlite import SqliteOutbox
 from wire.batch import ORIGIN, Ack, Lane
 from wire.columns import Columns
 from wire.entries import ClockFix, Gap

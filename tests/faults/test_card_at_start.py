@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from edge.outbox_sqlite import read_history
+from edge.outbox.reading import read_history
 from stage import Stage
 from support.disk import HANG, Ballast, build_shim, mounted, small_disk
 from support.laboratory import draw

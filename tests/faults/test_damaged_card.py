@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from drivers.contract import Receipt
-from edge.outbox import Place
-from edge.outbox_sqlite import SqliteOutbox
+from edge.outbox.contract import Place
+from edge.outbox.sqlite import SqliteOutbox
 from support.cloud import SmallCloud
 from support.laboratory import draw
 from wire.batch import Lane, Predecessor

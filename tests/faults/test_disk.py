@@ -18,9 +18,9 @@ import pytest
 
 from drivers.contract import Receipt
 from drivers.errors import NotStored
-from edge.group_commit import GroupCommit
-from edge.outbox import Place
-from edge.outbox_sqlite import SqliteOutbox
+from edge.outbox.contract import Place
+from edge.outbox.group_commit import GroupCommit
+from edge.outbox.sqlite import SqliteOutbox
 from stage import ROOT, Stage
 from support.cloud import SmallCloud
 from support.disk import Ballast, build_shim, small_disk
@@ -287,7 +287,7 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 from drivers.errors import NotStored
-from edge.outbox_sqlite import SqliteOutbox
+from edge.outbox.sqlite import SqliteOutbox
 from wire.batch import Lane
 from wire.columns import Columns
 from wire.sample import Clock, Sample

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.cloud_link import BATCH_TYPE
+from edge.sync.http import BATCH_TYPE
 from stage import Stage
 from support import killable_node
 from support.laboratory import draw

@@ -28,9 +28,9 @@ from cloud.sqlite import backup
 from cloud.store import Store
 from cloud.store import opened as opened_store
 from cloud.views.answers import NodeDetail
-from edge.card import SEQ_BITS
-from edge.outbox import Place
-from edge.outbox_sqlite import SqliteOutbox
+from edge.outbox.card import SEQ_BITS
+from edge.outbox.contract import Place
+from edge.outbox.sqlite import SqliteOutbox
 from support.cloud_batches import opened as with_facts
 from support.laboratory import count, seed_of
 from wire import codec

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.outbox import Place
-from edge.outbox_sqlite import SqliteOutbox
+from edge.outbox.contract import Place
+from edge.outbox.sqlite import SqliteOutbox
 from stage import ROOT
 from support.cloud import SmallCloud
 from support.disk import mounted
@@ -32,7 +32,7 @@ CUTS = 3  # with each seed
 WRITER = """
 import asyncio, os, sys
 from pathlib import Path
-from edge.outbox_sqlite import SqliteOutbox
+from edge.outbox.sqlite import SqliteOutbox
 from wire.batch import Lane
 from wire.columns import Columns
 from wire.entries import Alarm

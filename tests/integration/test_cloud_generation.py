@@ -11,8 +11,8 @@ import pytest
 from cloud.ingest.generations import Generations
 from cloud.metrics import Metrics
 from cloud.store import opened
-from edge.outbox import Place
-from edge.outbox_sqlite import SqliteOutbox
+from edge.outbox.contract import Place
+from edge.outbox.sqlite import SqliteOutbox
 from support.cloud_batches import SECOND, Sender, Ticking, columns
 from support.cloud_batches import opened as with_facts
 from support.cloud_process import BATCH, Process

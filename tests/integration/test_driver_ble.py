@@ -14,7 +14,7 @@ import pytest
 from conformance.driver_ble import DEAD_MAC, LAMP_MAC, PROBE, PROBE_TABLE, Bluez, bluetooth
 from conformance.driver_rigs import Ledger, attach, listening, open_driver, profile_of, until
 from drivers.errors import NotStored, Refused, Unreachable
-from edge.intake import Gate, Report, failed
+from edge.sampling.intake import Gate, Report, failed
 from wire.sample import Clock
 
 PROFILE = profile_of("test-probe", PROBE_TABLE)

@@ -20,11 +20,11 @@ from cloud.feed.slices import Slices
 from cloud.sqlite.compaction import Compaction
 from cloud.store import Store, opened
 from cloud.views.contract import AlarmsAsked, ReadingsAsked
-from edge.opening import Row
-from edge.opening import opened as open_rows
-from edge.outbox import Cut, Place
-from edge.outbox_sqlite import SqliteOutbox
-from edge.rows import seal
+from edge.outbox.contract import Cut, Place
+from edge.outbox.joining import Row
+from edge.outbox.joining import opened as open_rows
+from edge.outbox.sealing import seal
+from edge.outbox.sqlite import SqliteOutbox
 from support.cloud import SmallCloud
 from support.cloud_batches import SECOND, START_US, Sender, Ticking, columns, roster, send
 from wire import codec

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from edge.outbox_sqlite import read_history
+from edge.outbox.reading import read_history
 from stage import BIN
 from support.node_process import COUNTERS, NodeProcess, wait_for
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from edge.reach import reach
+from edge.web.reach import reach
 from stage import BIN
 from support.lamps import Lamps, playing, until
 

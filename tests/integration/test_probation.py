@@ -13,7 +13,7 @@ import pytest
 
 from edge.acting.bundles import followed
 from edge.acting.probation import BEFORE, MAX_ENDS
-from edge.outbox_sqlite import SqliteOutbox
+from edge.outbox.sqlite import SqliteOutbox
 from support.node_process import COUNTERS, NodeProcess, wait_for
 from wire.orders import Bundle
 

@@ -10,9 +10,9 @@ from drivers.errors import Unreachable
 from edge.acting.autonomy import Autonomy
 from edge.clock import NodeClock
 from edge.config import Config, load
-from edge.group_commit import GroupCommit
-from edge.outbox_memory import MemoryOutbox
-from edge.street import Street
+from edge.outbox.group_commit import GroupCommit
+from edge.outbox.memory import MemoryOutbox
+from edge.sampling.last_samples import Street
 from support.leaping import leap
 from wire.device import Device, Point
 from wire.orders import Bundle

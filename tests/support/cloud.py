@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from edge.cloud_link import Answer
+from edge.sync.http import Answer
 from wire import codec
 from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, Snapshot
 from wire.columns import Columns

@@ -26,7 +26,7 @@ from drivers.modbus.bus import ModbusDriver
 from drivers.mqtt.session import MqttSession
 from edge.cli import main
 from edge.control.orders import Desk
-from edge.outbox_sqlite import SqliteOutbox
+from edge.outbox.sqlite import SqliteOutbox
 
 POINT, _, COUNT = os.environ.get("KILL_AT", "").partition(":")
 _left = int(COUNT or 1)

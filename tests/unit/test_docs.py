@@ -20,7 +20,9 @@ import firmware_sim.cli
 from drivers import registry
 from drivers.contract import ProtocolKind
 from drivers.tables import Key, describe
-from edge import config, intake, lines, web
+from edge import config
+from edge.sampling import intake, lines
+from edge.web import pages as web
 from firmware_sim import scene
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge.cli import EXIT_CONFIG, EXIT_FAILED, main
-from edge.outbox_sqlite import SqliteOutbox
+from edge.outbox.sqlite import SqliteOutbox
 from wire.batch import Lane
 from wire.columns import Columns
 from wire.sample import Clock, Sample, bad

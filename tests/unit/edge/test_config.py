@@ -10,7 +10,7 @@ import pytest
 
 from edge.cli import EXIT_CONFIG, main
 from edge.config import Config, ConfigError, load
-from edge.lines import MAX_DEVICES
+from edge.sampling.lines import MAX_DEVICES
 
 HEAD = """
 [node]

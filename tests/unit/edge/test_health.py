@@ -13,9 +13,9 @@ from drivers.errors import NotStored
 from edge import health
 from edge.clock import EARLIEST_US, NodeClock
 from edge.health import Doctor
-from edge.outbox import Depth
-from edge.street import Street
-from edge.web import Pages
+from edge.outbox.contract import Depth
+from edge.sampling.last_samples import Street
+from edge.web.pages import Pages
 from wire.batch import Lane
 from wire.entries import Health
 from wire.sample import Clock, Sample

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge.outbox import Cut, Place
-from edge.outbox_sqlite import SqliteOutbox
+from edge.outbox.contract import Cut, Place
+from edge.outbox.sqlite import SqliteOutbox
 from support.cloud import SmallCloud
 from wire.batch import Lane, Predecessor
 from wire.columns import Columns

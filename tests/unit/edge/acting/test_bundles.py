@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge.acting.bundles import Bundles, CardError, followed
+from edge.acting.bundles import Bundles, followed
 from edge.cli import main
 from edge.config import Config, load
 from edge.control.orders import Declined
-from edge.outbox_sqlite import SqliteOutbox
+from edge.outbox.reading import CardError
+from edge.outbox.sqlite import SqliteOutbox
 from wire.orders import Bundle
 
 NODE = """

@@ -14,7 +14,7 @@ from edge.control.arrays import Control, Key
 from edge.plans.load import load
 from edge.plans.local import Place, to_us
 from edge.plans.plan import Plan
-from edge.street import Street
+from edge.sampling.last_samples import Street
 from wire.device import Device, Point
 from wire.entries import Entry
 from wire.sample import Clock, Sample, Value, bad

@@ -16,8 +16,8 @@ from edge.acting.ruling import Ruling, suppressions
 from edge.control.arrays import Control, Key
 from edge.control.orders import Declined, Desk
 from edge.control.trusted import TrustedTime
-from edge.group_commit import GroupCommit
-from edge.outbox_memory import MemoryOutbox
+from edge.outbox.group_commit import GroupCommit
+from edge.outbox.memory import MemoryOutbox
 from edge.rules.effects import Hold
 from edge.rules.engine import Engine
 from edge.rules.rule import Rules, Suppressed

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from edge.config import NodeTable
-from edge.lines import Line
-from edge.outbox_sqlite import SqliteOutbox
+from edge.outbox.sqlite import SqliteOutbox
+from edge.sampling.lines import Line
 from edge.verbs import rules as cli_rules
 from wire.batch import Lane
 from wire.columns import Columns

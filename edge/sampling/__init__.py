@@ -1,0 +1,1 @@
+"""From drivers to samples: lines, polls, intake, and what each device said last."""

@@ -1,0 +1,195 @@
+"""The downlink: orders from the cloud, over one stream of server-sent events that the node opens and keeps open.
+
+The node calls, so no cabinet needs an address; the cloud sends its time every 15 s, so that a stream which brings
+nothing for SILENCE_S is known to be dead, whatever a NAT or a proxy thinks of it. A proxy that holds answers back until
+they end shows as a stream that never begins: after BUFFERED streams like that in a row the node asks for what is open
+every ASK_S instead, and tries the stream again every STREAM_AGAIN_S.
+
+Nothing that comes down ends it: what cannot be read or taken is counted and left out. A stream in a Content-Encoding is
+not read: nobody has asked for one, and 48 KB of it can open to 3 GB. Bounds: one stream, one `Down` of at most
+MAX_DOWN_BYTES at a time, MAX_STREAM_BYTES a stream, which is then opened anew; waits with full jitter up to
+`max_wait_s`; they double as long as streams do not last for SILENCE_S. One that another has replaced is opened again
+after REPLACED_S at the earliest; Retry-After is obeyed up to an hour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from codecs import getincrementaldecoder
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Final, cast
+
+import httpx
+import msgspec
+from httpx_sse import EventSource, SSEError
+
+from edge.sync.http import retry_after
+from wire.orders import MAX_DOWN_BYTES, Down
+
+log = logging.getLogger(__name__)
+
+CONNECT_S: Final = 10.0
+SILENCE_S: Final = 40.0
+BEGIN_S: Final = 20.0
+BUFFERED: Final = 2
+ASK_S: Final = 15.0
+STREAM_AGAIN_S: Final = 900.0
+FIRST_WAIT_S: Final = 1.0
+MAX_STREAM_BYTES: Final = 64 * 1024 * 1024
+REPLACED_S: Final = 60.0  # two nodes with one token must not take the stream from each other all day long
+_DOWN: Final = msgspec.json.Decoder(Down)
+
+
+class _Dead(Exception):
+    """The stream is of no use any more; the text says why.
+
+    `held_back`: it was waited for, and brought nothing. `least_s` is how long to leave it alone;
+    `asked_s` what the cloud has asked for, up to an hour, which comes before the wait.
+    """
+
+    def __init__(self, text: str, *, held_back: bool = False, least_s: float = 0.0, asked_s: float = 0.0) -> None:
+        super().__init__(text)
+        self.held_back, self.least_s, self.asked_s = held_back, least_s, asked_s
+
+
+class Downlink:
+    """`run` it; `take` is called with each `Down`, in their order."""
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        url: str,
+        take: Callable[[Down], None],
+        *,
+        max_wait_s: float,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+        jitter: Callable[[float], float] = lambda most_s: random.uniform(0, most_s),
+    ) -> None:
+        self._client, self._url, self._take = client, url, take
+        self._max_wait_s, self._sleep, self._monotonic, self._jitter = max_wait_s, sleep, monotonic, jitter
+        self._unbegun = 0  # streams in a row that were held back
+        self._stream_again = 0.0
+        self._begun = False
+        self._said_down = False  # in the log
+        self.connected = False
+        self.streams = self.orders = 0
+        self.unreadable = 0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        tries = 0
+        while True:
+            began = self._monotonic()
+            asking = self._unbegun >= BUFFERED and began < self._stream_again
+            dead: _Dead | None = None
+            try:
+                await self._once(asking=asking)
+            except _Dead as error:
+                dead = error
+                if not self._said_down:
+                    log.warning("the downlink from %s ended: %s", self._url, dead)
+                self._said_down = True
+            finally:
+                self.connected = False
+            if not asking and self._begun:
+                self._unbegun = 0
+            elif not asking and dead is not None and dead.held_back:
+                self._unbegun += 1
+                self._stream_again = began + STREAM_AGAIN_S
+            if dead is None and asking:
+                tries, wait_s = 0, ASK_S
+            else:
+                # A stream that ends at once is no better than one that fails, however politely it ends.
+                tries = 0 if self._begun and self._monotonic() - began >= SILENCE_S else tries + 1
+                wait_s = self._jitter(min(self._max_wait_s, FIRST_WAIT_S * 2 ** min(tries, 12)))
+            await self._sleep(wait_s if dead is None else dead.asked_s + max(dead.least_s, wait_s))
+
+    async def _once(self, *, asking: bool) -> None:
+        """One stream to its end, or what is open now.
+
+        Raises:
+            _Dead.
+        """
+        self.streams += 1
+        self._begun = False
+        try:
+            async with (
+                asyncio.timeout(BEGIN_S) as patience,
+                self._client.stream(
+                    "GET",
+                    self._url,
+                    params={"once": "1"} if asking else None,
+                    headers={"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-store"},
+                    timeout=httpx.Timeout(CONNECT_S, read=SILENCE_S),
+                ) as response,
+            ):
+                if response.status_code != 200:
+                    asked_s = retry_after(response.headers.get("Retry-After"))
+                    raise _Dead(f"the cloud answered {response.status_code}", asked_s=asked_s)
+                if (encoding := response.headers.get("Content-Encoding", "identity").strip().lower()) != "identity":
+                    raise _Dead(f"it comes in the Content-Encoding {encoding[:40]!r}, which nobody has asked for")
+                async with aclosing(EventSource(cast("httpx.Response", _Bounded(response))).aiter_sse()) as events:
+                    async for sent in events:
+                        self._begun = self.connected = True
+                        if self._said_down:
+                            self._said_down = False
+                            log.info("the downlink is open again")
+                        patience.reschedule(asyncio.get_running_loop().time() + SILENCE_S)
+                        if sent.event == "replaced":
+                            raise _Dead("another node has opened the stream with the same token", least_s=REPLACED_S)
+                        if sent.data:
+                            self._down(sent.data)
+        except TimeoutError as error:
+            text = f"nothing came for {SILENCE_S:g} s" if self._begun else f"it has not begun within {BEGIN_S:g} s"
+            raise _Dead(text, held_back=not self._begun) from error
+        except (httpx.HTTPError, httpx.InvalidURL, SSEError, OSError) as error:
+            raise _Dead(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+        if not (self._begun or asking):
+            raise _Dead("it ended before it began")
+
+    def _down(self, data: str) -> None:
+        try:
+            down = _DOWN.decode(data)
+        except (msgspec.DecodeError, UnicodeError) as error:
+            # A newer cloud may know orders that this node does not: they expire there, and the others go on.
+            self.unreadable += 1
+            log.error("something came down that cannot be read: %s", error)  # noqa: TRY400 - no bug of ours
+            return
+        self.orders += down.order is not None
+        try:
+            self._take(down)
+        except Exception:  # a bug of ours in one order; those after it must get through
+            self.unreadable += 1
+            log.exception("order %s could not be taken", "" if down.order is None else down.order.id)
+
+
+class _Bounded:
+    """A response as httpx-sse reads it, that never lets it gather more than MAX_DOWN_BYTES for one line or field, and
+    hands on the bytes as they came: UTF-8, as the standard has it, whatever the headers say."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self.headers = response.headers
+
+    async def aiter_text(self) -> AsyncGenerator[str, None]:
+        """The text, as it comes; lines may end as the standard lets them: LF, CR LF or CR."""
+        since_blank, tail, total = 0, "", 0
+        decoder = getincrementaldecoder("utf-8")(errors="replace")
+        async with aclosing(cast("AsyncGenerator[bytes, None]", self._response.aiter_raw())) as pieces:
+            async for piece in pieces:
+                total += len(piece)
+                if total > MAX_STREAM_BYTES:
+                    raise _Dead(f"it has brought {MAX_STREAM_BYTES} bytes: it is opened anew")
+                text = decoder.decode(piece)
+                seen = tail + text
+                end = max(seen.rfind(blank) for blank in ("\n\n", "\r\n\r\n", "\r\r"))
+                since_blank = len(seen) - end if end >= 0 else since_blank + len(text)
+                if since_blank > MAX_DOWN_BYTES:
+                    raise _Dead(f"more than {MAX_DOWN_BYTES} characters that are no order of ours")
+                tail = seen[-3:]
+                yield text

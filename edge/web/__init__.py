@@ -1,0 +1,1 @@
+"""The node's own HTTP, for who stands at the cabinet."""
