@@ -38,13 +38,13 @@ from cloud.entrance.quota import A_DAY, Used
 from cloud.entrance.shares import Most
 from cloud.feed import feed
 from cloud.metrics import Metrics
-from cloud.notify import Notify
 from cloud.orders.downlink import Pace
 from cloud.records.tokens import Tokens
 from cloud.sqlite import compaction, database
 from cloud.sqlite.tokens import tokens_of
 from cloud.store import Store, opened
 from cloud.times import DAY_US, utc_us
+from groundwork.systemd import Notify
 
 BACKLOG: Final = 2_048
 GRACE_S: Final = 2

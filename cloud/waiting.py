@@ -23,10 +23,10 @@ from starlette.types import Receive, Scope, Send
 
 from cloud.alarms.trouble import Missed
 from cloud.api.routes import LOG, json_response
-from cloud.notify import Notify
 from cloud.problem import unavailable
 from cloud.sqlite.errors import may_pass, why
 from cloud.times import Now
+from groundwork.systemd import Notify
 
 RETRY_S: Final = 5.0
 RETRY_AFTER_S: Final = 30  # for nodes: all of them come back

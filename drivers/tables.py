@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -19,6 +18,7 @@ import msgspec
 from msgspec import inspect
 
 from drivers.table_words import as_number, as_table, in_words, length, listed, told, unfit, unlike
+from groundwork.nearest import near
 from groundwork.toml_text import BadToml, tables_of
 
 MAX_FILE_BYTES: Final = 1 << 20
@@ -141,8 +141,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     if not known:
         return ""
-    near = get_close_matches(word, known, n=1, cutoff=0.6)
-    return f' (did you mean "{near[0]}"?)' if near else f"; there are: {', '.join(known)}"
+    meant = near(word, known)
+    return f' (did you mean "{meant}"?)' if meant else f"; there are: {', '.join(known)}"
 
 
 class _Wrong:

@@ -32,7 +32,6 @@ from edge.config import Config
 from edge.control.decided import decided
 from edge.control.on_site import OnSite
 from edge.health import Doctor
-from edge.notify import notify, watchdog_s
 from edge.outbox.group_commit import GroupCommit
 from edge.outbox.sqlite import SqliteOutbox
 from edge.outbox.storage import Storage
@@ -47,6 +46,7 @@ from edge.web.hosts import Hosts
 from edge.web.listening import serve, tcp, unix
 from edge.web.pages import Pages
 from edge.web.peers import Technicians
+from groundwork.systemd import Notify
 from wire.device import Point
 from wire.entries import ClockFix
 from wire.sample import Sample
@@ -86,6 +86,7 @@ class Node:
         self._restarts = 0
         self._line_of = {device: line.name for line in config.lines for device in line.tables}
         self._downlink: Downlink | None = None
+        self._systemd = Notify()
         self._deaf: str | None = None  # why nobody can act at the cabinet
         self.storage: Storage | None = None
 
@@ -105,7 +106,7 @@ class Node:
                 limit_bytes=config.outbox.limit_bytes,
                 history_us=int(config.outbox.history_days * 86_400e6),
                 now_us=lambda: self._clock()[0] if hasattr(self, "_clock") else 0,  # it needs what the card knows
-                busy=_still_starting(),
+                busy=_still_starting(self._systemd),
             )
             outbox = await stack.enter_async_context(storage)
             self._clock = NodeClock(last_known_us=outbox.card.last_known_us, trust_system=config.clock.trust_system)
@@ -201,7 +202,7 @@ class Node:
                 ]
                 await _either(stop, storage.renew)
                 if stop.is_set():
-                    notify("STOPPING=1")
+                    self._systemd.tell("STOPPING=1")
                 await autonomy.close()
                 await _end(lines)
                 await _end(tasks)  # the commit's last act is to write what waits
@@ -243,7 +244,7 @@ class Node:
         )
 
     def _ready(self, health: str) -> None:
-        notify("READY=1")
+        self._systemd.tell("READY=1")
         self._on_ready(Ready(health, str(self._config.socket)))
 
     # ---- lines -------------------------------------------------------------------------------------------------
@@ -354,11 +355,11 @@ class Node:
 
     async def _watch(self, commit: GroupCommit, storage: Storage) -> None:
         """Look at the kernel's clock, and pat systemd's watchdog while the loop turns and the card answers."""
-        pat_s = watchdog_s()
+        pat_s = self._systemd.watchdog_s
         next_check = 0.0
         while True:
             if pat_s is not None and storage.stuck_s < HUNG_S:
-                notify("WATCHDOG=1")
+                self._systemd.tell("WATCHDOG=1")
             storage.refused(commit.refused_s)
             if time.monotonic() >= next_check:
                 next_check = time.monotonic() + CLOCK_CHECK_S
@@ -482,7 +483,7 @@ async def _either(*events: asyncio.Event) -> None:
             wait.cancel()
 
 
-def _still_starting() -> Callable[[], None]:
+def _still_starting(systemd: Notify) -> Callable[[], None]:
     """Asks systemd for more time while a damaged card is read, which may take minutes (sd_notify(3))."""
     asked_s = 0.0
 
@@ -490,6 +491,6 @@ def _still_starting() -> Callable[[], None]:
         nonlocal asked_s
         if time.monotonic() - asked_s > EXTEND_S / 4:
             asked_s = time.monotonic()
-            notify(f"EXTEND_TIMEOUT_USEC={int(EXTEND_S * 1e6)}")
+            systemd.tell(f"EXTEND_TIMEOUT_USEC={int(EXTEND_S * 1e6)}")
 
     return ask

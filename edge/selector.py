@@ -7,7 +7,6 @@ asked why. Bound: MAX_WORDS a key.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Annotated, Final
 
@@ -15,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from drivers.tables import suggest
+from groundwork.nearest import near
 from wire.device import Device
 
 MAX_WORDS: Final = 2_000
@@ -70,10 +70,7 @@ def nearest(selector: Selector, devices: Collection[Device]) -> Selector:
     changed: dict[str, tuple[str, ...]] = {}
     for key, known in _known(devices).items():
         words = _words(selector, key)
-        found = tuple(
-            w if any(map(Selector(**{key: w}).fits, devices)) else next(iter(get_close_matches(w, known, n=1)), w)
-            for w in words
-        )
+        found = tuple(w if any(map(Selector(**{key: w}).fits, devices)) else near(w, known) or w for w in words)
         if found != words:
             changed[key] = found
     return msgspec.structs.replace(selector, **changed)

@@ -20,7 +20,6 @@ from cloud.alarms.keeper import Keeper
 from cloud.api.idempotency import keyed, response
 from cloud.api.json_body import body_of, read
 from cloud.api.routes import ORDERERS, READERS, Answer, Asked, Param, Route, json_response
-from cloud.nearest import nearest
 from cloud.orders.checks import Given, Wrongs, end_of
 from cloud.orders.orders import KEY, REFUSED, Orders
 from cloud.orders.requests import ActGiven
@@ -33,6 +32,7 @@ from cloud.times import DAY_US, text
 from cloud.views.answers import ActAsked, AlarmSeen
 from cloud.views.contract import MAX_PAGE, AlarmsAsked, Views
 from cloud.views.reports import alarm_seen
+from groundwork.nearest import nearest
 from wire.entries import Alarm, AlarmState, Severity
 from wire.orders import AlarmAct
 

@@ -8,7 +8,6 @@ who asked learns only that it was ours.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from difflib import get_close_matches
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -20,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cloud.api.routes import LOG, Route
 from cloud.metrics import Metrics
 from cloud.problem import Problem, plain_problem
+from groundwork.nearest import near
 
 MAX_SHOWN: Final = 200  # characters of a path that is wrong
 
@@ -72,8 +72,8 @@ def http_problem(table: Sequence[Route]) -> Callable[[Request, Exception], Await
         assert isinstance(error, HTTPException)
         path, detail, headers = request.url.path, error.detail, dict(error.headers or {})
         if error.status_code == 404:
-            near = get_close_matches(path[:MAX_SHOWN], paths, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            meant = near(path[:MAX_SHOWN], paths)
+            hint = f"did you mean {meant}? " if meant else ""
             detail = f"there is no path {path[:MAX_SHOWN]!r}; {hint}all paths are in /openapi.json"
         elif error.status_code == 405:
             # Starlette looks at the first route of a path alone; a path may be read with GET and written with POST.

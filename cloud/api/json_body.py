@@ -11,7 +11,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any, Final, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -20,6 +19,7 @@ from starlette.requests import Request
 from cloud.api.json_errors import MAX_SHOWN, in_words
 from cloud.api.routes import JSON
 from cloud.problem import Problem, bad_request, too_many, unavailable, wrong
+from groundwork.nearest import near
 
 MAX_BYTES: Final = 1 << 20
 BODY_S: Final = 60.0
@@ -162,6 +162,6 @@ def _struct_in(hint: Any) -> type[msgspec.Struct] | None:
 
 
 def _unknown(key: str, known: dict[str, Any], above: str) -> str:
-    near = get_close_matches(key, known, n=1)
-    hint = f"did you mean {above}{near[0]}?" if near else f"there are {', '.join(known)}"
+    meant = near(key, known)
+    hint = f"did you mean {above}{meant}?" if meant else f"there are {', '.join(known)}"
     return f"there is no {above + key!r}; {hint}"

@@ -12,12 +12,12 @@ from typing import Final
 from starlette.responses import Response
 
 from cloud.api.routes import READERS, Answer, Asked, Param, Route, json_response, problem_answers
-from cloud.nearest import nearest
 from cloud.problem import bad_request, not_found
 from cloud.times import TIME_BOUND_US, parse
 from cloud.views.answers import DeviceDetail, DevicesPage, NodeDetail, NodesPage, ReadingsPage
 from cloud.views.contract import MAX_PAGE, MAX_ROWS, ReadingsAsked, Views
 from cloud.views.watching import Watching
+from groundwork.nearest import nearest
 
 PAGE: Final = 100
 ROWS: Final = 1_000

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from difflib import get_close_matches
 from typing import Any, Final, Literal
 
 import msgspec
@@ -20,6 +19,7 @@ from cloud.api.gate import Gate
 from cloud.log.contract import Unavailable
 from cloud.problem import MEDIA_TYPE, Problem, ProblemBody, bad_request, unavailable
 from cloud.records.tokens import Grant, Role
+from groundwork.nearest import near
 from wire.errors import Malformed, TooLarge, Unsupported
 
 LOG: Final = logging.getLogger("lamplighter.cloud")
@@ -194,6 +194,6 @@ def _check_names(request: Request, route: Route) -> None:
     names = [p.name for p in route.params if p.at == "query"]
     for given in request.query_params:
         if given not in names:
-            near = get_close_matches(given, names, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names) or 'none'}"
+            meant = near(given, names)
+            hint = f"did you mean {meant}?" if meant else f"there are: {', '.join(names) or 'none'}"
             raise bad_request(f"there is no parameter {given[:50]!r}; {hint}")

@@ -31,11 +31,11 @@ from cloud.log import cursor as cursors
 from cloud.log.contract import Log
 from cloud.log.cursor import Cursor, Origins, Start
 from cloud.metrics import Metrics
-from cloud.nearest import nearest
 from cloud.problem import bad_request, unavailable
 from cloud.records.tokens import Grant, Tokens
 from cloud.views.contract import Views
 from cloud.views.watching import Watching
+from groundwork.nearest import nearest
 
 MAX_READERS: Final = 2_000
 CHUNK_BYTES: Final = 256 << 10

@@ -14,7 +14,6 @@ from cloud.log.batch_facts import Facts, base
 from cloud.log.notices import Finding
 from cloud.log.streams import Stream, begun
 from cloud.memory.reports import alarms_in, results_in
-from cloud.nearest import nearest
 from cloud.times import SECOND_US, Now, text
 from cloud.views.answers import (
     Conflict,
@@ -36,6 +35,7 @@ from cloud.views.ledger import MAX_GAPS, GapPlace, ledger_of
 from cloud.views.readings_page import clock_word, corrected, cursor_of, parse_cursor, plain
 from cloud.views.reports import alarm_seen
 from cloud.views.silence import Heard
+from groundwork.nearest import nearest
 from wire.batch import Batch, Lane, Snapshot
 from wire.columns import Columns
 from wire.device import Device, Point, Roster

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +20,7 @@ from cloud.orders.requests import CommandGiven, RelinquishGiven
 from cloud.records.orders import Draft
 from cloud.times import DAY_US, SECOND_US, parse, text
 from cloud.views.contract import Target, TargetsAsked
+from groundwork.nearest import near
 from wire.device import Point
 from wire.orders import Command, Relinquish
 from wire.sample import why_unstorable
@@ -130,9 +130,9 @@ def _checked(given: CommandGiven | RelinquishGiven, target: Target, wrongs: Wron
     points = {p.name: p for p in target.points}
     point = points.get(given.point)
     if point is None:
-        near = get_close_matches(given.point, points, n=1)
+        meant = near(given.point, points)
         writable = ", ".join(p.name for p in target.points if p.writable)
-        hint = f"did you mean {near[0]}?" if near else f"writable are: {writable or 'none'}"
+        hint = f"did you mean {meant}?" if meant else f"writable are: {writable or 'none'}"
         wrongs.problems.append(f"point: {target.id} has no point {given.point!r}; {hint}")
         return None
     if not point.writable:

@@ -22,7 +22,6 @@ from cloud.api.idempotency import keyed, response
 from cloud.api.json_body import MAX_BYTES, Door, body_of, found_in
 from cloud.api.routes import ORDERERS, Answer, Asked, Param, Route, problem_answers
 from cloud.metrics import Metrics
-from cloud.nearest import nearest
 from cloud.orders.checks import (
     MAX_GROUP_DEVICES,
     MAX_UNKNOWN,
@@ -43,6 +42,7 @@ from cloud.records.keys import HEADER, KEPT_US, MAX_KEY_CHARS, Answered, Keyed
 from cloud.records.orders import MAX_OPEN, OrderStore
 from cloud.times import DAY_US, SECOND_US, Now
 from cloud.views.contract import TargetsAsked, Views
+from groundwork.nearest import nearest
 from groundwork.toml_text import BadToml, tables_of
 from wire.orders import MAX_BUNDLE_BYTES, Bundle
 

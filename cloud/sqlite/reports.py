@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from cloud.nearest import nearest
 from cloud.sqlite.view_builder import claims_of
 from cloud.views.contract import AlarmsAsked, Target, TargetsAsked
+from groundwork.nearest import nearest
 from wire.device import Device, Point
 from wire.entries import Alarm, Result
 

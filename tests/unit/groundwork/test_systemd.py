@@ -1,4 +1,4 @@
-"""The notify socket: whatever has become of it, the aggregator goes on and does not wait."""
+"""The notify socket: whatever has become of it, the program goes on and does not wait."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud.notify import Notify
+from groundwork.systemd import Notify
 
 
 def listener(path: str) -> socket.socket:
@@ -49,3 +49,8 @@ def test_a_full_one_is_not_waited_for_and_told_again_when_it_is_read(
                 pass
         notify.tell("STOPPING=1")
         assert heard.recv(100) == b"STOPPING=1"
+
+
+@pytest.mark.parametrize(("us", "want_s"), [("200000", 0.1), ("30000000", 15.0), ("0", None), ("", None), ("x", None)])
+def test_the_watchdog_is_fed_twice_as_often_as_asked(us: str, want_s: float | None) -> None:
+    assert Notify({"WATCHDOG_USEC": us}).watchdog_s == want_s

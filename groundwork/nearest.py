@@ -18,6 +18,11 @@ MOST: Final = 50_000
 SHORTLIST: Final = 20
 
 
+def near(word: str, known: Iterable[str]) -> str | None:
+    """The same of words that are few, all of which are compared: keys, routes, points."""
+    return next(iter(get_close_matches(word, list(known), n=1)), None)
+
+
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The nearest of the names, if any is near."""
     length = len(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloud.nearest import nearest
+from groundwork.nearest import nearest
 
 LAMPS = [f"lamp-{i}-{k}" for i in range(20) for k in range(300)]
 

@@ -1,8 +1,8 @@
-"""What systemd is told (sd_notify): that the aggregator is ready, stopping, and alive. Nothing without NOTIFY_SOCKET.
+"""systemd: what it is told (sd_notify(3)): ready, stopping, alive. Nothing where it gives no NOTIFY_SOCKET.
 
-The watchdog is fed from the event loop, so that a loop that hangs is seen. Nothing waits for the socket: where nobody
-reads it any more, or it is gone, the word is lost, which is logged once until one arrives again. Whoever listens there
-sees by itself that nothing comes.
+Nothing waits for the socket: where nobody reads it any more, or it is gone, the message is lost, which is logged once
+until one arrives again. Whoever listens there sees by itself that nothing comes. The watchdog is fed from the event
+loop, so that a loop that hangs is seen.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ class Notify:
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         address = environ.get("NOTIFY_SOCKET", "")
+        microseconds = environ.get("WATCHDOG_USEC", "")
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
-        microseconds = environ.get("WATCHDOG_USEC", "0")
         self._lost = False
-        self._watchdog_s = int(microseconds) / 1_000_000 if microseconds.isdecimal() else 0.0
+        self.watchdog_s: float | None = None  # how often systemd wants to hear, halved; None when it does not
+        if microseconds.isdecimal() and int(microseconds) > 0:
+            self.watchdog_s = int(microseconds) / 2e6
 
     def tell(self, state: str) -> None:
         """Send one state, e.g. READY=1, or lose it."""
@@ -38,13 +40,13 @@ class Notify:
                 channel.sendto(state.encode(), self._address)
         except OSError as error:
             if not self._lost:
-                log.warning("%s could not be told to %r: %s; the aggregator goes on", state, self._address, error)
+                log.warning("%s could not be sent to %r: %s; this program goes on", state, self._address, error)
             self._lost = True
         else:
             self._lost = False
 
     async def watchdog(self) -> None:
         """Say that we live, twice as often as asked, until cancelled."""
-        while self._watchdog_s:
+        while self.watchdog_s is not None:
             self.tell("WATCHDOG=1")
-            await asyncio.sleep(self._watchdog_s / 2)
+            await asyncio.sleep(self.watchdog_s)
