@@ -29,13 +29,13 @@ from cloud.api.routes import LOG, Route, serve
 from cloud.api.sse import CUT_S
 from cloud.api.upkeep import Upkeep
 from cloud.api.write_offs import WriteOffs
+from cloud.clock_jump import ClockJumps
 from cloud.entrance.failures import Failures
 from cloud.entrance.quota import A_DAY, Quota, Used
 from cloud.entrance.shares import Most, Shares
 from cloud.feed.feed import KEEP_ALIVE_S, Feed
 from cloud.ingest.generations import Generations
 from cloud.ingest.ingest import Ingest
-from cloud.leap import Leap
 from cloud.log.contract import Unavailable
 from cloud.log.cursor import Cursor
 from cloud.metrics import Metrics
@@ -164,15 +164,15 @@ async def tend(
     """Save, watch for silence, end orders and compact, until cancelled. Trouble is logged and tried again."""
     trouble = Trouble(store, missed)
     began_us = now()
-    leap = Leap(now, asyncio.get_running_loop().time)
+    jumps = ClockJumps(now, asyncio.get_running_loop().time)
 
     async def look() -> None:
         nonlocal began_us
-        leapt_us = leap.leapt_us()
-        if leapt_us:
-            LOG.warning("the clock was set by %.0f s", leapt_us / SECOND_US)
-            began_us = min(now(), began_us + leapt_us)
-        await store.look(now(), began_us, leapt_us, await conditions())
+        jumped_us = jumps.jumped_us()
+        if jumped_us:
+            LOG.warning("the clock was set by %.0f s", jumped_us / SECOND_US)
+            began_us = min(now(), began_us + jumped_us)
+        await store.look(now(), began_us, jumped_us, await conditions())
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_every(SAVE_S, store.tend))

@@ -26,14 +26,14 @@ class Store(SqliteStore, frozen=True):
     alarms: Keeper
 
     async def look(
-        self, now_us: int, since_us: int, leapt_us: int = 0, holding: Mapping[str, Condition] | None = None
+        self, now_us: int, since_us: int, jumped_us: int = 0, holding: Mapping[str, Condition] | None = None
     ) -> None:
         """Tell who has fallen silent and who is heard again, and let our own alarms follow.
 
-        `leapt_us` is how far the clock was set since the last look, `holding` conditions that only others can see.
+        `jumped_us` is how far the clock was set since the last look, `holding` conditions that only others can see.
         """
-        if leapt_us > 0:
-            self.heard.clock_was_set(leapt_us, now_us)
+        if jumped_us > 0:
+            self.heard.clock_was_set(jumped_us, now_us)
         await self.note_silence(now_us, since_us)
         while await self.alarms.look(now_us, since_us, holding):
             pass

@@ -100,10 +100,10 @@ async def test_a_clock_that_is_set_is_no_outage(tmp_path: Path) -> None:
         for i in range(12):
             health = Health(time_us=now(), verdict="ok", interval_s=10)
             await send(store.log, Sender(f"cab-{i:02}").batch(health, lane=Lane.URGENT))
-        for leapt_us in (7_200 * SECOND, -7_200 * SECOND):
-            now.now_us += leapt_us
-            began += leapt_us
-            await store.look(now(), began, leapt_us)
+        for jumped_us in (7_200 * SECOND, -7_200 * SECOND):
+            now.now_us += jumped_us
+            began += jumped_us
+            await store.look(now(), began, jumped_us)
             assert store.alarms.standing() == []
         now.tick(31)
         await store.look(now(), began)

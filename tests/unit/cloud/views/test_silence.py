@@ -49,11 +49,11 @@ def test_who_is_about_to_be_silent_is_quiet() -> None:
 
 def test_a_clock_that_was_set_forward_makes_nobody_silent() -> None:
     heard = Heard({f"cab-{i}": Hearing(START_US, 10) for i in (1, 2)})
-    leapt_us = 3_600 * SECOND
-    heard.hear("cab-2", START_US + leapt_us)  # after the clock was set, before that was seen
-    heard.clock_was_set(leapt_us, START_US + leapt_us + SECOND)
-    assert kinds(heard, START_US + leapt_us + 30 * SECOND) == []
-    assert kinds(heard, START_US + leapt_us + 32 * SECOND) == ["cab-1 silent", "cab-2 silent"]
+    jumped_us = 3_600 * SECOND
+    heard.hear("cab-2", START_US + jumped_us)  # after the clock was set, before that was seen
+    heard.clock_was_set(jumped_us, START_US + jumped_us + SECOND)
+    assert kinds(heard, START_US + jumped_us + 30 * SECOND) == []
+    assert kinds(heard, START_US + jumped_us + 32 * SECOND) == ["cab-1 silent", "cab-2 silent"]
 
 
 def test_a_clock_that_was_set_back_keeps_nobody_from_being_silent() -> None:

@@ -1,8 +1,8 @@
-"""A clock that is set is seen by one that is not; its own slow corrections are no leap."""
+"""A clock that is set is seen by one that is not; its own slow corrections are no jump."""
 
 from __future__ import annotations
 
-from cloud.leap import Leap
+from cloud.clock_jump import ClockJumps
 from support.cloud_batches import SECOND, Ticking
 
 
@@ -20,14 +20,14 @@ class Two:
 
 def test_a_leap_is_told_once_and_how_far() -> None:
     two = Two()
-    leap = Leap(two.wall, lambda: two.steady_s)
-    assert leap.leapt_us() == 0
+    jumps = ClockJumps(two.wall, lambda: two.steady_s)
+    assert jumps.jumped_us() == 0
     two.go_on(5)
-    assert leap.leapt_us() == 0
+    assert jumps.jumped_us() == 0
     two.go_on(5, set_by=3_600)
-    assert leap.leapt_us() == 3_600 * SECOND
-    assert leap.leapt_us() == 0
+    assert jumps.jumped_us() == 3_600 * SECOND
+    assert jumps.jumped_us() == 0
     two.go_on(5, set_by=-86_400)
-    assert leap.leapt_us() == -86_400 * SECOND
+    assert jumps.jumped_us() == -86_400 * SECOND
     two.go_on(5, set_by=0.5)
-    assert leap.leapt_us() == 0
+    assert jumps.jumped_us() == 0
