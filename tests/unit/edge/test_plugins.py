@@ -89,7 +89,7 @@ def _with(change: str) -> str:
 
 BROKEN = {
     "no Python": ("def open(:\n", "SyntaxError: "),
-    "a NUL": ("x = 1\0\n", "SyntaxError: "),
+    "a NUL": ("x = 1\0\n", "contain null bytes"),  # a SyntaxError, or a ValueError before Python 3.11.4
     "no library": ("import xknx_that_nobody_has\n", "ModuleNotFoundError: No module named 'xknx_that_nobody_has'"),
     "an end": ("import sys\nsys.exit('licence expired')\n", "SystemExit: licence expired"),
     "an error": ("1 / 0\n", "ZeroDivisionError: division by zero"),
