@@ -40,7 +40,7 @@ from cloud.feed import feed
 from cloud.metrics import Metrics
 from cloud.orders.downlink import Pace
 from cloud.records.tokens import Tokens
-from cloud.sqlite import compaction, database
+from cloud.sqlite import database
 from cloud.sqlite.tokens import tokens_of
 from cloud.store import Store, opened
 from cloud.times import DAY_US, utc_us
@@ -199,7 +199,7 @@ async def run(options: Options, crash: Crash) -> None:
             metrics.gauge("strangers", "Connections without a valid token", lambda: door.strangers)
             metrics.gauge("strangers_evicted", "Connections without a token closed for others", lambda: door.evicted)
             metrics.gauge("requests_malformed", "Connections ended for what came on them", lambda: door.refused)
-            step = compaction.Compaction(store, int(options.feed_days * DAY_US), utc_us, crash, metrics.compacted).step
+            step = store.compaction(int(options.feed_days * DAY_US), utc_us, crash, metrics.compacted).step
             gc.collect()
             gc.freeze()  # what is held now stays; see `cloud.app`
             started = asyncio.Event()

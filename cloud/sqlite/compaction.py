@@ -13,7 +13,7 @@ done only while nothing waits to be written. The newest record is never taken, s
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -21,8 +21,10 @@ import msgspec
 from cloud.crash import Crash
 from cloud.log.batch_facts import Extent, base, facts_of
 from cloud.sqlite import database
-from cloud.sqlite.store import SqliteStore
+from cloud.sqlite.log import SqliteLog
+from cloud.sqlite.readers import Readers
 from cloud.sqlite.view_builder import SPANS_US, span_of
+from cloud.sqlite.writer import Writer
 from cloud.times import SECOND_US, Now
 from wire import codec
 from wire.batch import Placed
@@ -119,9 +121,24 @@ class Folded(msgspec.Struct, frozen=True):
 class Compaction:
     """Called again and again; does one step each time."""
 
-    def __init__(self, store: SqliteStore, keep_us: int, now: Now, crash: Crash, count: Callable[[int], None]) -> None:
-        """`keep_us` is how long batches stay whole; `count` is told how many were folded."""
-        self._store = store
+    def __init__(
+        self,
+        *,
+        writer: Writer,
+        readers: Readers,
+        log: SqliteLog,
+        save_through: Callable[[int], Awaitable[None]],
+        keep_us: int,
+        now: Now,
+        crash: Crash,
+        count: Callable[[int], None],
+    ) -> None:
+        """`keep_us` is how long batches stay whole; `count` is told how many were folded. `save_through` saves what is
+        latest, unless it was up to a position: a restart goes over the log from there."""
+        self._writer = writer
+        self._readers = readers
+        self._log = log
+        self._save_through = save_through
         self._keep_us = keep_us
         self._window_us = min(WINDOW_US, keep_us // 4)
         self._now = now
@@ -134,41 +151,39 @@ class Compaction:
         Raises:
             Unavailable: the store did not do it, and is as it was.
         """
-        await self._store.writer.idle()
+        await self._writer.idle()
         return await self._fold() or await self._merge() or await self._raise()
 
     async def _raise(self) -> bool:
-        log = self._store.log
+        log = self._log
         horizon_us = self._now() - self._keep_us
-        floor = await self._store.readers.ask(
+        floor = await self._readers.ask(
             lambda connection: _last_before(
                 connection, log.reach().floor, log.reach().head, horizon_us, self._window_us
             )
         )
         if floor is None:
             return False
-        # A restart goes over the log from where `latest` was saved: that must not lie in what is taken away.
-        if self._store.latest.saved_through < floor:
-            await self._store.save()
-        await self._store.writer.do(lambda connection: database.put_meta(connection, "floor", floor))
+        await self._save_through(floor)  # it must not lie in what is taken away
+        await self._writer.do(lambda connection: database.put_meta(connection, "floor", floor))
         log.rise(floor)
         return True
 
     async def _fold(self) -> bool:
-        floor = self._store.log.reach().floor
-        folded = await self._store.readers.ask(lambda connection: _prepare(connection, floor))
+        floor = self._log.reach().floor
+        folded = await self._readers.ask(lambda connection: _prepare(connection, floor))
         if folded is None:
             return False
-        await self._store.writer.do(lambda connection: self._folded(connection, folded))
+        await self._writer.do(lambda connection: self._folded(connection, folded))
         self._crash("compact.after_commit")
         self._count(len(folded.positions))
         return True
 
     async def _merge(self) -> bool:
-        merged = await self._store.readers.ask(_prepare_merge)
+        merged = await self._readers.ask(_prepare_merge)
         if merged is None:
             return False
-        await self._store.writer.do(lambda connection: _put_merged(connection, merged))
+        await self._writer.do(lambda connection: _put_merged(connection, merged))
         return True
 
     def _folded(self, connection: sqlite3.Connection, folded: Folded) -> None:

@@ -23,6 +23,7 @@ from cloud.sqlite import database, own_alarms
 from cloud.sqlite import rebuild as rebuilding
 from cloud.sqlite.card_losses import SqliteEndedAlarms
 from cloud.sqlite.claims import SqliteClaims
+from cloud.sqlite.compaction import Compaction
 from cloud.sqlite.database import Sizes
 from cloud.sqlite.errors import Trouble, why
 from cloud.sqlite.interned import Interned
@@ -92,6 +93,24 @@ class SqliteStore(msgspec.Struct, frozen=True):
         """The same, whether it is due or not."""
         await self.latest.save(self.writer)
         await self._raise_serial()
+
+    async def save_through(self, position: int) -> None:
+        """The same, unless what is latest was saved up to this position."""
+        if self.latest.saved_through < position:
+            await self.save()
+
+    def compaction(self, keep_us: int, now: Now, crash: Crash, count: Callable[[int], None]) -> Compaction:
+        """Compaction of this store: see there."""
+        return Compaction(
+            writer=self.writer,
+            readers=self.readers,
+            log=self.log,
+            save_through=self.save_through,
+            keep_us=keep_us,
+            now=now,
+            crash=crash,
+            count=count,
+        )
 
     async def _raise_serial(self) -> None:
         # Two steps ahead of the file beside it, the store would count as put back.

@@ -18,7 +18,6 @@ from cloud.crash import never
 from cloud.log.contract import Log
 from cloud.memory.log import MemoryLog
 from cloud.memory.views import MemoryViews
-from cloud.sqlite.compaction import Compaction
 from cloud.store import opened as opened_store
 from cloud.store import rebuild
 from cloud.times import TIME_BOUND_US
@@ -147,7 +146,7 @@ async def test_the_store_answers_as_memory_does(tmp_path: Path, seed: int) -> No
                 assert one == two
             assert_same(await everything(store.views, life), await everything(oracle, life))
             if life:
-                compaction = Compaction(store, 6 * 3_600 * SECOND, now, never, count)
+                compaction = store.compaction(6 * 3_600 * SECOND, now, never, count)
                 while await compaction.step():
                     pass
                 assert_same(await everything(store.views, life), await everything(oracle, life))

@@ -21,7 +21,6 @@ from cloud.crash import never
 from cloud.feed.slices import Slices
 from cloud.log.contract import Unavailable
 from cloud.sqlite import schema
-from cloud.sqlite.compaction import Compaction
 from cloud.store import Store, opened, rebuild
 from cloud.views.contract import AlarmsAsked, ReadingsAsked
 from support.cloud_batches import SECOND, START_US, Sender, Ticking, columns, roster, send
@@ -44,7 +43,7 @@ async def make(directory: Path, now: Ticking) -> None:
     """A store with something in every table, part of it compacted."""
     async with opened(directory, now) as store:
         senders = [Sender(f"cab-{i}") for i in range(NODES)]
-        compaction = Compaction(store, 600 * SECOND, now, never, lambda _batches: None)
+        compaction = store.compaction(600 * SECOND, now, never, lambda _batches: None)
         for minute in range(MINUTES):
             now.tick(60)
             for i, sender in enumerate(senders):

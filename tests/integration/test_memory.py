@@ -17,7 +17,6 @@ import pytest
 
 from cloud.crash import never
 from cloud.feed.slices import Slices
-from cloud.sqlite.compaction import Compaction
 from cloud.store import Store, opened
 from cloud.views.contract import AlarmsAsked, ReadingsAsked
 from edge.outbox.contract import Cut, Place
@@ -97,7 +96,7 @@ class City:
     def __init__(self, store: Store, now: Ticking) -> None:
         self.store, self.now, self.sender = store, now, Sender()
         self.slices = Slices(store.log, store.views, 1)  # keeps one slice
-        self.compaction = Compaction(store, 600 * SECOND, now, never, lambda _batches: None)
+        self.compaction = store.compaction(600 * SECOND, now, never, lambda _batches: None)
 
     async def push(self) -> None:
         self.now.tick(60)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cloud.crash import never
-from cloud.sqlite.compaction import MERGE_CHUNKS, Compaction, Strip
+from cloud.sqlite.compaction import MERGE_CHUNKS, Strip
 from cloud.store import Store, opened
 from cloud.times import TIME_BOUND_US
 from cloud.views.contract import ReadingsAsked
@@ -37,7 +37,7 @@ async def test_days_of_batches_become_few_chunks(tmp_path: Path) -> None:
     now = Ticking()
     sender = Sender()
     async with opened(tmp_path, now) as store:
-        compaction = Compaction(store, 7 * DAY_S * SECOND, now, never, lambda _batches: None)
+        compaction = store.compaction(7 * DAY_S * SECOND, now, never, lambda _batches: None)
         await send(store.log, sender.batch(roster("lamp-001"), lane=Lane.URGENT))
         for hour in range(24 * 12):
             now.tick(3_600)
@@ -65,7 +65,7 @@ async def test_nothing_is_taken_before_its_time_and_never_the_newest(tmp_path: P
     now = Ticking()
     sender = Sender()
     async with opened(tmp_path, now) as store:
-        compaction = Compaction(store, 1_000 * SECOND, now, never, lambda _batches: None)
+        compaction = store.compaction(1_000 * SECOND, now, never, lambda _batches: None)
         await send(store.log, sender.batch(columns(at_us=START_US)))
         now.tick(100_000)
         assert not await compaction.step()  # it is the newest
@@ -85,7 +85,7 @@ async def test_what_the_codec_would_not_open_again_is_not_made_into_one_chunk(
     now = Ticking()
     sender = Sender()
     async with opened(tmp_path, now) as store:
-        compaction = Compaction(store, 1_000 * SECOND, now, never, lambda _batches: None)
+        compaction = store.compaction(1_000 * SECOND, now, never, lambda _batches: None)
         for i in range(20):
             await send(store.log, sender.batch(columns(at_us=START_US + i * 60 * SECOND, n=60)))
         whole = await rows(store)
