@@ -344,7 +344,7 @@ class BleRig(Rig):
             rig.bluez.device(DEAD_MAC).hangs = True
             rig.bluez.advertise(LAMP_MAC, {1: b"x"})
             rig.bluez.advertise(DEAD_MAC, {1: b"x"})
-            line = {"connect_timeout_s": 0.4}
+            line = {"connect_timeout_s": 1.5}  # a busy machine answers late, too
             async with open_driver("ble", line, [rig.lamp, rig.dead], rig.ledger) as rig.driver:
                 yield rig
 

@@ -103,7 +103,8 @@ async def test_a_process_that_fails_is_done_without(text: str, caplog: pytest.Lo
     with caplog.at_level(logging.WARNING):
         assert told(await opener.open(0, backlog)) == told(opened(0, backlog))
         assert told(await opener.open(0, backlog)) == told(opened(0, backlog))
-    assert len(caplog.records) == 1, "it is not tried again at once"
+    told_of = [r for r in caplog.records if r.name.startswith("edge.")]  # asyncio may complain of the process, too
+    assert len(told_of) == 1, "it is not tried again at once"
     assert opener.pid is None
 
 
