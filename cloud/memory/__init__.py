@@ -1,1 +1,1 @@
-"""The log and its views in memory: fakes for tests, which pass the same conformance suites."""
+"""Log, views and records in memory: fakes for tests, which pass the same conformance suites."""

@@ -56,17 +56,18 @@ class OrderStore(Protocol):
         """The answer that a request has had already, if it had one.
 
         Raises:
-            Problem: its key was used for another.
+            Problem: its key was used for another, or is new and no more are kept.
         """
         ...
 
     async def take(
         self, drafts: Sequence[Draft], keyed: Keyed, answer: Answered, now_us: int, taken: Callable[[], None]
     ) -> Answered:
-        """Keep orders, unless the request was answered before: then that answer. `taken` is called once durable.
+        """Keep orders, unless the request was answered before: then that answer. `taken` is called once they are
+        durable and their notices can be read.
 
         Raises:
-            Problem: a node has too many open; or the key was used for another request. Nothing was changed.
+            Problem: a node has too many open; or the key as with `answered`. Nothing was changed.
         """
         ...
 

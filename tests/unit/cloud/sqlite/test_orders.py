@@ -1,4 +1,4 @@
-"""Orders in the store: bounds that hold, ends that are told once, and stages that only move forward."""
+"""Orders in SQLite: what is beyond `tests/conformance/test_orders.py`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import get_args
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud.log.notices import Notice
 from cloud.problem import Problem
 from cloud.records.keys import Answered, Keyed
 from cloud.records.orders import Draft
@@ -67,32 +66,10 @@ async def take(store: Store, *orders: Order, key: str = "", node: str = "cab-1",
     return await store.orders.take([Draft(o, node, "streetlight") for o in orders], keyed, ANSWER, at_us, lambda: None)
 
 
-async def told(store: Store) -> list[tuple[str, str, str]]:
-    """(type, order, stage) of what the aggregator has said of orders."""
-    found: list[tuple[str, str, str]] = []
-    for record in await store.log.read(0, 1_000):
-        if record.notice and (said := msgspec.json.decode(record.body, type=Notice).told) is not None:
-            data: dict[str, Any] = said.data
-            found.append((said.type, data["order"] if said.type == "result" else data["id"], data["stage"]))
-    return found
-
-
 async def stage_of(store: Store, name: str) -> OrderStage:
     kept = await store.orders.one(name)
     assert kept is not None
     return kept.stage
-
-
-async def test_a_node_has_so_many_open_orders_and_no_more(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(orders, "MAX_OPEN", 3)
-    await take(store, command("1"), command("2"))
-    with pytest.raises(Problem, match="node cab-1 has 2 open orders and may have 3") as refused:
-        await take(store, command("3"), command("4"))
-    assert refused.value.status == 429
-    assert await store.orders.one("3") is None
-    await take(store, command("3"), command("5"), node="cab-2")
-    await send(store.log, Sender().batch(Result(order="1", stage="refused", time_us=1), lane=Lane.URGENT))
-    await take(store, command("6"), command("7"))
 
 
 async def test_what_is_refused_does_not_undo_what_is_taken_beside_it(
@@ -110,16 +87,6 @@ async def test_what_is_refused_does_not_undo_what_is_taken_beside_it(
     assert undone == []
 
 
-async def test_open_orders_of_all_nodes_are_found_by_way_of_those_that_are_open(store: Store, now: Ticking) -> None:
-    await take(store, *(command(str(i)) for i in range(4)))
-    await take(store, command("other"), node="cab-2")
-    await send(store.log, Sender().batch(Result(order="2", stage="refused", time_us=1), lane=Lane.URGENT))
-    found = await store.orders.newest(None, 99, 3, open_=True)
-    assert [k.order.id for k in found] == ["other", "3", "1"]
-    found = await store.orders.newest(None, found[-1].order_no, 3, open_=True)
-    assert [k.order.id for k in found] == ["0"]
-
-
 async def test_of_two_ends_in_one_batch_the_lower_seq_counts(store: Store) -> None:
     await take(store, command("1"))
     batch = Sender().batch(
@@ -129,55 +96,6 @@ async def test_of_two_ends_in_one_batch_the_lower_seq_counts(store: Store) -> No
     said = await store.views.results(["1"])
     assert [r.stage for _, r in said["1"]] == ["failed", "verified"]
     assert await stage_of(store, "1") == "failed"
-
-
-async def test_what_is_sent_is_marked_before_and_only_while_it_is_open(store: Store, now: Ticking) -> None:
-    await take(store, command("1"), command("2"), command("3"))
-    assert await store.orders.unheard("cab-1", now()) == [("1", False), ("2", False), ("3", False)]
-    await send(store.log, Sender().batch(Result(order="2", stage="accepted", time_us=1), lane=Lane.URGENT))
-    sent = await store.orders.sending([("1", False), ("2", False)], now())
-    assert [o.id for o in sent] == ["1"]
-    assert [await stage_of(store, n) for n in "123"] == ["sent", "accepted", "issued"]
-    assert [o.id for o in await store.orders.sending([("1", True)], now())] == ["1"]
-    now.tick(60)
-    assert await store.orders.sending([("1", True), ("3", False)], now()) == []
-    assert await store.orders.unheard("cab-1", now()) == []
-    assert await stage_of(store, "3") == "issued"
-
-
-async def test_a_bundle_is_sent_with_its_text_and_kept_once(store: Store, now: Ticking) -> None:
-    drafts = [Draft(bundle(n, "é" * 9_000), f"cab-{n}") for n in "12"]
-    await store.orders.take(drafts, Keyed("k", b""), ANSWER, now(), lambda: None)
-    (sent,) = await store.orders.sending([("2", False)], now())
-    assert sent == bundle("2", "")
-    assert await store.orders.text_of("b") == "é" * 9_000
-    assert await store.orders.text_of("none") is None
-    kept = await store.orders.one("2")
-    assert kept is not None
-    assert kept.order == msgspec.structs.replace(bundle("2", ""))
-
-
-async def test_the_aggregator_ends_what_it_must_and_says_so_once(store: Store, now: Ticking) -> None:
-    await take(store, command("1"), command("2"), command("3"), command("4"))
-    await store.orders.sending([("2", False), ("3", False), ("4", False)], now())
-    sender = Sender()
-    await send(store.log, sender.batch(Result(order="3", stage="accepted", time_us=1), lane=Lane.URGENT))
-    await send(store.log, sender.batch(Result(order="4", stage="verified", time_us=1), lane=Lane.URGENT))
-    now.tick(59)
-    assert await store.orders.end_due(now()) == 0
-    now.tick(1)
-    assert [await store.orders.end_due(now()) for _ in range(2)] == [1, 0]
-    now.now_us += WORD_US - 1
-    assert await store.orders.end_due(now()) == 0
-    now.now_us += 1
-    assert [await store.orders.end_due(now()) for _ in range(2)] == [2, 0]
-    assert [t for t in await told(store) if t[0] == "result"] == [
-        ("result", "1", "expired"),
-        ("result", "2", "failed"),
-        ("result", "3", "failed"),
-    ]
-    await send(store.log, sender.batch(Result(order="2", stage="verified", time_us=1), lane=Lane.URGENT))
-    assert [await stage_of(store, n) for n in "1234"] == ["expired", "failed", "failed", "verified"]
 
 
 async def test_what_has_ended_is_forgotten_by_count_and_by_age(

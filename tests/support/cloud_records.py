@@ -1,0 +1,48 @@
+"""Log, views and records together, in memory and in SQLite: for the conformance suites."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cloud.log.contract import Log
+from cloud.log.notices import Notice
+from cloud.memory.keys import MemoryKeys
+from cloud.memory.log import MemoryLog
+from cloud.memory.orders import MemoryOrders
+from cloud.memory.views import MemoryViews
+from cloud.records.orders import OrderStore
+from cloud.store import opened
+from support.cloud_batches import Ticking
+
+KINDS = ("memory", "sqlite")
+
+
+class Records(msgspec.Struct, frozen=True):
+    """What a store keeps, as the contracts have it."""
+
+    log: Log
+    orders: OrderStore
+
+    async def notices(self) -> list[Notice]:
+        """All that the log has, by position."""
+        return [msgspec.json.decode(r.body, type=Notice) for r in await self.log.read(0, 10_000) if r.notice]
+
+    async def told(self) -> list[Any]:
+        """The data of those for the feed alone."""
+        return [n.told.data for n in await self.notices() if n.told is not None]
+
+
+@asynccontextmanager
+async def records_of(kind: str, directory: Path, now: Ticking) -> AsyncGenerator[Records]:
+    """Records of a kind for the length of a block."""
+    if kind == "memory":
+        keys, log = MemoryKeys(), MemoryLog(MemoryViews(now), now)
+        yield Records(log, MemoryOrders(log, keys))
+    else:
+        async with opened(directory, now) as store:
+            yield Records(store.log, store.orders)
