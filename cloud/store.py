@@ -53,5 +53,5 @@ async def opened(
         Misplaced: it is in use, or of another schema.
     """
     async with kept.opened(directory, now, crash, timed, progress) as held:
-        alarms = Keeper(alarms=held.standing, store=held.own_alarms, heard=held.heard)
+        alarms = Keeper(alarms=held.own_alarms.stood, store=held.own_alarms, heard=held.heard)
         yield Store(alarms=alarms, **{field: getattr(held, field) for field in held.__struct_fields__})

@@ -1,12 +1,12 @@
 """The aggregator's own alarms as they are kept: those that stand, and how far the log was looked through for more.
 
-Truth: no rebuild drops them. What they do is decided in `cloud.alarms`. Bound: LOOKED records are looked at in one
-step.
+Truth: no rebuild drops them. What they do is decided in `cloud.alarms`. Bound: LOOKED losses and LOOKED findings at
+most are looked at in one step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -20,7 +20,7 @@ LOOKED: Final = 500
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """Readings that are missing by a node's own word, and why."""
+    """Readings that are missing by a node's own word, of one batch together, and why: one of its reasons."""
 
     node: str
     reason: str
@@ -29,7 +29,7 @@ class Lost(msgspec.Struct, frozen=True):
 
 class Happened(msgspec.Struct, frozen=True):
     """What the log holds that may be worth an alarm, from `mark`, where the last step ended, to `through`; `more`
-    where that is not all."""
+    where that may not be all."""
 
     mark: int
     through: int
@@ -41,12 +41,17 @@ class Happened(msgspec.Struct, frozen=True):
 class OwnAlarmStore(Protocol):
     """Every method raises `cloud.log.contract.Unavailable` when the store does not answer; nothing was changed then."""
 
+    @property
+    def stood(self) -> Mapping[str, Alarm]:
+        """Those that stood when the store was opened, by id."""
+        ...
+
     async def happened(self) -> Happened:
         """What has happened since the mark that was kept last."""
         ...
 
     async def answered(self, keyed: Keyed) -> Answered | Problem | None:
-        """The answer that a request has had already, if it had one."""
+        """The answer that a request has had already, if it had one; a Problem where its key cannot be kept."""
         ...
 
     async def keep(
@@ -57,7 +62,8 @@ class OwnAlarmStore(Protocol):
         answer: tuple[Keyed, Answered] | None = None,
     ) -> Answered | Problem | None:
         """Keep alarms as they are now, without those that are cleared, their notices for the feed, the mark where it is
-        one, and an answer with its key: in one transaction.
+        one, and an answer with its key: in one transaction. An answer is to the first of the changes, and is kept from
+        its time on.
 
         Nothing is done where the request was answered before, or its key cannot be kept: that is returned instead.
         """

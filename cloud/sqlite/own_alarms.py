@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -23,11 +23,24 @@ MARK: Final = "alarms_mark"
 class SqliteOwnAlarms:
     """Owns neither writer nor readers; `cloud.store` does."""
 
-    def __init__(self, writer: Writer, readers: Readers, note_in: NoteIn, grow: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        readers: Readers,
+        note_in: NoteIn,
+        grow: Callable[[int], None],
+        stood: Mapping[str, Alarm],
+    ) -> None:
         self._writer = writer
         self._readers = readers
         self._note_in = note_in
         self._grow = grow
+        self._stood = stood
+
+    @property
+    def stood(self) -> Mapping[str, Alarm]:
+        """See `OwnAlarmStore.stood`."""
+        return self._stood
 
     async def happened(self) -> Happened:
         """See `OwnAlarmStore.happened`."""

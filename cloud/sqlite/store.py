@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -42,7 +42,6 @@ from cloud.views.contract import DEFAULT_INTERVAL_S
 from cloud.views.silence import Heard, Hearing
 from wire import codec
 from wire.columns import Columns
-from wire.entries import Alarm
 from wire.errors import BadInput
 
 LOG: Final = logging.getLogger("lamplighter.cloud")
@@ -76,7 +75,6 @@ class SqliteStore(msgspec.Struct, frozen=True):
     ended_alarms: SqliteEndedAlarms
     claims: SqliteClaims
     write_offs: SqliteWriteOffs
-    standing: Mapping[str, Alarm]  # the aggregator's own alarms, as they stood when the store was opened
 
     @property
     def origins(self) -> Origins:
@@ -186,7 +184,7 @@ async def opened(
             heard = Heard(_hearings(connection, damage))
             latest = LatestTable()
             latest.load(connection, damage, now())
-            standing = own_alarms.load(connection, damage)
+            stood = own_alarms.load(connection, damage)
         except BaseException:
             database.close(connection)
             raise
@@ -217,11 +215,10 @@ async def opened(
             readers=readers,
             interned=interned,
             orders=SqliteOrders(*at),
-            own_alarms=SqliteOwnAlarms(*at),
+            own_alarms=SqliteOwnAlarms(*at, stood),
             ended_alarms=SqliteEndedAlarms(*at),
             claims=SqliteClaims(*at),
             write_offs=SqliteWriteOffs(writer, log.note_in, log.grow),
-            standing=standing,
         )
         try:
             await _catch_up(store, progress, damage)

@@ -14,8 +14,10 @@ from cloud.log.notices import Notice
 from cloud.memory.keys import MemoryKeys
 from cloud.memory.log import MemoryLog
 from cloud.memory.orders import MemoryOrders
+from cloud.memory.own_alarms import MemoryOwnAlarms
 from cloud.memory.views import MemoryViews
 from cloud.records.orders import OrderStore
+from cloud.records.own_alarms import OwnAlarmStore
 from cloud.store import opened
 from support.cloud_batches import Ticking
 
@@ -27,6 +29,7 @@ class Records(msgspec.Struct, frozen=True):
 
     log: Log
     orders: OrderStore
+    own_alarms: OwnAlarmStore
 
     async def notices(self) -> list[Notice]:
         """All that the log has, by position."""
@@ -38,11 +41,15 @@ class Records(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def records_of(kind: str, directory: Path, now: Ticking) -> AsyncGenerator[Records]:
-    """Records of a kind for the length of a block."""
-    if kind == "memory":
+async def records_of(
+    kind: str, directory: Path, now: Ticking, before: Records | None = None
+) -> AsyncGenerator[Records]:
+    """Records of a kind for the length of a block; as after a restart where there were some `before`."""
+    if before is not None and isinstance(before.own_alarms, MemoryOwnAlarms):
+        yield msgspec.structs.replace(before, own_alarms=before.own_alarms.after_restart())
+    elif kind == "memory":
         keys, log = MemoryKeys(), MemoryLog(MemoryViews(now), now)
-        yield Records(log, MemoryOrders(log, keys))
+        yield Records(log, MemoryOrders(log, keys), MemoryOwnAlarms(log, keys))
     else:
         async with opened(directory, now) as store:
-            yield Records(store.log, store.orders)
+            yield Records(store.log, store.orders, store.own_alarms)
