@@ -81,3 +81,13 @@ def test_every_room_has_its_place_in_the_order(package: str) -> None:
     placed = {room.strip() for layer in layers for room in layer.split("|")}
     there = {p.stem for p in (ROOT / package).iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
     assert placed == there - {"__init__"}
+
+
+@pytest.mark.parametrize("package", ["cloud", "edge"])
+def test_the_architecture_has_a_line_for_every_room(package: str) -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    tree = re.search(rf"^{package}/ .*?(?=^[a-z])", text, flags=re.DOTALL | re.MULTILINE)
+    assert tree is not None
+    told = set(re.findall(r"(?:^  |^  [a-z]+/ )([a-z]+)/", tree[0], flags=re.MULTILINE))
+    told |= set(re.findall(r"^  [a-z]+/ ([a-z]+)/", tree[0], flags=re.MULTILINE))
+    assert told == {p.name for p in (ROOT / package).iterdir() if (p / "__init__.py").exists()}
