@@ -91,3 +91,14 @@ def test_the_architecture_has_a_line_for_every_room(package: str) -> None:
     told = set(re.findall(r"(?:^  |^  [a-z]+/ )([a-z]+)/", tree[0], flags=re.MULTILINE))
     told |= set(re.findall(r"^  [a-z]+/ ([a-z]+)/", tree[0], flags=re.MULTILINE))
     assert told == {p.name for p in (ROOT / package).iterdir() if (p / "__init__.py").exists()}
+
+
+def test_where_to_find_it_is_true() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text().partition("## Where to find it")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (?!what \|)[^|]+ \| `([\w/.]+)`(?: `(\w+)[.\w]*`)? \|$", text, flags=re.MULTILINE)
+    assert len(rows) == text.count("\n| ") - 1 >= 40
+    for file, name in rows:
+        body = ast.parse((ROOT / file).read_text()).body
+        named = {n.name for n in body if isinstance(n, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)}
+        named |= {n.target.id for n in body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
+        assert not name or name in named, f"{file} has no {name}"
