@@ -27,6 +27,7 @@ from cloud.views.answers import (
     PointLatest,
     ReadingsPage,
     Row,
+    WrittenOff,
     seen_as,
 )
 from cloud.views.contract import AlarmsAsked, Fix, ReadingsAsked, Target, TargetsAsked
@@ -61,6 +62,9 @@ class MemoryViews:
         self._snapshots: list[tuple[int, int, Snapshot]] = []
         self._expanded: dict[int, list[tuple[str, int, Sample]]] = {}
         self._heard = Heard()
+        self.assigned: dict[str, str] = {}  # device to node: what `cloud.memory.claims` knows
+        self.barred: frozenset[str] = frozenset()
+        self.written_off: dict[str, dict[tuple[int, Lane], WrittenOff]] = {}  # what `cloud.memory.write_offs` knows
 
     async def apply(self, position: int, received_us: int, batch: Batch, facts: Facts) -> Sequence[Finding]:
         """Keep it, unless it is known."""
@@ -77,7 +81,7 @@ class MemoryViews:
         return [
             Finding(node=batch.node, kind="conflict", time_us=received_us, detail={"device": d, "nodes": nodes})
             for d in sorted(new)
-            if len(nodes := self._owners(d)) > 1 and batch.node in nodes
+            if len(nodes := self.owners(d)) > 1 and batch.node in nodes
         ]
 
     async def fresh(self, snapshot: Snapshot) -> None:
@@ -209,12 +213,13 @@ class MemoryViews:
 
     async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[Target]:
         """Each device under its owner."""
-        known = {d for n in self._names() for d in self._firsts(n)}
+        known = self.known()
         named = known if asked.devices is None else known & set(asked.devices)
         found: list[Target] = []
         for device in sorted(named):
             claim = self._choose(device, None)
-            assert claim is not None
+            if claim is None:  # assigned to a node that has not named it
+                continue
             meant = claim.device is not None and asked.takes(claim.device) and asked.node in {None, claim.node}
             if meant or asked.devices is not None:
                 roster = self._roster(claim.node)
@@ -225,7 +230,7 @@ class MemoryViews:
 
     async def near(self, device: str) -> str | None:
         """Of all names."""
-        return nearest(device, sorted({d for n in self._names() for d in self._firsts(n)}))
+        return nearest(device, sorted(self.known()))
 
     async def kinds(self, node: str) -> Mapping[str, str]:
         """From the roster."""
@@ -252,6 +257,18 @@ class MemoryViews:
             for of, seq, sample in self._expanded[position]:
                 if of == device:
                     yield position, batch, seq, sample
+
+    def known(self) -> set[str]:
+        """Every device that a node has named."""
+        return {d for n in self._names() for d in self._firsts(n)}
+
+    def runs(self, node: str) -> list[Stream]:
+        """All of a node's."""
+        streams: dict[tuple[int, Lane], Stream] = {}
+        for position, received_us, batch, facts in self._ordered(node):
+            stream = streams.setdefault((batch.epoch, batch.lane), begun(batch, position, received_us))
+            stream.advance(batch, facts, received_us, position - 1)
+        return list(streams.values())
 
     def _names(self) -> set[str]:
         return {b.node for _, b, _ in self._batches.values()} | {s.node for _, _, s in self._snapshots}
@@ -288,9 +305,13 @@ class MemoryViews:
         claims.sort(key=lambda c: (c.device is None, c.first))
         return claims
 
-    def _owners(self, device: str) -> tuple[str, ...]:
+    def owners(self, device: str) -> tuple[str, ...]:
+        """Whose claims to a device stand, its owner first."""
         claims = self._claims(device)
-        return tuple([c.node for c in claims if not c.withdrawn] or [c.node for c in claims])
+        if device in self.assigned:
+            return tuple(c.node for c in claims if c.node == self.assigned[device])
+        stand = [c.node for c in claims if not c.withdrawn and c.node not in self.barred]
+        return tuple(stand or [c.node for c in claims])
 
     def _claimed(self, node: str) -> set[str]:
         roster = self._roster(node)
@@ -298,12 +319,12 @@ class MemoryViews:
         return {d for d in self._firsts(node) if roster is None or d in listed or self._firsts(node)[d] > roster[0]}
 
     def _choose(self, device: str, node: str | None) -> _Claim | None:
-        owner = next(iter(self._owners(device)), None) if node is None else node
+        owner = next(iter(self.owners(device)), None) if node is None else node
         return next((c for c in self._claims(device) if c.node == owner), None)
 
     def _seen(self, device: str, node: str) -> DeviceSeen:
         known = next((c.device for c in self._claims(device) if c.node == node), None)
-        nodes = self._owners(device)
+        nodes = self.owners(device)
         return seen_as(device, node, known, nodes if len(nodes) > 1 and node in nodes else ())
 
     def _latest(self, node: str, device: str, points: Sequence[Point]) -> dict[str, PointLatest]:
@@ -347,21 +368,16 @@ class MemoryViews:
         )
 
     def _ledger(self, node: str) -> Ledger:
-        streams: dict[tuple[int, Lane], Stream] = {}
-        gaps: list[GapPlace] = []
-        for position, received_us, batch, facts in self._ordered(node):
-            key = (batch.epoch, batch.lane)
-            stream = streams.setdefault(key, begun(batch, position, received_us))
-            stream.advance(batch, facts, received_us, position - 1)
-            gaps += [
-                GapPlace(epoch=batch.epoch, lane=batch.lane, first_seq=batch.first_seq + p.places[0], gap=p.entry)
-                for p in batch.entries
-                if isinstance(p.entry, Gap)
-            ]
+        gaps = [
+            GapPlace(epoch=batch.epoch, lane=batch.lane, first_seq=batch.first_seq + p.places[0], gap=p.entry)
+            for _, _, batch, _ in self._ordered(node)
+            for p in batch.entries
+            if isinstance(p.entry, Gap)
+        ]
         conflicts = [
             Conflict(device=d, nodes=nodes)
             for d in sorted(self._firsts(node))
-            if len(nodes := self._owners(d)) > 1 and node in nodes
+            if len(nodes := self.owners(d)) > 1 and node in nodes
         ]
         lost = sum(g.gap.lost for g in gaps)
-        return ledger_of(list(streams.values()), gaps[-MAX_GAPS:], len(gaps), lost, conflicts, {})
+        return ledger_of(self.runs(node), gaps[-MAX_GAPS:], len(gaps), lost, conflicts, self.written_off.get(node, {}))

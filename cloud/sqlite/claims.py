@@ -45,7 +45,9 @@ class SqliteClaims:
             else:
                 if connection.execute("SELECT 1 FROM nodes WHERE name = ?", (node,)).fetchone() is None:
                     return never_heard(node)
-                (count,) = connection.execute("SELECT count(*) FROM assignments").fetchone()
+                (count,) = connection.execute(
+                    "SELECT count(*) FROM assignments WHERE device <> ?", (device,)
+                ).fetchone()
                 if count >= MAX_ASSIGNED:
                     return no_room(count)
                 connection.execute("INSERT OR REPLACE INTO assignments VALUES (?, ?, ?, ?)", (device, node, by, now_us))

@@ -11,14 +11,19 @@ import msgspec
 
 from cloud.log.contract import Log
 from cloud.log.notices import Notice
+from cloud.memory.claims import MemoryClaims
 from cloud.memory.keys import MemoryKeys
 from cloud.memory.log import MemoryLog
 from cloud.memory.orders import MemoryOrders
 from cloud.memory.own_alarms import MemoryOwnAlarms
 from cloud.memory.views import MemoryViews
+from cloud.memory.write_offs import MemoryWriteOffs
+from cloud.records.claims import Claims
 from cloud.records.orders import OrderStore
 from cloud.records.own_alarms import OwnAlarmStore
+from cloud.records.write_offs import WriteOffStore
 from cloud.store import opened
+from cloud.views.contract import Views
 from support.cloud_batches import Ticking
 
 KINDS = ("memory", "sqlite")
@@ -28,8 +33,11 @@ class Records(msgspec.Struct, frozen=True):
     """What a store keeps, as the contracts have it."""
 
     log: Log
+    views: Views
     orders: OrderStore
     own_alarms: OwnAlarmStore
+    claims: Claims
+    write_offs: WriteOffStore
 
     async def notices(self) -> list[Notice]:
         """All that the log has, by position."""
@@ -48,8 +56,16 @@ async def records_of(
     if before is not None and isinstance(before.own_alarms, MemoryOwnAlarms):
         yield msgspec.structs.replace(before, own_alarms=before.own_alarms.after_restart())
     elif kind == "memory":
-        keys, log = MemoryKeys(), MemoryLog(MemoryViews(now), now)
-        yield Records(log, MemoryOrders(log, keys), MemoryOwnAlarms(log, keys))
+        keys, views = MemoryKeys(), MemoryViews(now)
+        log = MemoryLog(views, now)
+        yield Records(
+            log,
+            views,
+            MemoryOrders(log, keys),
+            MemoryOwnAlarms(log, keys),
+            MemoryClaims(log, views),
+            MemoryWriteOffs(log, views),
+        )
     else:
         async with opened(directory, now) as store:
-            yield Records(store.log, store.orders, store.own_alarms)
+            yield Records(store.log, store.views, store.orders, store.own_alarms, store.claims, store.write_offs)
