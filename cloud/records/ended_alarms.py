@@ -6,7 +6,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import msgspec
+
+from cloud.log.notices import Told
 from cloud.records.keys import Answered, Keyed
+from cloud.views.reports import NO_FIXES, alarm_seen
+from wire.entries import Alarm
 
 
 class EndedAlarms(Protocol):
@@ -17,10 +22,29 @@ class EndedAlarms(Protocol):
         ...
 
     async def acknowledge(self, node: str, name: str, by: str, now_us: int, note: str, keyed: Keyed) -> Answered | None:
-        """Acknowledge one, unless the request was answered before: then that answer. None when the node has said
-        something of it meanwhile.
+        """Acknowledge one and tell it, unless the request was answered before: then that answer. None where it is none
+        that stands: it was acknowledged, or the node has said something of it meanwhile.
 
         Raises:
-            Problem: the key was used for another request.
+            Problem: the key was used for another request, or no more are kept.
         """
         ...
+
+
+def acknowledged(alarm: Alarm, by: str, now_us: int, note: str) -> Alarm:
+    """What becomes of one."""
+    return msgspec.structs.replace(
+        alarm, state="cleared", acknowledged=True, by=by, time_us=now_us, detail=note or alarm.detail
+    )
+
+
+def told_of(node: str, alarm: Alarm) -> Told:
+    """A step of one, for the feed."""
+    data = msgspec.to_builtins(alarm_seen(node, alarm, NO_FIXES))
+    return Told(node=node, type="alarm", time_us=alarm.time_us, data=data, subject=alarm.device)
+
+
+def answer_of(node: str, alarm: Alarm) -> Answered:
+    """What is answered to who has acknowledged it."""
+    seen = msgspec.structs.replace(alarm_seen(node, alarm, NO_FIXES), asked=())
+    return Answered(200, msgspec.json.encode(seen))

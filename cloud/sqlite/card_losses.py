@@ -24,14 +24,13 @@ import msgspec
 from cloud.log.notices import Told
 from cloud.log.streams import Stream
 from cloud.problem import Problem
+from cloud.records.ended_alarms import acknowledged, answer_of, told_of
 from cloud.records.keys import Answered, Keyed
 from cloud.records.order_notices import told_ended
 from cloud.sqlite import keys
 from cloud.sqlite.readers import Readers
 from cloud.sqlite.writer import NoteIn, Writer
-from cloud.views.answers import AlarmSeen
 from cloud.views.order_stages import OwnEnd
-from cloud.views.reports import NO_FIXES, alarm_seen
 from wire.batch import Lane
 from wire.entries import Alarm
 from wire.orders import Order
@@ -53,7 +52,7 @@ def lose(connection: sqlite3.Connection, stream: Stream, now_us: int) -> list[To
     (head,) = connection.execute("SELECT ifnull(max(position), 0) FROM log").fetchone()
     (node_no,) = connection.execute("SELECT node_no FROM nodes WHERE name = ?", (stream.node,)).fetchone()
     connection.execute("INSERT OR REPLACE INTO card_losses VALUES (?, ?, ?)", (node_no, head, now_us))
-    told = [_told(stream.node, alarm) for alarm in _end_alarms(connection, node_no, head, now_us)]
+    told = [told_of(stream.node, alarm) for alarm in _end_alarms(connection, node_no, head, now_us)]
     if stream.said != "none":
         return told
     rows = connection.execute(
@@ -79,7 +78,7 @@ def lose_again(connection: sqlite3.Connection) -> None:
         for name, by, time_us, note in connection.execute(acts, (node_no, now_us)).fetchall():
             alarm = _ended(connection, node_no, name)
             if alarm is not None and alarm.state != "cleared":
-                _keep(connection, node_no, _acknowledged(alarm, by, time_us, note))
+                _keep(connection, node_no, acknowledged(alarm, by, time_us, note))
 
 
 def _end_alarms(connection: sqlite3.Connection, node_no: int, position: int, now_us: int) -> list[Alarm]:
@@ -116,26 +115,6 @@ def _ended(connection: sqlite3.Connection, node_no: int, name: str) -> Alarm | N
     return None if row is None else msgspec.msgpack.decode(row[0], type=Alarm)
 
 
-def _acknowledged(alarm: Alarm, by: str, now_us: int, note: str) -> Alarm:
-    return msgspec.structs.replace(
-        alarm, state="cleared", acknowledged=True, by=by, time_us=now_us, detail=note or alarm.detail
-    )
-
-
-def _told(node: str, alarm: Alarm) -> Told:
-    return Told(
-        node=node,
-        type="alarm",
-        time_us=alarm.time_us,
-        data=msgspec.to_builtins(_seen(node, alarm)),
-        subject=alarm.device,
-    )
-
-
-def _seen(node: str, alarm: Alarm) -> AlarmSeen:
-    return alarm_seen(node, alarm, NO_FIXES)
-
-
 class SqliteEndedAlarms:
     """What operators do with alarms that their node does not know any more. Owns neither writer nor readers."""
 
@@ -160,19 +139,19 @@ class SqliteEndedAlarms:
         def work(connection: sqlite3.Connection) -> tuple[Answered | Problem | None, int]:
             if (before := keys.answered(connection, keyed)) is not None:
                 return before, 0
-            (node_no,) = connection.execute("SELECT node_no FROM nodes WHERE name = ?", (node,)).fetchone()
+            row = connection.execute("SELECT node_no FROM nodes WHERE name = ?", (node,)).fetchone()
+            node_no = -1 if row is None else row[0]
             alarm = _ended(connection, node_no, name)
             if alarm is None or alarm.state == "cleared":
                 return None, 0
-            after = _acknowledged(alarm, by, now_us, note)
+            after = acknowledged(alarm, by, now_us, note)
             _keep(connection, node_no, after)
             connection.execute(
                 "INSERT OR REPLACE INTO acknowledged VALUES (?, ?, ?, ?, ?)", (node_no, name, by, now_us, note)
             )
-            seen = msgspec.structs.replace(_seen(node, after), asked=())
-            answer = Answered(200, msgspec.json.encode(seen))
+            answer = answer_of(node, after)
             keys.keep(connection, keyed, answer, now_us)
-            return answer, self._note_in(connection, [_told(node, after)])
+            return answer, self._note_in(connection, [told_of(node, after)])
 
         done, _ = await self._writer.do(work, lambda result: self._grow(result[1]))
         if isinstance(done, Problem):

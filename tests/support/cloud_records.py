@@ -12,6 +12,7 @@ import msgspec
 from cloud.log.contract import Log
 from cloud.log.notices import Notice
 from cloud.memory.claims import MemoryClaims
+from cloud.memory.ended_alarms import MemoryEndedAlarms
 from cloud.memory.keys import MemoryKeys
 from cloud.memory.log import MemoryLog
 from cloud.memory.orders import MemoryOrders
@@ -19,6 +20,7 @@ from cloud.memory.own_alarms import MemoryOwnAlarms
 from cloud.memory.views import MemoryViews
 from cloud.memory.write_offs import MemoryWriteOffs
 from cloud.records.claims import Claims
+from cloud.records.ended_alarms import EndedAlarms
 from cloud.records.orders import OrderStore
 from cloud.records.own_alarms import OwnAlarmStore
 from cloud.records.write_offs import WriteOffStore
@@ -38,6 +40,7 @@ class Records(msgspec.Struct, frozen=True):
     own_alarms: OwnAlarmStore
     claims: Claims
     write_offs: WriteOffStore
+    ended_alarms: EndedAlarms
 
     async def notices(self) -> list[Notice]:
         """All that the log has, by position."""
@@ -65,7 +68,16 @@ async def records_of(
             MemoryOwnAlarms(log, keys),
             MemoryClaims(log, views),
             MemoryWriteOffs(log, views),
+            MemoryEndedAlarms(log, keys),
         )
     else:
         async with opened(directory, now) as store:
-            yield Records(store.log, store.views, store.orders, store.own_alarms, store.claims, store.write_offs)
+            yield Records(
+                store.log,
+                store.views,
+                store.orders,
+                store.own_alarms,
+                store.claims,
+                store.write_offs,
+                store.ended_alarms,
+            )
