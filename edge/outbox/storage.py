@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,7 @@ RETRY_S: Final = 60.0
 REFUSED_S: Final = 120.0
 MEMORY_BYTES: Final = 16 << 20
 LOOK_S: Final = 0.1
+FULL_BYTES: Final = 256 << 10
 
 
 class Storage:
@@ -218,4 +220,7 @@ def _words(error: BaseException, directory: Path) -> str:
         return str(error)
     if isinstance(error, OSError) and error.errno and not isinstance(error, _Hangs):
         return f"{error.filename or directory}: {error.strerror or os.strerror(error.errno)}"
+    with contextlib.suppress(OSError):  # SQLite has many names for a disk without room, "disk I/O error" is one
+        if isinstance(error, sqlite3.Error) and shutil.disk_usage(directory).free < FULL_BYTES:
+            return f"{directory}: the disk is full ({error})"
     return f"{directory}: {error}"

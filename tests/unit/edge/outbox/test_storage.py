@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -127,3 +129,19 @@ async def test_a_card_that_refuses_for_long_is_begun_anew(tmp_path: Path) -> Non
         assert not kept.renew.is_set()
         kept.refused(1000)
         assert kept.renew.is_set()
+
+
+@pytest.mark.parametrize(("free", "says"), [(0, "the disk is full"), (1 << 30, "disk I/O error")])
+async def test_a_disk_without_room_is_called_full_whatever_sqlite_calls_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, says: str
+) -> None:
+    async def refuse(_: SqliteOutbox) -> SqliteOutbox:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    kept = storage(tmp_path)
+    opening = SqliteOutbox.__aenter__
+    monkeypatch.setattr(SqliteOutbox, "__aenter__", lambda box: opening(box) if box.card.memory else refuse(box))
+    async with kept:
+        assert says in str(kept.without)
+        assert ("full" in str(kept.without)) == (free == 0)
