@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from starlette.responses import Response
 
 MEDIA_TYPE: Final = "application/problem+json"
 MAX_PROBLEMS: Final = 100
+
+T = TypeVar("T")
 
 
 class ProblemBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -67,6 +69,17 @@ class Problem(Exception):
     def response(self) -> Response:
         """The answer."""
         return Response(self.content(), self.status, {**self.headers, "Cache-Control": "no-store"}, MEDIA_TYPE)
+
+
+def or_raise(found: T | Problem) -> T:
+    """What was found. In a transaction a Problem is returned: what is raised there undoes those that share it.
+
+    Raises:
+        Problem: that is what was found.
+    """
+    if isinstance(found, Problem):
+        raise found
+    return found
 
 
 def bad_request(detail: str) -> Problem:

@@ -19,7 +19,6 @@ from cloud.alarms import own_texts
 from cloud.alarms.own_alarms import CITY, Act, Condition, Occurrence, acted, step
 from cloud.log.contract import Unavailable
 from cloud.log.notices import Finding, Told
-from cloud.problem import Problem
 from cloud.records.keys import Answered, Keyed
 from cloud.records.own_alarms import LOOKED, Happened, OwnAlarmStore
 from cloud.times import parse
@@ -102,26 +101,22 @@ class Keeper:
         None when the alarm has cleared meanwhile: it must not stand up again by what is done with it.
 
         Raises:
-            Problem: the key was used for another request.
+            Problem: the key was used for another request, also where the alarm has cleared.
         """
         async with self._turn:
             standing = self._alarms.get(alarm.id)
             if standing is None:  # perhaps by this very request, sent twice at once
-                answered = await self._store.answered(keyed)
-                return answered if isinstance(answered, Answered) else None
+                return await self._store.answered(keyed)
             after = acted(standing, act, by, now_us, until_us, note)
             answer = Answered(200, msgspec.json.encode(own_seen(after)))
-            before = await self._keep([after], None, (keyed, answer))
-            if isinstance(before, Problem):
-                raise before
-            return before or answer
+            return await self._keep([after], None, (keyed, answer)) or answer
 
     async def _keep(
         self,
         changes: Sequence[Alarm],
         through: int | None,
         answer: tuple[Keyed, Answered] | None = None,
-    ) -> Answered | Problem | None:
+    ) -> Answered | None:
         before = await self._store.keep(changes, [_told(a) for a in changes], through, answer)
         if before is None:
             for alarm in changes:

@@ -10,7 +10,6 @@ import msgspec
 from cloud.log.notices import Finding, Notice, Told
 from cloud.memory.keys import MemoryKeys
 from cloud.memory.log import MemoryLog
-from cloud.problem import Problem
 from cloud.records.keys import Answered, Keyed
 from cloud.records.own_alarms import LOOKED, Happened, Lost
 from wire import codec
@@ -54,12 +53,9 @@ class MemoryOwnAlarms:
         through = self._mark + len(records)
         return Happened(self._mark, through, tuple(lost), tuple(findings), through < self._log.reach().head)
 
-    async def answered(self, keyed: Keyed) -> Answered | Problem | None:
+    async def answered(self, keyed: Keyed) -> Answered | None:
         """See `OwnAlarmStore.answered`."""
-        try:
-            return self._keys.answered(keyed)
-        except Problem as problem:
-            return problem
+        return self._keys.answered(keyed)
 
     async def keep(
         self,
@@ -67,10 +63,10 @@ class MemoryOwnAlarms:
         told: Sequence[Told],
         through: int | None,
         answer: tuple[Keyed, Answered] | None = None,
-    ) -> Answered | Problem | None:
+    ) -> Answered | None:
         """See `OwnAlarmStore.keep`."""
         if answer is not None:
-            if (before := await self.answered(answer[0])) is not None:
+            if (before := self._keys.answered(answer[0])) is not None:
                 return before
             self._keys.keep(*answer, changes[0].time_us)
         for alarm in changes:

@@ -12,7 +12,6 @@ from typing import Final, Protocol
 import msgspec
 
 from cloud.log.notices import Finding, Told
-from cloud.problem import Problem
 from cloud.records.keys import Answered, Keyed
 from wire.entries import Alarm
 
@@ -50,8 +49,12 @@ class OwnAlarmStore(Protocol):
         """What has happened since the mark that was kept last."""
         ...
 
-    async def answered(self, keyed: Keyed) -> Answered | Problem | None:
-        """The answer that a request has had already, if it had one; a Problem where its key cannot be kept."""
+    async def answered(self, keyed: Keyed) -> Answered | None:
+        """The answer that a request has had already, if it had one.
+
+        Raises:
+            Problem: its key was used for another, or no more keys are kept.
+        """
         ...
 
     async def keep(
@@ -60,11 +63,14 @@ class OwnAlarmStore(Protocol):
         told: Sequence[Told],
         through: int | None,
         answer: tuple[Keyed, Answered] | None = None,
-    ) -> Answered | Problem | None:
+    ) -> Answered | None:
         """Keep alarms as they are now, without those that are cleared, their notices for the feed, the mark where it is
         one, and an answer with its key: in one transaction. An answer is to the first of the changes, and is kept from
         its time on.
 
-        Nothing is done where the request was answered before, or its key cannot be kept: that is returned instead.
+        Nothing is done where the request was answered before: then that answer is returned.
+
+        Raises:
+            Problem: as `answered`. Nothing was changed.
         """
         ...

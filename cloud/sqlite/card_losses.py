@@ -23,7 +23,7 @@ import msgspec
 
 from cloud.log.notices import Told
 from cloud.log.streams import Stream
-from cloud.problem import Problem
+from cloud.problem import Problem, or_raise
 from cloud.records.ended_alarms import acknowledged, answer_of, told_of
 from cloud.records.keys import Answered, Keyed
 from cloud.records.order_notices import told_ended
@@ -154,6 +154,4 @@ class SqliteEndedAlarms:
             return answer, self._note_in(connection, [told_of(node, after)])
 
         done, _ = await self._writer.do(work, lambda result: self._grow(result[1]))
-        if isinstance(done, Problem):
-            raise done
-        return done
+        return or_raise(done)

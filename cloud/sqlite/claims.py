@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from cloud.log.notices import Finding
-from cloud.problem import Problem
+from cloud.problem import Problem, or_raise
 from cloud.records.claims import (
     CONFLICTS,
     MAX_ASSIGNED,
@@ -61,8 +61,7 @@ class SqliteClaims:
                 self._grow(done)
 
         done = await self._writer.do(work, committed)
-        if isinstance(done, Problem):
-            raise done
+        or_raise(done)
         return Assignment(device=device, node=node, by=by, time=text(now_us), time_us=now_us)
 
     async def page(self, after: str, limit: int) -> AssignmentsPage:

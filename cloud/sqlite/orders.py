@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from cloud.log.notices import Told
-from cloud.problem import Problem
+from cloud.problem import Problem, or_raise
 from cloud.records.keys import Answered, Keyed
 from cloud.records.order_notices import about, textless, told_ended, told_taken, what
 from cloud.records.orders import KEPT, KEPT_US, MAX_OPEN, MAX_OPEN_BUNDLES, STEP, Draft, Kept, too_many_open
@@ -44,10 +44,7 @@ class SqliteOrders:
 
     async def answered(self, keyed: Keyed) -> Answered | None:
         """See `OrderStore.answered`."""
-        before = await self._readers.ask(lambda connection: keys.answered(connection, keyed))
-        if isinstance(before, Problem):
-            raise before
-        return before
+        return or_raise(await self._readers.ask(lambda connection: keys.answered(connection, keyed)))
 
     async def take(
         self,
@@ -79,9 +76,7 @@ class SqliteOrders:
                 taken()
 
         before, _ = await self._writer.do(work, committed)
-        if isinstance(before, Problem):
-            raise before
-        return before or answer
+        return or_raise(before) or answer
 
     async def unheard(self, node: str, now_us: int) -> list[tuple[str, bool]]:
         """See `OrderStore.unheard`."""

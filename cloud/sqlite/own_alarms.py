@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from cloud.log.notices import Notice, Told
-from cloud.problem import Problem
+from cloud.problem import Problem, or_raise
 from cloud.records.keys import Answered, Keyed
 from cloud.records.own_alarms import LOOKED, Happened, Lost
 from cloud.sqlite import database, keys
@@ -46,9 +46,9 @@ class SqliteOwnAlarms:
         """See `OwnAlarmStore.happened`."""
         return await self._readers.ask(_happened)
 
-    async def answered(self, keyed: Keyed) -> Answered | Problem | None:
+    async def answered(self, keyed: Keyed) -> Answered | None:
         """See `OwnAlarmStore.answered`."""
-        return await self._readers.ask(lambda connection: keys.answered(connection, keyed))
+        return or_raise(await self._readers.ask(lambda connection: keys.answered(connection, keyed)))
 
     async def keep(
         self,
@@ -56,7 +56,7 @@ class SqliteOwnAlarms:
         told: Sequence[Told],
         through: int | None,
         answer: tuple[Keyed, Answered] | None = None,
-    ) -> Answered | Problem | None:
+    ) -> Answered | None:
         """See `OwnAlarmStore.keep`."""
 
         def work(connection: sqlite3.Connection) -> tuple[Answered | Problem | None, int]:
@@ -78,7 +78,7 @@ class SqliteOwnAlarms:
             if done[0] is None:
                 self._grow(done[1])
 
-        return (await self._writer.do(work, committed))[0]
+        return or_raise((await self._writer.do(work, committed))[0])
 
 
 def load(connection: sqlite3.Connection, damage: list[str]) -> dict[str, Alarm]:

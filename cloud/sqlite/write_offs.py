@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 
 from cloud.log.notices import Finding
-from cloud.problem import Problem
+from cloud.problem import Problem, or_raise
 from cloud.records.write_offs import end_is_known, no_run
 from cloud.sqlite.interned import load_streams
 from cloud.sqlite.writer import NoteIn, Writer
@@ -31,9 +31,7 @@ class SqliteWriteOffs:
             return _written_off(connection, self._note_in, (node, lane, epoch), (by, now_us, note))
 
         done, _ = await self._writer.do(work, lambda result: self._grow(result[1]))
-        if isinstance(done, Problem):
-            raise done
-        return done
+        return or_raise(done)
 
 
 def _written_off(

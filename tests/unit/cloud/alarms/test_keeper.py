@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from cloud.alarms import keeper
 from cloud.alarms.own_alarms import OUTAGE, id_of
 from cloud.log.notices import Notice
+from cloud.problem import Problem
 from cloud.records.keys import Answered, Keyed
 from cloud.sqlite import own_alarms as kept_alarms
 from cloud.store import Store, opened, rebuild
@@ -118,12 +120,15 @@ async def test_an_alarm_that_has_cleared_meanwhile_does_not_stand_up_again(tmp_p
         alarm = store.alarms.get(store.alarms.names()[0])
         assert alarm is not None
 
-        async def act(key: str) -> Answered | None:
-            return await store.alarms.act(alarm, "acknowledge", "room", now(), None, "", Keyed(key, b""))
+        async def act(key: str, digest: bytes = b"") -> Answered | None:
+            return await store.alarms.act(alarm, "acknowledge", "room", now(), None, "", Keyed(key, digest))
 
         first, again, other = await asyncio.gather(act("1"), act("1"), act("2"))
         assert first is not None
         assert (again, other) == (first, None)
+        with pytest.raises(Problem) as refused:
+            await act("1", b"another request")
+        assert refused.value.status == 422
         assert store.alarms.standing() == []
         assert [state for _, state in await told(store)] == ["raised", "cleared"]
 
