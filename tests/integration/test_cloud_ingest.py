@@ -313,7 +313,7 @@ def test_integers_beyond_64_bits_are_malformed(cloud: Process) -> None:
 
 
 def test_a_small_body_that_expands_is_taken_and_the_others_are_answered_meanwhile(cloud: Process) -> None:
-    """That none is opened on the event loop is in `tests/unit/cloud/test_ingest.py`."""
+    """That none is opened on the event loop is in `tests/unit/cloud/ingest/test_ingest.py`."""
     cloud.start()
     half = 240_000
     times = [1_000_000, [0, NOW_US // SECOND]]

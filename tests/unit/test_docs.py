@@ -247,6 +247,42 @@ def pages() -> list[Path]:
     return [ROOT / line for line in listed.stdout.splitlines() if (ROOT / line).exists()]
 
 
+FOLDERS = "cloud|edge|drivers|wire|groundwork|tests|scripts|bench|firmware-sim|examples|systemd|docs"
+NAMED = re.compile(rf"(?<![\w/.-])(?:{FOLDERS})/[\w./-]*\w\.(?:py|toml|md|cddl|service|svg|json)\b")
+MODULE = re.compile(r"`((?:cloud|edge|drivers|wire|groundwork)(?:\.[a-z_0-9]+)+)")
+MADE_UP = {  # names in the guide for whoever adds a driver; keys of the configuration
+    "drivers/dlms.py", "drivers/profiles/acme-e350.toml", "tests/integration/test_driver_NAME.py", "cloud.url",
+}  # fmt: skip
+
+
+def sources() -> list[Path]:
+    folders = ("cloud", "edge", "drivers", "wire", "groundwork", "tests", "scripts", "bench")
+    return [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+
+
+def test_every_file_and_module_that_is_named_is_there() -> None:
+    wrong: list[str] = []
+    tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    for page in [*pages(), *sources()]:
+        text = page.read_text()
+        for named in {*NAMED.findall(text), *MODULE.findall(text)} - MADE_UP:
+            path = named if "/" in named else named.replace(".", "/")
+            found = [ROOT / path, page.parent / path, ROOT / f"{path}.py", (ROOT / path).parent.with_suffix(".py")]
+            if not any(f.exists() for f in (found[:2] if "/" in named else found)):
+                wrong.append(f"{page.relative_to(ROOT)}: {named}")
+        if page.suffix == ".md":
+            wrong += [f"{page.name}: {t}" for t in re.findall(r"`(test_\w+\.py)`", text) if t not in tests]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_promise_names_its_tests() -> None:
+    text = (ROOT / "README.md").read_text().partition("## What it promises")[2].partition("\n## ")[0]
+    promises = re.split(r"^\d\. ", text, flags=re.MULTILINE)[1:]
+    assert len(promises) == 7
+    for promise in promises:
+        assert re.search(r"`tests/[\w/]+\.py`", promise), f"names no test: {promise}"
+
+
 def anchors(page: Path) -> set[str]:
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
