@@ -45,8 +45,8 @@ def why(error: Exception, disk_free: int) -> Mapping[str, str]:
 
 def may_pass(error: Exception) -> Exception | None:
     """What is behind an error at which the store could not be opened, where it may be another time; else None."""
+    if isinstance(error, Unavailable) and isinstance(error.__cause__, sqlite3.Error | OSError):
+        error = error.__cause__
     if isinstance(error, sqlite3.ProgrammingError | sqlite3.IntegrityError):  # ours
         return None
-    if not isinstance(error, sqlite3.DatabaseError | Unavailable | OSError):
-        return None
-    return error.__cause__ if isinstance(error.__cause__, sqlite3.Error) else error
+    return error if isinstance(error, sqlite3.DatabaseError | Unavailable | OSError) else None
