@@ -16,10 +16,10 @@ import fcntl
 import os
 import shutil
 import sqlite3
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -282,23 +282,6 @@ def alone(descriptor: int, busy: Exception) -> Generator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def is_damage(error: BaseException) -> bool:
-    """Whether SQLite has found something in the file that cannot be: no try again mends it."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-
-
-def readable(
-    connection: sqlite3.Connection, query: str, values: Sequence[Any], what: str, damage: list[str]
-) -> Iterator[Any]:
-    """Rows up to the first that cannot be read; `damage` then says of what."""
-    try:
-        yield from connection.execute(query, values)  # which reads the first one already
-    except sqlite3.DatabaseError as error:
-        if not is_damage(error):
-            raise
-        damage.append(what)
 
 
 @contextmanager

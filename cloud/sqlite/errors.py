@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from cloud.log.contract import Unavailable
+from cloud.sqlite.damage import is_damage
 
 FULL_BYTES: Final = 1 << 20
 
@@ -23,9 +24,9 @@ class Trouble(msgspec.Struct, frozen=True):
 
 def why(error: Exception, disk_free: int) -> Mapping[str, str]:
     """What is wrong, for whoever asks, by language: without paths. A full disk has many names."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     number = error.errno if isinstance(error, OSError) else None  # EIO is 5, and so is SQLITE_BUSY
-    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+    if is_damage(error):
         return {
             "en": "the store is damaged: `lamplighter-cloud rebuild` saves what can be read, or restore a backup",
             "fr": "la base de l'agrégateur est endommagée : `lamplighter-cloud rebuild` sauve ce qui se lit encore, "

@@ -188,7 +188,9 @@ class SqliteLog:
         broken = broken_off(newest, stream)
         if card_losses.loses_alarms(stream, newest, broken):
             # Ahead of the batch: it may say that some of them stand all the same.
-            self.note_in(connection, card_losses.lose(connection, stream, now_us))
+            damage: list[str] = []
+            self.note_in(connection, card_losses.lose(connection, stream, now_us, damage))
+            self._writer.found(damage)
         position = head = interned.next_position(connection)
         connection.execute("INSERT INTO log VALUES (?, ?, ?, ?)", (position, stream.order, now_us, body))
         findings = list(self._apply(connection, position, now_us, batch, facts))

@@ -1,19 +1,17 @@
 """Rebuild: a new store beside the old one, from all of it that can be read; then it takes its place in one step.
 
 What only the log knows and what was decided here is copied, the views are built anew from it: nothing is read of the
-old views, so no damage in them matters. Where pages of the rest are damaged, what they held is lost, and said: a table
-with INTEGER PRIMARY KEY is read around them row by row, others from both ends. What a node sent and the log cannot read
-any more stands as a gap in its ledger, and in the log a notice fills the place, for positions have no holes. The old
-store is kept as `replaced`.
+old views, so no damage in them matters. Where the rest is damaged, what it held is lost, and said
+(`cloud.sqlite.salvage`). What a node sent and the log cannot read any more stands as a gap in its ledger, and in the
+log a notice fills the place, for positions have no holes. The old store is kept as `replaced`.
 
-Bounds: COPIED rows in hand at a time; as much room is needed beside the store as what is in it takes. After MAX_MISSES
-numbers that follow each other and cannot be read, a table is read from its other end, down to the first that cannot.
+Bounds: `salvage.COPIED` rows in hand at a time; as much room is needed beside the store as what is in it takes.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -21,8 +19,9 @@ from typing import Any, Final
 import msgspec
 
 from cloud.log.batch_facts import facts_of
-from cloud.log.notices import Finding, notice_of
-from cloud.sqlite import backup, card_losses, database, schema
+from cloud.log.notices import Finding, Notice, notice_of
+from cloud.sqlite import backup, card_losses, database, salvage, schema
+from cloud.sqlite.damage import GARBLED
 from cloud.sqlite.database import STORE, Misplaced
 from cloud.sqlite.interned import Interned, stream_key
 from cloud.sqlite.view_builder import Building
@@ -32,8 +31,6 @@ from wire.contents import Placed
 from wire.entries import Gap
 from wire.errors import BadInput
 
-COPIED: Final = 200
-MAX_MISSES: Final = 20_000
 REASON: Final = "lost in the aggregator's store: its disk was damaged"
 
 Progress = Callable[[int, int], None]  # records built from, of how many
@@ -104,7 +101,9 @@ def _built(store: Path, new: Path, progress: Progress) -> Rebuilt:
             schema.bring_up(made, 0)
         for table in schema.kept(made):
             with _all_at_once(made):
-                _copy(old, made, table, told)
+                lost = salvage.copy(old, made, table)
+                if lost is not None:
+                    told.tables[table] = lost
         with _all_at_once(made):
             database.put_meta(made, "latest_mark", 0)
             if "log" in told.tables:  # positions may return: readers and nodes must notice
@@ -127,117 +126,6 @@ class _all_at_once:  # noqa: N801  reads as a statement
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
             self._connection.execute("COMMIT")
-
-
-# ---- copying ----------------------------------------------------------------------------------------------------
-
-
-def _copy(old: sqlite3.Connection, made: sqlite3.Connection, table: str, told: Rebuilt) -> None:
-    columns = [(name, key) for _, name, _, _, _, key in made.execute(f"PRAGMA table_info({table})")]
-    try:
-        held = {name for _, name, *_ in old.execute(f"PRAGMA table_info({table})")}
-    except sqlite3.DatabaseError:
-        told.tables[table] = 0
-        return
-    names = [name for name, _ in columns if name in held]
-    if not names:  # of a later schema
-        return
-    keys = [name for name, key in sorted(columns, key=lambda c: c[1]) if key]
-    (rowless,) = made.execute(
-        "SELECT sql LIKE '%WITHOUT ROWID%' FROM sqlite_schema WHERE name = ?", (table,)
-    ).fetchone()
-    reader = _ends if rowless or len(keys) != 1 else _stepping
-    marks = ", ".join("?" * len(names))
-    insert = f"INSERT OR REPLACE INTO {table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608  ours
-    lost = [0]
-    damage: list[sqlite3.DatabaseError] = []
-    for row in reader(old, table, names, keys, damage, lost):
-        made.execute(insert, row)
-    if damage:
-        told.tables[table] = lost[0]
-    if table == "devices" and damage:  # its index has all but the position, on other pages
-        for row in _ends(
-            old, "devices INDEXED BY devices_id", ["node_no", "device_no", "id"], ["id", "node_no"], [], [0]
-        ):
-            made.execute("INSERT OR IGNORE INTO devices VALUES (?, ?, ?, 0)", row)
-    if table == "nodes" and damage:
-        for row in _ends(old, "nodes", ["node_no", "name"], ["name"], [], [0]):
-            made.execute("INSERT OR IGNORE INTO nodes VALUES (?, ?)", row)
-
-
-def _stepping(
-    old: sqlite3.Connection, table: str, names: Sequence[str], keys: Sequence[str],
-    damage: list[sqlite3.DatabaseError], lost: list[int],
-) -> Iterator[Row]:  # fmt: skip
-    """Rows by their number, around those that cannot be read."""
-    key = keys[0]
-    query = f"SELECT {', '.join(names)}, {key} FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?"  # noqa: S608  ours
-    last = _last(old, table, key, damage)
-    after, limit, misses = 0, COPIED, 0
-    with suppress(sqlite3.DatabaseError):  # gaps of a rebuild before stand below 0
-        (first,) = old.execute(f"SELECT min({key}) FROM {table}").fetchone()  # noqa: S608  ours
-        after = min(0, (first or 0) - 1)
-    while after < last and misses < MAX_MISSES:
-        try:
-            rows = old.execute(query, (after, limit)).fetchall()
-        except sqlite3.DatabaseError as error:
-            if not database.is_damage(error):
-                raise
-            damage.append(error)
-            if limit > 1:
-                limit = 1
-            else:
-                after, misses = after + 1, misses + 1
-                lost[0] += 1
-            continue
-        if not rows:
-            return
-        for *row, at in rows:
-            after = at
-            yield tuple(row)
-        limit, misses = min(COPIED, 2 * limit), 0
-    if misses >= MAX_MISSES:
-        query = f"SELECT {', '.join(names)} FROM {table} WHERE {key} > ? ORDER BY {key} DESC"  # noqa: S608  ours
-        with suppress(sqlite3.DatabaseError):
-            yield from old.execute(query, (after,))
-
-
-def _last(old: sqlite3.Connection, table: str, key: str, damage: list[sqlite3.DatabaseError]) -> int:
-    """The greatest number; where its page is damaged, as far as other tables tell."""
-    queries = [f"SELECT max({key}) FROM {table}"]  # noqa: S608  ours
-    if table == "log":
-        queries += ["SELECT max(position) FROM log INDEXED BY log_stream", "SELECT max(position) FROM spans"]
-    for query in queries:
-        try:
-            (found,) = old.execute(query).fetchone()
-        except sqlite3.DatabaseError as error:
-            if not database.is_damage(error):
-                raise
-            damage.append(error)
-        else:
-            return int(found or 0)
-    return MAX_MISSES
-
-
-def _ends(
-    old: sqlite3.Connection, table: str, names: Sequence[str], keys: Sequence[str],
-    damage: list[sqlite3.DatabaseError], lost: list[int],
-) -> Iterator[Row]:  # fmt: skip
-    """Rows from the first to where they cannot be read, and from the last back to there."""
-    del lost
-    for way in ("", " DESC"):
-        order = ", ".join(f"{key}{way}" for key in keys)
-        try:
-            yield from old.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY {order}")  # noqa: S608  ours
-        except sqlite3.DatabaseError as error:
-            if not database.is_damage(error):
-                raise
-            damage.append(error)
-        else:
-            return
-
-
-# ---- what is missing --------------------------------------------------------------------------------------------
 
 
 def _fill(made: sqlite3.Connection, told: Rebuilt) -> None:
@@ -306,23 +194,45 @@ def _views(made: sqlite3.Connection, told: Rebuilt, progress: Progress) -> None:
         after = -(2**62)
         while rows := made.execute(
             f"SELECT * FROM {table} WHERE position > ? ORDER BY position LIMIT ?",  # noqa: S608  ours
-            (after, COPIED),
+            (after, salvage.COPIED),
         ).fetchall():
             for row in rows:
                 after = row[0]
-                with suppress(BadInput):  # the page is another one, and reads well: seen below by what is missing
-                    if table == "residue":
-                        batch, received_us = of_residue(made, row), row[3]
-                    elif row[1] is None:
+                if table == "residue":
+                    batch, received_us = of_residue(made, row), row[3]
+                else:
+                    received_us = row[2]
+                    try:
+                        batch = _batch_of(row)
+                    except GARBLED:  # the page reads well and is another one: seqs are seen below by what is missing
+                        _replace(made, after, received_us)
+                        told.positions.append((after, after))
                         continue
-                    else:
-                        batch, received_us = codec.decode_batch(row[3]), row[2]
-                        _gap_before(made, building, row[1], batch, received_us, after, through, told)
+                    if batch is None:
+                        continue
+                    _gap_before(made, building, row[1], batch, received_us, after, through, told)
+                with suppress(BadInput):  # what no node may have sent
                     building.apply(made, after, received_us, batch, facts_of(batch))
             done += len(rows)
             progress(done, total)
     _gaps_at_the_end(made, building, through, told)
     card_losses.lose_again(made)
+
+
+def _batch_of(row: Row) -> Batch | None:
+    """The batch of a record of the log; None of a notice."""
+    if row[1] is not None:
+        return codec.decode_batch(row[3])
+    msgspec.json.decode(row[3], type=Notice)
+    return None
+
+
+def _replace(made: sqlite3.Connection, position: int, received_us: int) -> None:
+    """Put a notice in the place of a record that is garbled."""
+    detail = {"first_position": position, "last_position": position, "reason": REASON}
+    said = Finding(node="", kind="damaged", time_us=received_us, detail=detail)
+    body = msgspec.json.encode(notice_of(said, database.meta(made, "generation"), position))
+    made.execute("UPDATE log SET stream_no = NULL, body = ? WHERE position = ?", (body, position))
 
 
 def _gap_before(

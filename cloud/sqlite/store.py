@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from cloud.sqlite import rebuild as rebuilding
 from cloud.sqlite.card_losses import SqliteEndedAlarms
 from cloud.sqlite.claims import SqliteClaims
 from cloud.sqlite.compaction import Compaction
+from cloud.sqlite.damage import readable, whole
 from cloud.sqlite.database import Sizes
 from cloud.sqlite.errors import Trouble, why
 from cloud.sqlite.interned import Interned
@@ -222,8 +223,7 @@ async def opened(
         )
         try:
             await _catch_up(store, progress, damage)
-            if damage:
-                writer.damage = _damaged(damage)
+            writer.found(damage)
             yield store
             try:
                 await store.save()
@@ -244,13 +244,6 @@ async def rebuild(directory: Path, progress: Progress) -> Rebuilt:
     async with opened(directory):
         pass  # opening brings `latest` up to date, closing saves it
     return told
-
-
-def _damaged(damage: Sequence[str]) -> sqlite3.DatabaseError:
-    error = sqlite3.DatabaseError(f"database disk image is malformed: {', '.join(dict.fromkeys(damage))}")
-    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    LOG.error("the store is damaged, in %s: what can be read is served; see `lamplighter-cloud rebuild`", error)
-    return error
 
 
 async def _catch_up(store: SqliteStore, progress: Progress, damage: list[str]) -> None:
@@ -297,14 +290,15 @@ async def _take_chunks(store: SqliteStore, damage: list[str]) -> None:
     after = 0
     try:
         while rows := await store.readers.ask(query):
-            for chunk_no, node, position, body in rows:
-                after = chunk_no
-                for item in codec.decode_row(body):
+            after = rows[-1][0]
+            opened_ = whole(rows, lambda row: (row[1], row[2], codec.decode_row(row[3])), "chunks", damage)
+            for node, position, items in opened_:
+                for item in items:
                     if isinstance(item.entry, Columns):
                         store.latest.take_columns(node, position, item.entry, utc_us())
             await asyncio.sleep(0)
-    except (Unavailable, BadInput) as error:
-        if isinstance(error, Unavailable) and store.readers.damage is None:
+    except Unavailable:
+        if store.readers.damage is None:
             raise
         damage.append("chunks")
 
@@ -315,5 +309,5 @@ def _hearings(connection: sqlite3.Connection, damage: list[str]) -> dict[str, He
         " JOIN nodes USING (node_no) LEFT JOIN health USING (node_no) LEFT JOIN silence USING (node_no)"
         " GROUP BY node_no"
     )
-    rows = database.readable(connection, query, (DEFAULT_INTERVAL_S,), "streams, nodes, health or silence", damage)
+    rows = readable(connection, query, (DEFAULT_INTERVAL_S,), "streams, nodes, health or silence", damage)
     return {name: Hearing(heard_us, interval_s, bool(told)) for name, heard_us, interval_s, told in rows}

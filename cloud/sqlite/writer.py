@@ -13,15 +13,18 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from cloud.crash import Crash
 from cloud.log.contract import Unavailable
 from cloud.log.notices import Finding, Told
-from cloud.sqlite import database
+from cloud.sqlite import damage, database
 from wire.errors import BadInput
 
 MAX_GROUP: Final = 256
@@ -83,6 +86,11 @@ class Writer:
     def waiting(self) -> int:
         """How many jobs wait or are being done."""
         return self._waiting
+
+    def found(self, what: Sequence[str]) -> None:
+        """Note damage that work has gone around, by table."""
+        if what and self.damage is None:
+            self.damage = damage.told(damage.found(what))
 
     async def do(self, work: Work[T], committed: Callable[[T], None] | None = None, *, ingest: bool = False) -> T:
         """Do it in a transaction; its result once that is durable. `ingest` makes it count for the crash points.
@@ -163,8 +171,12 @@ class Writer:
             self._rolled_back()
             if isinstance(error, sqlite3.Error):
                 self.trouble = error
-                self.damage = self.damage or (error if database.is_damage(error) else None)
-            wrapped = Unavailable(f"the store did not take it: {error}") if isinstance(error, sqlite3.Error) else error
+                self.damage = self.damage or damage.told(error)
+            ours = isinstance(error, sqlite3.Error)
+            if isinstance(error, msgspec.DecodeError | zlib.error):  # BadInput is the sender's
+                self.found([str(error)])
+                ours = True
+            wrapped = Unavailable(f"the store did not take it: {error}") if ours else error
             for job in group:
                 job.error = wrapped
             return False

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import zlib
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,8 @@ async def make(directory: Path, now: Ticking) -> None:
         while await compaction.step():
             pass
         await store.views.fresh(Snapshot(node="cab-1", columns=[columns("lamp-1-1", now(), n=1)]))
-        rows = [(f"k{i}", b"d", 1, 200, bytes(900)) for i in range(40)]
+        rng = random.Random(1)
+        rows = [(f"k{i}", b"d", 1, 200, zlib.compress(rng.randbytes(900))) for i in range(40)]
         await store.writer.do(lambda c: c.executemany("INSERT INTO requests VALUES (?, ?, ?, ?, ?)", rows).rowcount)
 
 
