@@ -24,6 +24,7 @@ import uvloop
 
 from cloud import crash
 from cloud.entrance.quota import A_DAY
+from cloud.log.contract import Unavailable
 from cloud.records.tokens import ROLES
 from cloud.server import Options, refusal, run
 from cloud.sqlite import backup
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     with guard():
         try:
             return given.act(given)
-        except (Misplaced, backup.CannotBackUp, backup.CannotRestore, OSError, ValueError) as error:
+        except (Misplaced, Unavailable, backup.CannotBackUp, backup.CannotRestore, OSError, ValueError) as error:
             print(shown(f"lamplighter-cloud: {error}"), file=sys.stderr)
             return 1
 

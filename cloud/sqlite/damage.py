@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from cloud.log.contract import Unavailable
 from wire.errors import BadInput
 
 LOG: Final = logging.getLogger("lamplighter.cloud")
@@ -22,6 +23,10 @@ NO_TEXT: Final = "Could not decode to UTF-8"  # of a column; Python's sqlite3 ha
 
 Row = TypeVar("Row")
 T = TypeVar("T")
+
+
+class TokensDamaged(Unavailable):
+    """The file of the tokens is damaged: `rebuild` is about the store, and does nothing for it."""
 
 
 def is_damage(error: BaseException) -> bool:
