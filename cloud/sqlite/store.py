@@ -10,14 +10,14 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from cloud.crash import Crash, never
-from cloud.log.contract import Unavailable
+from cloud.log.contract import Reach, Unavailable
 from cloud.log.cursor import Origins
 from cloud.sqlite import database, own_alarms
 from cloud.sqlite import rebuild as rebuilding
@@ -43,11 +43,12 @@ from cloud.views.contract import DEFAULT_INTERVAL_S
 from cloud.views.silence import Heard, Hearing
 from wire import codec
 from wire.columns import Columns
+from wire.entries import Alarm
 from wire.errors import BadInput
 
 LOG: Final = logging.getLogger("lamplighter.cloud")
 REPLAY_RECORDS: Final = 200
-FOLD_WAIT_S: Final = 2.0  # queries that come meanwhile wait as long
+FOLD_WAIT_S: Final = 2.0  # for the writer, and again for the readers; queries wait the latter, and the checkpoint
 
 Progress = Callable[[int, int], None]  # done, of how many
 
@@ -121,6 +122,9 @@ class SqliteStore(msgspec.Struct, frozen=True):
     async def fold(self) -> None:
         """Empty the write-ahead log where it has outgrown its bound: there was always somebody who read."""
         if database.sizes(self.directory).log > database.WAL_LIMIT_BYTES:
+            with suppress(TimeoutError):  # what it has in hand is not waited for by those who read
+                async with asyncio.timeout(FOLD_WAIT_S):
+                    await self.writer.idle()
             async with self.readers.pause(FOLD_WAIT_S):
                 await self.writer.between(database.fold)
 
@@ -177,18 +181,8 @@ async def opened(
         Misplaced: it is in use, or of another schema.
     """
     with database.locked(directory):
-        connection = database.connect(directory)
-        try:
-            origins = database.settle_generation(connection, directory, now)
-            reach = reach_of(connection)
-            damage: list[str] = []
-            heard = Heard(_hearings(connection, damage))
-            latest = LatestTable()
-            latest.load(connection, damage, now())
-            stood = own_alarms.load(connection, damage)
-        except BaseException:
-            database.close(connection)
-            raise
+        loaded = await _loaded(directory, now)
+        connection, damage, heard, latest = loaded.connection, loaded.damage, Heard(loaded.heard), loaded.latest
         interned = Interned()
         building = Building(interned)
         writer = Writer(connection, crash, interned.clear, timed)
@@ -196,8 +190,8 @@ async def opened(
         views = SqliteViews(writer=writer, readers=readers, building=building, latest=latest, heard=heard, now=now)
         log = SqliteLog(
             directory=directory,
-            origins=origins,
-            reach=reach,
+            origins=loaded.origins,
+            reach=loaded.reach,
             writer=writer,
             readers=readers,
             interned=interned,
@@ -216,7 +210,7 @@ async def opened(
             readers=readers,
             interned=interned,
             orders=SqliteOrders(*at),
-            own_alarms=SqliteOwnAlarms(*at, stood),
+            own_alarms=SqliteOwnAlarms(*at, loaded.stood),
             ended_alarms=SqliteEndedAlarms(*at),
             claims=SqliteClaims(*at),
             write_offs=SqliteWriteOffs(writer, log.note_in, log.grow),
@@ -232,6 +226,43 @@ async def opened(
         finally:
             await readers.close()
             await writer.close()
+
+
+class _Loaded(msgspec.Struct):
+    connection: sqlite3.Connection
+    origins: Origins
+    reach: Reach
+    heard: dict[str, Hearing]
+    latest: LatestTable
+    stood: dict[str, Alarm]
+    damage: list[str]
+
+
+async def _loaded(directory: Path, now: Now) -> _Loaded:
+    """Beside the event loop: another program may hold the store, and a disk may take long."""
+    loading = asyncio.ensure_future(asyncio.to_thread(_load, directory, now))
+    try:
+        return await asyncio.shield(loading)
+    except asyncio.CancelledError:
+        # The thread cannot be stopped: the directory stays locked until it has ended.
+        with suppress(Exception):
+            database.close((await loading).connection)
+        raise
+
+
+def _load(directory: Path, now: Now) -> _Loaded:
+    connection = database.connect(directory)
+    try:
+        origins = database.settle_generation(connection, directory, now)
+        damage: list[str] = []
+        heard = _hearings(connection, damage)
+        latest = LatestTable()
+        latest.load(connection, damage, now())
+        stood = own_alarms.load(connection, damage)
+        return _Loaded(connection, origins, reach_of(connection), heard, latest, stood, damage)
+    except BaseException:
+        database.close(connection)
+        raise
 
 
 async def rebuild(directory: Path, progress: Progress) -> Rebuilt:
