@@ -134,10 +134,8 @@ def _fill(made: sqlite3.Connection, told: Rebuilt) -> None:
     (first,) = made.execute("SELECT ifnull(min(position), 1) FROM log").fetchone()
     before = floor = database.meta(made, "floor", first - 1)
     database.put_meta(made, "floor", floor)
-    rows = made.execute(
-        "SELECT position, received_us FROM log WHERE position > ? ORDER BY position", (floor,)
-    ).fetchall()
-    if not rows and "log" in told.tables:  # nothing is left of it: positions go on beyond all that is known
+    (left,) = made.execute("SELECT EXISTS (SELECT 1 FROM log WHERE position > ?)", (floor,)).fetchone()
+    if not left and "log" in told.tables:  # nothing is left of it: positions go on beyond all that is known
         (known,) = made.execute("SELECT ifnull(max(last_position), 0) FROM chunks").fetchone()
         (heard_us,) = made.execute("SELECT ifnull(max(last_heard_us), 0) FROM streams").fetchone()
         floor = max(floor, known)
@@ -145,15 +143,20 @@ def _fill(made: sqlite3.Connection, told: Rebuilt) -> None:
         said = Finding(node="", kind="damaged", time_us=heard_us, detail={"reason": REASON})
         body = msgspec.json.encode(notice_of(said, generation, floor + 1))
         made.execute("INSERT INTO log VALUES (?, NULL, ?, ?)", (floor + 1, heard_us, body))
-    for position, received_us in rows:
-        if position > before + 1:
-            told.positions.append((before + 1, position - 1))
-            detail = {"first_position": before + 1, "last_position": position - 1, "reason": REASON}
-            for missing in range(before + 1, position):
-                said = Finding(node="", kind="damaged", time_us=received_us, detail=detail)
-                body = msgspec.json.encode(notice_of(said, generation, missing))
-                made.execute("INSERT INTO log VALUES (?, NULL, ?, ?)", (missing, received_us, body))
-        before = position
+    after = before
+    while rows := made.execute(
+        "SELECT position, received_us FROM log WHERE position > ? ORDER BY position LIMIT ?", (after, salvage.COPIED)
+    ).fetchall():
+        after = rows[-1][0]
+        for position, received_us in rows:
+            if position > before + 1:
+                told.positions.append((before + 1, position - 1))
+                detail = {"first_position": before + 1, "last_position": position - 1, "reason": REASON}
+                for missing in range(before + 1, position):
+                    said = Finding(node="", kind="damaged", time_us=received_us, detail=detail)
+                    body = msgspec.json.encode(notice_of(said, generation, missing))
+                    made.execute("INSERT INTO log VALUES (?, NULL, ?, ?)", (missing, received_us, body))
+            before = position
 
 
 def _name(made: sqlite3.Connection) -> None:
@@ -161,19 +164,19 @@ def _name(made: sqlite3.Connection) -> None:
 
     Of a stream that the log still speaks of the rest is found there; no real epoch is as small as a stream's number.
     """
-    for stream_no, body in made.execute(
-        "SELECT stream_no, body FROM log WHERE stream_no NOT IN (SELECT stream_no FROM streams) ORDER BY position"
-    ).fetchall():
-        with suppress(BadInput):
-            batch = codec.decode_batch(body)
-            made.execute("INSERT OR IGNORE INTO nodes (name) VALUES (?)", (batch.node,))
-            made.execute(
-                "INSERT OR REPLACE INTO streams SELECT ?, node_no, ?, ?, 0, 0, ?, ?, ?, ?, 0, 0, NULL, NULL,"
-                " 'unsaid', NULL, NULL, NULL, 0 FROM nodes"
-                " WHERE name = ?",
-                (stream_no, batch.epoch, batch.lane.value, batch.through_seq, batch.digest, batch.held_from,
-                 batch.head_seq, batch.node),
-            )  # fmt: skip
+    nameless = "SELECT DISTINCT stream_no FROM log WHERE stream_no NOT IN (SELECT stream_no FROM streams)"
+    for (stream_no,) in made.execute(nameless).fetchall():
+        batch = _newest(made, stream_no)
+        if batch is None:
+            continue
+        made.execute("INSERT OR IGNORE INTO nodes (name) VALUES (?)", (batch.node,))
+        made.execute(
+            "INSERT OR REPLACE INTO streams SELECT ?, node_no, ?, ?, 0, 0, ?, ?, ?, ?, 0, 0, NULL, NULL,"
+            " 'unsaid', NULL, NULL, NULL, 0 FROM nodes"
+            " WHERE name = ?",
+            (stream_no, batch.epoch, batch.lane.value, batch.through_seq, batch.digest, batch.held_from,
+             batch.head_seq, batch.node),
+        )  # fmt: skip
     made.execute(
         "INSERT OR IGNORE INTO streams SELECT DISTINCT stream_no, node_no, stream_no, 'bulk', 0, 0, 0, x'', 0, 0, 0, 0,"
         " NULL, NULL, 'unsaid', NULL, NULL, NULL, 0 FROM chunks WHERE stream_no NOT IN (SELECT stream_no FROM streams)"
@@ -183,6 +186,15 @@ def _name(made: sqlite3.Connection) -> None:
         "INSERT INTO nodes SELECT DISTINCT node_no, 'unnamed-' || node_no FROM streams"
         " WHERE node_no NOT IN (SELECT node_no FROM nodes)"
     )
+
+
+def _newest(made: sqlite3.Connection, stream_no: int) -> Batch | None:
+    """The last batch of a stream that can be read; bodies one by one, for all of the log may be without a name."""
+    query = "SELECT body FROM log WHERE stream_no = ? ORDER BY position DESC"
+    for (body,) in made.execute(query, (stream_no,)):
+        with suppress(BadInput):
+            return codec.decode_batch(body)
+    return None
 
 
 def _views(made: sqlite3.Connection, told: Rebuilt, progress: Progress) -> None:
