@@ -32,7 +32,7 @@ Apply = Callable[[sqlite3.Connection, int, int, Batch, Facts], Sequence[Finding]
 
 
 class SqliteLog:
-    """Owns neither writer nor readers; `cloud.store` does."""
+    """Owns neither writer nor readers; `cloud.sqlite.store` does."""
 
     def __init__(
         self,

@@ -1,12 +1,7 @@
-"""Orders in SQLite: what was given, whether it was sent, how far it has come. Truth: no rebuild drops it.
+"""Orders in SQLite. Promises and bounds: `cloud.records.orders`. Truth: no rebuild drops it.
 
-An order is durable, with its notice for the feed and the answer to the one who gave it, in one transaction, before that
-answer goes out. "Sent" is written before an order goes to a node. What nodes say moves an order forward in the
-transaction that takes their batch (`cloud.sqlite.view_builder`); what the aggregator ends by itself is a notice in the
-same transaction as the end.
-
-Bounds: a node has MAX_OPEN orders open, MAX_OPEN_BUNDLES of them bundles; KEPT ended orders are kept, KEPT_US long at
-most; STEP are ended or pruned in one transaction; a page has MAX_PAGE (`cloud.views.contract`).
+What nodes say moves an order forward in `cloud.sqlite.view_builder`. An order whose body is garbled is told as damage
+of the store, stays as it is and holds up no other.
 """
 
 from __future__ import annotations
@@ -36,7 +31,7 @@ _UNHEARD: Final = "ended_us IS NULL AND stage IN ('issued', 'sent')"
 
 
 class SqliteOrders:
-    """Owns neither writer nor readers; `cloud.store` does."""
+    """Owns neither writer nor readers; `cloud.sqlite.store` does."""
 
     def __init__(self, writer: Writer, readers: Readers, note_in: NoteIn, grow: Callable[[int], None]) -> None:
         self._writer = writer

@@ -23,7 +23,7 @@ UNREAD: Final = "?"
 
 
 class SqliteOwnAlarms:
-    """Owns neither writer nor readers; `cloud.store` does."""
+    """Owns neither writer nor readers; `cloud.sqlite.store` does."""
 
     def __init__(
         self,

@@ -61,7 +61,7 @@ _SEEN = (
 
 
 class SqliteViews:
-    """Owns neither writer nor readers; `cloud.store` does."""
+    """Owns neither writer nor readers; `cloud.sqlite.store` does."""
 
     def __init__(
         self, *, writer: Writer, readers: Readers, building: Building, latest: LatestTable, heard: Heard, now: Now
