@@ -111,29 +111,26 @@ async def until_open(
 
 async def _tried(held: AsyncExitStack, open_: Open[T], stop: asyncio.Event) -> T | Exception | None:
     """What was opened, or why it was not, or None when it was stopped meanwhile."""
-    attempt = AsyncExitStack()
-    opening = asyncio.ensure_future(open_(attempt))
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait((opening, stopping), return_when="FIRST_COMPLETED")
-        if not opening.done() or stop.is_set():
+    async with AsyncExitStack() as attempt:
+        opening = asyncio.ensure_future(open_(attempt))
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((opening, stopping), return_when="FIRST_COMPLETED")
+        finally:
+            stopping.cancel()
             opening.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await opening
-            await attempt.aclose()
+            await asyncio.wait((opening,))  # which ends with a cancellation of this task, not with one of that
+        error = None if opening.cancelled() else opening.exception()
+        if opening.cancelled() or stop.is_set():
             return None
-        found = opening.result()
-    except Exception as error:
-        await attempt.aclose()
-        if isinstance(error, OSError) and error.errno not in PASSING:
-            raise
-        if (passing := may_pass(error)) is None:
-            raise
-        return passing
-    finally:
-        stopping.cancel()
-    await held.enter_async_context(attempt)
-    return found
+        if error is None:
+            await held.enter_async_context(attempt.pop_all())
+            return opening.result()
+    if not isinstance(error, Exception) or (isinstance(error, OSError) and error.errno not in PASSING):
+        raise error
+    if (passing := may_pass(error)) is None:
+        raise error
+    return passing
 
 
 @contextlib.contextmanager

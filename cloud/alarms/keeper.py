@@ -40,6 +40,7 @@ class Keeper:
         heard: Heard,
     ) -> None:
         self._alarms = dict(alarms)
+        self._unkept: set[str] = set()  # ids of those that are other in memory than in the store
         self._store = store
         self._heard = heard
         self._turn = asyncio.Lock()  # a step is decided over the one before it
@@ -84,13 +85,17 @@ class Keeper:
             Unavailable: the store does not take it now; call it again.
         """
         async with self._turn:
-            alarm = step(self._alarms.get(name))
+            standing = self._alarms.get(name)
+            alarm = step(standing)
+            if alarm is None and name in self._unkept:
+                alarm = standing
             if alarm is None:
                 return
             try:
                 await self._keep([alarm], None)
             except Unavailable:
                 self._alarms[name] = alarm
+                self._unkept.add(name)
                 raise
 
     async def act(
@@ -120,6 +125,7 @@ class Keeper:
         before = await self._store.keep(changes, [_told(a) for a in changes], through, answer)
         if before is None:
             for alarm in changes:
+                self._unkept.discard(alarm.id)
                 if alarm.state == "cleared":
                     self._alarms.pop(alarm.id, None)
                 else:

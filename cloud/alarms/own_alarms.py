@@ -14,7 +14,7 @@ States are those of ISA-18.2 and follow from four things alone: whether the cond
 acknowledged, until when it is shelved, and which other alarm explains it. The words are in `cloud.alarms.own_texts`.
 Pure: no clock, no I/O.
 
-Bounds: one alarm a node and rule, of conflicts one for two nodes (`cloud.sqlite.claims`), and one for the city; a
+Bounds: one alarm a node and rule, of conflicts one for two nodes (`cloud.records.claims`), and one for the city; a
 cleared one is kept no longer.
 """
 
@@ -89,6 +89,11 @@ def changed(alarm: Alarm, now_us: int, **fields: Any) -> Alarm:
     """The alarm after a step, in the state that follows."""
     stepped = msgspec.structs.replace(alarm, time_us=now_us, **fields)
     return msgspec.structs.replace(stepped, state=state_of(stepped))
+
+
+def reworded(alarm: Alarm, texts: Texts) -> dict[str, Any]:
+    """The fields that new words change: all that say them, but not a note that somebody wrote."""
+    return {"text": texts, "detail": texts["en"] if alarm.detail == alarm.text.get("en", "") else alarm.detail}
 
 
 def acted(alarm: Alarm, act: Act, by: str, now_us: int, until_us: int | None, note: str) -> Alarm:
@@ -169,9 +174,7 @@ class _Steps:
         alarm = self.now(name)
         assert alarm is not None
         if texts is not None:
-            fields["text"] = texts
-            if alarm.detail == alarm.text.get("en", ""):
-                fields["detail"] = texts["en"]
+            fields |= reworded(alarm, texts)
         self.put(changed(alarm, self._now_us, **fields))
 
     def rise(self, rule: str, node: str, texts: Texts, values: Mapping[str, Value], name: str = "") -> None:

@@ -5,16 +5,29 @@ Bound: each piece that is written must be taken within `cut_s`, or the connectio
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import ExitStack, aclosing
 from typing import Final
 
 from sse_starlette import EventSourceResponse
 from sse_starlette.sse import SendTimeoutError
 from starlette.types import Message, Receive, Scope, Send
 
+from cloud.api.routes import LOG
+from cloud.log.contract import Unavailable
+
 CUT_S: Final = 10.0
 EVENT_STREAM: Final = "text/event-stream"
+
+
+async def while_answered(stream: AsyncGenerator[bytes], name: str) -> AsyncIterator[bytes]:
+    """The stream; when the store does not answer it ends, which is logged, and its reader comes again."""
+    async with aclosing(stream):
+        try:
+            async for piece in stream:
+                yield piece
+        except Unavailable as error:
+            LOG.warning("%s was ended: %s", name, error)
 
 
 class StreamResponse(EventSourceResponse):
