@@ -170,6 +170,10 @@ class Card:
         """A run as it is now: after a failed write, runs are other objects."""
         return next(r for r in self.runs if r.id == run_id)
 
+    def open_run(self, lane: Lane) -> Run:
+        """The run of a lane that is written now."""
+        return next(r for r in reversed(self.runs) if r.lane is lane and not r.closed)
+
     # ---- open and close --------------------------------------------------------------------------------------------
 
     async def open(self) -> None:

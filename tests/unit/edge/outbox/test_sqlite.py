@@ -320,7 +320,7 @@ async def test_a_fork_stays_within_the_cap_and_survives_a_crash_half_way(
             generation=1, epoch=place.epoch, lane=Lane.BULK, through_seq=7, digest=b"x" * 16, accepts=(1,), server_us=0
         )
         moves = 0
-        move = outbox._move_some
+        move = outbox.forks.move_some
 
         async def die_soon(run_id: int) -> None:
             nonlocal moves
@@ -329,7 +329,7 @@ async def test_a_fork_stays_within_the_cap_and_survives_a_crash_half_way(
                 raise sqlite3.OperationalError("the power went")
             await move(run_id)
 
-        monkeypatch.setattr(outbox, "_move_some", die_soon)
+        monkeypatch.setattr(outbox.forks, "move_some", die_soon)
         with pytest.raises(NotStored):
             await outbox.confirm(elsewhere)
         files = sum(f.stat().st_size for f in tmp_path.iterdir() if f.name.startswith("outbox.db"))
