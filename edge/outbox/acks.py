@@ -10,10 +10,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from edge.outbox.card import Card, Run, row_id
+from edge.outbox.card import Card
 from edge.outbox.forks import Forks
 from edge.outbox.generations import Generations, Heard
 from edge.outbox.records import Damaged
+from edge.outbox.runs import Run, row_id
 from wire.batch import Ack, Lane
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Acks:
             run.ask = True
             return False
         await self._compare_heads(run, ack)
-        run = self._card.run(run.id)
+        run = self._card.runs.by_id(run.id)
         run.ask = False
         through, digest = ack.through_seq, ack.digest
         if run.settled and through >= run.head:
@@ -80,7 +81,7 @@ class Acks:
             await self._forks.finish()
             self._renewed()
         elif run.unchecked:
-            await self._card.write(lambda: self._card.checked(self._card.run(run.id)))
+            await self._card.write(lambda: self._card.runs.checked(self._card.runs.by_id(run.id)))
         else:
             run.opened_head = None
 
@@ -96,7 +97,7 @@ class Acks:
             return run.head_digest
         if not 0 < seq < run.head:
             return None
-        found = await self._card.all(
+        found = await self._card.db.all(
             "SELECT id, first_seq, digest FROM rows WHERE id >= ? AND id <= ? ORDER BY id LIMIT 1",
             row_id(run, seq), row_id(run, run.head),
         )  # fmt: skip
@@ -106,7 +107,7 @@ class Acks:
 
     async def _in_hole(self, run: Run, seq: int) -> bool:
         """Whether what the cloud has up to there may well be this run's, for nothing here says otherwise."""
-        found = await self._card.all(
+        found = await self._card.db.all(
             "SELECT id, first_seq FROM rows WHERE id >= ? AND id <= ? ORDER BY id LIMIT 1",
             row_id(run, seq), row_id(run, run.head),
         )  # fmt: skip
@@ -116,7 +117,7 @@ class Acks:
         """See `Outbox.safe`."""
         if not self._card.memory:
             return None
-        run = self._card.open_run(Lane.BULK)
+        run = self._card.runs.open(Lane.BULK)
         if run.acked >= run.head:
             return None
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -10,11 +10,12 @@ from typing import Final
 
 import msgspec
 
-from edge.outbox.card import Card, Run, row_id, seq_of
+from edge.outbox.card import Card
 from edge.outbox.contract import MAX_CUT_ROWS, Cut
 from edge.outbox.joining import Row
 from edge.outbox.reading import PAGE_ROWS
-from edge.outbox.records import Damaged, whole
+from edge.outbox.records import Damaged, seq_of, whole
+from edge.outbox.runs import Run, row_id
 from wire.batch import Batch
 from wire.contents import Contents
 from wire.entries import Gap
@@ -39,7 +40,7 @@ class Cutter:
         size, after = 0, run.acked
         while (wanted := min(PAGE_ROWS, MAX_CUT_ROWS - len(rows))) > 0:
             # By the page: row by row, SQLite's thread would be asked for each, and a message wait for all of them.
-            page = await self._card.all(
+            page = await self._card.db.all(
                 "SELECT id, first_seq, from_us, to_us, digest, body, sum FROM rows WHERE id > ? AND id <= ?"
                 " ORDER BY id LIMIT ?",
                 row_id(run, after), row_id(run, run.head), wanted,
@@ -98,5 +99,5 @@ class Cutter:
             held_from=run.held_from,
             head_seq=run.head,
             entries=(),
-            predecessor=msgspec.UNSET if run.acked else self._card.predecessor(run),
+            predecessor=msgspec.UNSET if run.acked else self._card.runs.predecessor(run),
         )

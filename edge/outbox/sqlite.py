@@ -171,7 +171,7 @@ class SqliteOutbox:
 
     def check_usable(self) -> None:
         """Raise OSError while there is no file that could be used: a new one could not be made."""
-        if not self.card.usable:
+        if not self.card.db.usable:
             raise OSError("the outbox was damaged, and no new one could be made")
 
     async def rescue(self, error: BaseException, began: int) -> None:
@@ -222,11 +222,11 @@ class SqliteOutbox:
         for lane, row in sealed:
             await self._insert_row(lane, row)
         await self.state.save(receipts, kept)
-        await self.card.save_runs()
+        await self.card.runs.save()
 
     async def _insert_row(self, lane: Lane, row: Sealed) -> None:
-        run = self.card.open_run(lane)
-        await self.card.written_on(run)
+        run = self.card.runs.open(lane)
+        await self.card.runs.written_on(run)
         digest = advance(run.head_digest, row.body)
         await self.card.put_row(
             row_id(run, run.head + row.width), run.head + 1, row.from_us, row.to_us, digest, row.body
@@ -298,7 +298,7 @@ class SqliteOutbox:
         async def keep(lane: Lane, rows: Sequence[Sealed]) -> None:
             for row in rows:
                 await self._insert_row(lane, row)
-            await self.card.save_runs()
+            await self.card.runs.save()
 
         async with self._busy:
             return await self.aside.send(ids, keep)
@@ -313,13 +313,13 @@ class SqliteOutbox:
         async with self._busy:
             for run in self.card.runs:
                 if run.pending > 0:
-                    found = await self.card.all(
+                    found = await self.card.db.all(
                         "SELECT from_us FROM rows WHERE id > ? AND id <= ? AND from_us IS NOT NULL ORDER BY id LIMIT 1",
                         row_id(run, run.acked), row_id(run, run.head),
                     )  # fmt: skip
                     if found:
                         oldest = found[0][0] if oldest is None else min(oldest, found[0][0])
-            used = await self.card.used_bytes()
+            used = await self.card.db.used_bytes()
         return Depth(
             pending=pending,
             oldest_us=oldest,
@@ -345,13 +345,13 @@ class SqliteOutbox:
     @property
     def blank(self) -> bool:
         """Whether nothing urgent was said yet in the run that is written now: its card is new, or has lost some."""
-        return self.card.open_run(Lane.URGENT).head == 0
+        return self.card.runs.open(Lane.URGENT).head == 0
 
     @_whole
     async def newest(self) -> Sequence[Columns]:
         """What was written last: the columns of the NEWEST_ROWS latest bulk rows, latest first."""
-        run = self.card.open_run(Lane.BULK)
-        rows = await self.card.all(
+        run = self.card.runs.open(Lane.BULK)
+        rows = await self.card.db.all(
             "SELECT id, first_seq, from_us, to_us, digest, body, sum FROM rows WHERE id > ? AND id <= ?"
             " ORDER BY id DESC LIMIT ?",
             row_id(run, 0), row_id(run, run.head), NEWEST_ROWS,
@@ -394,7 +394,7 @@ class SqliteOutbox:
 
     async def _own_history(self, from_us: int, to_us: int) -> AsyncIterator[tuple[int, bytes]]:
         after = 0
-        while rows := await self.card.all(HISTORY, after, from_us, to_us, PAGE_ROWS):
+        while rows := await self.card.db.all(HISTORY, after, from_us, to_us, PAGE_ROWS):
             for *fields, sum_ in rows:
                 after = fields[0]
                 if whole(sum_, *fields):

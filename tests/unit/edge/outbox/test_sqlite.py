@@ -22,8 +22,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from drivers.contract import Receipt
 from drivers.errors import NotStored
-from edge.outbox.card import MIN_LIMIT_BYTES, PAGE_BYTES, WAL_PAGES
 from edge.outbox.contract import Cut, Place
+from edge.outbox.database import MIN_LIMIT_BYTES, PAGE_BYTES, WAL_PAGES
 from edge.outbox.joiner import ROWS_APART
 from edge.outbox.sealing import ROW_BYTES
 from edge.outbox.sqlite import SqliteOutbox
@@ -194,7 +194,7 @@ async def test_a_card_that_refuses_everything_says_so_and_recovers(
             raise sqlite3.OperationalError("disk I/O error")
 
         with monkeypatch.context() as patched:
-            patched.setattr(outbox.card, "save_runs", refuse)
+            patched.setattr(outbox.card.runs, "save", refuse)
             with pytest.raises(NotStored, match="disk I/O error"):
                 await outbox.append({Lane.BULK: [columns(range(2, 4))]})
         assert (await outbox.depth()).pending[Lane.BULK] == 2, "nothing of it is believed"
@@ -223,7 +223,7 @@ async def test_rows_are_split_before_they_outgrow_a_body(tmp_path: Path) -> None
     ]
     async with box(tmp_path) as outbox:
         await outbox.append({Lane.BULK: [Columns.of(samples)]})
-        sizes = [len(body) for (body,) in await outbox.card.all("SELECT body FROM rows")]
+        sizes = [len(body) for (body,) in await outbox.card.db.all("SELECT body FROM rows")]
         assert len(sizes) > 4
         assert max(sizes) <= ROW_BYTES
         await drain(outbox, cloud, 64 << 10)
@@ -284,7 +284,7 @@ async def test_receipts_of_a_quiet_source_outlive_a_busy_one(tmp_path: Path) -> 
             await outbox.append({}, [Receipt("busy", b"%d" % (batch * 1500 + i)) for i in range(1500)])
         assert len(await outbox.recent("quiet")) == 10
         assert (await outbox.recent("busy"))[-1] == b"8999"
-        held = (await outbox.card.all("SELECT count(*) FROM receipts"))[0][0]
+        held = (await outbox.card.db.all("SELECT count(*) FROM receipts"))[0][0]
         assert held <= 10 + 4096 + 1500
 
 
