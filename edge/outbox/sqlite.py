@@ -1,13 +1,10 @@
-"""The outbox on a card: SQLite through aiosqlite; the file itself is `edge/outbox/card.py`, its bounds are
-`edge/outbox/retention.py`.
+"""The outbox on a card: its verbs, one at a time; the card itself is `edge/outbox/card.py`.
 
 One writer connection and its thread; history is read on a connection of its own, `PAGE_ROWS` rows a transaction, so
 that no reader keeps the write-ahead log from being folded back.
 
-Whatever SQLite or the disk refuses is NotStored, and leaves everything as it was.
-
-What the cloud has acked is written down with the next commit and not by itself (the card wears); after a power cut
-the node asks the cloud for its place anyway.
+Whatever SQLite or the disk refuses is NotStored, and leaves everything as it was. What the cloud has acked is written
+down with the next commit and not by itself (the card wears); after a power cut the node asks the cloud for its place.
 """
 
 from __future__ import annotations
