@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,11 +18,12 @@ from drivers.errors import DriverError, Misconfigured
 from edge.sampling.last_samples import Street
 from edge.sampling.lines import Line
 from edge.sampling.poller import Poller
+from groundwork.backoff import Backoff, upper_half
 from wire.device import Point
 
 log = logging.getLogger(__name__)
 
-RESTART_FIRST_S: Final = 1.0
+RESTART_FIRST_S: Final = 2.0
 RESTART_MAX_S: Final = 60.0
 CONNECT_S: Final = 5.0  # a line that has been open for less may still be connecting
 
@@ -88,19 +88,20 @@ class Supervisor:
 
     async def _keep(self, line: Line, deliver: Deliver, opened: Callable[[Sequence[str]], object]) -> None:
         """Keep one line going for as long as the node lives."""
-        failures = 0
+        backoff = Backoff(first_s=RESTART_FIRST_S, longest_s=RESTART_MAX_S, jitter=upper_half)
         while True:
             started = time.monotonic()
             try:
                 await self._open(line, deliver, opened)
             except (Exception, SystemExit) as error:  # whatever a driver raises ends this line's turn, and no other's
                 self._faults[line.name] = _reason(error)
-                failures = 1 if time.monotonic() - started > RESTART_MAX_S else failures + 1
+                if time.monotonic() - started > RESTART_MAX_S:
+                    backoff.succeeded()
                 # What its driver says on purpose is one line; only what nobody expected is worth a traceback.
                 bug = None if isinstance(_first(error), DriverError) else error
                 log.log(logging.ERROR, "line %s failed and starts again: %s", line.name, _reason(error), exc_info=bug)
             self._restarts += 1
-            await asyncio.sleep(random.uniform(0.5, 1) * min(RESTART_MAX_S, RESTART_FIRST_S * 2 ** min(failures, 10)))
+            await asyncio.sleep(backoff.failed())
 
     async def _open(self, line: Line, deliver: Deliver, opened: Callable[[Sequence[str]], object]) -> None:
         driver = line.kind.open(line.name, line.settings, line.attachments, self._now, self._receipts)
