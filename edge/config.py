@@ -21,7 +21,7 @@ from msgspec import Meta
 
 from drivers.profile_files import SHIPPED, load_profiles
 from drivers.tables import Problem, parse, read
-from edge.outbox.card import MIN_LIMIT_BYTES
+from edge.outbox.database import MIN_LIMIT_BYTES
 from edge.plans.load import load_file
 from edge.plans.local import Place, zone
 from edge.sampling.lines import Id, Line, attach, says

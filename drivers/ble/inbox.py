@@ -19,12 +19,12 @@ from typing import Final
 
 import msgspec
 
-from drivers.backoff import Monotonic
 from drivers.ble.payload import Bytes
 from drivers.ble.words import Whole
 from drivers.contract import Attachment, Deliver, Now, Receipt
 from drivers.mishaps import Mishaps
 from drivers.readings import failed
+from groundwork.backoff import Monotonic
 from wire.sample import Sample
 
 BURST_S: Final = (

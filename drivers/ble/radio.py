@@ -30,7 +30,6 @@ from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
 from bleak.exc import BleakCharacteristicNotFoundError, BleakDBusError, BleakError, BleakGATTProtocolError
 
-from drivers.backoff import Backoff, Monotonic
 from drivers.ble.inbox import Beacon, Inbox
 from drivers.ble.payload import Bytes, encode
 from drivers.ble.words import Access, Address, Line, Whole, full_uuid
@@ -39,6 +38,7 @@ from drivers.errors import Misconfigured, Refused, Unreachable
 from drivers.mishaps import Mishaps
 from drivers.readings import allowed
 from drivers.turns import COMMAND, POLL, Turns
+from groundwork.backoff import Backoff, Monotonic
 from wire.device import Device, Point
 from wire.sample import Sample, Value, bad
 

@@ -23,7 +23,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self
 
-from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment, Deliver, Now
 from drivers.errors import Misconfigured, Refused, Unreachable
 from drivers.modbus.limits import Span
@@ -34,6 +33,7 @@ from drivers.modbus.units import Expected, Slave, Unit
 from drivers.modbus.words import Access, Address, Line
 from drivers.readings import allowed
 from drivers.turns import COMMAND, POLL, Turns
+from groundwork.backoff import Backoff, Monotonic
 from wire.device import Device, Point
 from wire.sample import Sample, Value
 

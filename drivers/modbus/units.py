@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment
 from drivers.errors import Misconfigured
 from drivers.modbus.limits import Limits, Span
@@ -20,6 +19,7 @@ from drivers.modbus.link import READS, WRITES
 from drivers.modbus.registers import Block, Decoder, Reader, plan, spaces
 from drivers.modbus.words import Address, Line, Space
 from drivers.profile import Profile
+from groundwork.backoff import Backoff, Monotonic
 from wire.device import Point
 
 OWED_S: Final = 30.0  # an answer later than this came while nobody waited for one, and was thrown away

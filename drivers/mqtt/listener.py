@@ -23,7 +23,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Self
 
-from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment, Deliver, Keeps, Now, Receipt, Receipts
 from drivers.errors import Misconfigured, NotStored, Unreachable
 from drivers.mishaps import Mishaps
@@ -35,6 +34,7 @@ from drivers.mqtt.session import MqttSession
 from drivers.mqtt.subscriptions import Subscriptions
 from drivers.mqtt.words import Access, Address, Line, Whole
 from drivers.readings import allowed
+from groundwork.backoff import Backoff, Monotonic
 from wire.device import Device, Point
 from wire.sample import Sample, Value
 

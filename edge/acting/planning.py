@@ -28,6 +28,7 @@ from wire.sample import Sample
 
 LOST_S: Final = 86_400.0
 LOOK_S: Final = 20.0
+AGAIN_S: Final = 5.0  # after one that went wrong
 PHOTOCELL: Final = "dark"
 STEADY_S: Final = 60.0
 PHOTOCELL_FRESH_S: Final = 300.0
@@ -107,14 +108,19 @@ class Planning:
         """Whether the time has been unknown for too long to follow a plan."""
         return self._monotonic() - self._known > LOST_S
 
-    def advance(self) -> float:
-        """Hold what the plan says now. Seconds until it may say something else."""
+    def due_s(self) -> float:
+        """Seconds until `advance` has something to do."""
+        return max(0.0, self._due - self._monotonic())
+
+    def advance(self) -> None:
+        """Hold what the plan says now."""
         now = self._monotonic()
         time_us, clock = self._now()
         if clock.synced:
             self._known = now
         if now < self._due:
-            return self._due - now
+            return
+        self._due = now + AGAIN_S
         plan = None if self.lost else self.plan
         wait_s = LOOK_S
         for device, points in self._devices if plan is not None or self._holds else ():
@@ -127,7 +133,6 @@ class Planning:
                 if setting is None or point != setting.point:
                     self._release((device.id, point))
         self._due = now + wait_s
-        return wait_s
 
     def _hold(self, place: Key, setting: Setting) -> None:
         before = self._control.array(place).held("plan")

@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS runs (
     id INTEGER PRIMARY KEY, lane TEXT NOT NULL, epoch INTEGER NOT NULL,
     held_from INTEGER NOT NULL, base BLOB NOT NULL,      -- first seq still held, digest before it
     acked INTEGER NOT NULL, told BLOB NOT NULL,          -- where the cloud stood last, by its own word
-    closed INTEGER NOT NULL,                             -- OPEN, CLOSED …: see below, and `edge.outbox.card`
+    closed INTEGER NOT NULL,                             -- OPEN, CLOSED …: see below, and `edge.outbox.runs`
     sum BLOB) STRICT;
 CREATE TABLE IF NOT EXISTS rows (
     id INTEGER PRIMARY KEY,                              -- run and last seq in one: see row_id

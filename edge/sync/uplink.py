@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -30,6 +29,7 @@ from edge.alarms.own import UNSUPPORTED
 from edge.outbox.contract import MAX_CUT_BYTES, Cut, Outbox, Place
 from edge.sync.http import Answer, LinkDown
 from edge.sync.refusals import BURST_S, Refusals
+from groundwork.backoff import Backoff, Jitter, full
 from wire.batch import ORIGIN, Ack, Batch, Lane, Snapshot
 from wire.columns import Columns
 from wire.contents import Contents
@@ -43,6 +43,7 @@ MIN_BODY_BYTES: Final = 16 * 1024  # of rows, which become about a quarter of it
 CLIMB: Final = 1.25  # how much more each body may be after one that did not get through
 FIRST_BODY_BYTES: Final = 64 * 1024
 LIVE_INTERVAL_S: Final = 2.0
+FIRST_WAIT_S: Final = 1.0
 UNSUPPORTED_WAIT_S: Final = 600.0
 MAX_PAUSE_S: Final = 3600.0
 MOVES: Final = 4
@@ -83,7 +84,7 @@ class Uplink:
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        jitter: Callable[[float], float] = lambda most_s: random.uniform(0, most_s),
+        jitter: Jitter = full,
         max_wait_s: float = 300,
     ) -> None:
         self._outbox, self._link, self._node = outbox, link, node
@@ -101,7 +102,7 @@ class Uplink:
         self._fresh = False  # whether a snapshot went up since the link came back
         self._live_changed = False  # since the last bulk body was cut
         self._answered: dict[Lane, tuple[int, int]] = {}  # what was asked or sent last and got an answer
-        self._tries = 0
+        self._backoff = Backoff(first_s=FIRST_WAIT_S, longest_s=max_wait_s, jitter=jitter, clock=monotonic)
         self._refusals = {lane: Refusals() for lane in Lane}
         self._held: dict[Lane, float] = {}  # until when a lane is left alone
         self._why_held: dict[Lane, str] = {}
@@ -190,12 +191,10 @@ class Uplink:
             except (LinkDown, NotStored) as error:
                 self._went_down(error)
                 asked = min(error.retry_s, MAX_PAUSE_S) if isinstance(error, LinkDown) else 0
-                self._tries += 1
-                bound = min(self._max_wait_s, 2.0 ** min(self._tries - 1, 20))
-                await self._sleep(asked + self._jitter(bound))
+                await self._sleep(asked + self._backoff.failed())
                 self._let_go()
             else:
-                self._tries = 0
+                self._backoff.succeeded()
                 return
 
     def _went_down(self, error: Exception) -> None:
@@ -428,7 +427,8 @@ class Uplink:
 
     def _took(self, lane: Lane, cut: Cut) -> None:
         """The cloud has taken a body."""
-        self._tries = self._moves[lane] = 0
+        self._backoff.succeeded()
+        self._moves[lane] = 0
         more = not _only_gaps(cut.batch)
         self._refusals[lane].taken(more_than_gaps=more)
         if (refused := self._refused_bytes.get(lane)) is not None:

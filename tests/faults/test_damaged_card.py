@@ -274,7 +274,7 @@ async def check(life: Life, directory: Path, told_before: str | None = None) -> 
         told = outbox.card.damaged or told_before
         aside = (await outbox.depth()).quarantined
         ends = {
-            lane: outbox.card.predecessor(next(r for r in outbox.card.runs if r.lane is lane and not r.closed))
+            lane: outbox.card.runs.predecessor(next(r for r in outbox.card.runs if r.lane is lane and not r.closed))
             for lane in Lane
         }
         epochs = {r.epoch for r in outbox.card.runs}
@@ -338,8 +338,8 @@ async def test_what_is_damaged_while_the_node_runs_is_no_different(
     directory = tmp_path / "data"
     rng = random.Random(f"{kind} {seed} running")
     async with box(directory) as outbox:
-        await outbox.card.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        await outbox.card.execute("PRAGMA cache_size=1")
+        await outbox.card.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        await outbox.card.db.execute("PRAGMA cache_size=1")
         DAMAGE[kind](directory, rng)
         await life.append(outbox, 5)
         await drain(outbox, life.cloud)

@@ -28,8 +28,8 @@ from cloud.sqlite import backup
 from cloud.store import Store
 from cloud.store import opened as opened_store
 from cloud.views.answers import NodeDetail
-from edge.outbox.card import SEQ_BITS
 from edge.outbox.contract import Place
+from edge.outbox.records import SEQ_BITS
 from edge.outbox.sqlite import SqliteOutbox
 from support.cloud_batches import opened as with_facts
 from support.laboratory import count, seed_of
@@ -86,7 +86,7 @@ class Card:
         """Number → the epoch and seq that it has on this card."""
         found: dict[int, tuple[int, int]] = {}
         runs = {run.id: run for run in self.outbox.card.runs}
-        for id_, first, body in await self.outbox.card.all("SELECT id, first_seq, body FROM rows"):
+        for id_, first, body in await self.outbox.card.db.all("SELECT id, first_seq, body FROM rows"):
             for item in codec.decode_row(body):
                 if isinstance(item.entry, Columns):
                     numbers = item.entry.cells["n"].values(item.entry.n)
@@ -197,7 +197,7 @@ class World:
                 if who in live and self.rng.random() < 0.85:
                     self.forked |= await who.outbox.confirm(ack)
             case "prune":
-                await card.outbox.room.drop_history(self.rng.choice(card.outbox.card.runs))
+                await card.outbox.room.drop_history(self.rng.choice(list(card.outbox.card.runs)))
             case "overflow":
                 before = await card.contents()
                 bulk = [r for r in card.outbox.card.runs if r.lane is Lane.BULK]

@@ -85,7 +85,7 @@ async def held(directory: Path) -> tuple[list[object], int]:
             while (found := await outbox.cut(lane, 1 << 18)) is not None:
                 answer = cloud.ack(found.epoch, lane) if isinstance(found, Place) else cloud.take(found.batch)
                 await outbox.confirm(answer)
-        assert not await outbox.card.all("SELECT * FROM pragma_integrity_check WHERE integrity_check <> 'ok'")
+        assert not await outbox.card.db.all("SELECT * FROM pragma_integrity_check WHERE integrity_check <> 'ok'")
     return [n for _, n in cloud.numbers()], len(cloud.entries(Lane.URGENT))
 
 

@@ -42,7 +42,7 @@ async def test_what_an_older_file_goes_on_with_is_a_new_run_that_says_so(tmp_pat
         await found.card.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         shutil.copytree(path, tmp_path / "older")
         await found.append({Lane.BULK: [columns(3, 4, 5)]})
-        old = found.card.runs[-1].epoch
+        old = list(found.card.runs)[-1].epoch
         shutil.copytree(path, tmp_path / "crashed")  # as if the process had been killed
     path = tmp_path / "crashed"
     if how == "the log is deleted":
@@ -76,7 +76,7 @@ async def test_the_cloud_knows_of_more_than_a_card_that_went_back_with_all_its_f
     async with outbox(path) as found:
         await found.append({Lane.BULK: [columns(1, 2)]})
         await sent(found, cloud)
-        old = found.card.runs[-1].epoch
+        old = list(found.card.runs)[-1].epoch
     shutil.copytree(path, tmp_path / "older")
     async with outbox(path) as found:
         await sent(found, cloud)

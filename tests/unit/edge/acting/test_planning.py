@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from edge.acting.planning import LOOK_S, LOST_S, PHOTOCELL_FRESH_S, STEADY_S, Planning
+from edge.acting.planning import AGAIN_S, LOOK_S, LOST_S, PHOTOCELL_FRESH_S, STEADY_S, Planning
 from edge.control.arbitration import Held
 from edge.control.arrays import Control, Key
 from edge.plans.load import load
@@ -97,7 +98,8 @@ class Cabinet:
     def wait(self, seconds: float) -> float:
         self.mono += seconds
         self.time_us += round(seconds * 1e6)
-        return self.planning.advance()
+        self.planning.advance()
+        return self.planning.due_s()
 
     def say(self, **values: Value) -> None:
         quality = {name: bad("no answer") for name, value in values.items() if value is None}
@@ -112,7 +114,8 @@ class Cabinet:
 
 def test_a_setting_changes_at_the_second_it_is_due_and_not_before() -> None:
     cabinet = Cabinet(at(21, 59, 50), plan())
-    assert cabinet.planning.advance() == 10
+    cabinet.planning.advance()
+    assert cabinet.planning.due_s() == 10
     assert cabinet.level() == 0
     assert cabinet.woken == [("lamp-1", "dim_level"), ("lamp-2", "dim_level")]
     cabinet.woken.clear()
@@ -125,7 +128,8 @@ def test_a_setting_changes_at_the_second_it_is_due_and_not_before() -> None:
 
 def test_asked_again_it_does_nothing_until_something_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
     cabinet = Cabinet(at(12), plan())
-    assert cabinet.planning.advance() == LOOK_S
+    cabinet.planning.advance()
+    assert cabinet.planning.due_s() == LOOK_S
     looked: list[str] = []
     good = Plan.at
 
@@ -165,7 +169,8 @@ def test_a_plan_that_says_nothing_of_a_lamp_any_more_lets_it_go() -> None:
 
 def test_a_new_plan_is_followed_at_once_also_where_there_was_none() -> None:
     cabinet = Cabinet(at(23), None)
-    assert cabinet.planning.advance() == LOOK_S
+    cabinet.planning.advance()
+    assert cabinet.planning.due_s() == LOOK_S
     assert cabinet.level() is None
     cabinet.planning.follow(plan())
     assert cabinet.level() == 50
@@ -269,10 +274,26 @@ def test_one_look_costs_a_step_a_point_and_not_one_for_each_pair() -> None:
     assert Counting.walks == 1
 
 
+def test_what_goes_wrong_is_tried_again_after_a_pause() -> None:
+    class Broken:
+        def at(self, *_: object) -> None:
+            raise ZeroDivisionError
+
+    broken: Any = Broken()
+    cabinet = Cabinet(at(23), broken)
+    with pytest.raises(ZeroDivisionError):
+        cabinet.planning.advance()
+    assert cabinet.planning.due_s() == AGAIN_S
+    cabinet.planning.plan = plan()
+    cabinet.wait(AGAIN_S)
+    assert cabinet.level() == 50
+
+
 def test_the_plan_of_the_examples_is_one_that_can_be_followed() -> None:
     text = (Path(__file__).parents[4] / "examples" / "street" / "plan.toml").read_text()
     cabinet = Cabinet(at(23), load(text, Place(lat=47.322, lon=5.041, time_zone="Europe/Paris", country="FR")))
-    assert 0 < cabinet.planning.advance() <= LOOK_S
+    cabinet.planning.advance()
+    assert 0 < cabinet.planning.due_s() <= LOOK_S
     assert isinstance(cabinet.level(), float)
 
 
