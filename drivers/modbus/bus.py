@@ -304,7 +304,7 @@ class ModbusDriver:
         """
         slave = unit.slave
         if (found := slave.probe(unit.points)) is None:
-            raise Unreachable(slave.why or NOT_APART)
+            raise Unreachable(slave.why if slave.backoff.failures else NOT_APART)
         span, sure = found
         self._counts["settled"] += 1
         slave.owe(Expected.of_read(span.space, span.size), span)  # until it is answered, also when cancelled
