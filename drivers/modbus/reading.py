@@ -89,11 +89,12 @@ class Reading:
         for piece in reader.block.pieces if self.quality else ():
             self.quality.pop(piece.point, None)  # it may have been thought missing
         reader.read(answer, self.values, self.quality)
-        if self._unit.limits.known:
-            self._unit.limits.give(reader.block)
-            self._learnt = True
-        else:
+        limits = self._unit.limits
+        if not limits.known:
             self._given.append(reader.block)
+        elif not limits.gives(Span.of(reader.block)):
+            limits.give(reader.block)
+            self._learnt = True
 
     def refused(self, reader: Reader, said: Said) -> None:
         """A read was refused."""

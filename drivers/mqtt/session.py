@@ -143,7 +143,7 @@ class MqttSession:
         try:
             await asyncio.wait((entering, self._ended), return_when=asyncio.FIRST_COMPLETED)
             if entering.done() or self._answered:
-                await entering
+                await told(entering)
                 return
         except BaseException:
             await self._given_up(entering)

@@ -23,7 +23,7 @@ JUMPS_S = (2, -2, 60, -60, 3_600, -3_600, 86_400, -86_400, 8 * 86_400, 400 * 86_
 FOLLOWED_S = 15  # a jump of less than 10 s is believed at once; the rest is a busy machine
 ROUNDS = 6
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.mark.parametrize("seed", draw("a clock jumps"))

@@ -29,7 +29,7 @@ from support.cloud_process import Process
 from support.disk import Ballast, mounted
 from wire.batch import Batch
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from support.laboratory import draw
 from wire.batch import Lane, Snapshot
 from wire.entries import Alarm, ClockFix, Gap, Health, Result
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.timeout(300)
 
 FAULT = "the aggregator's store is damaged"
 NODES, MINUTES, LAMPS = 3, 40, 3

@@ -53,7 +53,7 @@ async def main():
 asyncio.run(main())
 """
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture

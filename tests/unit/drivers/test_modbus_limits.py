@@ -268,3 +268,12 @@ def test_whatever_a_device_refuses_all_it_has_is_read_in_the_fewest_reads(
         assert reading.quality.keys() == {f"r{p}" for p in wanted if p in missing}
     if there:
         assert len(bench.requests) == len(best(wanted, device, max_gap))
+
+
+def test_what_is_known_of_a_device_is_planned_once() -> None:
+    bench = Bench(Device(range(1, 60, 2)), single(*range(60)))
+    bench.settle()
+    points = list(bench.profile.points.values())
+    planned = bench.unit.plan(points)
+    bench.poll()
+    assert bench.unit.plan(points) is planned

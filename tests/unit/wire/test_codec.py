@@ -4,6 +4,7 @@ import random
 import time
 from array import array
 from collections.abc import Sequence
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -526,6 +527,29 @@ def test_an_ack_comes_back_and_is_what_the_schema_says() -> None:
     for wrong in (b"<html>", b"", cbor2.dumps({}), data + b"\x00", bytes(5000)):
         with pytest.raises(BadInput):
             codec.decode_ack(wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"generation": 2**63},
+        {"generation": -1},
+        {"epoch": 2**63},
+        {"through_seq": 2**63},
+        {"through_seq": -1},
+        {"head_seq": 2**63},
+        {"server_us": -1},
+        {"server_us": 2**52},
+        {"pause_s": nan},
+        {"live_s": inf},
+        {"held_s": -inf},
+    ],
+)
+def test_an_ack_with_a_number_that_cannot_be_is_none(wrong: dict[str, Any]) -> None:
+    """No node's card holds such a number, and no clock shows such a time."""
+    ack = Ack(generation=3, epoch=1, lane=Lane.URGENT, through_seq=9, digest=ORIGIN, accepts=(1,), server_us=5)
+    with pytest.raises(Malformed):
+        codec.decode_ack(codec.encode_ack(msgspec.structs.replace(ack, **wrong)))
 
 
 def test_a_chained_body_is_what_the_schema_says() -> None:
