@@ -28,6 +28,7 @@ from edge.outbox.joiner import ROWS_APART
 from edge.outbox.sealing import ROW_BYTES
 from edge.outbox.sqlite import SqliteOutbox
 from support.cloud import SmallCloud
+from support.examples import many
 from wire import codec, frame
 from wire.batch import Ack, Lane, Placed
 from wire.columns import Columns
@@ -492,6 +493,6 @@ class OutboxMachine(RuleBasedStateMachine):
         shutil.rmtree(self.path)
 
 
-OutboxMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+OutboxMachine.TestCase.settings = settings(max_examples=many(25), stateful_step_count=30, deadline=None)
 OutboxMachine.TestCase.pytestmark = pytest.mark.slow
 TestOutboxMachine = OutboxMachine.TestCase

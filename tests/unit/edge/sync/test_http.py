@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gzip
 import json
 import ssl
@@ -113,7 +114,14 @@ async def server() -> AsyncIterator[Server]:
 
 
 def link_to(server: Server, **more: Any) -> CloudLink:
-    return CloudLink(Cloud(url=server.url, **{"node": "cab-1", "token": "secret", "timeout_s": 5, **more}))
+    cloud = Cloud(url=server.url, **{"node": "cab-1", "token": "secret", "timeout_s": 5, **more})
+    return CloudLink(cloud, None if cloud.ca_file else system_trust())
+
+
+@functools.cache
+def system_trust() -> ssl.SSLContext:
+    """Read once: it takes longer than the rest of most tests here."""
+    return trust()
 
 
 @pytest.fixture
