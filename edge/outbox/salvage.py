@@ -187,10 +187,12 @@ def _runs(db: sqlite3.Connection, mark: Mark | None, boot: int) -> list[SavedRun
                 page = _all(db, f"SELECT {columns} FROM runs {more} ORDER BY id {order} LIMIT 1")  # noqa: S608
             except Damaged:
                 break
-            if not page or not isinstance(page[0][0], int) or page[0][0] == last:
+            if not page:
                 break
             *fields, sum_ = page[0]
-            last = page[0][0]
+            if last is not None and not (fields[0] > last if order == "ASC" else fields[0] < last):
+                break  # keys in no order: it would go round for ever
+            last = fields[0]
             if whole(sum_, *fields) and sane_run(*fields):
                 id_, lane, *rest = fields
                 runs[id_] = run = SavedRun(id_, Lane(lane), *rest)
@@ -327,13 +329,14 @@ def _row_columns(db: sqlite3.Connection) -> str:
 
 def _readable(db: sqlite3.Connection, after: int, last: int) -> Iterator[_Row]:
     """The rows in `after` < id <= `last` that can be read and are whole, by id. Where a page cannot be read it goes on
-    behind it: keys that cannot be reached are felt for in doubling steps, then by halving."""
+    behind it: keys that cannot be reached are felt for in doubling steps, then by halving. A row that is not whole is
+    passed over whatever its key says: with an upper bound, SQLite would end at one whose key has grown."""
     columns = _row_columns(db)
-    query = f"SELECT {columns} FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"  # noqa: S608
+    query = f"SELECT {columns} FROM rows WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
     wanted, felt = PAGE_ROWS, 0
     while after < last:
         try:
-            page: list[_Row] = _all(db, query, after, last, wanted)
+            page: list[_Row] = _all(db, query, after, wanted)
         except Damaged:
             if wanted > 1:
                 wanted = 1  # those before the damage, one by one
@@ -346,14 +349,21 @@ def _readable(db: sqlite3.Connection, after: int, last: int) -> Iterator[_Row]:
                 return
             after, wanted = beyond, PAGE_ROWS
             continue
+        begun = after
         for row in page:
+            if not _sound(row):
+                continue
             if not after < row[0] <= last:
-                return  # keys that do not rise: nothing here can be trusted
+                return  # the next run, or keys that do not rise: nothing here can be trusted
             after = row[0]
-            if _sound(row):
-                yield row
+            yield row
         if len(page) < wanted:
             return
+        if after == begun:  # none was whole: on from the middle of them, for any key may be wrong
+            keys = sorted(row[0] for row in page if after < row[0] <= last)
+            if not keys:
+                return
+            after = keys[len(keys) // 2]
         wanted = min(2 * wanted, PAGE_ROWS)
 
 
@@ -362,7 +372,7 @@ def _beyond(db: sqlite3.Connection, query: str, after: int, last: int) -> int | 
 
     def reads(key: int) -> bool:
         try:
-            _all(db, query, key, last, 1)
+            _all(db, query, key, 1)
         except Damaged:
             return False
         return True

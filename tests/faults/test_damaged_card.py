@@ -20,6 +20,7 @@ import pytest
 from drivers.contract import Receipt
 from edge.outbox.contract import Place
 from edge.outbox.sqlite import SqliteOutbox
+from support.card_damage import flip_key
 from support.cloud import SmallCloud
 from support.laboratory import draw
 from wire.batch import Lane, Predecessor
@@ -152,6 +153,15 @@ def in_table(table: str, kind: str = "") -> Callable[[Path, random.Random], None
     return damage
 
 
+def key_in(table: str) -> Callable[[Path, random.Random], None]:
+    def damage(directory: Path, rng: random.Random) -> None:
+        path = directory / "outbox.db"
+        offset, size = rng.choice(pages(path, table, "leaf") or pages(path, table))
+        flip_key(path, offset, size, cell=rng.randrange(1000), bit=rng.randrange(7))
+
+    return damage
+
+
 def anywhere(directory: Path, rng: random.Random) -> None:
     path = directory / "outbox.db"
     pages(path, "free")  # folds the log back
@@ -217,10 +227,12 @@ DAMAGE: Mapping[str, Callable[[Path, random.Random], None]] = {
     "rows, a body": in_table("rows", "overflow"),
     "rows, an interior page": in_table("rows", "internal"),
     "rows, the root": in_table("rows", "root"),
+    "rows, a key": key_in("rows"),
     "kept": in_table("kept"),
     "kept, the root": in_table("kept", "root"),
     "receipts": in_table("receipts"),
     "runs": in_table("runs"),
+    "runs, a key": key_in("runs"),
     "quarantine": in_table("quarantine"),
     "the schema": in_table("sqlite_schema"),
     "free pages": in_table("free"),

@@ -67,6 +67,7 @@ def modules() -> dict[str, ast.Module]:
     return found
 
 
+@pytest.mark.slow
 def test_whatever_calls_itself_pure_is_held_to_it() -> None:
     held = CONTRACTS["deciding needs no I/O"]["source_modules"]
     for name, tree in modules().items():

@@ -17,6 +17,7 @@ from drivers.modbus.reading import Reading
 from drivers.modbus.registers import Block, Decoder
 from drivers.modbus.units import Slave, Unit
 from drivers.modbus.words import Line
+from support.examples import many
 
 
 class Device:
@@ -238,7 +239,7 @@ def best(points: Sequence[int], device: Device, max_gap: int) -> list[tuple[int,
     return reads
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=many(300), deadline=None)
 @example(points={*range(8)}, missing=set(), walls={1}, most=32, max_gap=8, code=3)
 @example(
     points={*range(8), 9, 10, 11, 14, 45, 54, 63, 71, 84},

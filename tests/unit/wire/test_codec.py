@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wire.codec
+from support.examples import many
 from support.samples import batches, shown
 from wire import chain, codec
 from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, Predecessor, Snapshot
@@ -57,7 +58,7 @@ def by_place(entries: Sequence[Placed]) -> dict[int, str]:
 
 @pytest.mark.slow
 @given(batches())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=many(100), deadline=None)
 def test_a_batch_comes_back_as_it_went_and_is_what_the_schema_says(batch: Batch) -> None:
     data = codec.encode_batch(batch)
     assert schema_says(plain(data), "batch") == []
@@ -69,7 +70,7 @@ def test_a_batch_comes_back_as_it_went_and_is_what_the_schema_says(batch: Batch)
 
 @pytest.mark.slow
 @given(batches())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=many(50), deadline=None)
 def test_encoding_what_was_decoded_gives_the_same_bytes(batch: Batch) -> None:
     data = codec.encode_batch(batch)
     assert codec.encode_batch(codec.decode_batch(data)) == data
@@ -84,7 +85,7 @@ def test_any_bytes_are_either_read_or_refused(data: bytes) -> None:
 
 @pytest.mark.slow
 @given(batches(), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=many(300), deadline=None)
 def test_a_flipped_byte_is_either_harmless_or_refused(batch: Batch, data: st.DataObject) -> None:
     body = bytearray(plain(codec.encode_batch(batch)))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -96,6 +97,28 @@ def test_a_flipped_byte_is_either_harmless_or_refused(batch: Batch, data: st.Dat
     for placed in back.entries:
         if isinstance(placed.entry, Columns):
             placed.entry.samples()  # whatever was let in can be read
+
+
+def test_a_body_that_is_damaged_on_the_way_is_refused_or_says_the_same() -> None:
+    """Each bit of it: a value that is another would still be a value, so only the frame's checksum can tell."""
+    sample = Sample("lamp", 1_790_000_000_000_000, Clock(1, synced=True), {"level": 40, "text": "x" * 40})
+    batch = Batch(
+        node="n", epoch=1, lane=Lane.BULK, first_seq=1, through_seq=1, prev=ORIGIN, digest=ORIGIN, held_from=1,
+        head_seq=1, entries=[Placed((0,), Columns.of([sample]))],
+    )  # fmt: skip
+    good = codec.encode_batch(batch)
+    refused = 0
+    for at in range(len(good)):
+        for bit in range(8):
+            body = bytearray(good)
+            body[at] ^= 1 << bit
+            try:
+                codec.decode_batch(bytes(body))
+            except BadInput:
+                refused += 1
+            else:
+                assert plain(bytes(body)) == plain(good), (at, bit)
+    assert refused > 7 * len(good)
 
 
 def entries(*items: list[Any], **more: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from edge.control.arbitration import Held
 from edge.control.arrays import KEPT, PREFIX, Control, Key
+from support.examples import many
 from wire.device import Point
 from wire.entries import Level
 from wire.orders import LEVELS
@@ -137,7 +138,7 @@ class Arrays(RuleBasedStateMachine):
 
 
 TestArrays = Arrays.TestCase
-TestArrays.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestArrays.settings = settings(max_examples=many(150), stateful_step_count=30, deadline=None)
 TestArrays.pytestmark = pytest.mark.slow
 
 

@@ -25,6 +25,7 @@ from edge.control.arrays import Control, Ended, Key
 from edge.control.order_records import DAY_US, MAX_LAST_US, HowFar, Kept
 from edge.control.orders import AHEAD_US, RETELL_US, Declined, Desk
 from edge.control.trusted import TrustedTime
+from support.examples import many
 from support.leaping import LeapingLoop
 from support.stubborn import LAMP, StubbornLamp, actuator
 from wire.device import Point
@@ -375,7 +376,7 @@ class Orders(RuleBasedStateMachine):
 
 
 TestOrders = Orders.TestCase
-TestOrders.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestOrders.settings = settings(max_examples=many(100), stateful_step_count=30, deadline=None)
 TestOrders.pytestmark = pytest.mark.slow
 
 

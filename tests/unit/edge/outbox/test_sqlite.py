@@ -20,6 +20,7 @@ from drivers.errors import NotStored
 from edge.outbox.contract import Cut, Place
 from edge.outbox.joiner import ROWS_APART
 from support.cloud import SmallCloud
+from support.examples import many
 from support.outbox import box, columns, drain
 from wire.batch import Lane
 
@@ -185,6 +186,6 @@ class OutboxMachine(RuleBasedStateMachine):
         shutil.rmtree(self.path)
 
 
-OutboxMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+OutboxMachine.TestCase.settings = settings(max_examples=many(25), stateful_step_count=30, deadline=None)
 OutboxMachine.TestCase.pytestmark = pytest.mark.slow
 TestOutboxMachine = OutboxMachine.TestCase

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cloud.ingest.bases import Bases, NoBase, in_full
 from edge.sync.chaining import KEY_S, Body, Chains
 from support.cloud_batches import SECOND, START_US, Sender, columns
+from support.examples import many
 from wire import chain, codec
 from wire.batch import ORIGIN, Ack, Batch, Lane
 from wire.chain import MAX_BASE_BYTES
@@ -98,7 +99,7 @@ events = st.sampled_from(
 
 @pytest.mark.slow
 @given(st.lists(events, max_size=30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=many(100), deadline=None)
 def test_whatever_is_lost_doubled_or_forgotten_it_reads_what_was_written_or_nothing(course: list[str]) -> None:
     chains, bases = Chains(), Bases()
     chains.heard(ack(1, 2))
