@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 from msgspec import inspect
 
-from drivers.table_words import as_number, as_table, in_words, length, listed, told, unfit, unlike
+from drivers.table_problems import as_number, as_table, in_words, length, listed, told, unfit, unlike
 from groundwork.nearest import near
 from groundwork.toml_text import BadToml, tables_of
 

@@ -32,7 +32,7 @@ from edge.outbox.group_commit import GroupCommit
 from edge.outbox.sqlite import SqliteOutbox
 from edge.outbox.storage import Storage
 from edge.sampling.arrivals import Arrivals, expect, gates_of
-from edge.sampling.last_samples import Street
+from edge.sampling.last_samples import LastSamples
 from edge.sampling.supervisor import Supervisor
 from edge.sync.downlink import Downlink
 from edge.sync.http import Cloud, CloudLink
@@ -67,7 +67,7 @@ class Node:
     def __init__(self, config: Config, *, on_ready: Callable[[Ready], None] = lambda _: None) -> None:
         self._config = config
         self._on_ready = on_ready
-        self._street = Street()
+        self._street = LastSamples()
         self._gates = gates_of(config.lines)
         self._downlink: Downlink | None = None
         self._systemd = Notify()

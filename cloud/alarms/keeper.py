@@ -16,16 +16,16 @@ from typing import Any
 import msgspec
 
 from cloud.alarms import own_texts
-from cloud.alarms.own_alarms import CITY, Act, Condition, Occurrence, acted, step
+from cloud.alarms.own_alarms import CITY, Act, Occurrence, StandingCondition, acted, step
 from cloud.log.contract import Unavailable
-from cloud.log.notices import Finding, Told
+from cloud.log.notices import Announcement, Finding
 from cloud.records.keys import Answered, Keyed
 from cloud.records.own_alarms import LOOKED, Happened, OwnAlarmStore
 from cloud.times import parse
 from cloud.views.answers import AlarmSeen
 from cloud.views.contract import AlarmsAsked
 from cloud.views.reports import NO_FIXES, OWN, alarm_seen
-from cloud.views.silence import Heard
+from cloud.views.silence import LastHeard
 from wire.entries import Alarm
 
 
@@ -37,7 +37,7 @@ class Keeper:
         *,
         alarms: Mapping[str, Alarm],
         store: OwnAlarmStore,
-        heard: Heard,
+        heard: LastHeard,
     ) -> None:
         self._alarms = dict(alarms)
         self._unkept: set[str] = set()  # ids of those that are other in memory than in the store
@@ -65,7 +65,7 @@ class Keeper:
         """One that stands."""
         return self._alarms.get(name)
 
-    async def look(self, now_us: int, since_us: int, holding: Mapping[str, Condition] | None = None) -> bool:
+    async def look(self, now_us: int, since_us: int, holding: Mapping[str, StandingCondition] | None = None) -> bool:
         """Take what has happened since the last time; whether there is more. Until `since_us` we were not here.
 
         `holding` are conditions that hold now, beside those that the store itself shows.
@@ -144,10 +144,10 @@ def _takes(asked: AlarmsAsked, alarm: Alarm) -> bool:
     return asked.node in {None, about} and asked.takes(alarm)
 
 
-def _told(alarm: Alarm) -> Told:
+def _told(alarm: Alarm) -> Announcement:
     seen = alarm_seen("" if alarm.device == CITY else alarm.device, alarm, NO_FIXES, OWN)
     data = msgspec.to_builtins(seen)
-    return Told(node=seen.node, type="alarm", time_us=alarm.time_us, data=data, subject=alarm.device)
+    return Announcement(node=seen.node, type="alarm", time_us=alarm.time_us, data=data, subject=alarm.device)
 
 
 def _occurred(happened: Happened) -> list[Occurrence]:

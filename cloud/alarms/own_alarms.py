@@ -50,7 +50,7 @@ _SEVERITY: Final[Mapping[str, Severity]] = {
 LASTING: Final = frozenset({"conflict", "quota"})  # rules of conditions
 
 
-class Condition(msgspec.Struct, frozen=True):
+class StandingCondition(msgspec.Struct, frozen=True):
     """Something that holds of a node now, and returns by itself. `id` is that of its alarm."""
 
     id: str
@@ -117,7 +117,7 @@ def step(
     heard: Mapping[str, int],
     occurred: Iterable[Occurrence],
     now_us: int,
-    holding: Mapping[str, Condition] | None = None,
+    holding: Mapping[str, StandingCondition] | None = None,
 ) -> dict[str, Alarm]:
     """The alarms that are other than before, by id: at most one change each.
 
@@ -214,7 +214,7 @@ class _Steps:
             self.change(name, told, values=values)
 
 
-def _hold(steps: _Steps, alarms: Mapping[str, Alarm], holding: Mapping[str, Condition]) -> None:
+def _hold(steps: _Steps, alarms: Mapping[str, Alarm], holding: Mapping[str, StandingCondition]) -> None:
     """Raise, keep up to date or end what holds as long as it holds."""
     for name, condition in holding.items():
         standing = steps.now(name)

@@ -18,7 +18,7 @@ from cloud.alarms.keeper import Keeper
 from cloud.alarms.own_alarms import CITY, changed, reworded, state_of
 from cloud.alarms.own_texts import Texts, moment
 from cloud.sqlite.database import Sizes
-from cloud.sqlite.errors import Trouble as StoreTrouble
+from cloud.sqlite.errors import StoreTrouble
 from wire.entries import Alarm
 
 STORE: Final = "aggregator:store"
@@ -49,7 +49,7 @@ class Watched(Protocol):
         ...
 
 
-class Trouble:
+class StoreWatch:
     """On the event loop."""
 
     def __init__(self, store: Watched, missed: Missed | None) -> None:

@@ -30,7 +30,7 @@ MAX_STRANGE: Final = 20
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-class Door:
+class BodiesInHand:
     """Counts the bodies that are in hand. On the event loop."""
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ async def body_of(request: Request) -> bytes:
     return bytes(whole)
 
 
-class Found(msgspec.Struct, frozen=True):
+class Validated(msgspec.Struct, frozen=True):
     """What of a body can be read, and all that is wrong with the rest."""
 
     made: dict[str, Any]
@@ -111,7 +111,7 @@ def read(body: bytes, wanted: type[T]) -> T:
     return found_in(body, wanted).whole(wanted)
 
 
-def found_in(body: bytes, wanted: type[msgspec.Struct]) -> Found:
+def found_in(body: bytes, wanted: type[msgspec.Struct]) -> Validated:
     """What of a body can be read as a struct: what is right can be looked at further, though something is wrong.
 
     Raises:
@@ -126,7 +126,7 @@ def found_in(body: bytes, wanted: type[msgspec.Struct]) -> Found:
     return _found(cast("dict[str, Any]", raw), wanted, "")
 
 
-def _found(given: dict[str, Any], wanted: type[msgspec.Struct], above: str) -> Found:
+def _found(given: dict[str, Any], wanted: type[msgspec.Struct], above: str) -> Validated:
     """The same for an object; `above` is where it stands, with a dot, so that a key can be told from outside."""
     hints = get_type_hints(wanted, include_extras=True)
     strange = [key for key in given if key not in hints]
@@ -153,7 +153,7 @@ def _found(given: dict[str, Any], wanted: type[msgspec.Struct], above: str) -> F
             choices = get_args(hint) if get_origin(hint) is Literal else ()
             problems.append(in_words(f"{above}{name}", str(error), choices))
     unread = frozenset(hints.keys() & given.keys() - made.keys())
-    return Found(made, problems, unread, bool(strange))
+    return Validated(made, problems, unread, bool(strange))
 
 
 def _struct_in(hint: Any) -> type[msgspec.Struct] | None:

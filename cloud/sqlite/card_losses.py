@@ -21,7 +21,7 @@ from typing import Final
 
 import msgspec
 
-from cloud.log.notices import Told
+from cloud.log.notices import Announcement
 from cloud.log.streams import Stream
 from cloud.problem import Problem, or_raise
 from cloud.records.ended_alarms import acknowledged, answer_of, told_of
@@ -48,7 +48,7 @@ def loses_alarms(stream: Stream, newest: Sequence[Stream], broken_off: Sequence[
     return stream.said == "named" and stream.lane is Lane.URGENT and any(s.lane is Lane.URGENT for s in broken_off)
 
 
-def lose(connection: sqlite3.Connection, stream: Stream, now_us: int, damage: list[str]) -> list[Told]:
+def lose(connection: sqlite3.Connection, stream: Stream, now_us: int, damage: list[str]) -> list[Announcement]:
     """End what the node does not know any more, of all that the log holds now; what is to be told. What is garbled
     stays as it is, and `damage` says so: it must not keep the node's batches out."""
     (head,) = connection.execute("SELECT ifnull(max(position), 0) FROM log").fetchone()

@@ -15,7 +15,7 @@ from cloud.sqlite.damage import TokensDamaged, is_damage
 FULL_BYTES: Final = 1 << 20
 
 
-class Trouble(msgspec.Struct, frozen=True):
+class StoreTrouble(msgspec.Struct, frozen=True):
     """What is wrong with the store: damage, which no waiting mends, or that nothing can be written now."""
 
     damaged: bool

@@ -23,7 +23,7 @@ from typing import Final
 from cloud.sqlite import database
 from cloud.sqlite.damage import readable, whole
 from cloud.sqlite.readers import Readers
-from cloud.sqlite.view_builder import Building
+from cloud.sqlite.view_builder import ViewBuilder
 from cloud.sqlite.writer import Writer
 from cloud.views.latest import BEFORE_THE_LOG, Cells, DeviceLatest
 from wire.batch import Batch, Snapshot
@@ -108,7 +108,7 @@ class LatestTable:
         key = (node, device)
         return [held.cells() for held in (self._logged.get(key), self._fresh.get(key)) if held is not None]
 
-    async def fresh(self, snapshot: Snapshot, writer: Writer, building: Building, now_us: int) -> None:
+    async def fresh(self, snapshot: Snapshot, writer: Writer, building: ViewBuilder, now_us: int) -> None:
         """Take in a snapshot, durably; one that is refused leaves nothing behind."""
 
         def work(connection: sqlite3.Connection) -> dict[Key, DeviceLatest]:
@@ -219,7 +219,7 @@ def _save(connection: sqlite3.Connection, rows: Iterable[tuple[int, int, bytes]]
 
 
 def _add(
-    connection: sqlite3.Connection, snapshot: Snapshot, building: Building, now_us: int
+    connection: sqlite3.Connection, snapshot: Snapshot, building: ViewBuilder, now_us: int
 ) -> dict[Key, DeviceLatest]:
     """Add a snapshot to what was saved of those before; what is kept of its devices now."""
     by_device: dict[str, list[Columns]] = {}

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from cloud.log.notices import Told
+from cloud.log.notices import Announcement
 from cloud.problem import Problem, or_raise
 from cloud.records.keys import Answered, Keyed
 from cloud.records.order_notices import about, textless, told_ended, told_taken, what
@@ -175,7 +175,7 @@ class SqliteOrders:
             return 0
 
         def work(connection: sqlite3.Connection) -> tuple[int, int]:
-            told: list[Told] = []
+            told: list[Announcement] = []
             for kept in due(connection, []):  # again: the node may have said something meanwhile
                 ending = _ending(kept, now_us)
                 assert ending is not None

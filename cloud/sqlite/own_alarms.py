@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from cloud.log.notices import Notice, Told
+from cloud.log.notices import Announcement, Notice
 from cloud.problem import Problem, or_raise
 from cloud.records.keys import Answered, Keyed
 from cloud.records.own_alarms import LOOKED, Happened, Lost
@@ -55,7 +55,7 @@ class SqliteOwnAlarms:
     async def keep(
         self,
         changes: Sequence[Alarm],
-        told: Sequence[Told],
+        told: Sequence[Announcement],
         through: int | None,
         answer: tuple[Keyed, Answered] | None = None,
     ) -> Answered | None:

@@ -24,7 +24,7 @@ from cloud.sqlite import backup, card_losses, database, salvage, schema
 from cloud.sqlite.damage import GARBLED
 from cloud.sqlite.database import STORE, Misplaced
 from cloud.sqlite.interned import Interned, stream_key
-from cloud.sqlite.view_builder import Building
+from cloud.sqlite.view_builder import ViewBuilder
 from wire import codec
 from wire.batch import ORIGIN, Batch, Lane
 from wire.contents import Placed
@@ -198,7 +198,7 @@ def _newest(made: sqlite3.Connection, stream_no: int) -> Batch | None:
 
 
 def _views(made: sqlite3.Connection, told: Rebuilt, progress: Progress) -> None:
-    building = Building(Interned())
+    building = ViewBuilder(Interned())
     (total,) = made.execute("SELECT (SELECT count(*) FROM log) + (SELECT count(*) FROM residue)").fetchone()
     done = 0
     through: dict[int, int] = {}  # of each stream, as far as the log has been gone over
@@ -248,7 +248,7 @@ def _replace(made: sqlite3.Connection, position: int, received_us: int) -> None:
 
 
 def _gap_before(
-    made: sqlite3.Connection, building: Building, stream_no: int, batch: Batch, received_us: int, position: int,
+    made: sqlite3.Connection, building: ViewBuilder, stream_no: int, batch: Batch, received_us: int, position: int,
     through: dict[int, int], told: Rebuilt,
 ) -> None:  # fmt: skip
     before = through.get(stream_no)
@@ -257,7 +257,7 @@ def _gap_before(
         _gap(made, building, stream_no, (before + 1, batch.first_seq - 1), received_us, position - 1, told)
 
 
-def _gaps_at_the_end(made: sqlite3.Connection, building: Building, through: dict[int, int], told: Rebuilt) -> None:
+def _gaps_at_the_end(made: sqlite3.Connection, building: ViewBuilder, through: dict[int, int], told: Rebuilt) -> None:
     (head,) = made.execute("SELECT ifnull(max(position), 0) FROM log").fetchone()
     for stream_no, through_seq, heard_us in made.execute(
         "SELECT stream_no, through_seq, last_heard_us FROM streams"
@@ -268,7 +268,7 @@ def _gaps_at_the_end(made: sqlite3.Connection, building: Building, through: dict
 
 
 def _gap(
-    made: sqlite3.Connection, building: Building, stream_no: int, seqs: tuple[int, int], received_us: int,
+    made: sqlite3.Connection, building: ViewBuilder, stream_no: int, seqs: tuple[int, int], received_us: int,
     position: int, told: Rebuilt,
 ) -> None:  # fmt: skip
     """Let the ledger tell of it, now and after another rebuild."""

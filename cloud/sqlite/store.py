@@ -26,7 +26,7 @@ from cloud.sqlite.claims import SqliteClaims
 from cloud.sqlite.compaction import Compaction
 from cloud.sqlite.damage import readable, whole
 from cloud.sqlite.database import Sizes
-from cloud.sqlite.errors import Trouble, why
+from cloud.sqlite.errors import StoreTrouble, why
 from cloud.sqlite.interned import Interned
 from cloud.sqlite.latest_table import LatestTable
 from cloud.sqlite.log import SqliteLog, reach_of
@@ -34,13 +34,13 @@ from cloud.sqlite.orders import SqliteOrders
 from cloud.sqlite.own_alarms import SqliteOwnAlarms
 from cloud.sqlite.readers import Readers
 from cloud.sqlite.rebuild import Rebuilt
-from cloud.sqlite.view_builder import Building
+from cloud.sqlite.view_builder import ViewBuilder
 from cloud.sqlite.views import SqliteViews
 from cloud.sqlite.write_offs import SqliteWriteOffs
 from cloud.sqlite.writer import Writer
 from cloud.times import Now, utc_us
 from cloud.views.contract import DEFAULT_INTERVAL_S
-from cloud.views.silence import Heard, Hearing
+from cloud.views.silence import Hearing, LastHeard
 from wire import codec
 from wire.columns import Columns
 from wire.entries import Alarm
@@ -67,7 +67,7 @@ class SqliteStore(msgspec.Struct, frozen=True):
     directory: Path
     log: SqliteLog
     views: SqliteViews
-    heard: Heard
+    heard: LastHeard
     latest: LatestTable
     writer: Writer
     readers: Readers
@@ -158,13 +158,15 @@ class SqliteStore(msgspec.Struct, frozen=True):
         """What it takes on the disk, and what the disk has left."""
         return database.sizes(self.directory)
 
-    def trouble(self) -> Trouble | None:
+    def trouble(self) -> StoreTrouble | None:
         """What is wrong with it, in words; None where nothing is known to be."""
         free = self.sizes().disk_free
         damage = self.writer.damage or self.readers.damage
         if damage is not None:
-            return Trouble(damaged=True, words=why(damage, free))
-        return None if self.writer.trouble is None else Trouble(damaged=False, words=why(self.writer.trouble, free))
+            return StoreTrouble(damaged=True, words=why(damage, free))
+        return (
+            None if self.writer.trouble is None else StoreTrouble(damaged=False, words=why(self.writer.trouble, free))
+        )
 
 
 @asynccontextmanager
@@ -182,9 +184,9 @@ async def opened(
     """
     with database.locked(directory):
         loaded = await _loaded(directory, now)
-        connection, damage, heard, latest = loaded.connection, loaded.damage, Heard(loaded.heard), loaded.latest
+        connection, damage, heard, latest = loaded.connection, loaded.damage, LastHeard(loaded.heard), loaded.latest
         interned = Interned()
-        building = Building(interned)
+        building = ViewBuilder(interned)
         writer = Writer(connection, crash, interned.clear, timed)
         readers = Readers(directory)
         views = SqliteViews(writer=writer, readers=readers, building=building, latest=latest, heard=heard, now=now)

@@ -23,7 +23,7 @@ import msgspec
 
 from cloud.crash import Crash
 from cloud.log.contract import Unavailable
-from cloud.log.notices import Finding, Told
+from cloud.log.notices import Announcement, Finding
 from cloud.sqlite import damage, database
 from wire.errors import BadInput
 
@@ -32,7 +32,9 @@ MAX_WAITING: Final = 4_096
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
-NoteIn = Callable[[sqlite3.Connection, Sequence[Finding | Told]], int]  # puts notices into the log: its head after them
+NoteIn = Callable[
+    [sqlite3.Connection, Sequence[Finding | Announcement]], int
+]  # puts notices into the log: its head after them
 
 
 class _Job:

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from cloud.log.batch_facts import Facts
+from cloud.log.batch_facts import BatchFacts
 from cloud.log.notices import Finding
 from cloud.views.answers import DeviceDetail, DevicesPage, NodeDetail, NodesPage, ReadingsPage
 from wire.batch import Batch, Snapshot
@@ -81,7 +81,7 @@ class TargetsAsked(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Target(msgspec.Struct, frozen=True, gc=False):
+class KnownDevice(msgspec.Struct, frozen=True, gc=False):
     """A device, the node that it belongs to, and its points; `described` is None while no roster names it."""
 
     id: str
@@ -100,7 +100,7 @@ class Fix(msgspec.Struct, frozen=True, gc=False):
 class Views(Protocol):
     """What the API is handed."""
 
-    async def apply(self, position: int, received_us: int, batch: Batch, facts: Facts) -> Sequence[Finding]:
+    async def apply(self, position: int, received_us: int, batch: Batch, facts: BatchFacts) -> Sequence[Finding]:
         """Take in a batch, and say what is worth telling about it."""
         ...
 
@@ -144,7 +144,7 @@ class Views(Protocol):
         """What was said of each order, with the node that said it: each stage once, as first said, in that order."""
         ...
 
-    async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[Target]:
+    async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[KnownDevice]:
         """The devices that are meant, by id; those that are not known are left out. At most one beyond the limit."""
         ...
 

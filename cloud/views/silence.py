@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from cloud.log.batch_facts import Facts
+from cloud.log.batch_facts import BatchFacts
 from cloud.log.notices import Finding
 from cloud.times import SECOND_US, text
 from cloud.views.contract import DEFAULT_INTERVAL_S, SILENT_INTERVALS
@@ -41,14 +41,14 @@ class Hearing(msgspec.Struct):
         return now_us - from_us > intervals * self.interval_s * SECOND_US
 
 
-class Heard:
+class LastHeard:
     """All nodes. On the event loop."""
 
     def __init__(self, nodes: Mapping[str, Hearing] | None = None) -> None:
         self._nodes = dict(nodes or {})
         self._loaded_us = max((h.heard_us for h in self._nodes.values()), default=0)
 
-    def hear(self, node: str, now_us: int, facts: Facts | None = None) -> None:
+    def hear(self, node: str, now_us: int, facts: BatchFacts | None = None) -> None:
         """The node was heard; its batch may say a new interval."""
         hearing = self._nodes.get(node)
         if hearing is None:

@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from drivers.ble.payload import Bytes
-from drivers.ble.words import Whole
+from drivers.ble.settings import Whole
 from drivers.contract import Attachment, Deliver, Now, Receipt
 from drivers.mishaps import Mishaps
 from drivers.readings import failed

@@ -32,7 +32,7 @@ from bleak.exc import BleakCharacteristicNotFoundError, BleakDBusError, BleakErr
 
 from drivers.ble.inbox import Beacon, Inbox
 from drivers.ble.payload import Bytes, encode
-from drivers.ble.words import Access, Address, Line, Whole, full_uuid
+from drivers.ble.settings import Access, Address, Line, Whole, full_uuid
 from drivers.contract import Attachment, Deliver, Now, Receipts
 from drivers.errors import Misconfigured, Refused, Unreachable
 from drivers.mishaps import Mishaps

@@ -27,10 +27,10 @@ from drivers.contract import Attachment, Deliver, Now
 from drivers.errors import Misconfigured, Refused, Unreachable
 from drivers.modbus.limits import Span
 from drivers.modbus.link import ModbusLink, NoAnswer, NoLine, Said
-from drivers.modbus.reading import Reading, Unread
+from drivers.modbus.reading import PollResult, Unread
 from drivers.modbus.registers import Block, Decoder, encode
+from drivers.modbus.settings import Access, Address, Line
 from drivers.modbus.units import Expected, Slave, Unit
-from drivers.modbus.words import Access, Address, Line
 from drivers.readings import allowed
 from drivers.turns import COMMAND, POLL, Turns
 from groundwork.backoff import Backoff, Monotonic
@@ -109,7 +109,7 @@ class ModbusDriver:
         """Read points of one device now; see the contract."""
         unit = self._unit(device)
         planned = unit.plan(points)
-        reading = Reading(unit, planned.readers)
+        reading = PollResult(unit, planned.readers)
         for name, why in planned.missing.items():
             reading.spoil([name], why)
         stamp = None

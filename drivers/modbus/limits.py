@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from drivers.modbus.registers import Block, Piece
-from drivers.modbus.words import Space, Whole
+from drivers.modbus.settings import Space, Whole
 from groundwork.backoff import Monotonic
 
 PASSING: Final = frozenset({5, 6})  # said for reasons that pass: acknowledged, busy; all others may be for ever

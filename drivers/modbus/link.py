@@ -23,7 +23,7 @@ from pymodbus.framer import FramerRTU
 from pymodbus.pdu import ModbusPDU
 from pymodbus.pdu.register_message import ReadHoldingRegistersResponse
 
-from drivers.modbus.words import Line, Space
+from drivers.modbus.settings import Line, Space
 from drivers.reasons import why
 from groundwork.backoff import Monotonic
 

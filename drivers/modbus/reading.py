@@ -13,8 +13,8 @@ from typing import Final
 from drivers.modbus.limits import ALONE, ILLEGAL_VALUE, PASSING, PROBES, SILENCE, Span, joins
 from drivers.modbus.link import Said
 from drivers.modbus.registers import Block, Piece, Reader
+from drivers.modbus.settings import Space
 from drivers.modbus.units import Unit
-from drivers.modbus.words import Space
 from wire.sample import Value, bad
 
 TIME_OUTS: Final = 2
@@ -32,7 +32,7 @@ class Unread(Exception):
         self.got, self.times = got, times
 
 
-class Reading:
+class PollResult:
     """What one poll has read, what it has not, and what it asks for next."""
 
     def __init__(self, unit: Unit, readers: Sequence[Reader]) -> None:

@@ -18,7 +18,7 @@ from drivers.errors import Misconfigured
 from drivers.modbus.limits import Limits, Span
 from drivers.modbus.link import READS, WRITES
 from drivers.modbus.registers import Block, Decoder, Piece, Reader, plan, spaces
-from drivers.modbus.words import Address, Line, Space
+from drivers.modbus.settings import Address, Line, Space
 from drivers.profile import Profile
 from groundwork.backoff import Backoff, Monotonic
 from wire.device import Point
@@ -144,7 +144,7 @@ def _grown(points: Sequence[Span]) -> Iterable[Span]:
                 yield Span(space, start, longer)
 
 
-class Plan(NamedTuple):
+class ReadPlan(NamedTuple):
     """The requests that fetch some points, and why the others of them cannot be had."""
 
     points: tuple[Point, ...]
@@ -166,10 +166,10 @@ class Unit:
         self.limits = Limits(self.id, clock)
         self._silences: dict[Span, int] = {}
         self._gave: set[Span] = set()
-        self._plans: dict[tuple[str, ...], Plan] = {}
-        self._last: Plan | None = None
+        self._plans: dict[tuple[str, ...], ReadPlan] = {}
+        self._last: ReadPlan | None = None
 
-    def plan(self, points: Sequence[Point]) -> Plan:
+    def plan(self, points: Sequence[Point]) -> ReadPlan:
         """The requests for these points; planned once, as long as nothing new is learnt of the device.
 
         Raises:
@@ -227,7 +227,7 @@ class Unit:
         self._plans.clear()
         self._last = None
 
-    def _planned(self, asked: tuple[Point, ...], names: tuple[str, ...]) -> Plan:
+    def _planned(self, asked: tuple[Point, ...], names: tuple[str, ...]) -> ReadPlan:
         missing: dict[str, str] = {}
         if not self.limits.known:
             blocks = plan(self.profile, names)
@@ -240,4 +240,4 @@ class Unit:
             if not blocks and where:  # one is asked for all the same: else nobody would know whether it is there
                 space, (piece, *_) = next(iter(where.items()))
                 blocks = [Block(space, piece.start, piece.width, (piece,))]
-        return Plan(asked, names, [self.decoder.reader(b) for b in blocks], missing)
+        return ReadPlan(asked, names, [self.decoder.reader(b) for b in blocks], missing)

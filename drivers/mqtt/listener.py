@@ -31,8 +31,8 @@ from drivers.mqtt.inbox import Inbox, target
 from drivers.mqtt.payload import Payload
 from drivers.mqtt.repeats import Repeats
 from drivers.mqtt.session import MqttSession
+from drivers.mqtt.settings import Access, Address, Line, Whole
 from drivers.mqtt.subscriptions import Subscriptions
-from drivers.mqtt.words import Access, Address, Line, Whole
 from drivers.readings import allowed
 from groundwork.backoff import Backoff, Monotonic
 from wire.device import Device, Point

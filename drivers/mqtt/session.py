@@ -30,8 +30,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from drivers.cancelled import told
 from drivers.errors import DriverError, Misconfigured, Unreachable
 from drivers.mqtt.greeting import old_version, unlike
+from drivers.mqtt.settings import Line
 from drivers.mqtt.stream import Arrived, Stream
-from drivers.mqtt.words import Line
 
 SUBSCRIBE_AT_ONCE: Final = 100
 RETAINED_ONLY_WHEN_NEW: Final = 1

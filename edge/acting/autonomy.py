@@ -39,13 +39,13 @@ from edge.control import orders
 from edge.control.actuator import actuators_of
 from edge.control.actuators import Actuators
 from edge.control.arbitration import Held
-from edge.control.arrays import Control, Key
-from edge.control.orders import Desk
+from edge.control.arrays import Key, PriorityArrays
+from edge.control.orders import OrderBook
 from edge.control.trusted import TrustedTime
 from edge.outbox.group_commit import GroupCommit
 from edge.rules.engine import Engine
 from edge.rules.rule import Rules
-from edge.sampling.last_samples import Street
+from edge.sampling.last_samples import LastSamples
 from edge.sampling.lines import heartbeats_s
 from wire.entries import Alarm, ClockFix, Level
 from wire.orders import AlarmAct, Bundle, Down
@@ -62,7 +62,7 @@ class Autonomy:
         self,
         config: Config,
         *,
-        street: Street,
+        street: LastSamples,
         clock: NodeClock,
         commit: GroupCommit,
         driver: Callable[[str], Driver | None],
@@ -83,7 +83,7 @@ class Autonomy:
         self.mishaps = Mishaps()
         self._trials = None if try_out is None else TrialQueue(try_out, mishaps=self.mishaps, ended=self._wake.set)
         actuators = actuators_of(config.lines)
-        self.control = Control({key: a.point for key, a in actuators.items()}, clock.clock.boot)
+        self.control = PriorityArrays({key: a.point for key, a in actuators.items()}, clock.clock.boot)
         self.actuators = Actuators(actuators, self.control, driver, self, monotonic_us=boottime_us)
         self.trusted = TrustedTime(clock, boottime_us)
         dropped, gone = self.control.restore(_under(kept, control.PREFIX), boottime_us(), self.trusted.now_us())
@@ -128,7 +128,7 @@ class Autonomy:
             wake=self.actuators.wake,
             mishaps=self.mishaps,
         )
-        self.desk = Desk(
+        self.desk = OrderBook(
             control=self.control,
             acts=self,
             trusted=self.trusted,

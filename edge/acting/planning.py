@@ -19,10 +19,10 @@ import msgspec
 from drivers.contract import Now
 from edge.acting.alarming import Put
 from edge.control.arbitration import Held
-from edge.control.arrays import Control, Key
+from edge.control.arrays import Key, PriorityArrays
 from edge.control.orders import Wake
 from edge.plans.plan import Plan, Setting
-from edge.sampling.last_samples import Street
+from edge.sampling.last_samples import LastSamples
 from wire.device import Device
 from wire.sample import Sample
 
@@ -59,8 +59,8 @@ class Planning:
         self,
         devices: Iterable[Device],
         *,
-        control: Control,
-        street: Street,
+        control: PriorityArrays,
+        street: LastSamples,
         now: Now,
         monotonic: Callable[[], float],
         wake: Wake,

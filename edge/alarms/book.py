@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from edge.alarms import acts
 from edge.alarms.causes import Causes, Key, Suppression, check
-from edge.alarms.flood import MAX_STANDING, Waiting
+from edge.alarms.flood import MAX_STANDING, WaitingAlarms
 from edge.alarms.own import FLOOD
 from edge.alarms.raised import Raised, again, begin
 from edge.alarms.states import Timing, due_us, escalates_us, is_away, settle, shifted
@@ -64,7 +64,7 @@ class AlarmBook:
             ValueError: for a dead time, a part or a limit that cannot be.
         """
         self._timing = Timing.of(dead_time_s, escalate_at)
-        self._waiting = Waiting(limit)
+        self._waiting = WaitingAlarms(limit)
         self._draw_id = draw_id
         self._flood_key = (node, FLOOD)
         self._standing: dict[Key, Alarm] = {}

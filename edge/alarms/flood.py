@@ -35,7 +35,7 @@ _TEXT: Final[Mapping[str, str]] = {
 }
 
 
-class Waiting:
+class WaitingAlarms:
     """What has found no room. `put_aside` counts since the flood began, `dropped` those of them nobody remembers."""
 
     def __init__(self, limit: int) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from drivers.profile import Writing
 from edge.control.arbitration import Held
 from edge.control.arrays import Key
-from edge.sampling.lines import Line
+from edge.sampling.lines import AttachedLine
 from wire.device import Device, Point
 from wire.entries import Level
 from wire.sample import Value
@@ -43,7 +43,7 @@ class Actuator(msgspec.Struct, frozen=True):
         return abs(read - wanted) <= near * 1.0001
 
 
-def actuators_of(lines: Iterable[Line]) -> dict[Key, Actuator]:
+def actuators_of(lines: Iterable[AttachedLine]) -> dict[Key, Actuator]:
     """The writable points of all devices on these lines."""
     found: dict[Key, Actuator] = {}
     for line in lines:
@@ -61,7 +61,7 @@ def actuators_of(lines: Iterable[Line]) -> dict[Key, Actuator]:
     return found
 
 
-class Told(Protocol):
+class ProgressListener(Protocol):
     """Who hears how it goes. Calls never block."""
 
     def applied(self, key: Key, level: Level, held: Held) -> None:

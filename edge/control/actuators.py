@@ -30,9 +30,9 @@ import msgspec
 from drivers.contract import Driver
 from drivers.errors import DriverError, Refused, Unreachable
 from edge.clock import monotonic_us as node_monotonic_us
-from edge.control.actuator import Actuator, Told
+from edge.control.actuator import Actuator, ProgressListener
 from edge.control.arbitration import Held
-from edge.control.arrays import Control, Key
+from edge.control.arrays import Key, PriorityArrays
 from wire.entries import Level
 from wire.sample import Sample, Value
 
@@ -45,7 +45,7 @@ REPORT_S: Final = 10.0
 LINE_S: Final = 10.0
 CALL_S: Final = 60.0  # a busy line may let a write wait; a driver that never answers is a bug, and no reason to stop
 
-__all__ = ["Actuator", "Actuators", "Told"]
+__all__ = ["Actuator", "Actuators", "ProgressListener"]
 
 T = TypeVar("T")
 
@@ -82,9 +82,9 @@ class Actuators:
     def __init__(
         self,
         actuators: Mapping[Key, Actuator],
-        control: Control,
+        control: PriorityArrays,
         driver: Callable[[str], Driver | None],
-        told: Told,
+        told: ProgressListener,
         *,
         monotonic_us: Callable[[], int] = node_monotonic_us,
     ) -> None:

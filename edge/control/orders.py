@@ -30,14 +30,14 @@ from drivers.contract import Now
 from drivers.errors import Misconfigured, Refused
 from drivers.readings import allowed
 from edge.control.arbitration import Held
-from edge.control.arrays import Control, Ended, Key
-from edge.control.order_records import DAY_US, MAX_LAST_US, PREFIX, HowFar, Kept, Record, Records
+from edge.control.arrays import Ended, Key, PriorityArrays
+from edge.control.order_records import DAY_US, MAX_LAST_US, PREFIX, HowFar, Kept, OrderRecord, Records
 from edge.control.trusted import TrustedTime
 from wire.entries import Alarm, Entry, Level, Result, Stage
 from wire.orders import FINAL, LEVELS, AlarmAct, Bundle, Command, Order, Relinquish
 from wire.sample import Value, why_unstorable
 
-__all__ = ["PREFIX", "Acts", "Declined", "Desk", "Insist", "Kept", "Wake"]
+__all__ = ["PREFIX", "Acts", "Declined", "Insist", "Kept", "OrderBook", "Wake"]
 
 log = logging.getLogger(__name__)
 
@@ -111,13 +111,13 @@ class _Commit:
         self.kept: dict[str, bytes | None] = {}
 
 
-class Desk:
+class OrderBook:
     """Takes orders, and hears from the actuators how they go."""
 
     def __init__(
         self,
         *,
-        control: Control,
+        control: PriorityArrays,
         acts: Acts,
         trusted: TrustedTime,
         now: Now,
@@ -294,7 +294,7 @@ class Desk:
         self._final(commit, order, stage, detail)
         self._put(commit)
 
-    def _again(self, known: Record) -> None:
+    def _again(self, known: OrderRecord) -> None:
         """It was sent again: perhaps what was told of it has not arrived."""
         mono_us = self._monotonic_us()
         if known.result is not None and mono_us - known.told_us >= RETELL_US:
@@ -369,7 +369,7 @@ class Desk:
         """Take back what was known before a restart; `dropped` are the values that could not be held on to.
 
         What is held is then to be looked at by the actuators, which ask a device first: the caller wakes them when its
-        line is open. What `Control.restore` said to keep goes into the same commit.
+        line is open. What `PriorityArrays.restore` said to keep goes into the same commit.
         """
         commit = _Commit()
         commit.kept |= self._records.restore(kept, self._monotonic_us())

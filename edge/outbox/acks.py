@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from edge.outbox.card import Card
 from edge.outbox.forks import Forks
-from edge.outbox.generations import Generations, Heard
+from edge.outbox.generations import GenerationCheck, Generations
 from edge.outbox.records import Damaged
 from edge.outbox.runs import Run, row_id
 from wire.batch import Ack, Lane
@@ -40,15 +40,15 @@ class Acks:
     async def take(self, ack: Ack) -> bool:
         """See `Outbox.confirm`."""
         heard = self._generations.hear(ack.generation, self._now_us())
-        if heard is Heard.IGNORED:
+        if heard is GenerationCheck.IGNORED:
             return False
-        if heard is Heard.NEWER:
+        if heard is GenerationCheck.NEWER:
             for other in self._card.runs:
                 other.ask = True
         run = next((r for r in self._card.runs if r.epoch == ack.epoch and r.lane is ack.lane), None)
         if run is None:
             return False
-        if heard is Heard.DOUBTED:
+        if heard is GenerationCheck.DOUBTED:
             run.ask = True
             return False
         await self._compare_heads(run, ack)

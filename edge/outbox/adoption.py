@@ -11,11 +11,11 @@ from typing import Any
 from edge.outbox.card import Card
 from edge.outbox.reading import PAGE_ROWS
 from edge.outbox.records import seq_of
-from edge.outbox.retention import Room
+from edge.outbox.retention import Retention
 from edge.outbox.runs import Run, row_id
 
 
-async def adopt(card: Card, room: Room, memory: Card) -> None:
+async def adopt(card: Card, room: Retention, memory: Card) -> None:
     """Let the runs of `memory` go on here, under their epochs and seqs; what was open here is closed, for nothing was
     added to it. State by key that it had from here is replaced; where it could not read the card, what it has goes
     before.
@@ -45,7 +45,7 @@ async def adopt(card: Card, room: Room, memory: Card) -> None:
     await _take_state(card, memory)
 
 
-async def _take_rows(card: Card, room: Room, run_id: int, memory: Card, other: Run) -> None:
+async def _take_rows(card: Card, room: Retention, run_id: int, memory: Card, other: Run) -> None:
     after = row_id(other, 0)
     while rows := await memory.db.all(
         "SELECT id, first_seq, from_us, to_us, digest, body FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",

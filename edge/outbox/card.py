@@ -23,12 +23,12 @@ from typing import Any
 from edge.clock import kernel_boot
 from edge.outbox import card_lock, put_aside
 from edge.outbox.database import PAGE_BYTES, Database
-from edge.outbox.mark import Mark, MarkedRun, MarkFile
+from edge.outbox.mark import CardMark, MarkedRun, MarkFile
 from edge.outbox.mark import read as read_mark
 from edge.outbox.records import Damaged, is_damage, seq_of, sum_of, whole
 from edge.outbox.rescue import look, make_new
 from edge.outbox.runs import Run, Runs, row_id
-from edge.outbox.salvage import Found, hole, salvage
+from edge.outbox.salvage import SalvageReport, hole, salvage
 from edge.outbox.sealing import count_lost, seal
 from wire.batch import Lane
 from wire.entries import Gap
@@ -148,7 +148,7 @@ class Card:
         await self._begin_runs()
         self.rescues += 1
 
-    def _take(self) -> Mark | None:
+    def _take(self) -> CardMark | None:
         """The lock; whatever a life before has left half done; the mark."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._lock_fd = card_lock.take(self.directory / "outbox.lock")
@@ -210,7 +210,7 @@ class Card:
 
         await self.write(create)
 
-    async def _salvage(self, why: str, mark: Mark | None) -> None:
+    async def _salvage(self, why: str, mark: CardMark | None) -> None:
         """A file that is damaged is kept beside; what can be read of it is in the new one, under its old epoch."""
         log.error("%s is damaged (%s); what can be read of it is saved", self.path.name, why)
         try:
@@ -222,7 +222,7 @@ class Card:
             f"{self.path.name} was damaged ({why}) and is now {put_aside.damaged(self.path).name}; {found.words()}"
         )
 
-    async def _make_new(self, mark: Mark | None, *, spare: bool = False) -> Found:
+    async def _make_new(self, mark: CardMark | None, *, spare: bool = False) -> SalvageReport:
         return await self.db.aside(
             lambda: make_new(
                 self.path, mark, boot=self._boot, limit_bytes=self.limit_bytes, moved=self._moved, spare=spare
@@ -238,7 +238,7 @@ class Card:
         self.db.answers()
         self._busy()
 
-    async def _reconcile(self, mark: Mark | None, *, wal_lost: bool) -> None:
+    async def _reconcile(self, mark: CardMark | None, *, wal_lost: bool) -> None:
         """What the mark knows of and the file does not is lost: a hole is put in its place."""
         if mark is None:
             return
@@ -328,9 +328,9 @@ class Card:
         if not self.memory:
             await self.db.aside(self._try_mark)
 
-    def _marked(self, *, closed: bool = False) -> Mark:
+    def _marked(self, *, closed: bool = False) -> CardMark:
         runs = [MarkedRun(r.id, r.lane, r.epoch, r.head, r.head_digest) for r in reversed(self.runs)]
-        return Mark(self._boot, closed, tuple(runs))
+        return CardMark(self._boot, closed, tuple(runs))
 
     def _try_mark(self, *, closed: bool = False) -> None:
         try:

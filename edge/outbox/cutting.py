@@ -12,7 +12,7 @@ import msgspec
 
 from edge.outbox.card import Card
 from edge.outbox.contract import MAX_CUT_ROWS, Cut
-from edge.outbox.joining import Row
+from edge.outbox.joining import SealedRow
 from edge.outbox.reading import PAGE_ROWS
 from edge.outbox.records import Damaged, seq_of, whole
 from edge.outbox.runs import Run, row_id
@@ -29,14 +29,14 @@ class Cutter:
     def __init__(self, card: Card, node: str) -> None:
         self._card, self._node = card, node
 
-    async def rows(self, run: Run, limit_bytes: int) -> tuple[list[Row], int | None]:
+    async def rows(self, run: Run, limit_bytes: int) -> tuple[list[SealedRow], int | None]:
         """Unacked rows up to a size, or to a hole or one that is not as it was written. When the first is such a one,
         no row and its last seq.
 
         Raises:
             Damaged: rows are missing.
         """
-        rows: list[Row] = []
+        rows: list[SealedRow] = []
         size, after = 0, run.acked
         while (wanted := min(PAGE_ROWS, MAX_CUT_ROWS - len(rows))) > 0:
             # By the page: row by row, SQLite's thread would be asked for each, and a message wait for all of them.
@@ -55,7 +55,7 @@ class Cutter:
                 size += len(body)
                 if rows and (size > limit_bytes or is_hole):
                     return rows, None
-                rows.append(Row(first, seq_of(id_), digest, body))
+                rows.append(SealedRow(first, seq_of(id_), digest, body))
                 after = rows[-1].last_seq
                 if is_hole:
                     return rows, None
@@ -65,7 +65,7 @@ class Cutter:
             raise Damaged(f"the rows after {after} are missing")
         return rows, None
 
-    def hole(self, run: Run, row: Row) -> Cut:
+    def hole(self, run: Run, row: SealedRow) -> Cut:
         """The rest of a hole, from wherever in it the cloud stands."""
         width = row.last_seq - run.acked
         gap = Gap(reason=DAMAGED, lost=width, seqs=width)

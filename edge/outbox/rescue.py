@@ -15,13 +15,13 @@ from typing import Final
 
 from edge.outbox import put_aside
 from edge.outbox.database import PAGE_BYTES
-from edge.outbox.mark import Mark
-from edge.outbox.salvage import Found, salvage
+from edge.outbox.mark import CardMark
+from edge.outbox.salvage import SalvageReport, salvage
 
 HISTORY_PART: Final = 0.5  # of the limit: the most history that is saved from a damaged file
 
 
-def look(path: Path, mark: Mark | None) -> tuple[bool, str | None]:
+def look(path: Path, mark: CardMark | None) -> tuple[bool, str | None]:
     """Put aside what is no file. Whether the write-ahead log of a life that was cut short has gone, and what became of
     what was no file.
 
@@ -46,8 +46,8 @@ def look(path: Path, mark: Mark | None) -> tuple[bool, str | None]:
 
 
 def make_new(
-    path: Path, mark: Mark | None, *, boot: int, limit_bytes: int, moved: Callable[[], None], spare: bool = False
-) -> Found:
+    path: Path, mark: CardMark | None, *, boot: int, limit_bytes: int, moved: Callable[[], None], spare: bool = False
+) -> SalvageReport:
     """Put a new file in the place of a damaged one, which is kept beside, with all that can be read of it. `moved` is
     called as it goes on; `spare` does without history, and without what was put aside before.
 

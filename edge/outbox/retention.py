@@ -41,7 +41,7 @@ AGED_EVERY_US: Final = 300 * 1_000_000  # a transaction by itself wears the card
 PRUNE_TRIES: Final = 64
 
 
-class Room:
+class Retention:
     """Makes room on one card."""
 
     def __init__(self, card: Card, *, history_us: int, now_us: Callable[[], int]) -> None:

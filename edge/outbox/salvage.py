@@ -24,7 +24,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from edge.outbox.mark import Mark
+from edge.outbox.mark import CardMark
 from edge.outbox.records import (
     BROKEN,
     CLOSED,
@@ -53,7 +53,7 @@ _ROW: Final = "id, first_seq, from_us, to_us, digest, body, sum"
 _Row = tuple[int, int, int | None, int | None, bytes, bytes, bytes | None]
 
 
-class Found(msgspec.Struct):
+class SalvageReport(msgspec.Struct):
     """What came of it."""
 
     rows: int = 0
@@ -98,20 +98,20 @@ def salvage(
     source: Path,
     into: sqlite3.Connection,
     *,
-    mark: Mark | None,
+    mark: CardMark | None,
     boot: int,
     limit_bytes: int,
     history_bytes: int,
     max_holes: int = MAX_HOLES,
     moved: Callable[[], None] = lambda: None,
     monotonic: Callable[[], float] = time.monotonic,
-) -> Found:
+) -> SalvageReport:
     """Fill a new, empty database (its pragmas are set already). `source` may be anything: it is only read.
 
     Raises:
         sqlite3.Error, OSError: the new database does not take it.
     """
-    found = Found()
+    found = SalvageReport()
     into.executescript(SCHEMA)
     with closing(_open(source)) as damaged:
         runs = _runs(damaged, mark, boot)
@@ -175,7 +175,7 @@ def _sum_column(db: sqlite3.Connection, table: str) -> str:
 # ---- runs --------------------------------------------------------------------------------------------------------
 
 
-def _runs(db: sqlite3.Connection, mark: Mark | None, boot: int) -> list[SavedRun]:
+def _runs(db: sqlite3.Connection, mark: CardMark | None, boot: int) -> list[SavedRun]:
     """By the file, and where that cannot be read by the mark."""
     runs: dict[int, SavedRun] = {}
     columns = f"id, lane, epoch, held_from, base, acked, told, closed, {_sum_column(db, 'runs')}"
@@ -221,7 +221,7 @@ def _unacked(
     db: sqlite3.Connection,
     into: sqlite3.Connection,
     run: SavedRun,
-    found: Found,
+    found: SalvageReport,
     limit_bytes: int,
     max_holes: int,
     moved: Callable[[], None],
@@ -277,7 +277,7 @@ def _history(
     db: sqlite3.Connection,
     into: sqlite3.Connection,
     run: SavedRun,
-    found: Found,
+    found: SalvageReport,
     limit_bytes: int,
     over: Callable[[], bool],
     moved: Callable[[], None],
@@ -402,7 +402,7 @@ def _sound(row: _Row) -> bool:
 # ---- the rest ----------------------------------------------------------------------------------------------------
 
 
-def _kept(db: sqlite3.Connection, into: sqlite3.Connection, found: Found, moved: Callable[[], None]) -> None:
+def _kept(db: sqlite3.Connection, into: sqlite3.Connection, found: SalvageReport, moved: Callable[[], None]) -> None:
     """From both ends, each up to where it cannot be read."""
     columns = f"key, value, {_sum_column(db, 'kept')}"
     taken: dict[str, bytes] = {}
@@ -439,7 +439,9 @@ def _kept(db: sqlite3.Connection, into: sqlite3.Connection, found: Found, moved:
     into.execute("COMMIT")
 
 
-def _receipts(db: sqlite3.Connection, into: sqlite3.Connection, found: Found, moved: Callable[[], None]) -> None:
+def _receipts(
+    db: sqlite3.Connection, into: sqlite3.Connection, found: SalvageReport, moved: Callable[[], None]
+) -> None:
     """From both ends, each up to where it cannot be read: the newest count most."""
     columns = f"id, source, n, keys, {_sum_column(db, 'receipts')}"
     taken: dict[int, tuple[str, int, bytes]] = {}

@@ -29,7 +29,7 @@ from edge.outbox.acks import Acks
 from edge.outbox.adoption import adopt
 from edge.outbox.card import Card, row_id
 from edge.outbox.card_lock import HolderDying
-from edge.outbox.contract import NOTHING, Cut, Depth, Place, SetAside
+from edge.outbox.contract import NOTHING, Cut, Depth, PositionQuery, SetAside
 from edge.outbox.cutting import Cutter
 from edge.outbox.forks import Forks
 from edge.outbox.generations import Generations
@@ -37,7 +37,7 @@ from edge.outbox.joiner import Opener
 from edge.outbox.quarantine import Quarantine
 from edge.outbox.reading import HISTORY, PAGE_ROWS, columns_of, read_rows
 from edge.outbox.records import is_damage, whole
-from edge.outbox.retention import Room
+from edge.outbox.retention import Retention
 from edge.outbox.sealing import Sealed, seal
 from edge.outbox.state import State
 from wire import codec
@@ -108,7 +108,7 @@ class SqliteOutbox:
     ) -> None:
         """See `edge.outbox.card.Card`."""
         self.card = Card(directory, limit_bytes=limit_bytes, epoch=epoch, memory=memory, seed=seed, busy=busy)
-        self.room = Room(self.card, history_us=history_us, now_us=now_us)
+        self.room = Retention(self.card, history_us=history_us, now_us=now_us)
         self.opener = Opener()
         self.generations = Generations()
         self.aside = Quarantine(self.card, now_us=now_us)
@@ -233,7 +233,7 @@ class SqliteOutbox:
     # ---- up ----------------------------------------------------------------------------------------------------
 
     @_whole
-    async def cut(self, lane: Lane, limit_bytes: int) -> Cut | Place | None:
+    async def cut(self, lane: Lane, limit_bytes: int) -> Cut | PositionQuery | None:
         """See `Outbox.cut`. The oldest run goes first."""
         while True:
             async with self._busy:
@@ -242,7 +242,7 @@ class SqliteOutbox:
                 if run is None:
                     return None
                 if run.ask:
-                    return Place(run.epoch, lane)
+                    return PositionQuery(run.epoch, lane)
                 if run.acked + 1 < run.held_from:
                     return self._cutter.gap_before(run)
                 rows, damage = await self._cutter.rows(run, limit_bytes)

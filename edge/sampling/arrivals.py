@@ -12,8 +12,8 @@ from typing import Protocol
 
 from drivers.contract import Receipt
 from edge.sampling.intake import Gate, time_resolution_us
-from edge.sampling.last_samples import Street
-from edge.sampling.lines import Line
+from edge.sampling.last_samples import LastSamples
+from edge.sampling.lines import AttachedLine
 from wire.sample import Sample
 
 
@@ -25,7 +25,7 @@ class Add(Protocol):
         ...
 
 
-def gates_of(lines: Iterable[Line]) -> dict[str, Gate]:
+def gates_of(lines: Iterable[AttachedLine]) -> dict[str, Gate]:
     """The way in for each device."""
     return {
         attachment.device.id: Gate(
@@ -41,7 +41,7 @@ def gates_of(lines: Iterable[Line]) -> dict[str, Gate]:
     }
 
 
-def expect(lines: Iterable[Line], street: Street) -> None:
+def expect(lines: Iterable[AttachedLine], street: LastSamples) -> None:
     """Tell the street how often each device should be heard: as it is polled, or as its table says."""
     for line in lines:
         for attachment in line.attachments:
@@ -54,7 +54,7 @@ class Arrivals:
     """One for a node."""
 
     def __init__(
-        self, gates: Mapping[str, Gate], *, street: Street, add: Add, follow: Callable[[Sample], object]
+        self, gates: Mapping[str, Gate], *, street: LastSamples, add: Add, follow: Callable[[Sample], object]
     ) -> None:
         """`follow` hears of each sample that is kept, before it is on the card."""
         self._gates, self._street = gates, street

@@ -15,8 +15,8 @@ from typing import Final, cast
 
 from drivers.contract import Deliver, Driver, Noting, Now, Receipts
 from drivers.errors import DriverError, Misconfigured
-from edge.sampling.last_samples import Street
-from edge.sampling.lines import Line
+from edge.sampling.last_samples import LastSamples
+from edge.sampling.lines import AttachedLine
 from edge.sampling.poller import Poller
 from groundwork.backoff import Backoff, upper_half
 from wire.device import Point
@@ -31,7 +31,7 @@ CONNECT_S: Final = 5.0  # a line that has been open for less may still be connec
 class Supervisor:
     """One for a node. `begin` it; then it says how its lines are."""
 
-    def __init__(self, lines: Sequence[Line], *, street: Street, now: Now, receipts: Receipts) -> None:
+    def __init__(self, lines: Sequence[AttachedLine], *, street: LastSamples, now: Now, receipts: Receipts) -> None:
         """`street` is told of devices that will not be polled any more; `receipts` is what drivers are opened with."""
         self._lines, self._street, self._now, self._receipts = lines, street, now, receipts
         self._line_of = {device: line.name for line in lines for device in line.tables}
@@ -86,7 +86,7 @@ class Supervisor:
 
     # ---- one line ------------------------------------------------------------------------------------------------
 
-    async def _keep(self, line: Line, deliver: Deliver, opened: Callable[[Sequence[str]], object]) -> None:
+    async def _keep(self, line: AttachedLine, deliver: Deliver, opened: Callable[[Sequence[str]], object]) -> None:
         """Keep one line going for as long as the node lives."""
         backoff = Backoff(first_s=RESTART_FIRST_S, longest_s=RESTART_MAX_S, jitter=upper_half)
         while True:
@@ -103,7 +103,7 @@ class Supervisor:
             self._restarts += 1
             await asyncio.sleep(backoff.failed())
 
-    async def _open(self, line: Line, deliver: Deliver, opened: Callable[[Sequence[str]], object]) -> None:
+    async def _open(self, line: AttachedLine, deliver: Deliver, opened: Callable[[Sequence[str]], object]) -> None:
         driver = line.kind.open(line.name, line.settings, line.attachments, self._now, self._receipts)
         pollers: list[Poller] = []
         try:

@@ -26,8 +26,8 @@ from typing import Final, Protocol
 
 from drivers.errors import NotStored
 from edge.alarms.own import UNSUPPORTED
-from edge.outbox.contract import MAX_CUT_BYTES, Cut, Outbox, Place
-from edge.sync.http import Answer, LinkDown
+from edge.outbox.contract import MAX_CUT_BYTES, Cut, Outbox, PositionQuery
+from edge.sync.http import AckAnswer, LinkDown
 from edge.sync.refusals import BURST_S, Refusals
 from groundwork.backoff import Backoff, Jitter, full
 from wire.batch import ORIGIN, Ack, Batch, Lane, Snapshot
@@ -54,11 +54,11 @@ FORKS_S: Final = 3600.0
 class Link(Protocol):
     """What the uplink needs of `edge.sync.http.CloudLink`."""
 
-    async def send(self, batch: Batch) -> Answer:
+    async def send(self, batch: Batch) -> AckAnswer:
         """Send one batch."""
         ...
 
-    async def place(self, epoch: int, lane: Lane) -> Answer:
+    async def place(self, epoch: int, lane: Lane) -> AckAnswer:
         """Ask where the cloud stands."""
         ...
 
@@ -298,7 +298,7 @@ class Uplink:
                     return True
                 await self._pause()
                 self._must_move(lane, cut)
-                if isinstance(cut, Place):
+                if isinstance(cut, PositionQuery):
                     await self._ask(cut)
                 else:
                     await self._send(cut)
@@ -309,13 +309,13 @@ class Uplink:
             raise
         return False
 
-    def _must_move(self, lane: Lane, cut: Cut | Place) -> None:
+    def _must_move(self, lane: Lane, cut: Cut | PositionQuery) -> None:
         """An answer that leaves everything where it was is no answer: without a wait it would be asked for ever."""
-        key = (cut.epoch, -1) if isinstance(cut, Place) else (cut.batch.epoch, cut.batch.first_seq)
+        key = (cut.epoch, -1) if isinstance(cut, PositionQuery) else (cut.batch.epoch, cut.batch.first_seq)
         if self._answered.get(lane) == key:
             raise LinkDown("the cloud answers, but its answers move nothing")
 
-    async def _ask(self, place: Place) -> None:
+    async def _ask(self, place: PositionQuery) -> None:
         try:
             answer = await self._link.place(place.epoch, place.lane)
         except Unsupported as error:
@@ -385,14 +385,14 @@ class Uplink:
         self._why_held[lane] = f"the cloud refuses what is sent to it ({lane}), {why}: {error}"[:1_000]
         self._hold(lane, wait_s / 2 + self._jitter(wait_s / 2))
 
-    async def _heard(self, cut: Cut | Place, answer: Answer) -> None:
+    async def _heard(self, cut: Cut | PositionQuery, answer: AckAnswer) -> None:
         ack = answer.ack
-        epoch, lane = (cut.epoch, cut.lane) if isinstance(cut, Place) else (cut.batch.epoch, cut.batch.lane)
+        epoch, lane = (cut.epoch, cut.lane) if isinstance(cut, PositionQuery) else (cut.batch.epoch, cut.batch.lane)
         if (ack.epoch, ack.lane) != (epoch, lane):
             raise LinkDown("the answer is about another lane or epoch")
         if (why := self._outbox.generations.ignored(ack.generation, self._now_us())) is not None:
             raise LinkDown(why)
-        self._answered[lane] = (epoch, -1 if isinstance(cut, Place) else cut.batch.first_seq)
+        self._answered[lane] = (epoch, -1 if isinstance(cut, PositionQuery) else cut.batch.first_seq)
         await self._believe(lane, cut, ack)
         now = self._monotonic()
         if self._down_since is not None:
@@ -403,7 +403,7 @@ class Uplink:
         if (fix := self._hear(ack.server_us, int(answer.took_s * 1e6))) is not None:
             self._put(fix)
 
-    async def _believe(self, lane: Lane, cut: Cut | Place, ack: Ack) -> None:
+    async def _believe(self, lane: Lane, cut: Cut | PositionQuery, ack: Ack) -> None:
         """Go where the cloud says that it stands, as long as that leads somewhere.
 
         Raises:

@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from drivers.errors import NotStored
 from drivers.tables import suggest
 from edge.control.decided import Decided
-from edge.control.on_site import MAX_BODY_BYTES, OnSite, Unreadable, read
+from edge.control.on_site import MAX_BODY_BYTES, BadRequest, OnSite, read
 from edge.outbox.contract import SendAgain, SentAgain, SetAside
 from edge.rules.engine import Explained
 from edge.web.hosts import Hosts
@@ -158,7 +158,7 @@ class Pages:
             return body
         try:
             given = read(body)
-        except Unreadable as error:
+        except BadRequest as error:
             return _json({"error": str(error)[:MAX_ERROR_CHARS], "problems": error.problems[:MAX_PROBLEMS]}, 400)
         told = await self._on_site.give(msgspec.structs.replace(given, by=peer.author(given.by)))
         answer = _json(told, 202)

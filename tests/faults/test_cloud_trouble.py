@@ -18,7 +18,7 @@ import pytest
 
 from cloud.alarms import trouble
 from cloud.alarms.own_alarms import acted
-from cloud.alarms.trouble import Trouble, following
+from cloud.alarms.trouble import StoreWatch, following
 from cloud.log.contract import Unavailable
 from cloud.log.notices import Notice
 from cloud.records.keys import Keyed
@@ -173,7 +173,7 @@ async def test_a_disk_that_is_full_for_a_while_does_not_make_it_a_restored_store
                 break
             await store.writer.do(lambda c, i=i: database.put_meta(c, f"x{i}", 1)) if not refused else None
         assert refused > 5
-        watch = Trouble(store, None)
+        watch = StoreWatch(store, None)
         with pytest.raises(Unavailable):
             await watch.look(now())
         standing = store.alarms.get(trouble.STORE)
@@ -206,7 +206,7 @@ async def test_what_is_done_with_an_alarm_that_is_not_written_down_yet_stands(di
         with pytest.raises(Unavailable):
             for i in range(300):
                 await store.writer.do(lambda c, i=i: database.put_meta(c, f"x{i}", 1))
-        watch = Trouble(NearlyFull(store), None)
+        watch = StoreWatch(NearlyFull(store), None)
         with pytest.raises(Unavailable):
             await watch.look(now())
         with pytest.raises(Unavailable):

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from drivers.contract import Receipt
-from edge.outbox.contract import Place
+from edge.outbox.contract import PositionQuery
 from edge.outbox.sqlite import SqliteOutbox
 from support.card_damage import flip_key
 from support.cloud import SmallCloud
@@ -76,7 +76,7 @@ class Life:
             await drain(outbox, self.cloud)
             await self.append(outbox, SENT)
             while (cut := await outbox.cut(Lane.BULK, 4096)) is not None:
-                assert not isinstance(cut, Place)
+                assert not isinstance(cut, PositionQuery)
                 self.cloud.take(cut.batch)  # the answer is lost: the node does not know how far the city is
                 break
             await self.append(outbox, WAITING)
@@ -92,9 +92,11 @@ async def drain(outbox: SqliteOutbox, cloud: SmallCloud, lane: Lane = Lane.BULK)
         found = await outbox.cut(lane, 1 << 18)
         if found is None:
             return
-        before = cloud.ack(found.epoch, lane).through_seq if isinstance(found, Place) else found.batch.first_seq - 1
-        answer = cloud.ack(found.epoch, lane) if isinstance(found, Place) else cloud.take(found.batch)
-        assert isinstance(found, Place) or answer.through_seq > before, "the city takes it"
+        before = (
+            cloud.ack(found.epoch, lane).through_seq if isinstance(found, PositionQuery) else found.batch.first_seq - 1
+        )
+        answer = cloud.ack(found.epoch, lane) if isinstance(found, PositionQuery) else cloud.take(found.batch)
+        assert isinstance(found, PositionQuery) or answer.through_seq > before, "the city takes it"
         await outbox.confirm(answer)
     pytest.fail("it never ends")
 

@@ -28,7 +28,7 @@ from cloud.sqlite import backup
 from cloud.store import Store
 from cloud.store import opened as opened_store
 from cloud.views.answers import NodeDetail
-from edge.outbox.contract import Place
+from edge.outbox.contract import PositionQuery
 from edge.outbox.records import SEQ_BITS
 from edge.outbox.sqlite import SqliteOutbox
 from support.cloud_batches import opened as with_facts
@@ -148,7 +148,7 @@ class World:
             head_seq=place.head_seq,
         )
 
-    async def take(self, found: Batch | Place) -> Ack:
+    async def take(self, found: Batch | PositionQuery) -> Ack:
         if isinstance(found, Batch):
             await self.store.log.append(*with_facts(found))
         return await self.answer(found.epoch, found.lane)
@@ -180,7 +180,7 @@ class World:
                 await self.append(card)
             case "send":
                 found = await card.outbox.cut(Lane.BULK, self.rng.choice([1, 300, 10_000]))
-                if isinstance(found, Place):
+                if isinstance(found, PositionQuery):
                     self.acks.append((card, await self.take(found)))
                 elif found is not None:
                     self.net.append((card, codec.decode_batch(codec.encode_batch(found.batch))))
@@ -256,7 +256,7 @@ class World:
                     found = await card.outbox.cut(Lane.BULK, 5000)
                     if found is None:
                         break
-                    what = found if isinstance(found, Place) else found.batch
+                    what = found if isinstance(found, PositionQuery) else found.batch
                     self.forked |= await card.outbox.confirm(await self.take(what))
                 else:
                     pytest.fail(f"never drains (round {again})")

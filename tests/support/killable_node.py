@@ -25,7 +25,7 @@ import aiosqlite
 from drivers.modbus.bus import ModbusDriver
 from drivers.mqtt.session import MqttSession
 from edge.cli import main
-from edge.control.orders import Desk
+from edge.control.orders import OrderBook
 from edge.outbox.sqlite import SqliteOutbox
 
 POINT, _, COUNT = os.environ.get("KILL_AT", "").partition(":")
@@ -68,10 +68,10 @@ def acknowledge(self: MqttSession, mid: int, qos: int) -> None:
     reached("ack.after")
 
 
-_take, _settled, _write = Desk.take, Desk.settled, ModbusDriver.write
+_take, _settled, _write = OrderBook.take, OrderBook.settled, ModbusDriver.write
 
 
-def take(self: Desk, *args: Any, **kwargs: Any) -> None:
+def take(self: OrderBook, *args: Any, **kwargs: Any) -> None:
     _take(self, *args, **kwargs)
     reached("order.taken")
 
@@ -82,7 +82,7 @@ async def write(self: ModbusDriver, *args: Any) -> None:
     reached("write.after")
 
 
-def settled(self: Desk, key: Any, level: Any, held: Any, read_back: Any) -> None:
+def settled(self: OrderBook, key: Any, level: Any, held: Any, read_back: Any) -> None:
     ordered = held is not None and bool(held.order)  # the plan settles too
     if ordered:
         reached("result.before")
@@ -91,8 +91,8 @@ def settled(self: Desk, key: Any, level: Any, held: Any, read_back: Any) -> None
         reached("result.after")
 
 
-Desk.take = take  # type: ignore[method-assign]
-Desk.settled = settled  # type: ignore[method-assign]
+OrderBook.take = take  # type: ignore[method-assign]
+OrderBook.settled = settled  # type: ignore[method-assign]
 ModbusDriver.write = write  # type: ignore[method-assign]
 aiosqlite.Connection.execute = execute  # type: ignore[method-assign,assignment]
 SqliteOutbox.confirm = confirm  # type: ignore[method-assign,assignment]

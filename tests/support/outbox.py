@@ -7,7 +7,7 @@ import string
 from pathlib import Path
 from typing import Any
 
-from edge.outbox.contract import Place
+from edge.outbox.contract import PositionQuery
 from edge.outbox.sqlite import SqliteOutbox
 from support.cloud import SmallCloud
 from wire.batch import Lane
@@ -25,7 +25,7 @@ def columns(numbers: range, *, wide: int = 0, at_us: int = 0) -> Columns:
 
 async def drain(outbox: SqliteOutbox, cloud: SmallCloud, limit: int = 1 << 20, lane: Lane = Lane.BULK) -> None:
     while (found := await outbox.cut(lane, limit)) is not None:
-        answer = cloud.ack(found.epoch, lane) if isinstance(found, Place) else cloud.take(found.batch)
+        answer = cloud.ack(found.epoch, lane) if isinstance(found, PositionQuery) else cloud.take(found.batch)
         await outbox.confirm(answer)
 
 

@@ -8,12 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from cloud.waiting import Opened, Waiting, until_open
+from cloud.waiting import OpenedStore, WaitingApp, until_open
 from groundwork.systemd import Notify
 
 
 @asynccontextmanager
-async def served(_: Waiting) -> AsyncGenerator[None]:
+async def served(_: WaitingApp) -> AsyncGenerator[None]:
     yield
 
 
@@ -40,7 +40,7 @@ class Opening:
     def _close(self) -> None:
         self.open -= 1
 
-    def until(self, held: AsyncExitStack, stop: asyncio.Event) -> asyncio.Task[Opened[str] | None]:
+    def until(self, held: AsyncExitStack, stop: asyncio.Event) -> asyncio.Task[OpenedStore[str] | None]:
         return asyncio.create_task(until_open(held, self, served, stop, Notify({}), lambda: 1, lambda: 1 << 40))
 
 
@@ -75,7 +75,7 @@ async def test_what_was_opened_is_held_and_what_was_stopped_is_closed() -> None:
     opening, stop = Opening(), asyncio.Event()
     opening.let.set()
     async with AsyncExitStack() as held:
-        assert await opening.until(held, stop) == Opened("store", None)
+        assert await opening.until(held, stop) == OpenedStore("store", None)
         assert opening.open == 1
     assert opening.open == 0
     opening = Opening()

@@ -24,7 +24,7 @@ from drivers.mqtt import inbox as mqtt
 from drivers.mqtt.moment import FUTURE_US
 from drivers.mqtt.payload import Payload
 from drivers.mqtt.repeats import Repeats
-from drivers.mqtt.words import Address, Line
+from drivers.mqtt.settings import Address, Line
 from drivers.profile import Profile
 from wire.device import Device
 from wire.sample import Clock, Sample

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from conformance.driver_rigs import attach, profile_of
 from drivers.modbus.limits import PROBES, RETRY_FIRST_S, RETRY_LONGEST_S
 from drivers.modbus.link import Said
-from drivers.modbus.reading import Reading
+from drivers.modbus.reading import PollResult
 from drivers.modbus.registers import Block, Decoder
+from drivers.modbus.settings import Line
 from drivers.modbus.units import Slave, Unit
-from drivers.modbus.words import Line
 from support.examples import many
 
 
@@ -62,10 +62,10 @@ class Bench:
         self.device = device
         self.requests: list[tuple[int, int]] = []
 
-    def poll(self) -> Reading:
+    def poll(self) -> PollResult:
         """One poll, as the driver does it, without a line."""
         planned = self.unit.plan(list(self.profile.points.values()))
-        reading = Reading(self.unit, planned.readers)
+        reading = PollResult(self.unit, planned.readers)
         for name, why in planned.missing.items():
             reading.spoil([name], why)
         self.device.asked.clear()
@@ -81,7 +81,7 @@ class Bench:
         assert self.device.joined <= PROBES
         return reading
 
-    def settle(self, polls: int = 16) -> Reading:
+    def settle(self, polls: int = 16) -> PollResult:
         """Poll until nothing is refused any more, and the same is asked for."""
         for _ in range(polls):
             refused, requests = self.device.refused, self.requests

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from conformance.driver_rigs import profile_of
 from drivers.errors import Refused
 from drivers.modbus.registers import _LIMITS, Block, Decoder, encode, plan
-from drivers.modbus.words import Access
+from drivers.modbus.settings import Access
 from drivers.profile import Profile
 from drivers.readings import meaning
 from support.examples import many

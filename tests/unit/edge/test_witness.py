@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge.outbox.contract import Cut, Place
+from edge.outbox.contract import Cut, PositionQuery
 from edge.outbox.sqlite import SqliteOutbox
 from support.cloud import SmallCloud
 from wire.batch import Lane, Predecessor
@@ -30,7 +30,7 @@ def outbox(path: Path) -> SqliteOutbox:
 async def sent(found: SqliteOutbox, cloud: SmallCloud) -> None:
     """Everything, until nothing is left to send."""
     while (cut := await found.cut(Lane.BULK, 1 << 20)) is not None:
-        ack = cloud.ack(cut.epoch, cut.lane) if isinstance(cut, Place) else cloud.take(cut.batch)
+        ack = cloud.ack(cut.epoch, cut.lane) if isinstance(cut, PositionQuery) else cloud.take(cut.batch)
         await found.confirm(ack)
 
 
@@ -87,7 +87,7 @@ async def test_the_cloud_knows_of_more_than_a_card_that_went_back_with_all_its_f
         async with outbox(tmp_path / "older") as found:
             await found.append({Lane.BULK: [columns(6)]})
             ack = cloud.ack(old, Lane.BULK)
-            assert isinstance(await found.cut(Lane.BULK, 1), Place)
+            assert isinstance(await found.cut(Lane.BULK, 1), PositionQuery)
             renewed: list[bool] = []
             found.renewed = lambda renewed=renewed: renewed.append(True)
             assert not await found.confirm(msgspec.structs.replace(ack, head_seq=5)), "no fork: nothing is doubled"

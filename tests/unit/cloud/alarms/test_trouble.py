@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cloud.alarms import trouble
-from cloud.alarms.trouble import Missed, Trouble
+from cloud.alarms.trouble import Missed, StoreWatch
 from cloud.store import Store, opened
 from support.cloud_batches import Ticking
 
@@ -30,7 +30,7 @@ async def test_what_was_missed_is_told_beside_a_disk_that_is_nearly_full_and_aft
         missed = Missed(now(), FULL)
         now.tick(60)
         until_us = now()
-        watch = Trouble(store, missed)
+        watch = StoreWatch(store, missed)
         await watch.look(until_us)
         state, english, french = said(store)
         assert state == "raised"

@@ -11,16 +11,16 @@ import pytest
 
 from edge.acting.planning import AGAIN_S, LOOK_S, LOST_S, PHOTOCELL_FRESH_S, STEADY_S, Planning
 from edge.control.arbitration import Held
-from edge.control.arrays import Control, Key
+from edge.control.arrays import Key, PriorityArrays
 from edge.plans.load import load
-from edge.plans.local import Place, to_us
+from edge.plans.local import Location, to_us
 from edge.plans.plan import Plan
-from edge.sampling.last_samples import Street
+from edge.sampling.last_samples import LastSamples
 from wire.device import Device, Point
 from wire.entries import Entry
 from wire.sample import Clock, Sample, Value, bad
 
-DIJON = Place(lat=47.322, lon=5.041, time_zone="Europe/Paris")
+DIJON = Location(lat=47.322, lon=5.041, time_zone="Europe/Paris")
 PARIS = ZoneInfo("Europe/Paris")
 LEVEL = Point(name="dim_level", type="float", unit="%", low=0, high=100, writable=True, safe=100.0)
 OTHER = Point(name="mode", type="text", writable=True)
@@ -70,8 +70,8 @@ class Cabinet:
         self.time_us, self.mono, self.synced = time_us, 1_000.0, synced
         self.devices = [Device(id=f"lamp-{n}", kind="streetlight", profile="lx-1") for n in range(1, lamps + 1)]
         points = {(d.id, p.name): p for d in self.devices for p in (LEVEL, OTHER)}
-        self.control = Control(points, 1)
-        self.street = Street()
+        self.control = PriorityArrays(points, 1)
+        self.street = LastSamples()
         for device in self.devices:
             self.street.expect(device.id, 10, self.mono)
         self.woken: list[Key] = []
@@ -291,7 +291,7 @@ def test_what_goes_wrong_is_tried_again_after_a_pause() -> None:
 
 def test_the_plan_of_the_examples_is_one_that_can_be_followed() -> None:
     text = (Path(__file__).parents[4] / "examples" / "street" / "plan.toml").read_text()
-    cabinet = Cabinet(at(23), load(text, Place(lat=47.322, lon=5.041, time_zone="Europe/Paris", country="FR")))
+    cabinet = Cabinet(at(23), load(text, Location(lat=47.322, lon=5.041, time_zone="Europe/Paris", country="FR")))
     cabinet.planning.advance()
     assert 0 < cabinet.planning.due_s() <= LOOK_S
     assert isinstance(cabinet.level(), float)
@@ -320,7 +320,7 @@ def test_what_the_plan_has_held_is_marked_so_that_a_restart_without_a_plan_falls
     cabinet = Cabinet(at(23), plan())
     cabinet.planning.advance()
     assert {name.partition("/")[0] for name in cabinet.kept} == {"slot"}
-    again = Control(cabinet.control.points, 1)
+    again = PriorityArrays(cabinet.control.points, 1)
     again.restore({n: b for n, b in cabinet.kept.items() if b is not None}, 0, cabinet.time_us)
     found = again.top(("lamp-1", "dim_level"))
     assert found is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.outbox.contract import Cut, Place
+from edge.outbox.contract import Cut, PositionQuery
 from support.cloud import SmallCloud
 from support.outbox import box, columns, drain
 from wire.batch import Lane
@@ -46,7 +46,7 @@ async def test_a_card_that_is_pulled_out_of_a_running_node_has_not_gone_back(tmp
         async with box(tmp_path / f"{at}") as outbox:
             await outbox.append({Lane.BULK: [columns(range(3 + at, 4 + at))]})
             if answered:
-                while isinstance(found := await outbox.cut(Lane.BULK, 1000), Place):
+                while isinstance(found := await outbox.cut(Lane.BULK, 1000), PositionQuery):
                     await outbox.confirm(cloud.ack(found.epoch, Lane.BULK))
                 assert found is not None
                 cloud.take(found.batch)  # its answer never comes

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from drivers.errors import NotStored
-from edge.outbox.contract import Place
+from edge.outbox.contract import PositionQuery
 from support.cloud import SmallCloud
 from support.outbox import box, columns, drain
 from wire.batch import Ack, Lane
@@ -24,7 +24,7 @@ async def test_a_fork_stays_within_the_cap_and_survives_a_crash_half_way(
         for n in range(1500):
             await outbox.append({Lane.BULK: [columns(range(n, n + 1), wide=3000)]})
         place = await outbox.cut(Lane.BULK, 1)
-        assert isinstance(place, Place)
+        assert isinstance(place, PositionQuery)
         elsewhere = Ack(
             generation=1, epoch=place.epoch, lane=Lane.BULK, through_seq=7, digest=b"x" * 16, accepts=(1,), server_us=0
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edge.outbox.contract import Cut, Place
+from edge.outbox.contract import Cut, PositionQuery
 from edge.outbox.database import MIN_LIMIT_BYTES
 from support.cloud import SmallCloud
 from support.outbox import box, columns, drain
@@ -65,7 +65,7 @@ async def test_a_row_that_was_sent_keeps_its_end(tmp_path: Path) -> None:
     cloud = SmallCloud()
     async with box(tmp_path, limit_bytes=MIN_LIMIT_BYTES + (1 << 20)) as outbox:
         place = await outbox.cut(Lane.BULK, 1)
-        assert isinstance(place, Place)
+        assert isinstance(place, PositionQuery)
         await outbox.confirm(cloud.ack(place.epoch, Lane.BULK))
         await outbox.append({Lane.BULK: [columns(range(1), wide=3000)]})
         sent = await outbox.cut(Lane.BULK, 1)

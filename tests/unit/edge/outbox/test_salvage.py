@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge.outbox.records import row_key
-from edge.outbox.salvage import Found, salvage
+from edge.outbox.salvage import SalvageReport, salvage
 from edge.outbox.sqlite import SqliteOutbox
 from support.card_damage import flip_key
 from wire.batch import Lane
@@ -51,7 +51,7 @@ def leaf(card: Path, table: str) -> tuple[int, int]:
     return (number - 1) * size, size
 
 
-def saved(card: Path) -> tuple[Found, list[int]]:
+def saved(card: Path) -> tuple[SalvageReport, list[int]]:
     """What a salvage says, and the last seqs of the rows that it has saved."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as into:
         found = salvage(card, into, mark=None, boot=0, limit_bytes=16 << 20, history_bytes=0)

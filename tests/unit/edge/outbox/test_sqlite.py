@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from drivers.errors import NotStored
-from edge.outbox.contract import Cut, Place
+from edge.outbox.contract import Cut, PositionQuery
 from edge.outbox.joiner import ROWS_APART
 from support.cloud import SmallCloud
 from support.examples import many
@@ -133,7 +133,9 @@ class OutboxMachine(RuleBasedStateMachine):
         found = self.do(self.outbox.cut(Lane.BULK, limit))
         if found is None:
             return
-        ack = self.cloud.ack(found.epoch, Lane.BULK) if isinstance(found, Place) else self.cloud.take(found.batch)
+        ack = (
+            self.cloud.ack(found.epoch, Lane.BULK) if isinstance(found, PositionQuery) else self.cloud.take(found.batch)
+        )
         if later:
             self.late.append(ack)
         elif heard:

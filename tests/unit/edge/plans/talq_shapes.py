@@ -14,8 +14,7 @@ import msgspec
 
 from edge.plans.dates import DAYS, span
 from edge.plans.public_holidays import Holidays, public_holidays
-from edge.plans.times import ClockTime, SunTime, told, when
-from edge.plans.words import (
+from edge.plans.tables import (
     AssignTable,
     CalendarTable,
     HolidaysTable,
@@ -25,6 +24,7 @@ from edge.plans.words import (
     RuleTable,
     StepTable,
 )
+from edge.plans.times import ClockTime, SunTime, told, when
 from edge.selector import Selector
 from wire.device import Device
 

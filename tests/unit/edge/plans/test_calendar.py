@@ -6,7 +6,7 @@ import pytest
 
 from edge.plans.calendar import Calendar, Choice
 from edge.plans.public_holidays import MAX_YEARS, none_known, public_holidays
-from edge.plans.words import CalendarTable, RuleTable
+from edge.plans.tables import CalendarTable, RuleTable
 
 # Code du travail, art. L3133-1; Easter is on 5 April 2026 and 28 March 2027.
 FRANCE = [

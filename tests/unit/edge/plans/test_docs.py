@@ -10,8 +10,8 @@ import pytest
 
 from drivers.tables import describe
 from edge.plans.load import load
-from edge.plans.local import Place
-from edge.plans.words import (
+from edge.plans.local import Location
+from edge.plans.tables import (
     AssignTable,
     CalendarTable,
     HolidaysTable,
@@ -53,4 +53,4 @@ def test_every_key_is_told(kind: Any) -> None:
 
 def test_the_first_example_is_a_plan() -> None:
     examples = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
-    assert load(examples[0], Place(lat=47.3, lon=5.0, time_zone="Europe/Paris", country="FR"))
+    assert load(examples[0], Location(lat=47.3, lon=5.0, time_zone="Europe/Paris", country="FR"))

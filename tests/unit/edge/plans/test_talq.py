@@ -19,10 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.plans.load import load
-from edge.plans.local import Place
+from edge.plans.local import Location
 from edge.plans.public_holidays import public_holidays
-from edge.plans.times import ClockTime, SunTime, told
-from edge.plans.words import (
+from edge.plans.tables import (
     AssignTable,
     CalendarTable,
     PeriodTable,
@@ -31,6 +30,7 @@ from edge.plans.words import (
     RuleTable,
     StepTable,
 )
+from edge.plans.times import ClockTime, SunTime, told
 from edge.selector import Selector
 from unit.edge.plans.talq_shapes import (
     NOON,
@@ -54,7 +54,7 @@ STREET = ROOT / "examples" / "street" / "plan.toml"
 
 @pytest.fixture(scope="module")
 def street() -> PlanTable:
-    place = Place(lat=47.322, lon=5.041, time_zone="Europe/Paris", country="FR")
+    place = Location(lat=47.322, lon=5.041, time_zone="Europe/Paris", country="FR")
     return load(STREET.read_text(), place, source=str(STREET)).table
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from drivers.profile_files import SHIPPED, load_profiles
 from edge.rules.effects import Effect
 from edge.rules.engine import Engine
+from edge.rules.load import load
 from edge.rules.replay import MAX_WAITING, REORDER_US, Replay, replay
 from edge.rules.rule import Rules
-from edge.rules.words import load
 from support.examples import many
 from wire.columns import Columns
 from wire.device import Device, Roster

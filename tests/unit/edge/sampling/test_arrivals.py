@@ -9,7 +9,7 @@ from drivers.contract import Receipt
 from drivers.errors import NotStored
 from edge.sampling.arrivals import Arrivals
 from edge.sampling.intake import Gate, Report
-from edge.sampling.last_samples import Street
+from edge.sampling.last_samples import LastSamples
 from wire.device import Point
 from wire.sample import Clock, Sample
 
@@ -33,7 +33,7 @@ def lamp(value: float, second: int, device: str = "lamp") -> Sample:
 
 def arrivals(commit: Commit, followed: list[Sample]) -> Arrivals:
     gate = Gate({"power": Point(name="power", type="float")}, time_resolution_us=1, reports={"power": Report()})
-    return Arrivals({"lamp": gate}, street=Street(), add=commit.add, follow=followed.append)
+    return Arrivals({"lamp": gate}, street=LastSamples(), add=commit.add, follow=followed.append)
 
 
 async def test_what_has_not_changed_and_whoever_is_unknown_goes_no_further() -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edge.sampling.last_samples import Street
+from edge.sampling.last_samples import LastSamples
 from edge.sampling.supervisor import CONNECT_S, Supervisor
 from wire.sample import Clock
 
@@ -36,7 +36,7 @@ class NoReceipts:
 
 
 def test_what_drivers_note_is_what_health_says() -> None:
-    lines: Any = Supervisor((), street=Street(), now=lambda: (0, Clock(1, synced=True)), receipts=NoReceipts())
+    lines: Any = Supervisor((), street=LastSamples(), now=lambda: (0, Clock(1, synced=True)), receipts=NoReceipts())
     old, new = time.monotonic() - CONNECT_S - 1, time.monotonic() + 3600
     lines._drivers = {
         "a": Told(1), "b": Told(1, "forgotten", "refused"), "c": Told(0, "nobody listens"), "d": Silent(),

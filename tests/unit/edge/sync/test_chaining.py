@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.ingest.bases import Bases, NoBase, in_full
-from edge.sync.chaining import KEY_S, Body, Chains
+from edge.sync.chaining import KEY_S, ChainedBody, Chains
 from support.cloud_batches import SECOND, START_US, Sender, columns
 from support.examples import many
 from wire import chain, codec
@@ -88,7 +88,7 @@ def test_a_lane_leans_on_its_own_and_a_large_body_is_no_base() -> None:
     chains.taken(Lane.URGENT, chains.body(first, 0), 0)
     assert not chains.body(second, 0).chained
     chains.taken(Lane.BULK, chains.body(first, 0), 0)
-    chains.taken(Lane.BULK, Body(b"", False, bytes(MAX_BASE_BYTES + 1)), 0)
+    chains.taken(Lane.BULK, ChainedBody(b"", False, bytes(MAX_BASE_BYTES + 1)), 0)
     assert not chains.body(second, 0).chained
 
 
@@ -103,9 +103,9 @@ events = st.sampled_from(
 def test_whatever_is_lost_doubled_or_forgotten_it_reads_what_was_written_or_nothing(course: list[str]) -> None:
     chains, bases = Chains(), Bases()
     chains.heard(ack(1, 2))
-    sent: list[tuple[Body, bytes]] = []
+    sent: list[tuple[ChainedBody, bytes]] = []
 
-    def cloud_reads(body: Body, plain: bytes) -> bool:
+    def cloud_reads(body: ChainedBody, plain: bytes) -> bool:
         """What ingest does with a body before it looks at the batch."""
         if not body.chained:
             bases.keep("cab-1", Lane.BULK, body.data)

@@ -235,7 +235,7 @@ async def test_half_an_answer(server: Server, link: CloudLink, raw: bytes) -> No
 async def test_no_answer_in_time(server: Server) -> None:
     server.hang = True
     async with link_to(server, timeout_s=0.05) as link:
-        with pytest.raises(LinkDown, match="Timeout|no whole answer"):
+        with pytest.raises(LinkDown, match=r"Timeout|no whole answer"):
             await link.send(BATCH)
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from drivers.tables import Problem
 from edge.rules import rule as bounds
+from edge.rules.load import MAX_FILES, load
 from edge.rules.rule import MAX_RULES
-from edge.rules.words import MAX_FILES, load
 from support.examples import many
 
 if TYPE_CHECKING:
@@ -309,8 +309,8 @@ def test_the_number_of_rules_files_watches_and_windows_is_bounded(
     street.file.write_text("")
     load([street.file] * (MAX_FILES + 1), street.roster, found)
     assert [str(p) for p in found] == ["rules: 51 files; a node has at most 50"]
-    monkeypatch.setattr("edge.rules.words.MAX_WATCHES", 1)
-    monkeypatch.setattr("edge.rules.words.MAX_WINDOWS", 1)
+    monkeypatch.setattr("edge.rules.load.MAX_WATCHES", 1)
+    monkeypatch.setattr("edge.rules.load.MAX_WINDOWS", 1)
     told = street.problems(one("w > 1", more='tag = "x"\nwindow.w = { count = "n", over_s = 9 }'))
     assert told == [
         "rules.toml:1: rule.r: 2 devices watched over all rules; a node has at most 1: select fewer devices",
