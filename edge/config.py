@@ -310,7 +310,7 @@ def _exposed(cloud: CloudTable, path: Path) -> tuple[str, ...]:
 
 
 def _check_cloud(cloud: CloudTable, path: Path, problems: list[Problem]) -> bool:
-    """Whether its url is one; what else is wrong is told too."""
+    """Whether its url is one; what else is wrong is reported too."""
     name = str(path)
     try:
         parts = urlsplit(cloud.url)

@@ -55,7 +55,8 @@ EXTEND_S: Final = 60.0
 
 
 class Ready(msgspec.Struct):
-    """What the node tells whoever started it, once it serves: the address of its HTTP, and the path of its socket."""
+    """What the node reports to whoever started it, once it serves: the address of its HTTP, and the path of its
+    socket."""
 
     health: str
     socket: str

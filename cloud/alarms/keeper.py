@@ -79,7 +79,7 @@ class Keeper:
             return happened.more
 
     async def hold(self, step: Callable[[Alarm | None], Alarm | None], name: str) -> None:
-        """Keep what one alarm becomes, if it changes: at once in memory, for the store may be what it tells of.
+        """Keep what one alarm becomes, if it changes: at once in memory, for the alarm may be about the store itself.
 
         Raises:
             Unavailable: the store does not take it now; call it again.

@@ -1,4 +1,4 @@
-"""Given: the JSON that somebody has sent, read into a struct, with all that is wrong with it told at once.
+"""JSON body: what somebody has sent, validated into a struct, with all that is wrong with it reported at once.
 
 Bounds: MAX_BYTES a body and BODY_S for it to arrive; MAX_AT_ONCE bodies are in hand at a time, MAX_OF_ONE of one token,
 so that nobody keeps the others out by being slow; more are refused at once with 503, of one token with 429. Of keys
@@ -127,7 +127,7 @@ def found_in(body: bytes, wanted: type[msgspec.Struct]) -> Validated:
 
 
 def _found(given: dict[str, Any], wanted: type[msgspec.Struct], above: str) -> Validated:
-    """The same for an object; `above` is where it stands, with a dot, so that a key can be told from outside."""
+    """The same for an object; `above` is where it stands, with a dot, so that a key can be named from outside."""
     hints = get_type_hints(wanted, include_extras=True)
     strange = [key for key in given if key not in hints]
     problems = [_unknown(key[:MAX_SHOWN], hints, above) for key in strange[:MAX_STRANGE]]

@@ -1,4 +1,4 @@
-"""Server-sent events that are given up when the reader does not take them: for the feed and the downlink.
+"""Server-sent events that are closed when the reader does not read them: for the feed and the downlink.
 
 Bound: each piece that is written must be taken within `cut_s`, or the connection is closed.
 """
@@ -31,7 +31,7 @@ async def while_answered(stream: AsyncGenerator[bytes], name: str) -> AsyncItera
 
 
 class StreamResponse(EventSourceResponse):
-    """A stream of bytes that are framed already. Its headers tell proxies not to buffer and not to keep."""
+    """A stream of bytes that are framed already. Its headers ask proxies neither to buffer nor to cache."""
 
     def __init__(
         self,
@@ -41,7 +41,8 @@ class StreamResponse(EventSourceResponse):
         sent: Callable[[int], None],
         cut: Callable[[], None],
     ) -> None:
-        """`open_` is closed when the answer ends, however; `sent` is told of bytes, `cut` of a reader given up."""
+        """`open_` is closed when the answer ends, however; `sent` is called with the bytes sent, `cut` when a reader is
+        given up."""
         # The stream says by itself that it lives: `ping` would know nothing of it.
         super().__init__(stream, ping=0, sep="\n", send_timeout=cut_s)  # pyright: ignore[reportUnknownMemberType]
         self._open = open_

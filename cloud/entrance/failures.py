@@ -1,4 +1,4 @@
-"""Failures: requests whose token is none of ours, counted by address, told, and slowed down.
+"""Failures: requests whose token is none of ours, counted by address, logged, and slowed down.
 
 A guess that is right is let through whatever was guessed before it: 256 bits are not guessed, and a node behind the
 same address as the one who tries must not suffer. What is limited is what the guesses cost us and the log.

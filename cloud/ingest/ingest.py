@@ -71,7 +71,7 @@ class Ingest:
         now: Now,
         hear: Callable[[str, int], Awaitable[None]] = nothing_heard,
     ) -> None:
-        """`hear` is told which generation a node knows, before it is answered."""
+        """`hear` is called with the generation that a node knows, before it is answered."""
         self._log = log
         self._hear = hear
         self._views = views

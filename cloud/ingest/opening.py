@@ -92,7 +92,8 @@ class OpeningLane:
             self._leave(size)
 
     async def do(self, work: Callable[[], T], spent: Callable[[float], None]) -> T:
-        """Its result, or what it raises; `spent` is told in either case how many seconds of processor time it took."""
+        """Its result, or what it raises; `spent` is called in either case with the seconds of processor time it
+        took."""
 
         def timed() -> T:
             began_s = thread_time()

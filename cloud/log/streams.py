@@ -21,7 +21,8 @@ Said = Literal["unsaid", "none", "named", "lost"]
 
 
 class LogPosition(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the log stands: what every answer to a node names. `head_seq` is the last seq that the node has told of."""
+    """Where the log stands: what every answer to a node names. `head_seq` is the last seq that the node has
+    announced."""
 
     epoch: int
     lane: Lane

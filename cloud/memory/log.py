@@ -19,7 +19,7 @@ from wire.batch import Batch, Lane
 
 
 class MemoryLog:
-    """Keeps the records, and tells the views."""
+    """Keeps the records, and updates the views."""
 
     def __init__(self, views: MemoryViews, now: Now, generation: int = 1) -> None:
         self._views = views
@@ -31,7 +31,7 @@ class MemoryLog:
 
     @property
     def generation(self) -> int:
-        """As it was given."""
+        """The one that was passed in."""
         return self._generation
 
     async def append(self, batch: Batch, facts: BatchFacts, body: bytes) -> Taken:

@@ -78,7 +78,8 @@ def end_of(
     wrongs: Wrongs,
     default_us: int | None = None,
 ) -> int:
-    """UTC microseconds of an end that is given as a time or as seconds from now: in the future, within MAX_LIFE_US."""
+    """UTC microseconds of an end that is written as a time or as seconds from now: in the future, within
+    MAX_LIFE_US."""
     if until is None and for_s is None and default_us is not None:
         return now_us + default_us
     if (until is None) == (for_s is None):
@@ -100,7 +101,7 @@ def end_of(
 def drafts_of(
     given: CommandGiven | RelinquishGiven, targets: Sequence[KnownDevice], expires_us: int, by: Given, wrongs: Wrongs
 ) -> list[Draft]:
-    """One order for each device, all with the group's id; what is wrong is told once for each profile."""
+    """One order for each device, all with the group's id; what is wrong is reported once for each profile."""
     if len(targets) > MAX_GROUP_DEVICES:
         wrongs.problems.append(f"more than {MAX_GROUP_DEVICES} devices are meant; give the order in parts")
         return []

@@ -22,8 +22,8 @@ class EndedAlarms(Protocol):
         ...
 
     async def acknowledge(self, node: str, name: str, by: str, now_us: int, note: str, keyed: Keyed) -> Answered | None:
-        """Acknowledge one and tell it, unless the request was answered before: then that answer. None where it is none
-        that stands: it was acknowledged, or the node has said something of it meanwhile.
+        """Acknowledge one and announce it, unless the request was answered before: then that answer. None where it is
+        none that stands: it was acknowledged, or the node has said something of it meanwhile.
 
         Raises:
             Problem: the key was used for another request, or no more are kept.

@@ -33,7 +33,7 @@ def about(order: Order) -> str:
 
 
 def textless(order: Order) -> Order:
-    """An order without the text of a bundle, which is kept and told apart."""
+    """An order without the text of a bundle, which is kept and reported apart."""
     return msgspec.structs.replace(order, text="") if isinstance(order, Bundle) else order
 
 

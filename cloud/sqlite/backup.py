@@ -1,4 +1,4 @@
-"""Backup and restore: copies of a store that nodes and feed readers can tell from the real thing.
+"""Backup and restore: copies of a store that nodes and feed readers can distinguish from the original.
 
 A backup is taken while the store is used and is one consistent state. It holds `store.db` and `tokens.db`, says in
 itself that it is a copy, and lacks the generation that stands beside a store: so a restored store draws a new and

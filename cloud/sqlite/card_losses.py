@@ -49,7 +49,7 @@ def loses_alarms(stream: Stream, newest: Sequence[Stream], broken_off: Sequence[
 
 
 def lose(connection: sqlite3.Connection, stream: Stream, now_us: int, damage: list[str]) -> list[Announcement]:
-    """End what the node does not know any more, of all that the log holds now; what is to be told. What is garbled
+    """End what the node does not know any more, of all that the log holds now; returns what to report. What is garbled
     stays as it is, and `damage` says so: it must not keep the node's batches out."""
     (head,) = connection.execute("SELECT ifnull(max(position), 0) FROM log").fetchone()
     (node_no,) = connection.execute("SELECT node_no FROM nodes WHERE name = ?", (stream.node,)).fetchone()

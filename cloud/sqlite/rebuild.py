@@ -271,7 +271,7 @@ def _gap(
     made: sqlite3.Connection, building: ViewBuilder, stream_no: int, seqs: tuple[int, int], received_us: int,
     position: int, told: Rebuilt,
 ) -> None:  # fmt: skip
-    """Let the ledger tell of it, now and after another rebuild."""
+    """Show it in the ledger, now and after another rebuild."""
     first, last = seqs
     told_before = "SELECT 1 FROM residue WHERE position < 0 AND stream_no = ? AND first_seq = ?"
     if made.execute(told_before, (stream_no, first)).fetchone() is not None:

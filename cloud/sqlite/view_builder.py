@@ -58,7 +58,7 @@ class ViewBuilder:
     def apply(
         self, connection: sqlite3.Connection, position: int, received_us: int, batch: Batch, facts: BatchFacts
     ) -> Sequence[Finding]:
-        """Take a batch into all views but `latest`, and say what is worth telling.
+        """Take a batch into all views but `latest`, and return what to announce.
 
         Raises:
             Malformed: the node has too many devices.

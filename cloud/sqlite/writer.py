@@ -68,7 +68,7 @@ class Writer:
         rolled_back: Callable[[], None],
         timed: Callable[[int, float], None],
     ) -> None:
-        """`rolled_back` drops what was cached of the store; `timed` is told each group's size and seconds."""
+        """`rolled_back` drops what was cached of the store; `timed` is called with each group's size and seconds."""
         self._connection = connection
         self._crash = crash
         self._rolled_back = rolled_back

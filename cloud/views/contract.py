@@ -101,7 +101,7 @@ class Views(Protocol):
     """What the API is handed."""
 
     async def apply(self, position: int, received_us: int, batch: Batch, facts: BatchFacts) -> Sequence[Finding]:
-        """Take in a batch, and say what is worth telling about it."""
+        """Take in a batch, and return what to announce about it."""
         ...
 
     async def fresh(self, snapshot: Snapshot) -> None:

@@ -24,7 +24,7 @@ RETRY_US: Final = 300 * SECOND_US  # so long a node may wait, after we were away
 
 
 class Hearing(msgspec.Struct):
-    """One node: when it was heard, its Health interval, and whether its silence has been told."""
+    """One node: when it was heard, its Health interval, and whether its silence has been reported."""
 
     heard_us: int
     interval_s: float = DEFAULT_INTERVAL_S
@@ -63,7 +63,7 @@ class LastHeard:
         return self._nodes.get(node)
 
     def standing(self, now_us: int, since_us: int) -> tuple[dict[str, int], frozenset[str], dict[str, int]]:
-        """When the nodes that are told to be silent were last heard; those that are about to be, for they were not
+        """When the nodes that are reported silent were last heard; those that are about to be, for they were not
         heard for QUIET_INTERVALS; and when all were, as if the time for which we were not here, until `since_us`, had
         not been.
         """
@@ -81,7 +81,7 @@ class LastHeard:
         return silent, quiet, heard
 
     def changes(self, now_us: int, since_us: int) -> list[Finding]:
-        """What is to be told now. Nobody is called silent for the time before `since_us`, when we were not here."""
+        """What to report now. Nobody is called silent for the time before `since_us`, when we were not here."""
         found: list[Finding] = []
         for node, hearing in self._nodes.items():
             # Where the clock went back: silence counts from now, not from what was ahead.
@@ -101,7 +101,7 @@ class LastHeard:
         self._loaded_us = min(now_us, self._loaded_us + by_us)
 
     def untell(self, findings: Iterable[Finding]) -> None:
-        """They could not be kept: tell them again later."""
+        """They could not be stored: report them again later."""
         for finding in findings:
             hearing = self._nodes.get(finding.node)
             if hearing is not None:

@@ -47,8 +47,8 @@ _log = logging.getLogger(__name__)
 
 
 class _Asked(NamedTuple):
-    """One request: what tells its answer from others; of a read, where, and whether its device is one that answers
-    other reads while it is silent to some."""
+    """One request: what distinguishes its response from others; of a read, where, and whether its device is one that
+    answers other reads while it is silent to some."""
 
     expected: Expected
     span: Span | None = None
@@ -293,7 +293,7 @@ class ModbusDriver:
         self._why = ""
 
     async def _settle(self, unit: Unit) -> None:
-        """Before a unit is asked again that still owes an answer: let that be told from the one now asked for.
+        """Before a unit is asked again that still owes an answer: distinguish that from the one now asked for.
 
         Answers say which unit gives them, the function, and on a serial line no more than a size: first comes a
         question whose answer has a function or size that is not owed, and which nobody uses.

@@ -31,7 +31,8 @@ GROWN: Final = 8  # registers, or bytes of bits, that a guess adds to a point
 
 
 class Expected(NamedTuple):
-    """What tells the answer to one request from others: its function, and its bytes of data where it is a read."""
+    """What distinguishes the response to one request from others: its function, and its bytes of data where it is a
+    read."""
 
     function: int
     size: int

@@ -25,7 +25,7 @@ import msgspec
 
 from drivers.contract import Attachment, Deliver, Now, Receipt
 from drivers.errors import NotStored
-from drivers.mishaps import Mishaps, Unreadable
+from drivers.mishaps import LineMishaps, Unreadable
 from drivers.mqtt.moment import NotBelieved
 from drivers.mqtt.payload import Payload, PayloadReading
 from drivers.mqtt.repeats import Pending, Repeats, content_of, delivery_of
@@ -78,7 +78,7 @@ class Inbox:
         now: Now,
         deliver: Deliver,
         counts: Counter[str],
-        mishaps: Mishaps,
+        mishaps: LineMishaps,
     ) -> None:
         self._line = line
         self._targets: dict[str, tuple[DeviceTopics, ...]] = {}  # by filter

@@ -25,7 +25,7 @@ from typing import Final, Self
 
 from drivers.contract import Attachment, Deliver, Keeps, Now, Receipt, Receipts
 from drivers.errors import Misconfigured, NotStored, Unreachable
-from drivers.mishaps import Mishaps
+from drivers.mishaps import LineMishaps
 from drivers.mqtt.command import command
 from drivers.mqtt.inbox import Inbox, target
 from drivers.mqtt.payload import Payload
@@ -73,7 +73,7 @@ class MqttDriver:
         self._refused: list[str] = []  # topics whose subscription the broker refuses
         self._forgotten: tuple[float, str] | None = None  # when the broker had forgotten the session: by our clock, UTC
         self._counts: Counter[str] = Counter(acknowledged=0)
-        self._mishaps = Mishaps("payload", _log)
+        self._mishaps = LineMishaps("payload", _log)
 
     async def __aenter__(self) -> Self:
         return self

@@ -63,7 +63,7 @@ class PayloadReading(msgspec.Struct, frozen=True):
 
     @property
     def time_us(self) -> int | None:
-        """When it was measured, as far as that can be told without knowing what time it is."""
+        """When it was measured, as far as that is known without knowing what time it is."""
         try:
             return None if self.sent is None else self.measured_us(None)
         except NotBelieved:
@@ -147,7 +147,7 @@ class Payload:
     def _lasting(
         self, values: Mapping[str, Value], quality: Mapping[str, str]
     ) -> tuple[Mapping[str, Value], Mapping[str, str]]:
-        """Without what tells of the reception."""
+        """Without what describes the reception."""
         if not self._reception:
             return values, quality
         return (

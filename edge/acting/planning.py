@@ -86,7 +86,7 @@ class Planning:
         self.advance()
 
     def look_again(self) -> None:
-        """Something has changed that no setting tells of, such as the clock: the next `advance` looks."""
+        """Something has changed that no setting shows, such as the clock: the next `advance` looks."""
         self._due = self._monotonic()
 
     def seen(self, sample: Sample) -> None:

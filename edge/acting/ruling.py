@@ -91,7 +91,7 @@ class Ruling:
             self._do(found)
 
     def corrected(self) -> None:
-        """True time has become known: what is held ends when it would have, and that is told by the right clock."""
+        """True time has become known: what is held ends when it would have, and that is reported by the right clock."""
         ahead_us = self._now()[0] - self._monotonic_us()
         kept: dict[str, bytes | None] = {}
         for key, asked in self._asked.items():

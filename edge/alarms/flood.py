@@ -77,7 +77,7 @@ class WaitingAlarms:
         self._waiting = {key: held for key, held in self._waiting.items() if not gone(*key)}
 
     def next(self, standing: int) -> Raised | None:
-        """Take out the one that is told next; None while there is no room for it."""
+        """Take out the one that is reported next; None while there is no room for it."""
         if not self._waiting:
             return None
         key, (first, _) = min(self._waiting.items(), key=lambda i: (_RANK[i[1][0].severity], i[1][0].time_us, i[0]))

@@ -65,7 +65,7 @@ class ProgressListener(Protocol):
     """Who hears how it goes. Calls never block."""
 
     def applied(self, key: Key, level: Level, held: Held) -> None:
-        """The device has been told."""
+        """The value was written to the device."""
         ...
 
     def settled(self, key: Key, level: Level | None, held: Held | None, read_back: Value) -> None:

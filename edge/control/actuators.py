@@ -1,4 +1,4 @@
-"""Actuators: every writable point has the value that its priority array says, or someone is told why not.
+"""Actuators: every writable point has the value that its priority array says, or the reason is reported.
 
 A point is written, then read back, and only what was read counts. After a restart, or when its state is not known, a
 device is asked before it is told, and not told what it has already. One that someone else has changed, or that has
@@ -274,7 +274,7 @@ class Actuators:
         return self._compared(key, state, actuator, level, held, await self._read(driver, actuator, state))
 
     async def _hear(self, key: Key, state: _State, actuator: Actuator, level: Level, held: Held) -> _Failure | None:
-        """Wait for the answer of a point that only reports and has been told this value, for as long as it may take.
+        """Wait for the answer of a point that only reports and was sent this value, for as long as it may take.
 
         Raises:
             Unreachable: it has said nothing in that time.
@@ -382,7 +382,7 @@ def _answer_s(actuator: Actuator) -> float:
 
 
 def _on_its_way(state: _State, actuator: Actuator, value: Value, now_s: float) -> bool:
-    """Whether a point that only reports has been told just this and may still answer: telling it again would queue
+    """Whether a point that only reports was sent just this and may still answer: sending it again would queue
     the same command twice (a LoRaWAN device of class A takes one for each uplink, hours apart)."""
     return (
         state.told is not None

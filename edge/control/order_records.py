@@ -134,7 +134,7 @@ class Records:
         return {PREFIX + order.id: _body(record)}
 
     def applied(self, order_id: str) -> Kept:
-        """Its device has been told; nothing to keep where that is known."""
+        """Its value was written; nothing to keep where that is known."""
         record = self._known[order_id]
         if record.stage != "accepted":
             return {}

@@ -79,7 +79,7 @@ class Acts(Protocol):
     """What orders do that set no point."""
 
     def act(self, act: AlarmAct) -> tuple[list[Alarm], Kept]:
-        """Acknowledge or shelve an alarm: what is told, and what is kept with it.
+        """Acknowledge or shelve an alarm: what is reported, and what is kept with it.
 
         Raises:
             Declined.
@@ -127,7 +127,7 @@ class OrderBook:
         freed: Callable[[Key, Ended | None], None] = lambda _key, _ended: None,
         try_first: TryFirst | None = None,
     ) -> None:
-        """`freed` is told of values that have ended, after that has been put on its way to the card. Without
+        """`freed` is called with values that have ended, after that has been put on its way to the card. Without
         `try_first` bundles are taken at once."""
         self._try_first = try_first
         self._control, self._acts, self._trusted, self._now = control, acts, trusted, now
@@ -295,7 +295,7 @@ class OrderBook:
         self._put(commit)
 
     def _again(self, known: OrderRecord) -> None:
-        """It was sent again: perhaps what was told of it has not arrived."""
+        """It was sent again: perhaps its result has not arrived."""
         mono_us = self._monotonic_us()
         if known.result is not None and mono_us - known.told_us >= RETELL_US:
             known.told_us = mono_us

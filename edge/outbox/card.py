@@ -27,7 +27,7 @@ from edge.outbox.mark import CardMark, MarkedRun, MarkFile
 from edge.outbox.mark import read as read_mark
 from edge.outbox.records import Damaged, is_damage, seq_of, sum_of, whole
 from edge.outbox.rescue import look, make_new
-from edge.outbox.runs import Run, Runs, row_id
+from edge.outbox.runs import Run, RunRecords, row_id
 from edge.outbox.salvage import SalvageReport, hole, salvage
 from edge.outbox.sealing import count_lost, seal
 from wire.batch import Lane
@@ -54,7 +54,7 @@ class Card:
         called while a damaged file is read, which may take a while; from another thread."""
         self.directory, self.limit_bytes = directory, limit_bytes
         self.db = Database(directory / "outbox.db", limit_bytes=limit_bytes, memory=memory)
-        self.runs = Runs(self.db)
+        self.runs = RunRecords(self.db)
         self._draw_epoch, self._boot, self._busy = epoch, boot(), busy
         self.memory, self._seed = memory, seed
         self.seeded = False  # whether all state by key was read of the card that memory stands in for

@@ -1,4 +1,4 @@
-"""Records: what lies in the outbox's file, and how each record tells that it is whole.
+"""Records: what lies in the outbox's file, and how each record shows that it is whole.
 
 A card that wears out gives back other bytes than were written, and SQLite notices only where they fall on its own
 structure. So each record of `runs`, `rows`, `receipts` and `kept` carries a sum over all its other columns: one that

@@ -79,7 +79,7 @@ def row_id(run: Run, last_seq: int) -> int:
     return row_key(run.id, last_seq)
 
 
-class Runs:
+class RunRecords:
     """Those of one card, oldest first. What changes them runs inside a transaction of the card's, unless it says
     otherwise."""
 

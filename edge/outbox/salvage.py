@@ -1,4 +1,4 @@
-"""Salvage: what can be read of a damaged outbox goes into a new one; what cannot is a hole that a Gap tells of.
+"""Salvage: what can be read of a damaged outbox goes into a new one; what cannot is a hole that a Gap reports.
 
 Every record is taken only with its sum (`edge.outbox.records`) and rows only where their seqs follow each other, so
 nothing comes over altered or twice. Rows that the city may not have stay in their run, under their own seqs: the city
@@ -77,7 +77,7 @@ class SalvageReport(msgspec.Struct):
 
 
 class SavedRun(msgspec.Struct):
-    """A run of the damaged file, as far as anything tells of it."""
+    """A run of the damaged file, as far as anything is known of it."""
 
     id: int
     lane: Lane

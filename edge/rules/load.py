@@ -1,4 +1,4 @@
-"""From rules files to rules: everything that is wrong in all of them is told at once, with file, line and what to
+"""From rules files to rules: everything that is wrong in all of them is reported at once, with file, line and what to
 write instead.
 
 Rules are checked against the roster: the devices that they select, the points, types, units, ranges and choices of

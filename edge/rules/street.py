@@ -178,7 +178,7 @@ class RuleContext:
     def _conditions(
         self, one: Read, windows: Sequence[WindowOf], profiles: Sequence[str], tell: Tell
     ) -> list[Condition] | None:
-        """`when`, and `clear` where there is one; None where one of them is wrong, which has been told."""
+        """`when`, and `clear` where there is one; None where one of them is wrong, which has been reported."""
         found: list[Condition] = []
         kinds: list[dict[str, dict[str, trial.Kind]]] = []
         sound = not {"when", "clear"} & one.unknown

@@ -29,7 +29,7 @@ _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
 
 class Watch:
-    """`index` is its place among all watches; `holders` tells, for all watches of the rule, who holds what."""
+    """`index` is its place among all watches; `holders` says, for all watches of the rule, who holds what."""
 
     def __init__(
         self, rule: Rule, device: WatchedDevice, index: int, windows: Mapping[str, Window], holders: dict[str, set[int]]

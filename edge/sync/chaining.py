@@ -1,4 +1,4 @@
-"""Chains: which body a batch goes up in. Pure; the link asks before it sends, and tells what became of it.
+"""Chains: which body a batch goes up in. Pure; the link asks before it sends, and reports the outcome.
 
 A self-contained body that the cloud has taken becomes the base of its lane. Later batches lean on it (`wire.chain`)
 when the cloud says in `accepts` that it reads them so, for at most KEY_S, and as long as that saves a twentieth. A

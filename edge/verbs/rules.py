@@ -92,7 +92,7 @@ def run(
     zone: tzinfo,
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> int:
-    """Do what `args` say. `ambient` tells the world at a UTC time in microseconds."""
+    """Do what `args` say. `ambient` returns sun and calendar at a UTC time in microseconds."""
     rules = _followed(config) if not args.file else None
     if rules is None:
         problems: list[Problem] = []

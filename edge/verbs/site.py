@@ -143,7 +143,7 @@ def run(
     monotonic: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Give the order and tell how it goes. `user` is who is logged in; `transport` and the clocks stand in for the
+    """Send the order and print its progress. `user` is who is logged in; `transport` and the clocks stand in for the
     network and time in tests."""
     language = language_of(args, locale)
     words = _WORDS[language]

@@ -13,19 +13,20 @@ from edge.plans.load import load
 from edge.plans.local import Location
 from edge.plans.tables import (
     AssignTable,
+    CalendarRuleTable,
     CalendarTable,
     HolidaysTable,
     PeriodTable,
     PlanTable,
     ProgramTable,
-    RuleTable,
     StepTable,
 )
 from edge.selector import Selector
 
 PAGE = (Path(__file__).parents[4] / "docs" / "plans.md").read_text()
 KINDS = [
-    PlanTable, HolidaysTable, ProgramTable, PeriodTable, StepTable, CalendarTable, RuleTable, AssignTable, Selector,
+    PlanTable, HolidaysTable, ProgramTable, PeriodTable, StepTable, CalendarTable, CalendarRuleTable,
+    AssignTable, Selector,
 ]  # fmt: skip
 
 
