@@ -16,7 +16,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import AsyncGenerator, Coroutine, Generator
+from collections.abc import AsyncGenerator, Coroutine
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -44,6 +44,7 @@ from cloud.sqlite import database
 from cloud.sqlite.tokens import tokens_of
 from cloud.store import Store, opened
 from cloud.times import DAY_US, utc_us
+from groundwork.serving import Server
 from groundwork.systemd import Notify
 
 BACKLOG: Final = 2_048
@@ -108,8 +109,8 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, with signals, the moment of readiness and the taking of connections left to us."""
+class _Server(Server):
+    """With the moment of readiness and the taking of connections left to us too."""
 
     def __init__(self, config: uvicorn.Config, door: Door) -> None:
         super().__init__(config)
@@ -134,10 +135,6 @@ class _Server(uvicorn.Server):
             self.should_exit = True
             await asyncio.wait((serving,))
         serving.result()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and take what comes."""

@@ -1,4 +1,5 @@
-"""Turns: who may use a shared line now. One at a time (or so many); commands ahead of polls, in the order of asking.
+"""Turns: who may use a shared line now. One at a time, or as many as the line allows; commands ahead of polls, each in
+the order of asking.
 
 At most MAX_WAITING may wait; one more is turned away. A turn lasts for one request, so that a poll of several
 requests lets a command in between.

@@ -31,6 +31,11 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
+def did_you_mean(meant: str | None) -> str:
+    """What an error message ends with: "; did you mean x?", or nothing where none is near."""
+    return "" if meant is None else f"; did you mean {meant}?"
+
+
 def _shared(one: str, two: str) -> int:
     """How many characters of the beginning and of the end are the same."""
     least = min(len(one), len(two))

@@ -328,7 +328,7 @@ def _in_rows(tables: Sequence[Table], taken: Sequence[tuple[int, int]]) -> list[
 
 
 class _Span(Sequence[int]):
-    """The places of one device's samples."""
+    """The row indices at which one device's samples stand."""
 
     __slots__ = ("_i", "_n", "_seats", "_start")
 

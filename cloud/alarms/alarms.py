@@ -32,7 +32,7 @@ from cloud.times import DAY_US, text
 from cloud.views.answers import ActAsked, AlarmSeen
 from cloud.views.contract import MAX_PAGE, AlarmsAsked, Views
 from cloud.views.reports import alarm_seen
-from groundwork.nearest import nearest
+from groundwork.nearest import did_you_mean, nearest
 from wire.entries import Alarm, AlarmState, Severity
 from wire.orders import AlarmAct
 
@@ -199,7 +199,7 @@ class Alarms:
             standing, _ = await self._views.alarms(AlarmsAsked(node=node, limit=MAX_PAGE))
             known = [a.id for _, a in standing] + self._keeper.names()
             near = await asyncio.to_thread(nearest, name, known)
-            raise not_found(f"there is no alarm {name[:100]!r}" + (f"; did you mean {near}?" if near else ""))
+            raise not_found(f"there is no alarm {name[:100]!r}{did_you_mean(near)}")
         standing = [(n, a) for n, a in found if a.state != "cleared"]
         if not standing:
             raise _cleared(name)

@@ -17,7 +17,7 @@ from cloud.times import TIME_BOUND_US, parse
 from cloud.views.answers import DeviceDetail, DevicesPage, NodeDetail, NodesPage, ReadingsPage
 from cloud.views.contract import MAX_PAGE, MAX_ROWS, ReadingsAsked, Views
 from cloud.views.watching import Watching
-from groundwork.nearest import nearest
+from groundwork.nearest import did_you_mean, nearest
 
 PAGE: Final = 100
 ROWS: Final = 1_000
@@ -167,7 +167,7 @@ class Queries:
     async def _no_node(self, node: str) -> str:
         """That there is no such node, and which is near."""
         near = await asyncio.to_thread(nearest, node, await self._views.names())
-        return f"no node {node[:MAX_SHOWN]!r} was ever heard" + _meant(near)
+        return f"no node {node[:MAX_SHOWN]!r} was ever heard" + did_you_mean(near)
 
     async def _no_device(self, device: str, node: str | None) -> str:
         """That there is no such device, or not under this node, and what is near."""
@@ -177,7 +177,7 @@ class Queries:
         if known is not None:
             return f"node {node!r} has no device {device!r}; node {known.device.node} has it"
         of = "there is no device" if node is None else f"node {node!r} has no device"
-        return f"{of} {device[:MAX_SHOWN]!r}" + _meant(await self._views.near(device))
+        return f"{of} {device[:MAX_SHOWN]!r}" + did_you_mean(await self._views.near(device))
 
 
 def _time(asked: Asked, name: str, default: int) -> int:
@@ -186,7 +186,3 @@ def _time(asked: Asked, name: str, default: int) -> int:
         return default if given is None else parse(given)
     except ValueError as error:
         raise bad_request(f"{name}: {error}") from error
-
-
-def _meant(near: str | None) -> str:
-    return "" if near is None else f"; did you mean {near}?"

@@ -35,7 +35,7 @@ from cloud.problem import bad_request, unavailable
 from cloud.records.tokens import Grant, Tokens
 from cloud.views.contract import Views
 from cloud.views.watching import Watching
-from groundwork.nearest import nearest
+from groundwork.nearest import did_you_mean, nearest
 
 MAX_READERS: Final = 2_000
 CHUNK_BYTES: Final = 256 << 10
@@ -180,7 +180,7 @@ class Feed:
         told: list[str] = []
         for node in strange[:STRANGE]:
             near = await asyncio.to_thread(nearest, node, known)
-            hint = "" if near is None else f"; did you mean {near!r}?"
+            hint = did_you_mean(None if near is None else repr(near))
             told.append(f": no node {node[:100]!r} was ever heard{hint}\n")  # a repr has no line ends
         if len(strange) > STRANGE:
             told.append(f": and {len(strange) - STRANGE} more nodes that were never heard\n")

@@ -169,7 +169,7 @@ def why_not(point: Point, value: bool | float | str) -> str | None:
     if (why := why_unstorable(value)) is not None:
         return why
     if not math.isfinite(value):  # 1e999 is one in JSON
-        return "must be a number that there is"
+        return "must be a finite number"
     if (point.low is not None and value < point.low) or (point.high is not None and value > point.high):
         return f"{told} lies outside {_range(point)}"
     return None

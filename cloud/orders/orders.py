@@ -42,7 +42,7 @@ from cloud.records.keys import HEADER, KEPT_US, MAX_KEY_CHARS, Answered, Keyed
 from cloud.records.orders import MAX_OPEN, OrderStore
 from cloud.times import DAY_US, SECOND_US, Now
 from cloud.views.contract import TargetsAsked, Views
-from groundwork.nearest import nearest
+from groundwork.nearest import did_you_mean, nearest
 from groundwork.toml_text import BadToml, tables_of
 from wire.orders import MAX_BUNDLE_BYTES, Bundle
 
@@ -191,8 +191,7 @@ class Orders:
         missing = [d for d in aim.devices if d not in found]
         for device in missing[:MAX_UNKNOWN]:
             near = await self._views.near(device)
-            hint = "" if near is None else f"; did you mean {near}?"
-            wrongs.unknown.append(f"there is no device {device[:100]!r}{hint}")
+            wrongs.unknown.append(f"there is no device {device[:100]!r}{did_you_mean(near)}")
         if len(missing) > MAX_UNKNOWN:
             wrongs.unknown.append(f"and {len(missing) - MAX_UNKNOWN} more devices that are not known")
 
@@ -273,8 +272,7 @@ def _nodes(given: BundleGiven, known: Sequence[str], wrongs: Wrongs) -> list[str
     heard = set(known)
     missing = [n for n in wanted if n not in heard]
     for node in missing[:MAX_UNKNOWN]:
-        near = nearest(node, known)
-        hint = "" if near is None else f"; did you mean {near}?"
+        hint = did_you_mean(nearest(node, known))
         wrongs.unknown.append(f"no node {node[:100]!r} was ever heard{hint}")
     if len(missing) > MAX_UNKNOWN:
         wrongs.unknown.append(f"and {len(missing) - MAX_UNKNOWN} more nodes that were never heard")

@@ -1,4 +1,5 @@
-"""Orders as they are kept: what was given, whether it was sent, how far it has come. Truth: no rebuild drops it.
+"""Orders as they are kept: what was given, whether it was sent, how far it has come. Not derived from the log: a
+rebuild keeps it.
 
 An order is durable, with its notice for the feed and the answer to the one who gave it, in one transaction, before
 that answer goes out. "Sent" is durable before an order goes to a node. What nodes say moves an order forward in the

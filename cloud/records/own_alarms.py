@@ -1,7 +1,7 @@
-"""The aggregator's own alarms as they are kept: those that stand, and how far the log was looked through for more.
+"""The aggregator's own alarms as they are kept: those that stand, and how far the log was read for new ones.
 
-Truth: no rebuild drops them. What they do is decided in `cloud.alarms`. Bound: LOOKED losses and LOOKED findings at
-most are looked at in one step.
+Not derived from the log, so a rebuild keeps them. What they do is decided in `cloud.alarms`. Bound: LOOKED losses and
+as many findings at most are read in one step.
 """
 
 from __future__ import annotations

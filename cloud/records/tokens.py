@@ -15,7 +15,7 @@ ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """What a token allows. `node` is set for the role node and for no other."""
+    """What a token allows. `node` is set for tokens of the role `node` only."""
 
     id: str
     role: Role

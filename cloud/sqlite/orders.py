@@ -1,4 +1,4 @@
-"""Orders in SQLite. Promises and bounds: `cloud.records.orders`. Truth: no rebuild drops it.
+"""Orders in SQLite. Promises and bounds: `cloud.records.orders`. Not derived from the log: a rebuild keeps it.
 
 What nodes say moves an order forward in `cloud.sqlite.view_builder`. An order whose body is garbled is told as damage
 of the store, stays as it is and holds up no other.

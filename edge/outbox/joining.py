@@ -49,7 +49,8 @@ class Request(msgspec.Struct, frozen=True, array_like=True):
 
 
 class JoinedContents(msgspec.Struct, frozen=True, array_like=True):
-    """The answer: contents as `codec.encode_contents` writes them, of how many rows, and what stopped it."""
+    """What the joining process returns: contents as `codec.encode_contents` writes them, the number of rows in them,
+    and why it stopped early."""
 
     plain: bytes
     taken: int

@@ -1,9 +1,9 @@
 """Mark: how far each run had come, in a file beside the database that no damage to the database touches.
 
-What SQLite loses silently (a write-ahead log that is deleted or breaks off, a file that is emptied or replaced by an
+What SQLite loses silently (a write-ahead log that is deleted or cut short, a file that is emptied or replaced by an
 older one) shows in the mark: it is written after each commit and so is never ahead of what was durable. It is not
-synced, for that would wear the card twice as fast: after a power cut it may be half a minute behind, and then says so
-(another boot, and not closed). Within one boot it is exact.
+synced, for that would wear the card twice as fast: after a power cut it may be half a minute behind, and shows it: its
+boot number is an older one, and it is not marked closed. Within one boot it is exact.
 
 Bounds: one file of MARK_BYTES, which names the latest MAX_RUNS runs.
 """

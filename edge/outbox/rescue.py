@@ -1,4 +1,4 @@
-"""Rescue: a new file takes the place of one that is damaged, or is none.
+"""Rescue: a new file replaces one that is damaged or is not a database.
 
 Bounds: those of `edge.outbox.salvage` and `edge.outbox.put_aside`.
 """

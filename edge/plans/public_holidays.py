@@ -1,7 +1,7 @@
-"""Public holidays: of a country and a part of it, from the library `holidays`, which is imported only when asked.
+"""Public holidays: of a country or one of its regions, from the library `holidays`, which is imported only when asked.
 
 The library costs about 10 MiB of memory and 0.1 s, so a node whose plan names no public holiday does not pay for it.
-A year is worked out once; at most MAX_YEARS are kept.
+A year is computed once; at most MAX_YEARS are kept.
 """
 
 from __future__ import annotations

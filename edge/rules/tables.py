@@ -61,7 +61,7 @@ class Consequence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class TextTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`alarm.text`"""
+    """The table `alarm.text`: the words of an alarm, in English or French or both."""
 
     en: Annotated[str, Meta(max_length=300), says("in English")] = ""
     fr: Annotated[str, Meta(max_length=300), says("in French")] = ""

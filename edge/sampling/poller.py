@@ -1,7 +1,7 @@
 """Polling: each device at its own pace, spread over the period, stamped by the schedule.
 
-A poll that is late does not shift those after it: the cadence is counted from the start, and what was missed is
-counted. A poll that fails yields bad readings, never silence.
+A poll that is late does not shift those after it: the cadence runs from the start, and missed polls are counted. A poll
+that fails yields bad readings, never silence.
 
 Schedules begin on ticks of the monotonic clock that all of them share, so that what is due together wakes the process
 once: twenty polls in a row cost much less than twenty apart. A tick is at most TICK_S, and a period has at least

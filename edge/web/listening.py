@@ -22,17 +22,10 @@ from starlette.types import ASGIApp
 
 from edge.web.connections import KEEP_ALIVE_S, MAX_HEAD_BYTES, Places, connections
 from edge.web.reach import reach
+from groundwork.serving import Server
 
 BACKLOG: Final = 64
 EVERYONE: Final = 0o666
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without signal handlers: the node owns those."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
 
 
 async def serve(app: ASGIApp, listener: socket.socket) -> None:
@@ -50,7 +43,7 @@ async def serve(app: ASGIApp, listener: socket.socket) -> None:
         proxy_headers=False,  # who asks is told by the connection, never by a header
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )
-    server = _Server(config)
+    server = Server(config)
     try:
         await server.serve(sockets=[listener])
     finally:  # uvicorn leaves all of it to the end of the process when it is cancelled
