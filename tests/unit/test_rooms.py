@@ -103,3 +103,17 @@ def test_where_to_find_it_is_true() -> None:
         named = {n.name for n in body if isinstance(n, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)}
         named |= {n.target.id for n in body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
         assert not name or name in named, f"{file} has no {name}"
+
+
+SCREEN = 70  # lines
+
+
+def test_a_contract_is_read_on_one_screen() -> None:
+    lengths = {
+        f"{module}.{node.name}": node.end_lineno - node.lineno + 1
+        for module, tree in modules().items()
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.end_lineno and any(ast.unparse(b) == "Protocol" for b in node.bases)
+    }
+    assert len(lengths) > 30, "contracts are found by their base"
+    assert not {name: n for name, n in lengths.items() if n > SCREEN}
