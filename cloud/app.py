@@ -172,7 +172,12 @@ async def tend(
         if jumped_us:
             LOG.warning("the clock was set by %.0f s", jumped_us / SECOND_US)
             began_us = min(now(), began_us + jumped_us)
-        await store.look(now(), began_us, jumped_us, await conditions())
+        try:
+            holding = await conditions()
+        except Unavailable as error:  # the file of the tokens is another one: silence is told without it
+            LOG.warning("what holds of tokens, quotas and claims is not known now: %s", error)
+            holding = None
+        await store.look(now(), began_us, jumped_us, holding)
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_every(SAVE_S, store.tend))

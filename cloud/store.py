@@ -30,7 +30,8 @@ class Store(SqliteStore, frozen=True):
     ) -> None:
         """Tell who has fallen silent and who is heard again, and let our own alarms follow.
 
-        `jumped_us` is how far the clock was set since the last look, `holding` conditions that only others can see.
+        `jumped_us` is how far the clock was set since the last look, `holding` conditions that only others can see,
+        None where they are not known now.
         """
         if jumped_us > 0:
             self.heard.clock_was_set(jumped_us, now_us)

@@ -68,7 +68,7 @@ class Keeper:
     async def look(self, now_us: int, since_us: int, holding: Mapping[str, StandingCondition] | None = None) -> bool:
         """Take what has happened since the last time; whether there is more. Until `since_us` we were not here.
 
-        `holding` are conditions that hold now, beside those that the store itself shows.
+        `holding` are conditions that hold now, beside those that the store itself shows; None: not known now.
         """
         async with self._turn:
             happened = await self._store.happened()

@@ -123,7 +123,8 @@ def step(
 
     `silent` are the nodes that are, with when they were last heard, `quiet` others that are about to be; `heard` all
     nodes that ever were. The first nodes of an outage are silent while the last are not yet: without the quiet ones,
-    half of the city would raise alarms of their own before it is one.
+    half of the city would raise alarms of their own before it is one. `holding` is None where what holds is not known
+    now: what stands of it stays.
     """
     steps = _Steps(alarms, now_us)
     for alarm in alarms.values():
@@ -140,7 +141,8 @@ def step(
             since_us = _count(alarm, SINCE) or alarm.raised_us
             until_us = max(since_us, min(now_us, heard.get(alarm.device, now_us)))
             steps.change(alarm.id, own_texts.silent(alarm.device, since_us, until_us), active=False)
-    _hold(steps, alarms, holding or {})
+    if holding is not None:
+        _hold(steps, alarms, holding)
     _outage(steps, silent, quiet, heard, now_us)
     return steps.done
 

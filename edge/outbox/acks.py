@@ -13,7 +13,7 @@ from collections.abc import Callable
 from edge.outbox.card import Card
 from edge.outbox.forks import Forks
 from edge.outbox.generations import GenerationCheck, Generations
-from edge.outbox.records import Damaged
+from edge.outbox.records import Damaged, whole
 from edge.outbox.runs import Run, row_id
 from wire.batch import Ack, Lane
 
@@ -51,6 +51,8 @@ class Acks:
         if heard is GenerationCheck.DOUBTED:
             run.ask = True
             return False
+        await self._forks.finish()  # one that a damaged file has cut short: a place among moved rows is not to be found
+        run = self._card.runs.by_id(run.id)
         await self._compare_heads(run, ack)
         run = self._card.runs.by_id(run.id)
         run.ask = False
@@ -60,7 +62,7 @@ class Acks:
             return False
         if (
             through < run.held_from - 1
-            or await self._place(run, through) == digest
+            or await self._is_place(run, through, digest)
             or await self._in_hole(run, through)
         ):
             run.acked, run.told, run.dirty = through, digest, True
@@ -85,25 +87,29 @@ class Acks:
         else:
             run.opened_head = None
 
-    async def _place(self, run: Run, seq: int) -> bytes | None:
-        """The digest at a row end, or None where no row ends.
+    async def _is_place(self, run: Run, seq: int, digest: bytes) -> bool:
+        """Whether a row ends there with that digest.
 
         Raises:
-            Damaged: the row is not there that should be.
+            Damaged: the row is not there that should be, or not as it was written. To take that for another past would
+                send what the cloud has again, under a new epoch.
         """
         if seq == run.held_from - 1:
-            return run.base
+            return digest == run.base
         if seq == run.head:
-            return run.head_digest
+            return digest == run.head_digest
         if not 0 < seq < run.head:
-            return None
+            return False
+        if await self._card.db.all("SELECT 1 FROM rows WHERE id = ? AND digest = ?", row_id(run, seq), digest):
+            return True
         found = await self._card.db.all(
-            "SELECT id, first_seq, digest FROM rows WHERE id >= ? AND id <= ? ORDER BY id LIMIT 1",
+            "SELECT id, first_seq, from_us, to_us, digest, body, sum FROM rows WHERE id >= ? AND id <= ?"
+            " ORDER BY id LIMIT 1",
             row_id(run, seq), row_id(run, run.head),
         )  # fmt: skip
-        if not found or found[0][1] > seq:
-            raise Damaged(f"the row with {seq} is missing")
-        return found[0][2] if found[0][0] == row_id(run, seq) else None
+        if not found or not whole(found[0][6], *found[0][:6]) or found[0][1] > seq:
+            raise Damaged(f"the row with {seq} is missing, or not as it was written")
+        return False
 
     async def _in_hole(self, run: Run, seq: int) -> bool:
         """Whether what the cloud has up to there may well be this run's, for nothing here says otherwise."""

@@ -20,9 +20,10 @@ async def adopt(card: Card, room: Retention, memory: Card) -> None:
     added to it. State by key that it had from here is replaced; where it could not read the card, what it has goes
     before.
 
-    It takes several transactions; a crash in between leaves whole rows, and the rest is lost with the memory.
+    It takes several transactions; a crash in between leaves whole rows, and the rest is lost with the memory. After a
+    rescue in between it goes on where it was: only memory has more of a run than the card.
     """
-    mine = {(r.epoch, r.lane): r.id for r in card.runs}
+    mine = {(r.epoch, r.lane): r for r in card.runs}
     begun: dict[int, int] = {}
 
     async def begin() -> None:
@@ -30,7 +31,9 @@ async def adopt(card: Card, room: Retention, memory: Card) -> None:
             run.dirty |= not run.closed
             run.closed = run.settled = True
         for other in memory.runs:
-            if (other.epoch, other.lane) in mine:
+            if (begun_before := mine.get((other.epoch, other.lane))) is not None:
+                if begun_before.head < other.head:
+                    begun[begun_before.id] = other.id
                 continue
             run = await card.runs.create(other.lane, other.epoch)
             run.held_from, run.base = other.held_from, other.base
@@ -46,7 +49,7 @@ async def adopt(card: Card, room: Retention, memory: Card) -> None:
 
 
 async def _take_rows(card: Card, room: Retention, run_id: int, memory: Card, other: Run) -> None:
-    after = row_id(other, 0)
+    after = row_id(other, card.runs.by_id(run_id).head)
     while rows := await memory.db.all(
         "SELECT id, first_seq, from_us, to_us, digest, body FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
         after, row_id(other, other.head), PAGE_ROWS,

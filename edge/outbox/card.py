@@ -93,7 +93,7 @@ class Card:
             if what is not None:
                 self._tell(what)
             try:
-                await self._open()
+                await self._open(mark=mark)
                 await self._reconcile(mark, wal_lost=wal_lost)
                 await self._begin_runs()
             except (sqlite3.Error, MemoryError) as error:
@@ -101,7 +101,7 @@ class Card:
                     raise
                 await self.db.close()
                 await self._salvage(str(error), mark)
-                await self._open()
+                await self._open(mark=mark)
                 await self._begin_runs()
             await self.db.aside(lambda: self._mark.write(self._marked(), sync=True))
         except BaseException:
@@ -144,7 +144,7 @@ class Card:
         mark = self._marked() if self.runs else None
         await self.db.close()
         await self._salvage(str(why), mark)
-        await self._open()
+        await self._open(mark=mark)
         await self._begin_runs()
         self.rescues += 1
 
@@ -186,10 +186,13 @@ class Card:
         await self._open(connection)
         await self._begin_runs()
 
-    async def _open(self, connection: sqlite3.Connection | None = None) -> None:
+    async def _open(self, connection: sqlite3.Connection | None = None, *, mark: CardMark | None = None) -> None:
         await self.db.open(connection)
         try:
             await self.runs.load()
+            moved = {(m.epoch, m.lane): m.moved for m in mark.runs} if mark is not None else {}
+            for run in self.runs:
+                run.moved = moved.get((run.epoch, run.lane), 0) if run.moving else 0
             self.holes = {id_ for (id_,) in await self.db.all("SELECT id FROM holes")}
             self.last_known_us = max(self.last_known_us, await self.runs.newest_us())
             await self.db.check()
@@ -329,7 +332,10 @@ class Card:
             await self.db.aside(self._try_mark)
 
     def _marked(self, *, closed: bool = False) -> CardMark:
-        runs = [MarkedRun(r.id, r.lane, r.epoch, r.head, r.head_digest) for r in reversed(self.runs)]
+        runs = [
+            MarkedRun(r.id, r.lane, r.epoch, r.head, r.head_digest, r.moved if r.moving else 0)
+            for r in reversed(self.runs)
+        ]
         return CardMark(self._boot, closed, tuple(runs))
 
     def _try_mark(self, *, closed: bool = False) -> None:

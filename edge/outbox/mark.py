@@ -26,13 +26,14 @@ MAX_RUNS: Final = 8
 
 
 class MarkedRun(msgspec.Struct, frozen=True, array_like=True):
-    """One run: its last seq and the digest after it."""
+    """One run: its last seq and the digest after it, and while a fork moves its rows the last seq that went."""
 
     id: int
     lane: Lane
     epoch: int
     head: int
     digest: bytes
+    moved: int = 0
 
 
 class CardMark(msgspec.Struct, frozen=True, array_like=True):

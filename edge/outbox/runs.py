@@ -61,7 +61,7 @@ class Run(msgspec.Struct):
     ask: bool = True
     sent: int = 0  # the last seq that was cut: the cloud may stand at any row end up to here
     dirty: bool = False
-    moved: int = 0  # the last seq that a fork has moved away, as far as this process knows
+    moved: int = 0  # while moving: the last seq that went to the new run; 0 where that is not known
 
     @property
     def way(self) -> tuple[bool, bool, bool, bool]:

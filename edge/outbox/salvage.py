@@ -90,6 +90,7 @@ class SavedRun(msgspec.Struct):
     head: int = 0  # by the mark; 0 where it does not name the run
     digest: bytes = ORIGIN
     keep: int = 0  # while its rows are being moved and the cloud's place is open: what `acked` says in the file
+    moved: int = 0  # by the mark: what a fork had moved to a later run, up to this seq, is not missing here
     exact: bool = False  # nothing was committed beyond `head`
     guessed: bool = False  # known by the mark alone
 
@@ -203,7 +204,7 @@ def _runs(db: sqlite3.Connection, mark: CardMark | None, boot: int) -> list[Save
         if run is None or (run.epoch, run.lane) != (marked.epoch, marked.lane):
             run = SavedRun(marked.id, marked.lane, marked.epoch, 1, ORIGIN, 0, ORIGIN, OPEN, guessed=True)
             runs[run.id] = run
-        run.head, run.digest = marked.head, marked.digest
+        run.head, run.digest, run.moved = marked.head, marked.digest, marked.moved
         run.exact = mark is not None and mark.exact(boot)
     return [runs[id_] for id_ in sorted(runs)]
 
@@ -228,7 +229,7 @@ def _unacked(
 ) -> int:
     """Rows that the city may not have, and holes where some were. The bytes that were taken."""
     was = run.closed
-    next_seq, taken, holes, whole_end = run.acked + 1, 0, 0, True
+    next_seq, taken, holes, whole_end = max(run.acked, run.moved) + 1, 0, 0, True
     into.execute("BEGIN")
     for n, row in enumerate(_readable(db, row_key(run.id, run.acked), row_key(run.id, LAST_SEQ))):
         id_, first, from_us, to_us, digest, body, _ = row

@@ -2,7 +2,8 @@
 
     LinkDown      no usable answer: keep the batch, try again later (401, 403, 404, 5xx, a 200 or 400 that is not ours)
     Malformed     400 with our own problem: the cloud cannot read this body, and never will
-    Unsupported   415, likewise: it reads other versions, which are named
+    Unsupported   415, likewise: it reads other versions, which are named (where ours is among them, the body was
+                  damaged on the way: LinkDown)
     TooLarge      413, likewise: send less at a time
 
 Bounds: 10 s to connect, `timeout_s` without a byte, twice that in all, 64 KiB of answer; an idle connection is kept for
@@ -187,8 +188,10 @@ class CloudLink:
     async def _post(self, body: ChainedBody) -> tuple[int, bytes]:
         if len(body.data) > codec.MAX_BODY_BYTES:
             raise TooLarge(f"{len(body.data)} bytes before it was even sent")
-        chained = {"Content-Type": CHAINED_TYPE}
-        headers = chained if body.chained else {"Content-Type": BATCH_TYPE, "Content-Encoding": "zstd"}
+        if body.chained:  # whatever is said against it, it goes in full next
+            headers = {"Content-Type": CHAINED_TYPE}
+            return await self._request("POST", "/batches", content=body.data, headers=headers, version=None)
+        headers = {"Content-Type": BATCH_TYPE, "Content-Encoding": "zstd"}
         return await self._request("POST", "/batches", content=body.data, headers=headers)
 
     async def place(self, epoch: int, lane: Lane) -> AckAnswer:
@@ -216,8 +219,15 @@ class CloudLink:
             raise LinkDown(f"the snapshot was answered with {status}")
 
     async def _request(
-        self, method: str, path: str, *, headers: Mapping[str, str] = NO_HEADERS, **what: object
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] = NO_HEADERS,
+        version: int | None = codec.VERSION,
+        **what: object,
     ) -> tuple[int, bytes]:
+        """`version` is that of the body: an answer that accepts it and does not read it is none (None: any is)."""
         if generation := self._generation():
             headers = {**headers, GENERATION_HEADER: str(generation)}
         try:
@@ -248,7 +258,7 @@ class CloudLink:
                 raise Malformed(detail)
             case 413, "too-large":
                 raise TooLarge(detail)
-            case 415, "unsupported":
+            case 415, "unsupported" if version not in problem.accepts:
                 raise Unsupported(detail, problem.accepts[:16])
             case _:
                 raise LinkDown(f"{status}: {detail}", retry_after(response.headers.get("Retry-After")))

@@ -7,7 +7,17 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud.alarms.own_alarms import OUTAGE, OUTAGE_NODES, RECENT_US, Occurrence, acted, id_of, state_of, step
+from cloud.alarms.own_alarms import (
+    OUTAGE,
+    OUTAGE_NODES,
+    RECENT_US,
+    Occurrence,
+    StandingCondition,
+    acted,
+    id_of,
+    state_of,
+    step,
+)
 from cloud.alarms.own_texts import as_told, span
 from cloud.times import SECOND_US
 from support.examples import many
@@ -262,3 +272,12 @@ def test_no_state_is_reached_by_an_illegal_step(moves: list[tuple[str, Any]]) ->
         outage = city.alarms.get(OUTAGE)
         suppressed = [a for a in city.alarms.values() if a.state == "suppressed"]
         assert not suppressed or (outage is not None and outage.active)
+
+
+def test_what_holds_stays_while_nobody_knows_whether_it_does() -> None:
+    name = id_of("quota", "cab-1")
+    condition = StandingCondition(name, "cab-1", "quota", as_told("too much"), {})
+    alarms = step({}, {}, (), {}, (), NOW_US, {name: condition})
+    assert alarms[name].active
+    assert step(alarms, {}, (), {}, (), NOW_US, None) == {}
+    assert not step(alarms, {}, (), {}, (), NOW_US, {})[name].active

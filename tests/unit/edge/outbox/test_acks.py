@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from edge.outbox.contract import Cut, PositionQuery
+from edge.outbox.runs import row_id
 from support.cloud import SmallCloud
 from support.outbox import box, columns, drain
 from wire.batch import Lane
+from wire.entries import Gap
 
 
 async def test_a_card_that_went_back_is_found_out_also_after_a_second_start_without_an_answer(tmp_path: Path) -> None:
@@ -55,3 +59,32 @@ async def test_a_card_that_is_pulled_out_of_a_running_node_has_not_gone_back(tmp
         await drain(outbox, cloud)
         assert [n for _, n in cloud.numbers()] == list(range(6))
         assert len({epoch for epoch, _ in cloud.numbers()}) == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["digest = zeroblob(16)", "body = zeroblob(9)", "id = id + 1", "first_seq = first_seq - 1"],
+    ids=lambda damage: damage.split()[0],
+)
+async def test_a_damaged_row_at_which_the_city_stands_is_no_fork(tmp_path: Path, damage: str) -> None:
+    """Nothing that the city has is sent again under another epoch."""
+    cloud = SmallCloud()
+    async with box(tmp_path) as outbox:
+        await outbox.append({Lane.BULK: [columns(range(2))]})
+        await drain(outbox, cloud)
+        for n in range(2, 12, 2):
+            await outbox.append({Lane.BULK: [columns(range(n, n + 2))]})
+        found = await outbox.cut(Lane.BULK, 1 << 20)
+        assert isinstance(found, Cut)
+        cloud.take(found.batch)  # its answer never comes
+        stands = outbox.card.runs.open(Lane.BULK)
+        await outbox.append({Lane.BULK: [columns(range(12, 14))]})
+        await outbox.append({Lane.BULK: [columns(range(14, 16))]})
+        with closing(sqlite3.connect(outbox.card.path)) as db, db:
+            db.execute(f"UPDATE rows SET {damage} WHERE id = ?", (row_id(stands, 12),))
+        await outbox.confirm(cloud.ack(found.batch.epoch, Lane.BULK))
+        await drain(outbox, cloud)
+    numbers = [n for _, n in cloud.numbers()]
+    lost = sum(p.entry.lost for _, p in cloud.entries() if isinstance(p.entry, Gap))
+    assert numbers == list(range(16)), "nothing is doubled"
+    assert not lost, "the city has it all"

@@ -14,6 +14,8 @@ from drivers.contract import Receipt
 from edge.outbox.card_lock import HolderDying, InUse
 from edge.outbox.contract import PositionQuery
 from edge.outbox.group_commit import GroupCommit
+from edge.outbox.reading import PAGE_ROWS
+from edge.outbox.records import Damaged
 from edge.outbox.sqlite import SqliteOutbox
 from edge.outbox.storage import Storage
 from support.cloud import SmallCloud
@@ -70,6 +72,32 @@ async def test_memory_begins_with_what_the_card_lets_itself_be_read_and_goes_bac
         await drain(outbox, cloud)
     assert [n for _, n in cloud.numbers()] == list(range(23)), "once, and in order"
     assert [p for _, p in cloud.entries() if isinstance(p.entry, Gap)] == []
+
+
+async def test_a_card_that_turns_out_damaged_while_it_takes_memory_over_takes_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud, rows = SmallCloud(), 2 * PAGE_ROWS + 10
+    async with box(tmp_path) as outbox:
+        await outbox.append({Lane.BULK: [sample(0)]})
+    async with box(tmp_path, memory=True, seed=True) as memory:
+        for n in range(1, rows):
+            await memory.append({Lane.BULK: [sample(n)]})
+        async with box(tmp_path) as card:
+            make, asked = card.room.make, iter(range(9))
+
+            async def found_damaged(coming_bytes: int) -> None:
+                if next(asked) == 1:
+                    raise Damaged("a page of what is there")
+                await make(coming_bytes)
+
+            monkeypatch.setattr(card.room, "make", found_damaged)
+            await card.adopt(memory)
+            assert card.card.rescues == 1
+    async with box(tmp_path) as outbox:
+        await outbox.append({Lane.BULK: [sample(rows)]})
+        await drain(outbox, cloud)
+    assert [n for _, n in cloud.numbers()] == list(range(rows + 1)), "once, and in order"
 
 
 async def test_a_publish_is_confirmed_when_the_city_has_it_while_only_memory_does(tmp_path: Path) -> None:

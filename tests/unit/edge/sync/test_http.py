@@ -293,6 +293,16 @@ async def test_an_unsupported_version_says_what_is_accepted(
     assert caught.value.accepts == accepts
 
 
+async def test_a_version_that_was_sent_and_is_accepted_was_damaged_on_the_way(server: Server, link: CloudLink) -> None:
+    """Its lane is not held for that: the next try gets through."""
+    problem = {"type": f"{OURS}unsupported", "detail": "version 49 is not spoken here", "accepts": [1, 2]}
+    server.answer(415, problem, content_type=PROBLEM)
+    with pytest.raises(LinkDown, match="version 49 is not spoken here"):
+        await link.send(BATCH)
+    with pytest.raises(LinkDown, match="version 49 is not spoken here"):
+        await link.snapshot(Snapshot(node="cab-1", columns=[COLUMNS]))
+
+
 async def test_a_name_with_a_slash_stays_one_part_of_the_path(server: Server) -> None:
     async with link_to(server, node="a/b c") as link:
         await link.place(1, Lane.BULK)
