@@ -1,5 +1,5 @@
-"""Alarms, results and the targets of orders, as they lie in SQLite. Promises and bounds as `cloud.views.contract` has
-them.
+"""Alarms, results, visits and the targets of orders, as they lie in SQLite. Promises and bounds as
+`cloud.views.contract` has them.
 
 Bound: SCANNED alarms are opened for one page; then it ends early.
 """
@@ -13,10 +13,11 @@ from typing import Final
 import msgspec
 
 from cloud.sqlite.view_builder import claims_of
-from cloud.views.contract import AlarmsAsked, Target, TargetsAsked
+from cloud.views.contract import AlarmsAsked, Target, TargetsAsked, VisitAt
+from cloud.views.visits import MAX_LOOKED
 from groundwork.nearest import nearest
 from wire.device import Device, Point
-from wire.entries import Alarm, Result
+from wire.entries import Alarm, Result, Visit
 
 SCANNED: Final = 5_000
 _Profiles = dict[str, tuple[Point, ...]]
@@ -61,6 +62,25 @@ def results_of(connection: sqlite3.Connection, orders: Sequence[str]) -> Mapping
         if rows:
             found[order] = [(node, msgspec.msgpack.decode(body, type=Result)) for node, body in rows]
     return found
+
+
+def visits_of(connection: sqlite3.Connection, node: str, before: tuple[int, int], limit: int) -> list[VisitAt]:
+    """What a node has said of visits, the newest first."""
+    rows = connection.execute(
+        "SELECT position, seq, body FROM visits JOIN nodes USING (node_no) WHERE name = ? AND (position, seq) < (?, ?)"
+        " ORDER BY position DESC, seq DESC LIMIT ?",
+        (node, *before, limit),
+    )
+    return [VisitAt(position, seq, msgspec.msgpack.decode(body, type=Visit)) for position, seq, body in rows]
+
+
+def comings_of(connection: sqlite3.Connection, node_no: int) -> list[Visit]:
+    """The same without what was done there."""
+    rows = connection.execute(
+        "SELECT body FROM visits WHERE node_no = ? AND act <> 'acted' ORDER BY position DESC, seq DESC LIMIT ?",
+        (node_no, MAX_LOOKED),
+    )
+    return [msgspec.msgpack.decode(body, type=Visit) for (body,) in rows]
 
 
 def targets_of(connection: sqlite3.Connection, asked: TargetsAsked, limit: int) -> list[Target]:
