@@ -36,7 +36,7 @@ from cloud.times import Now
 from cloud.views.answers import VisitSeen
 from cloud.views.contract import Views
 from cloud.views.reports import visit_seen
-from cloud.views.visits import highest_code
+from cloud.views.visits import NEWEST, highest_code
 from groundwork.nearest import nearest
 from wire.codes import AHEAD, MAX_NAME_CHARS, code, node_secret, person_secret, spelled
 
@@ -182,7 +182,7 @@ class Codes:
 
     async def _room(self, node: str, token: Grant) -> int:
         """The highest counter that is known to be used; raises Problem where the node would take no more."""
-        said = [at.visit for at in await self._views.visits(node, (_END, 0), MAX_PAGE)]
+        said = [at.visit for at in await self._views.visits(node, NEWEST, MAX_PAGE, acted=False)]
         used = highest_code(said, token.created_us, await self._views.fixes(node))
         if await self._store.highest(token.id) >= used + AHEAD:
             raise Problem(
@@ -228,7 +228,7 @@ class Codes:
 def _place(cursor: str | None) -> tuple[int, int]:
     """Raises Problem."""
     if cursor is None:
-        return _END, 0
+        return NEWEST
     numbers = cursor.split(".")
     if len(numbers) != 2 or not all(n.isascii() and n.isdecimal() and len(n) < 20 for n in numbers):
         raise bad_request("cursor is none of ours")

@@ -213,9 +213,10 @@ class MemoryViews:
             orders,
         )
 
-    async def visits(self, node: str, before: tuple[int, int], limit: int) -> Sequence[VisitAt]:
+    async def visits(self, node: str, before: tuple[int, int], limit: int, *, acted: bool = True) -> Sequence[VisitAt]:
         """All of them, the newest first."""
-        return [v for v in self._visits(node) if (v.position, v.seq) < before][:limit]
+        found = [v for v in self._visits(node) if (v.position, v.seq) < before]
+        return [v for v in found if acted or v.visit.act != "acted"][:limit]
 
     async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[Target]:
         """Each device under its owner."""

@@ -14,7 +14,6 @@ import msgspec
 
 from cloud.sqlite.view_builder import claims_of
 from cloud.views.contract import AlarmsAsked, Target, TargetsAsked, VisitAt
-from cloud.views.visits import MAX_LOOKED
 from groundwork.nearest import nearest
 from wire.device import Device, Point
 from wire.entries import Alarm, Result, Visit
@@ -64,23 +63,16 @@ def results_of(connection: sqlite3.Connection, orders: Sequence[str]) -> Mapping
     return found
 
 
-def visits_of(connection: sqlite3.Connection, node: str, before: tuple[int, int], limit: int) -> list[VisitAt]:
+def visits_of(
+    connection: sqlite3.Connection, node: str, before: tuple[int, int], limit: int, *, acted: bool
+) -> list[VisitAt]:
     """What a node has said of visits, the newest first."""
     rows = connection.execute(
         "SELECT position, seq, body FROM visits JOIN nodes USING (node_no) WHERE name = ? AND (position, seq) < (?, ?)"
-        " ORDER BY position DESC, seq DESC LIMIT ?",
-        (node, *before, limit),
+        " AND (? OR act <> 'acted') ORDER BY position DESC, seq DESC LIMIT ?",
+        (node, *before, acted, limit),
     )
     return [VisitAt(position, seq, msgspec.msgpack.decode(body, type=Visit)) for position, seq, body in rows]
-
-
-def comings_of(connection: sqlite3.Connection, node_no: int) -> list[Visit]:
-    """The same without what was done there."""
-    rows = connection.execute(
-        "SELECT body FROM visits WHERE node_no = ? AND act <> 'acted' ORDER BY position DESC, seq DESC LIMIT ?",
-        (node_no, MAX_LOOKED),
-    )
-    return [msgspec.msgpack.decode(body, type=Visit) for (body,) in rows]
 
 
 def targets_of(connection: sqlite3.Connection, asked: TargetsAsked, limit: int) -> list[Target]:

@@ -152,8 +152,9 @@ class Views(Protocol):
         """What was said of each order, with the node that said it: each stage once, as first said, in that order."""
         ...
 
-    async def visits(self, node: str, before: tuple[int, int], limit: int) -> Sequence[VisitAt]:
-        """What a node has said of visits, the newest first, from before a position and seq on."""
+    async def visits(self, node: str, before: tuple[int, int], limit: int, *, acted: bool = True) -> Sequence[VisitAt]:
+        """What a node has said of visits, the newest first, from before a position and seq on; without what was done
+        there where `acted` says so."""
         ...
 
     async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[Target]:

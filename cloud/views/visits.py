@@ -20,6 +20,7 @@ from wire.entries import Visit
 
 MAX_VISITS: Final = 2_000
 MAX_LOOKED: Final = 200
+NEWEST: Final = (2**62, 0)  # before it are all
 
 
 def technicians(said: Iterable[Visit], fixes: Mapping[int, Fix], now_us: int) -> tuple[TechnicianSeen, ...]:
