@@ -18,8 +18,8 @@ from starlette.types import ASGIApp
 
 from cloud.alarms.alarms import Alarms
 from cloud.alarms.conditions import conflicts, over_quota
-from cloud.alarms.own_alarms import Condition
-from cloud.alarms.trouble import Missed, Trouble
+from cloud.alarms.own_alarms import StandingCondition
+from cloud.alarms.trouble import Missed, StoreWatch
 from cloud.api import openapi
 from cloud.api.assignments import Assignments
 from cloud.api.codes import Codes
@@ -67,7 +67,7 @@ class Application(msgspec.Struct, frozen=True):
     routes: tuple[Route, ...]
     feed: Feed
     downlink: Downlink
-    conditions: Callable[[], Awaitable[Mapping[str, Condition]]]  # what our own alarms tell of beside the log
+    conditions: Callable[[], Awaitable[Mapping[str, StandingCondition]]]  # what our own alarms tell of beside the log
 
     def close(self) -> None:
         """End all streams: their readers come again."""
@@ -149,7 +149,7 @@ def application(
     )
     asgi.router.redirect_slashes = False  # a wrong path is told, not guessed at
 
-    async def conditions() -> Mapping[str, Condition]:
+    async def conditions() -> Mapping[str, StandingCondition]:
         await store.claims.bar(tokens.stripped())
         return {**over_quota(quota.over()), **conflicts(await store.claims.doubled())}
 
@@ -160,11 +160,11 @@ async def tend(
     store: Store,
     now: Now,
     compact: Callable[[], Awaitable[bool]],
-    conditions: Callable[[], Awaitable[Mapping[str, Condition]]],
+    conditions: Callable[[], Awaitable[Mapping[str, StandingCondition]]],
     missed: Missed | None = None,
 ) -> None:
     """Save, watch for silence, end orders and compact, until cancelled. Trouble is logged and tried again."""
-    trouble = Trouble(store, missed)
+    trouble = StoreWatch(store, missed)
     began_us = now()
     jumps = ClockJumps(now, asyncio.get_running_loop().time)
 

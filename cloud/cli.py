@@ -26,6 +26,7 @@ import uvloop
 
 from cloud import crash
 from cloud.entrance.quota import A_DAY
+from cloud.log.contract import Unavailable
 from cloud.records.keys import HEADER
 from cloud.records.tokens import ROLES
 from cloud.server import Options, refusal, run
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     with guard():
         try:
             return given.act(given)
-        except (Misplaced, backup.CannotBackUp, backup.CannotRestore, OSError, ValueError) as error:
+        except (Misplaced, Unavailable, backup.CannotBackUp, backup.CannotRestore, OSError, ValueError) as error:
             print(shown(f"lamplighter-cloud: {error}"), file=sys.stderr)
             return 1
 

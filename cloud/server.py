@@ -28,7 +28,7 @@ from starlette.types import ASGIApp
 
 from cloud import waiting
 from cloud.api.routes import LOG
-from cloud.app import Application, application, tend
+from cloud.app import application, tend
 from cloud.crash import Crash
 from cloud.entrance.addresses import Proxies, networks_of
 from cloud.entrance.connection import Connection
@@ -111,11 +111,29 @@ def _loopback(host: str) -> bool:
 class _Server(uvicorn.Server):
     """uvicorn, with signals, the moment of readiness and the taking of connections left to us."""
 
-    def __init__(self, config: uvicorn.Config, door: Door, started: asyncio.Event) -> None:
+    def __init__(self, config: uvicorn.Config, door: Door) -> None:
         super().__init__(config)
         self._door = door
-        self._ready = started
+        self._ready = asyncio.Event()
         self._accepting: asyncio.Task[None] | None = None
+
+    @contextlib.asynccontextmanager
+    async def going(self, listener: socket.socket) -> AsyncGenerator[asyncio.Task[None]]:
+        """Take connections for the length of a block; what is given ends early where none can be taken any more.
+
+        Raises:
+            OSError: the certificate or its key is none, or no more connections could be taken.
+        """
+        serving = asyncio.create_task(self.serve([listener]))
+        try:
+            await _either(serving, event=self._ready)
+            if serving.done():
+                serving.result()
+            yield serving
+        finally:
+            self.should_exit = True
+            await asyncio.wait((serving,))
+        serving.result()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -130,15 +148,28 @@ class _Server(uvicorn.Server):
         self.servers = []  # what uvicorn would have taken connections with
         entrance = Entrance(listener, self._door, self._connection)
         self._accepting = asyncio.create_task(entrance.accept(self.config.ssl))
+        self._accepting.add_done_callback(self._deaf)
         self.started = True
         self._ready.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more, and end what is open."""
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.wait((self._accepting,))
+        """Take no more, and end what is open.
+
+        Raises:
+            OSError: no more could be taken before.
+        """
+        assert self._accepting is not None
+        self._accepting.cancel()
+        await asyncio.wait((self._accepting,))
         await super().shutdown(sockets)
+        if not self._accepting.cancelled():
+            self._accepting.result()
+
+    def _deaf(self, accepting: asyncio.Task[None]) -> None:
+        """Nobody gets in any more. It ends, and systemd starts it again; if it lived on, its watchdog would be fed."""
+        if not accepting.cancelled():
+            LOG.error("no connection can be taken any more: %r", accepting.exception())
+            self.should_exit = True
 
     def _connection(self, guest: Guest) -> Connection:
         return Connection(self.config, self.server_state, {}, door=self._door, guest=guest)
@@ -161,13 +192,13 @@ async def run(options: Options, crash: Crash) -> None:
 
     Raises:
         Misplaced: the store is in use.
-        OSError: the address is.
+        OSError: the address is, the certificate is none, or no more connections can be taken.
     """
     if options.tls_key is not None and options.tls_key.stat().st_mode & 0o077:
         LOG.warning("%s can be read by others than its owner; chmod 600 it", options.tls_key)
     metrics = Metrics()
     notify = Notify()
-    stop = _stopped_by_signals()
+    stop = _stopped_by_signals(notify)
 
     async def open_(held: contextlib.AsyncExitStack) -> tuple[Store, Tokens]:
         tokens = held.enter_context(tokens_of(options.data))
@@ -179,10 +210,10 @@ async def run(options: Options, crash: Crash) -> None:
         token_most = max(TOKEN_MOST, options.token_feeds + options.token_requests)  # each feed takes a connection
         door = Door(Bounds.of(_descriptors()), Proxies(networks_of(options.trusted_proxy)), monotonic, token_most)
         async with contextlib.AsyncExitStack() as held:
-            serve = partial(_served, options, listener, door)
+            serve = partial(_served, options, listener, door, stop)
             free = partial(_free, options.data)
             found = await waiting.until_open(held, open_, serve, stop, notify, utc_us, free)
-            if found is None:
+            if found is None or stop.is_set():
                 return
             store, tokens = found.what
             a_day = Used(
@@ -202,27 +233,17 @@ async def run(options: Options, crash: Crash) -> None:
             step = store.compaction(int(options.feed_days * DAY_US), utc_us, crash, metrics.compacted).step
             gc.collect()
             gc.freeze()  # what is held now stays; see `cloud.app`
-            started = asyncio.Event()
-            server = _Server(_config(options, app.asgi), door, started)
+            server = _Server(_config(options, app.asgi), door)
             ticks = tend(store, utc_us, step, app.conditions, found.missed)
-            beside = asyncio.create_task(_beside(ticks, notify.watchdog()))
-            _stop_on_signals(server, app, notify)
-            serving = asyncio.create_task(server.serve([listener]))
-            await asyncio.wait((serving, asyncio.ensure_future(started.wait())), return_when="FIRST_COMPLETED")
-            if started.is_set():
-                url = _url(options, listener)
-                LOG.info("serving %s from %s, generation %d", url, options.data, store.log.generation)
-                if options.endpoints is not None:
-                    _write_endpoints(options.endpoints, url, store.log.generation)
-                notify.tell("READY=1")
-            # Whatever ends first ends both: without its upkeep the store must not go on.
-            await asyncio.wait((serving, beside), return_when="FIRST_COMPLETED")
-            app.close()
-            server.should_exit = True
-            await serving
-            beside.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await beside
+            async with _alongside(ticks, notify.watchdog()) as beside, server.going(listener) as serving:
+                with contextlib.closing(app):
+                    url = _url(options, listener)
+                    LOG.info("serving %s from %s, generation %d", url, options.data, store.log.generation)
+                    if options.endpoints is not None:
+                        _write_endpoints(options.endpoints, url, store.log.generation)
+                    notify.tell(f"READY=1\nSTATUS=serving {url}")
+                    # Whatever ends first ends both: without its upkeep the store must not go on.
+                    await _either(serving, beside, event=stop)
 
 
 def _free(directory: Path) -> int:
@@ -230,18 +251,48 @@ def _free(directory: Path) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _served(options: Options, listener: socket.socket, door: Door, app: ASGIApp) -> AsyncGenerator[None]:
-    """Serve something else on the same socket for the length of a block."""
-    started = asyncio.Event()
-    server = _Server(_config(options, app), door, started)
-    serving = asyncio.create_task(server.serve([listener.dup()]))
-    await started.wait()
-    LOG.info("waiting at %s", _url(options, listener))
+async def _served(
+    options: Options, listener: socket.socket, door: Door, stop: asyncio.Event, app: ASGIApp
+) -> AsyncGenerator[None]:
+    """Serve something else on the same socket for the length of a block. `stop` is set where that ends early.
+
+    Raises:
+        OSError: the certificate is none, or no more connections could be taken.
+    """
+
+    def ended(_: object) -> None:
+        stop.set()
+
+    with listener.dup() as own:
+        async with _Server(_config(options, app), door).going(own) as serving:
+            LOG.info("waiting at %s", _url(options, listener))
+            serving.add_done_callback(ended)
+            try:
+                yield
+            finally:
+                serving.remove_done_callback(ended)
+
+
+async def _either(*ends: asyncio.Task[None], event: asyncio.Event) -> None:
+    """Until one of them ends, or the event is set."""
+    waiting = asyncio.create_task(event.wait())
     try:
-        yield
+        await asyncio.wait((*ends, waiting), return_when="FIRST_COMPLETED")
     finally:
-        server.should_exit = True
-        await serving
+        waiting.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _alongside(*tasks: Coroutine[Any, Any, None]) -> AsyncGenerator[asyncio.Task[None]]:
+    """Do them for the length of a block, which hears when one fails, and raises what it raised."""
+    beside = asyncio.create_task(_beside(*tasks))
+    try:
+        yield beside
+    finally:
+        beside.cancel()
+        await asyncio.wait((beside,))  # a cancellation of this task is not taken for the one above
+    if not beside.cancelled():
+        beside.result()
 
 
 async def _beside(*tasks: Coroutine[Any, Any, None]) -> None:
@@ -250,24 +301,18 @@ async def _beside(*tasks: Coroutine[Any, Any, None]) -> None:
             group.create_task(task)
 
 
-def _stopped_by_signals() -> asyncio.Event:
-    """Set by SIGTERM or SIGINT until `_stop_on_signals` takes over. SIGHUP is ignored from now on."""
+def _stopped_by_signals(notify: Notify) -> asyncio.Event:
+    """Set by SIGTERM or SIGINT, whatever is done then. SIGHUP is ignored from now on."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def told() -> None:
+        notify.tell("STOPPING=1")
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told)
     loop.add_signal_handler(signal.SIGHUP, LOG.info, "SIGHUP: there is nothing to read anew; restart for other options")
     return stop
-
-
-def _stop_on_signals(server: uvicorn.Server, app: Application, notify: Notify) -> None:
-    def stop() -> None:
-        notify.tell("STOPPING=1")
-        app.close()
-        server.should_exit = True
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
 
 
 def _config(options: Options, app: ASGIApp) -> uvicorn.Config:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from cloud.alarms.keeper import Keeper
-from cloud.alarms.own_alarms import Condition
+from cloud.alarms.own_alarms import StandingCondition
 from cloud.crash import Crash, never
 from cloud.sqlite import store as kept
 from cloud.sqlite.store import Progress, SqliteStore, rebuild, silent, untimed
@@ -26,7 +26,7 @@ class Store(SqliteStore, frozen=True):
     alarms: Keeper
 
     async def look(
-        self, now_us: int, since_us: int, jumped_us: int = 0, holding: Mapping[str, Condition] | None = None
+        self, now_us: int, since_us: int, jumped_us: int = 0, holding: Mapping[str, StandingCondition] | None = None
     ) -> None:
         """Tell who has fallen silent and who is heard again, and let our own alarms follow.
 

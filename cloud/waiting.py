@@ -42,7 +42,7 @@ class Alive(msgspec.Struct, frozen=True, kw_only=True):
     status: str = "waiting"
 
 
-class Waiting:
+class WaitingApp:
     """The application meanwhile."""
 
     def __init__(self, reason: str) -> None:
@@ -62,10 +62,10 @@ class Waiting:
 
 
 Open = Callable[[AsyncExitStack], Awaitable[T]]
-Meanwhile = Callable[[Waiting], AbstractAsyncContextManager[None]]
+Meanwhile = Callable[[WaitingApp], AbstractAsyncContextManager[None]]
 
 
-class Opened(msgspec.Struct, Generic[T], frozen=True):
+class OpenedStore(msgspec.Struct, Generic[T], frozen=True):
     """What was opened, and what was missed before."""
 
     what: T
@@ -80,7 +80,7 @@ async def until_open(
     notify: Notify,
     now: Now,
     disk_free: Callable[[], int],
-) -> Opened[T] | None:
+) -> OpenedStore[T] | None:
     """What `open_` opens and `held` will close; None when it was stopped first. `meanwhile` serves while it cannot be.
 
     Raises:
@@ -88,15 +88,15 @@ async def until_open(
     """
     missed: Missed | None = None
     async with AsyncExitStack() as served:
-        waiting: Waiting | None = None
+        waiting: WaitingApp | None = None
         while True:
             found = await _tried(held, open_, stop)
             if found is None or not isinstance(found, Exception):
-                return None if found is None else Opened(found, missed)
+                return None if found is None else OpenedStore(found, missed)
             texts = why(found, disk_free())
             reason = texts["en"]
             if waiting is None:
-                waiting = Waiting(reason)
+                waiting = WaitingApp(reason)
                 missed = Missed(now(), texts)
                 await served.enter_async_context(meanwhile(waiting))
                 served.enter_context(_fed(notify))
@@ -111,29 +111,26 @@ async def until_open(
 
 async def _tried(held: AsyncExitStack, open_: Open[T], stop: asyncio.Event) -> T | Exception | None:
     """What was opened, or why it was not, or None when it was stopped meanwhile."""
-    attempt = AsyncExitStack()
-    opening = asyncio.ensure_future(open_(attempt))
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait((opening, stopping), return_when="FIRST_COMPLETED")
-        if not opening.done() or stop.is_set():
+    async with AsyncExitStack() as attempt:
+        opening = asyncio.ensure_future(open_(attempt))
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((opening, stopping), return_when="FIRST_COMPLETED")
+        finally:
+            stopping.cancel()
             opening.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await opening
-            await attempt.aclose()
+            await asyncio.wait((opening,))  # which ends with a cancellation of this task, not with one of that
+        error = None if opening.cancelled() else opening.exception()
+        if opening.cancelled() or stop.is_set():
             return None
-        found = opening.result()
-    except Exception as error:
-        await attempt.aclose()
-        if isinstance(error, OSError) and error.errno not in PASSING:
-            raise
-        if (passing := may_pass(error)) is None:
-            raise
-        return passing
-    finally:
-        stopping.cancel()
-    await held.enter_async_context(attempt)
-    return found
+        if error is None:
+            await held.enter_async_context(attempt.pop_all())
+            return opening.result()
+    if not isinstance(error, Exception) or (isinstance(error, OSError) and error.errno not in PASSING):
+        raise error
+    if (passing := may_pass(error)) is None:
+        raise error
+    return passing
 
 
 @contextlib.contextmanager

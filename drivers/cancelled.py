@@ -1,4 +1,4 @@
-"""Cancelled: what a library may lose of a cancellation is told again.
+"""Cancelled: a cancellation that a library has lost is raised again.
 
 asyncio.wait_for before Python 3.12 returns its answer and forgets the cancellation that met it; whoever awaits such a
 library would live on after its end.

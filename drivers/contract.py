@@ -84,7 +84,7 @@ class Deliver(Protocol):
 
 class Attachment(msgspec.Struct, frozen=True):
     """A device on this line: its profile and its address, already checked against the protocol's `Address`. `zone` is
-    the IANA name of the site's time zone, empty where the site is not told."""
+    the IANA name of the site's time zone, empty where the site is not known."""
 
     device: Device
     profile: Profile

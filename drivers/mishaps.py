@@ -19,7 +19,7 @@ class Unreadable(Exception):
     """What a known device sent does not say what its profile promises, and why."""
 
 
-class Mishaps:
+class LineMishaps:
     """For one line; `what` names what is read there, such as a payload."""
 
     def __init__(self, what: str, log: logging.Logger) -> None:

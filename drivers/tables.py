@@ -1,4 +1,4 @@
-"""Tables from TOML files, checked against msgspec structs: everything wrong is told at once, with what to write.
+"""Tables from TOML files, checked against msgspec structs: everything wrong is reported at once, with what to write.
 
 `parse` never stops at the first mistake: unknown keys (with the nearest known one), missing keys, wrong types and
 values, at any depth, each as a Problem that names file and key. A struct's own `__post_init__` may raise ValueError
@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 from msgspec import inspect
 
-from drivers.table_words import as_number, as_table, in_words, length, listed, told, unfit, unlike
+from drivers.table_problems import as_number, as_table, in_words, length, listed, told, unfit, unlike
 from groundwork.nearest import near
 from groundwork.toml_text import BadToml, tables_of
 
@@ -29,7 +29,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One thing that is wrong in a file, told to the person who wrote it. `key` is dotted; "" is the whole file."""
+    """One thing that is wrong in a file, for the person who wrote it. `key` is dotted; "" is the whole file."""
 
     file: str
     key: str

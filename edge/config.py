@@ -21,10 +21,10 @@ from msgspec import Meta
 
 from drivers.profile_files import SHIPPED, load_profiles
 from drivers.tables import Problem, parse, read
-from edge.outbox.card import MIN_LIMIT_BYTES
+from edge.outbox.database import MIN_LIMIT_BYTES
 from edge.plans.load import load_file
-from edge.plans.local import Place, zone
-from edge.sampling.lines import Id, Line, attach, says
+from edge.plans.local import Location, zone
+from edge.sampling.lines import AttachedLine, Id, attach, says
 from edge.sync.http import plain_http_allowed, trust
 from edge.sync.proxies import proxy_for
 from edge.web.hosts import MAX_NAMES
@@ -140,7 +140,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     plan: Path | None
     token: str  # empty where it was not asked for and is not on this machine
     proxy: str | None = None  # on the way to the cloud, by the environment
-    lines: tuple[Line, ...]
+    lines: tuple[AttachedLine, ...]
     doubts: tuple[Problem, ...]  # what keeps one line from working, and not the node
     absent: tuple[Problem, ...]  # the token, where it was not asked for and is not on this machine
     roster: Roster
@@ -262,16 +262,16 @@ def _check_control(
         problems.append(Problem(name, "site.time_zone", str(error)))
         return
     if rules:
-        from edge.rules.words import load as load_rules  # a node without rules need not carry their words
+        from edge.rules.load import load as load_rules  # a node without rules need not carry their words
 
         load_rules(rules, roster, problems)
     if plan is not None:
         load_file(plan, place_of(site), problems=problems, roster=roster)
 
 
-def place_of(site: SiteTable) -> Place:
+def place_of(site: SiteTable) -> Location:
     """The site as plans know it."""
-    return Place(lat=site.lat, lon=site.lon, time_zone=site.time_zone, country=site.country)
+    return Location(lat=site.lat, lon=site.lon, time_zone=site.time_zone, country=site.country)
 
 
 def _token(cloud: CloudTable, path: Path, problems: list[Problem], unreadable: list[Problem]) -> str:
@@ -310,7 +310,7 @@ def _exposed(cloud: CloudTable, path: Path) -> tuple[str, ...]:
 
 
 def _check_cloud(cloud: CloudTable, path: Path, problems: list[Problem]) -> bool:
-    """Whether its url is one; what else is wrong is told too."""
+    """Whether its url is one; what else is wrong is reported too."""
     name = str(path)
     try:
         parts = urlsplit(cloud.url)

@@ -16,7 +16,7 @@ from drivers.errors import NotStored
 from edge.clock import NodeClock
 from edge.outbox.contract import Depth, Outbox
 from edge.outbox.group_commit import GroupCommit
-from edge.sampling.last_samples import Street
+from edge.sampling.last_samples import LastSamples
 from edge.sync.uplink import Uplink
 from wire.entries import Health, Verdict
 
@@ -66,7 +66,7 @@ class Doctor:
         outbox: Outbox,
         uplink: Uplink,
         commit: GroupCommit,
-        street: Street,
+        street: LastSamples,
         clock: NodeClock,
         faults: Callable[[], Mapping[str, str]],
         counters: Callable[[], Mapping[str, int]],

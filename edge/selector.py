@@ -1,4 +1,4 @@
-"""Selector: which devices are meant, in a rule or a plan: those that match everything that is given.
+"""Selector: which devices are meant, in a rule or a plan: those that match every key that is present.
 
 Where several words are given, one of them is enough; * and ? stand for any letters. One that selects nothing can be
 asked why. Bound: MAX_WORDS a key.
@@ -24,7 +24,7 @@ Words = str | Annotated[tuple[str, ...], Meta(max_length=MAX_WORDS)]
 
 
 class Selector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Which devices: those that match everything that is given."""
+    """Which devices: those that match every key that is present."""
 
     kind: Annotated[Words, Meta(description="the kind of device, such as streetlight")] = ()
     profile: Annotated[Words, Meta(description="its model")] = ()

@@ -1,4 +1,4 @@
-"""systemd: what it is told (sd_notify(3)): ready, stopping, alive. Nothing where it gives no NOTIFY_SOCKET.
+"""systemd: notifications to it (sd_notify(3)): ready, stopping, alive. Nothing where it gives no NOTIFY_SOCKET.
 
 Nothing waits for the socket: where nobody reads it any more, or it is gone, the message is lost, which is logged once
 until one arrives again. Whoever listens there sees by itself that nothing comes. The watchdog is fed from the event
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Notify:
-    """The socket that systemd has given, if any."""
+    """The socket of NOTIFY_SOCKET, if any."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         address = environ.get("NOTIFY_SOCKET", "")

@@ -155,11 +155,12 @@ class Stage:
         self.street.hush()
 
     def close(self) -> None:
-        """End all, the node first."""
-        self.http.close()
-        for actor in (self.node, self.cloud, self.street):
-            if actor is not None:
-                actor.end()
+        """End all, the node first; whoever does not end by itself keeps none of the others."""
+        with contextlib.ExitStack() as last:
+            for actor in (self.street, self.cloud, self.node):
+                if actor is not None:
+                    last.callback(actor.end)
+            self.http.close()
 
     def _fresh(self, name: str) -> Path:
         self._starts += 1

@@ -35,7 +35,7 @@ class Lane(StrEnum):
 
 
 def advance(prev: bytes, row: bytes) -> bytes:
-    """The lane's running digest after `row`, given the digest before it."""
+    """The lane's running digest after `row`, from the digest before it."""
     return blake2b(prev + row, digest_size=DIGEST_BYTES).digest()
 
 

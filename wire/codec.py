@@ -16,6 +16,7 @@ same version.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any, Final, TypeVar, cast, overload
 
 import cbor2
@@ -241,8 +242,11 @@ def decode_ack(data: bytes) -> Ack:
     if len(data) > 4096:
         raise TooLarge(f"an ack of {len(data)} bytes; 4096 are enough for any")
     ack = _convert(loads(data), Ack, "ack")
-    if len(ack.digest) != DIGEST_BYTES or ack.through_seq < 0 or ack.head_seq < 0:
+    numbers = (ack.generation, ack.epoch, ack.through_seq, ack.head_seq)
+    if len(ack.digest) != DIGEST_BYTES or not all(0 <= n < 2**63 for n in numbers):  # SQLite keeps no greater ones
         raise Malformed("an ack names a place that cannot be")
+    if not 0 <= ack.server_us < MAX_TIME_US or not all(map(isfinite, (ack.pause_s, ack.live_s, ack.held_s))):
+        raise Malformed("an ack names a time that cannot be")
     return ack
 
 

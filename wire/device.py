@@ -1,4 +1,4 @@
-"""Device, Point and Roster: what a node has, told to the city by the node itself."""
+"""Device, Point and Roster: what a node has, reported to the city by the node itself."""
 
 from __future__ import annotations
 

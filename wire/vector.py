@@ -277,7 +277,7 @@ def _firsts(vector: Vector, n: int) -> Iterable[int]:
 
 
 def spans(vector: Vector, runs: Runs) -> list[tuple[int, int]]:
-    """Of each run the least and the greatest integer, where the form tells without looking at each of them."""
+    """Of each run the least and the greatest integer, where the form shows them without looking at each."""
     match vector[0]:
         case 0:
             return [(vector[1], vector[1])] * len(runs.counts)

@@ -28,7 +28,7 @@ import msgspec
 from bench.batches import NODE, Sealing
 from bench.street import START_S, Arrival
 from edge.config import OutboxTable
-from edge.outbox.contract import MAX_CUT_BYTES, Place
+from edge.outbox.contract import MAX_CUT_BYTES, PositionQuery
 from edge.outbox.group_commit import FULL_READINGS, FULL_RECEIPTS, GroupCommit
 from edge.outbox.sqlite import SqliteOutbox
 from wire.batch import ORIGIN, Ack, Lane
@@ -105,7 +105,7 @@ class OutboxSink:
             while (cut := await self._outbox.cut(lane, MAX_CUT_BYTES)) is not None:
                 epoch, through, digest = (
                     (cut.epoch, 0, ORIGIN)
-                    if isinstance(cut, Place)
+                    if isinstance(cut, PositionQuery)
                     else (cut.batch.epoch, cut.batch.through_seq, cut.batch.digest)
                 )
                 ack = Ack(generation=1, epoch=epoch, lane=lane, through_seq=through, digest=digest, accepts=(1,),

@@ -25,11 +25,11 @@ import zstandard
 from bench import batches
 from bench.loads.ingest_fleet import MEDIA
 from bench.street import Street
-from edge.outbox.contract import Cut, Depth, Place, SetAside
+from edge.outbox.contract import Cut, Depth, PositionQuery, SetAside
 from edge.outbox.generations import Generations
 from edge.outbox.joining import MAX_CUT_READINGS
 from edge.outbox.sealing import seal
-from edge.sync.http import Answer, LinkDown
+from edge.sync.http import AckAnswer, LinkDown
 from edge.sync.uplink import Uplink
 from wire import codec
 from wire.batch import ORIGIN, Ack, Batch, Lane, Snapshot, advance
@@ -142,7 +142,7 @@ class _Outbox:
         self.empty = asyncio.Event()
         self.generations = Generations()
 
-    async def cut(self, lane: Lane, limit_bytes: int) -> Cut | Place | None:
+    async def cut(self, lane: Lane, limit_bytes: int) -> Cut | PositionQuery | None:
         if lane is Lane.URGENT:
             return Cut(self._behind.urgent, 1, self._behind.urgent_bytes) if self._urgent else None
         return self._behind.cut(self._at, limit_bytes) if self._at < len(self._behind.rows) else None
@@ -182,7 +182,7 @@ class _Link:
         )
         self._open: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def send(self, batch: Batch) -> Answer:
+    async def send(self, batch: Batch) -> AckAnswer:
         body = self._behind.named(self._behind.plain(batch), self._node)
         started = time.monotonic()
         ack = codec.decode_ack(await self._post("batches", "batch+cbor", body))
@@ -190,9 +190,9 @@ class _Link:
         self._tally.took_ms.append(took_s * 1000)
         self._tally.sent_bytes += len(body)
         self._tally.paused += ack.pause_s > 0
-        return Answer(ack, took_s, len(body))
+        return AckAnswer(ack, took_s, len(body))
 
-    async def place(self, epoch: int, lane: Lane) -> Answer:
+    async def place(self, epoch: int, lane: Lane) -> AckAnswer:
         raise NotImplementedError("the outbox here never asks")
 
     async def snapshot(self, _snapshot: Snapshot) -> None:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Final, Protocol
 
-from edge.outbox.card import SEQ_BITS, seq_of
+from edge.outbox.records import SEQ_BITS, seq_of
 from wire import codec
 from wire.columns import Columns
 

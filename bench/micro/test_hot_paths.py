@@ -18,7 +18,7 @@ from drivers.profile_files import SHIPPED, load_profiles
 from drivers.tables import Problem
 from edge.outbox.sealing import seal
 from edge.rules.engine import Engine
-from edge.rules.words import load_texts
+from edge.rules.load import load_texts
 from edge.sampling.intake import Gate
 from wire import chain, codec, vector
 from wire.batch import Batch

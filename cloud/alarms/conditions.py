@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from cloud.alarms.own_alarms import Condition, id_of
+from cloud.alarms.own_alarms import StandingCondition, id_of
 from cloud.alarms.own_texts import Texts
 from cloud.entrance.quota import Over
 
 SHOWN: Final = 3
 
 
-def conflicts(doubled: Mapping[tuple[str, str], Sequence[str]]) -> dict[str, Condition]:
+def conflicts(doubled: Mapping[tuple[str, str], Sequence[str]]) -> dict[str, StandingCondition]:
     """A condition for each two nodes that hold the same devices, by the id of its alarm."""
     return {c.id: c for (owner, other), devices in doubled.items() if (c := _conflict(owner, other, devices))}
 
 
-def _conflict(owner: str, other: str, devices: Sequence[str]) -> Condition:
+def _conflict(owner: str, other: str, devices: Sequence[str]) -> StandingCondition:
     more = len(devices) - SHOWN
     named = ", ".join(devices[:SHOWN])
     texts: Texts = {
@@ -27,12 +27,12 @@ def _conflict(owner: str, other: str, devices: Sequence[str]) -> Condition:
         f" vont à {owner}, tant qu'un opérateur n'a pas attribué l'appareil",
     }
     values = {"devices": len(devices), "owner": owner, "other": other}
-    return Condition(f"aggregator:conflict:{owner}:{other}", owner, "conflict", texts, values)
+    return StandingCondition(f"aggregator:conflict:{owner}:{other}", owner, "conflict", texts, values)
 
 
-def over_quota(nodes: Mapping[str, Over]) -> dict[str, Condition]:
+def over_quota(nodes: Mapping[str, Over]) -> dict[str, StandingCondition]:
     """A condition for each node that was refused lately, by the id of its alarm."""
-    found: dict[str, Condition] = {}
+    found: dict[str, StandingCondition] = {}
     for node, over in nodes.items():
         texts: Texts = {
             "en": f"{node} sends more than it may: its quota of {over.a_day:,.0f} {over.what} a day is used up; it"
@@ -41,5 +41,5 @@ def over_quota(nodes: Mapping[str, Over]) -> dict[str, Condition]:
             " épuisé ; il garde ce qui n'est pas pris",
         }
         name = id_of("quota", node)
-        found[name] = Condition(name, node, "quota", texts, {"a_day": over.a_day})
+        found[name] = StandingCondition(name, node, "quota", texts, {"a_day": over.a_day})
     return found

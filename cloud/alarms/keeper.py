@@ -16,16 +16,16 @@ from typing import Any
 import msgspec
 
 from cloud.alarms import own_texts
-from cloud.alarms.own_alarms import CITY, Act, Condition, Occurrence, acted, step
+from cloud.alarms.own_alarms import CITY, Act, Occurrence, StandingCondition, acted, step
 from cloud.log.contract import Unavailable
-from cloud.log.notices import Finding, Told
+from cloud.log.notices import Announcement, Finding
 from cloud.records.keys import Answered, Keyed
 from cloud.records.own_alarms import LOOKED, Happened, OwnAlarmStore
 from cloud.times import parse
 from cloud.views.answers import AlarmSeen
 from cloud.views.contract import AlarmsAsked
 from cloud.views.reports import NO_FIXES, OWN, alarm_seen
-from cloud.views.silence import Heard
+from cloud.views.silence import LastHeard
 from wire.entries import Alarm
 
 
@@ -37,9 +37,10 @@ class Keeper:
         *,
         alarms: Mapping[str, Alarm],
         store: OwnAlarmStore,
-        heard: Heard,
+        heard: LastHeard,
     ) -> None:
         self._alarms = dict(alarms)
+        self._unkept: set[str] = set()  # ids of those that are other in memory than in the store
         self._store = store
         self._heard = heard
         self._turn = asyncio.Lock()  # a step is decided over the one before it
@@ -64,7 +65,7 @@ class Keeper:
         """One that stands."""
         return self._alarms.get(name)
 
-    async def look(self, now_us: int, since_us: int, holding: Mapping[str, Condition] | None = None) -> bool:
+    async def look(self, now_us: int, since_us: int, holding: Mapping[str, StandingCondition] | None = None) -> bool:
         """Take what has happened since the last time; whether there is more. Until `since_us` we were not here.
 
         `holding` are conditions that hold now, beside those that the store itself shows.
@@ -78,19 +79,23 @@ class Keeper:
             return happened.more
 
     async def hold(self, step: Callable[[Alarm | None], Alarm | None], name: str) -> None:
-        """Keep what one alarm becomes, if it changes: at once in memory, for the store may be what it tells of.
+        """Keep what one alarm becomes, if it changes: at once in memory, for the alarm may be about the store itself.
 
         Raises:
             Unavailable: the store does not take it now; call it again.
         """
         async with self._turn:
-            alarm = step(self._alarms.get(name))
+            standing = self._alarms.get(name)
+            alarm = step(standing)
+            if alarm is None and name in self._unkept:
+                alarm = standing
             if alarm is None:
                 return
             try:
                 await self._keep([alarm], None)
             except Unavailable:
                 self._alarms[name] = alarm
+                self._unkept.add(name)
                 raise
 
     async def act(
@@ -120,6 +125,7 @@ class Keeper:
         before = await self._store.keep(changes, [_told(a) for a in changes], through, answer)
         if before is None:
             for alarm in changes:
+                self._unkept.discard(alarm.id)
                 if alarm.state == "cleared":
                     self._alarms.pop(alarm.id, None)
                 else:
@@ -138,10 +144,10 @@ def _takes(asked: AlarmsAsked, alarm: Alarm) -> bool:
     return asked.node in {None, about} and asked.takes(alarm)
 
 
-def _told(alarm: Alarm) -> Told:
+def _told(alarm: Alarm) -> Announcement:
     seen = alarm_seen("" if alarm.device == CITY else alarm.device, alarm, NO_FIXES, OWN)
     data = msgspec.to_builtins(seen)
-    return Told(node=seen.node, type="alarm", time_us=alarm.time_us, data=data, subject=alarm.device)
+    return Announcement(node=seen.node, type="alarm", time_us=alarm.time_us, data=data, subject=alarm.device)
 
 
 def _occurred(happened: Happened) -> list[Occurrence]:

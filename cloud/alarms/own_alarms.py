@@ -14,7 +14,7 @@ States are those of ISA-18.2 and follow from four things alone: whether the cond
 acknowledged, until when it is shelved, and which other alarm explains it. The words are in `cloud.alarms.own_texts`.
 Pure: no clock, no I/O.
 
-Bounds: one alarm a node and rule, of conflicts one for two nodes (`cloud.sqlite.claims`), and one for the city; a
+Bounds: one alarm a node and rule, of conflicts one for two nodes (`cloud.records.claims`), and one for the city; a
 cleared one is kept no longer.
 """
 
@@ -50,7 +50,7 @@ _SEVERITY: Final[Mapping[str, Severity]] = {
 LASTING: Final = frozenset({"conflict", "quota"})  # rules of conditions
 
 
-class Condition(msgspec.Struct, frozen=True):
+class StandingCondition(msgspec.Struct, frozen=True):
     """Something that holds of a node now, and returns by itself. `id` is that of its alarm."""
 
     id: str
@@ -91,6 +91,11 @@ def changed(alarm: Alarm, now_us: int, **fields: Any) -> Alarm:
     return msgspec.structs.replace(stepped, state=state_of(stepped))
 
 
+def reworded(alarm: Alarm, texts: Texts) -> dict[str, Any]:
+    """The fields that new words change: all that say them, but not a note that somebody wrote."""
+    return {"text": texts, "detail": texts["en"] if alarm.detail == alarm.text.get("en", "") else alarm.detail}
+
+
 def acted(alarm: Alarm, act: Act, by: str, now_us: int, until_us: int | None, note: str) -> Alarm:
     """The alarm after what an operator has done."""
     detail = note or alarm.detail
@@ -112,7 +117,7 @@ def step(
     heard: Mapping[str, int],
     occurred: Iterable[Occurrence],
     now_us: int,
-    holding: Mapping[str, Condition] | None = None,
+    holding: Mapping[str, StandingCondition] | None = None,
 ) -> dict[str, Alarm]:
     """The alarms that are other than before, by id: at most one change each.
 
@@ -169,9 +174,7 @@ class _Steps:
         alarm = self.now(name)
         assert alarm is not None
         if texts is not None:
-            fields["text"] = texts
-            if alarm.detail == alarm.text.get("en", ""):
-                fields["detail"] = texts["en"]
+            fields |= reworded(alarm, texts)
         self.put(changed(alarm, self._now_us, **fields))
 
     def rise(self, rule: str, node: str, texts: Texts, values: Mapping[str, Value], name: str = "") -> None:
@@ -211,7 +214,7 @@ class _Steps:
             self.change(name, told, values=values)
 
 
-def _hold(steps: _Steps, alarms: Mapping[str, Alarm], holding: Mapping[str, Condition]) -> None:
+def _hold(steps: _Steps, alarms: Mapping[str, Alarm], holding: Mapping[str, StandingCondition]) -> None:
     """Raise, keep up to date or end what holds as long as it holds."""
     for name, condition in holding.items():
         standing = steps.now(name)

@@ -31,7 +31,7 @@ def silent(node: str, since_us: int, until_us: int | None = None) -> Texts:
 
 
 def missing(node: str, lost: int, last: Texts) -> Texts:
-    """Of readings that are lost: how many are known, 0 where that is not known at all, and the last reason told."""
+    """Of readings that are lost: how many are known, 0 where that is not known at all, and the last reason reported."""
     many_en = f"{lost} samples that are known" if lost else "how many is not known"
     many_fr = f"{lost} échantillons connus" if lost else "on ne sait combien"
     return {
@@ -65,7 +65,7 @@ def outage(nodes: int, since_us: int, until_us: int | None = None) -> Texts:
 
 
 def as_told(reason: str) -> Texts:
-    """A reason in its node's own words, which are told as they are."""
+    """A reason in its node's own words, which are reported unchanged."""
     return {"en": reason, "fr": reason}
 
 

@@ -1,9 +1,9 @@
 """Trouble: the aggregator's own alarm about its store, `aggregator:store`.
 
 It holds while the store is damaged, while the last transaction failed, while its disk has less than LEAST_FREE_BYTES
-(it ends above twice that), and once after a time in which the store could not be opened at all. It returns by itself,
-and is cleared when somebody has acknowledged it. Where the store does not even take the alarm, it is shown from memory
-and written down as soon as it can be.
+(it ends above twice that), and after a time in which the store could not be opened at all: that is said beside whatever
+else is wrong, and once alone. It returns by itself, and is cleared when somebody has acknowledged it. Where the store
+does not even take the alarm, it is shown from memory and written down as soon as it can be.
 
 Bound: one alarm.
 """
@@ -15,11 +15,10 @@ from typing import Final, Protocol
 import msgspec
 
 from cloud.alarms.keeper import Keeper
-from cloud.alarms.own_alarms import CITY, changed, state_of
+from cloud.alarms.own_alarms import CITY, changed, reworded, state_of
 from cloud.alarms.own_texts import Texts, moment
-from cloud.log.contract import Unavailable
 from cloud.sqlite.database import Sizes
-from cloud.sqlite.errors import Trouble as StoreTrouble
+from cloud.sqlite.errors import StoreTrouble
 from wire.entries import Alarm
 
 STORE: Final = "aggregator:store"
@@ -50,15 +49,15 @@ class Watched(Protocol):
         ...
 
 
-class Trouble:
+class StoreWatch:
     """On the event loop."""
 
     def __init__(self, store: Watched, missed: Missed | None) -> None:
         """`missed` is what could not be taken before the store was open."""
         self._store = store
         self._missed = missed
+        self._opened_us: int | None = None  # until when it was missed
         self._low = False
-        self._unkept: Alarm | None = None
 
     async def look(self, now_us: int) -> None:
         """Let the alarm follow.
@@ -66,20 +65,25 @@ class Trouble:
         Raises:
             Unavailable: the store does not take it now.
         """
-        words = self._words(now_us)
+        wrong = self._wrong()
+        parts = [w for w in (wrong, self._told(now_us)) if w is not None]
+        words = {"en": "; ".join(w["en"] for w in parts), "fr": " ; ".join(w["fr"] for w in parts)} if parts else None
+        await self._store.alarms.hold(lambda standing: following(standing, words, now_us), STORE)
+        if wrong is None:  # the text that stays is the last one
+            self._missed = None
 
-        def step(standing: Alarm | None) -> Alarm | None:
-            stepped = following(standing, words, now_us)
-            return self._unkept if stepped is None else stepped
+    def _told(self, now_us: int) -> Texts | None:
+        """What was missed."""
+        if (missed := self._missed) is None:
+            return None
+        self._opened_us = now_us if self._opened_us is None else self._opened_us
+        since, until = moment(missed.since_us), moment(self._opened_us)
+        return {
+            "en": f"nothing could be taken from {since} to {until}: {missed.why['en']}; the nodes have kept it",
+            "fr": f"rien n'a pu être pris du {since} au {until} : {missed.why['fr']} ; les nœuds l'ont gardé",
+        }
 
-        try:
-            await self._store.alarms.hold(step, STORE)
-        except Unavailable:
-            self._unkept = self._store.alarms.get(STORE)
-            raise
-        self._unkept = self._missed = None
-
-    def _words(self, now_us: int) -> Texts | None:
+    def _wrong(self) -> Texts | None:
         """What is wrong now."""
         free = self._store.sizes().disk_free
         self._low = free < (2 * LEAST_FREE_BYTES if self._low else LEAST_FREE_BYTES)
@@ -93,12 +97,6 @@ class Trouble:
                 "en": "the disk of the store is nearly full: when it is, nothing is taken from the nodes any more",
                 "fr": "le disque de l'agrégateur est presque plein : ensuite rien ne sera plus pris des nœuds",
             }
-        if (missed := self._missed) is not None:
-            since, until = moment(missed.since_us), moment(now_us)
-            return {
-                "en": f"nothing could be taken from {since} to {until}: {missed.why['en']}; the nodes have kept it",
-                "fr": f"rien n'a pu être pris du {since} au {until} : {missed.why['fr']} ; les nœuds l'ont gardé",
-            }
         return None
 
 
@@ -108,7 +106,7 @@ def following(standing: Alarm | None, words: Texts | None, now_us: int) -> Alarm
     if words is None:
         return changed(standing, now_us, active=False) if standing is not None and holds else None
     if standing is not None and holds:
-        return None if standing.text == words else changed(standing, now_us, text=words, detail=words["en"])
+        return None if standing.text == words else changed(standing, now_us, **reworded(standing, words))
     raised = Alarm(
         id=STORE,
         device=CITY,

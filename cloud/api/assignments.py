@@ -27,7 +27,7 @@ class AssignmentGiven(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class Assignments:
     """How operators see and make assignments."""
 
-    def __init__(self, claims: Claims, door: json_body.Door, now: Now) -> None:
+    def __init__(self, claims: Claims, door: json_body.BodiesInHand, now: Now) -> None:
         self._claims = claims
         self._door = door
         self._now = now

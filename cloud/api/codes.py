@@ -87,7 +87,7 @@ class Codes:
         views: Views,
         tokens: Tokens,
         spoke: Mapping[str, str],
-        door: json_body.Door,
+        door: json_body.BodiesInHand,
         now: Now,
     ) -> None:
         """`spoke` says with which token each node has spoken last."""

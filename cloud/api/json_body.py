@@ -1,4 +1,4 @@
-"""Given: the JSON that somebody has sent, read into a struct, with all that is wrong with it told at once.
+"""JSON body: what somebody has sent, validated into a struct, with all that is wrong with it reported at once.
 
 Bounds: MAX_BYTES a body and BODY_S for it to arrive; MAX_AT_ONCE bodies are in hand at a time, MAX_OF_ONE of one token,
 so that nobody keeps the others out by being slow; more are refused at once with 503, of one token with 429. Of keys
@@ -30,7 +30,7 @@ MAX_STRANGE: Final = 20
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-class Door:
+class BodiesInHand:
     """Counts the bodies that are in hand. On the event loop."""
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ async def body_of(request: Request) -> bytes:
     return bytes(whole)
 
 
-class Found(msgspec.Struct, frozen=True):
+class Validated(msgspec.Struct, frozen=True):
     """What of a body can be read, and all that is wrong with the rest."""
 
     made: dict[str, Any]
@@ -111,7 +111,7 @@ def read(body: bytes, wanted: type[T]) -> T:
     return found_in(body, wanted).whole(wanted)
 
 
-def found_in(body: bytes, wanted: type[msgspec.Struct]) -> Found:
+def found_in(body: bytes, wanted: type[msgspec.Struct]) -> Validated:
     """What of a body can be read as a struct: what is right can be looked at further, though something is wrong.
 
     Raises:
@@ -126,8 +126,8 @@ def found_in(body: bytes, wanted: type[msgspec.Struct]) -> Found:
     return _found(cast("dict[str, Any]", raw), wanted, "")
 
 
-def _found(given: dict[str, Any], wanted: type[msgspec.Struct], above: str) -> Found:
-    """The same for an object; `above` is where it stands, with a dot, so that a key can be told from outside."""
+def _found(given: dict[str, Any], wanted: type[msgspec.Struct], above: str) -> Validated:
+    """The same for an object; `above` is where it stands, with a dot, so that a key can be named from outside."""
     types = get_type_hints(wanted, include_extras=True)
     hints = {field.encode_name: types[field.name] for field in msgspec.structs.fields(wanted)}
     strange = [key for key in given if key not in hints]
@@ -154,7 +154,7 @@ def _found(given: dict[str, Any], wanted: type[msgspec.Struct], above: str) -> F
             choices = get_args(hint) if get_origin(hint) is Literal else ()
             problems.append(in_words(f"{above}{name}", str(error), choices))
     unread = frozenset(hints.keys() & given.keys() - made.keys())
-    return Found(made, problems, unread, bool(strange))
+    return Validated(made, problems, unread, bool(strange))
 
 
 def _struct_in(hint: Any) -> type[msgspec.Struct] | None:

@@ -36,7 +36,7 @@ _PLACE: Final = re.compile(r" - at `\$([^`]*)`$")
 
 
 def in_words(key: str, error: str, choices: tuple[str, ...] = ()) -> str:
-    """What is wrong with the value of a key, given msgspec's words; `choices` where it is one of some texts."""
+    """What is wrong with the value of a key, from msgspec's message; `choices` where it is one of some texts."""
     found = _PLACE.search(error)
     if found is not None:
         key, error = key + found[1], error[: found.start()]

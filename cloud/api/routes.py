@@ -74,7 +74,7 @@ class Asked(msgspec.Struct, frozen=True):
         return self.request.path_params[name]
 
     def one(self, name: str) -> str | None:
-        """A parameter of the query, given once at most.
+        """A parameter of the query, present once at most.
 
         Raises:
             Problem: it was given twice.

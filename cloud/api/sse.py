@@ -1,24 +1,37 @@
-"""Server-sent events that are given up when the reader does not take them: for the feed and the downlink.
+"""Server-sent events that are closed when the reader does not read them: for the feed and the downlink.
 
 Bound: each piece that is written must be taken within `cut_s`, or the connection is closed.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import ExitStack, aclosing
 from typing import Final
 
 from sse_starlette import EventSourceResponse
 from sse_starlette.sse import SendTimeoutError
 from starlette.types import Message, Receive, Scope, Send
 
+from cloud.api.routes import LOG
+from cloud.log.contract import Unavailable
+
 CUT_S: Final = 10.0
 EVENT_STREAM: Final = "text/event-stream"
 
 
+async def while_answered(stream: AsyncGenerator[bytes], name: str) -> AsyncIterator[bytes]:
+    """The stream; when the store does not answer it ends, which is logged, and its reader comes again."""
+    async with aclosing(stream):
+        try:
+            async for piece in stream:
+                yield piece
+        except Unavailable as error:
+            LOG.warning("%s was ended: %s", name, error)
+
+
 class StreamResponse(EventSourceResponse):
-    """A stream of bytes that are framed already. Its headers tell proxies not to buffer and not to keep."""
+    """A stream of bytes that are framed already. Its headers ask proxies neither to buffer nor to cache."""
 
     def __init__(
         self,
@@ -28,7 +41,8 @@ class StreamResponse(EventSourceResponse):
         sent: Callable[[int], None],
         cut: Callable[[], None],
     ) -> None:
-        """`open_` is closed when the answer ends, however; `sent` is told of bytes, `cut` of a reader given up."""
+        """`open_` is closed when the answer ends, however; `sent` is called with the bytes sent, `cut` when a reader is
+        given up."""
         # The stream says by itself that it lives: `ping` would know nothing of it.
         super().__init__(stream, ping=0, sep="\n", send_timeout=cut_s)  # pyright: ignore[reportUnknownMemberType]
         self._open = open_

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
-from cloud.api.json_body import Door, body_of, read
+from cloud.api.json_body import BodiesInHand, body_of, read
 from cloud.api.routes import ORDERERS, Answer, Asked, Param, Route, json_response, problem_answers
 from cloud.problem import bad_request
 from cloud.records.write_offs import WriteOffStore
@@ -37,7 +37,7 @@ class WriteOffs:
     def __init__(self, store: WriteOffStore, now: Now) -> None:
         self._store = store
         self._now = now
-        self._door = Door()
+        self._door = BodiesInHand()
 
     def routes(self) -> list[Route]:
         """The rows of the table."""

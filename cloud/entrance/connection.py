@@ -282,15 +282,19 @@ class Connection(HttpToolsProtocol):
             if running.response_started:
                 self.transport.close()
                 return
-        body = problem.content()
-        lines = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}", f"content-type: {MEDIA_TYPE}"]
-        lines += [f"content-length: {len(body)}", "cache-control: no-store", "connection: close", "", ""]
-        self.transport.write("\r\n".join(lines).encode() + body)
+        if running is None or not (self._in_body and running.response_complete):
+            self._answer(problem)  # a second answer a proxy would take for that to the next request
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._wait(LINGER_S)
         if self._door is not None:
             self._door.refused += 1
+
+    def _answer(self, problem: Problem) -> None:
+        body = problem.content()
+        lines = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}", f"content-type: {MEDIA_TYPE}"]
+        lines += [f"content-length: {len(body)}", "cache-control: no-store", "connection: close", "", ""]
+        self.transport.write("\r\n".join(lines).encode() + body)
 
 
 def _too_long() -> Problem:

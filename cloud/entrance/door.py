@@ -8,9 +8,9 @@ handshakes count as strangers too.
 
 Bounds, in connections, each with a file descriptor: `Bounds.of` the descriptors that the process may have. `known` with
 a valid token, `strangers` without, `an_address` of them from one address (`cloud.entrance.addresses`); of one token
-NODE_MOST (a node's) or TOKEN_MOST, more where it may have more feeds. Beyond its bound a token's longest idle
-connection is closed; where none is idle, the request is answered 429. Proxies that are believed
-count as known from the start. On the event loop.
+NODE_MOST (a node's) or TOKEN_MOST, more where it may have more feeds. Beyond its bound the idle connection of a token
+whose last request is the longest ago is closed; where none is idle, the request is answered 429. Proxies that are
+believed count as known from the start. On the event loop.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Door:
         self._of_address: dict[str, dict[Guest, None]] = {}  # the oldest first
         self._of_size: dict[int, dict[str, None]] = {}  # addresses, by how many strangers they have
         self._most = 0
-        self._of_token: dict[str, dict[Guest, None]] = {}
+        self._of_token: dict[str, dict[Guest, None]] = {}  # the one that has asked last is the last
         self._told_s = float("-inf")
         self._untold = 0
 
@@ -160,8 +160,11 @@ class Door:
         Raises:
             Problem: there are too many with a token, or too many of this one.
         """
+        if guest.standing == "known":  # the token of its first request counts
+            of_token = self._of_token[guest.token]
+            of_token[guest] = of_token.pop(guest)  # it is the last to become idle again
         if guest.standing != "stranger":
-            return  # the token of its first request counts; a proxy's requests carry those of many
+            return  # a proxy's requests carry the tokens of many
         of_token = self._of_token.get(grant.id, {})
         most = NODE_MOST if grant.role == "node" else self._token_most
         if len(of_token) >= most:

@@ -1,11 +1,12 @@
-"""Failures: requests whose token is none of ours, counted by address, told, and slowed down.
+"""Failures: requests whose token is none of ours, counted by address, logged, and slowed down.
 
 A guess that is right is let through whatever was guessed before it: 256 bits are not guessed, and a node behind the
 same address as the one who tries must not suffer. What is limited is what the guesses cost us and the log.
 
 Bounds: from one address (`cloud.entrance.addresses`) BURST failures at once and one more each 1 / PER_S seconds get
 their 401, further ones a 429; MAX_ADDRESSES are remembered, the longest quiet forgotten first; one line of the log
-every TELL_S, with the SHOWN addresses that failed most.
+in TELL_S, with the SHOWN addresses that failed most; what failed after it is in the next one, which comes with the next
+failure (`lamplighter_requests_denied` counts each at once).
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ class Failures:
             self._left.popitem(last=False)
         if len(self._untold) < MAX_ADDRESSES or address in self._untold:
             self._untold[address] += 1
-        self.tell()
+        self._tell()
         return 0.0 if allowed else (1 - left) / PER_S
 
-    def tell(self) -> None:
+    def _tell(self) -> None:
         """Say what has failed since it was said last, if that is long enough ago."""
         now_s = self._clock()
         if not self._untold or now_s - self._told_s < TELL_S:

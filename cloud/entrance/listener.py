@@ -1,8 +1,8 @@
 """Entrance: takes connections from the kernel, through the door, to uvicorn's protocol.
 
 uvicorn leaves accepting to the event loop, which keeps whatever comes, and sees a connection only once TLS has shaken
-hands. Bounds: those of `cloud.entrance.door`; HANDSHAKE_S for TLS; AGAIN_S after the system has refused a file
-descriptor, for which a stranger goes.
+hands. Bounds: those of `cloud.entrance.door`; HANDSHAKE_S for TLS; AGAIN_S after the system has given none, and where
+it has no file descriptor left, a stranger goes for one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ LOG: Final = logging.getLogger("lamplighter.cloud")
 
 HANDSHAKE_S: Final = 20.0
 AGAIN_S: Final = 0.1
+DEAF: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
 SHORT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -37,7 +38,11 @@ class Entrance:
         self._entering: set[asyncio.Task[None]] = set()
 
     async def accept(self, context: ssl.SSLContext | None) -> None:
-        """Take connections until cancelled."""
+        """Take connections until cancelled.
+
+        Raises:
+            OSError: the socket listens no more.
+        """
         loop = asyncio.get_running_loop()
         self._listener.setblocking(False)
         short = False
@@ -46,13 +51,15 @@ class Entrance:
                 try:
                     sock, address = await loop.sock_accept(self._listener)
                 except OSError as error:
+                    if error.errno in DEAF:
+                        raise
                     if error.errno in SHORT:
                         if not short:
                             LOG.warning("no more connections can be taken: %s; see LimitNOFILE", error)
                         short = True
                         self._door.make_room()
-                        await asyncio.sleep(AGAIN_S)
-                    continue  # anything else is about the one that has gone already (accept(2))
+                    await asyncio.sleep(AGAIN_S)  # anything else is about the one that has gone already (accept(2))
+                    continue
                 short = False
                 guest = self._door.enter(address[0], sock)
                 task = loop.create_task(self._serve(sock, guest, context))

@@ -16,7 +16,7 @@ import msgspec
 
 from cloud.log.batch_facts import base
 from cloud.log.contract import Record
-from cloud.log.notices import Notice, Told
+from cloud.log.notices import Announcement, Notice
 from cloud.times import text
 from cloud.views.answers import ClockWord
 from cloud.views.contract import Fix
@@ -170,7 +170,7 @@ def events_of_notice(notice: Notice) -> Slice:
     return Slice((Encoded("ledger", finding.node, None, msgspec.json.encode(event)),), 0, None)
 
 
-def _told(name: str, told: Told) -> Slice:
+def _told(name: str, told: Announcement) -> Slice:
     event = CloudEvent(
         specversion="1.0",
         id=name,

@@ -15,7 +15,7 @@ CHUNK_BYTES under way to each reader; STRANGE nodes that were never heard are na
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack
 from typing import Final
 
@@ -23,7 +23,7 @@ import msgspec
 from starlette.responses import Response
 
 from cloud.api.routes import READERS, Answer, Asked, Param, Route
-from cloud.api.sse import CUT_S, EVENT_STREAM, StreamResponse
+from cloud.api.sse import CUT_S, EVENT_STREAM, StreamResponse, while_answered
 from cloud.entrance.shares import Shares
 from cloud.feed.events import PREFIX, TYPES, Encoded, Slice
 from cloud.feed.slices import Ordered, Slices, nothing_ordered
@@ -131,23 +131,21 @@ class Feed:
         assert asked.grant is not None
         if self._closing.is_set():
             raise unavailable("shutting down")
-        with self._shares.feed(asked.grant):
-            pass  # it may have one more: said before anything is looked up
-        if self._readers >= MAX_READERS:
-            raise unavailable(f"{self._readers} readers are connected; no more are served", 30)
-        wanted = _filter(asked)
-        given = asked.request.headers.get("last-event-id") or asked.one("after")
-        start, reset = self._start(given)
-        strange = await self._strange(wanted)
-        live = asked.one("live") == "1"
-        # Closed by the response, whether or not the generator has begun by then.
-        open_ = ExitStack()
-        open_.enter_context(self._shares.feed(asked.grant))
-        if live:
-            open_.enter_context(self._watching.open(wanted.nodes))
-        self._readers += 1
-        open_.callback(self._left)
-        stream = self._stream(start, reset + strange, wanted, asked.grant)
+        with ExitStack() as held:
+            held.enter_context(self._shares.feed(asked.grant))  # has its place before anything is looked up
+            if self._readers >= MAX_READERS:
+                raise unavailable(f"{self._readers} readers are connected; no more are served", 30)
+            self._readers += 1
+            held.callback(self._left)
+            wanted = _filter(asked)
+            given = asked.request.headers.get("last-event-id") or asked.one("after")
+            start, reset = self._start(given)
+            strange = await self._strange(wanted)
+            if asked.one("live") == "1":
+                held.enter_context(self._watching.open(wanted.nodes))
+            # Closed by the response, whether or not the generator has begun by then.
+            open_ = held.pop_all()
+        stream = while_answered(self._stream(start, reset + strange, wanted, asked.grant), "a feed")
         metrics = self._metrics
         return StreamResponse(stream, self._cut_s, open_, metrics.feed_sent, lambda: metrics.feed_cut("slow"))
 
@@ -188,7 +186,7 @@ class Feed:
             told.append(f": and {len(strange) - STRANGE} more nodes that were never heard\n")
         return "".join([*told, "\n"] if told else []).encode()
 
-    async def _stream(self, start: Start, first: bytes, wanted: Filter, grant: Grant) -> AsyncIterator[bytes]:
+    async def _stream(self, start: Start, first: bytes, wanted: Filter, grant: Grant) -> AsyncGenerator[bytes]:
         """What goes to one reader."""
         clock = asyncio.get_running_loop().time
         after, skip = start.after, start.skip

@@ -29,6 +29,7 @@ from wire.orders import Order
 
 AT_ONCE: Final = 4
 KEPT: Final = 4
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError)  # of what is no JSON, or another one
 
 Ordered = Callable[[str, Sequence[str]], Awaitable[Mapping[str, Order]]]  # node, ids: the orders that are known
 _Key = tuple[int, int]  # position, first event
@@ -90,14 +91,14 @@ class Slices:
             if not records or records[0].position != position or position <= self._log.reach().floor:
                 return None
             record = records[0]
-        if record.notice:
-            return events_of_notice(msgspec.json.decode(record.body, type=Notice))
-        if batch is None:
-            try:
+        try:
+            if record.notice:
+                return events_of_notice(msgspec.json.decode(record.body, type=Notice))
+            if batch is None:
                 batch = await asyncio.to_thread(codec.decode_batch, record.body)
-            except BadInput as error:  # damaged on the disk: its readers must not stop here for ever
-                LOG.error("record %d cannot be read, and the feed leaves it out: %s", position, error)
-                return Slice((), start, None)
+        except (BadInput, *UNREADABLE) as error:  # damaged on the disk: its readers must not stop here for ever
+            LOG.error("record %d cannot be read, and the feed leaves it out: %s", position, error)
+            return Slice((), start, None)
         kinds = await self._views.kinds(batch.node)
         fixes = await self._views.fixes(batch.node)
         names = list({item.entry.order for item in batch.entries if isinstance(item.entry, Result)})

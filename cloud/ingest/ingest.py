@@ -25,7 +25,7 @@ from cloud.ingest.bases import Bases
 from cloud.ingest.bodies import Bodies
 from cloud.ingest.opening import Opened, Opening, batch_of, batch_on, chained_of, size_of, snapshot_of
 from cloud.log.contract import Log
-from cloud.log.streams import Place
+from cloud.log.streams import LogPosition
 from cloud.metrics import Metrics
 from cloud.problem import Problem, bad_request
 from cloud.times import Now
@@ -71,7 +71,7 @@ class Ingest:
         now: Now,
         hear: Callable[[str, int], Awaitable[None]] = nothing_heard,
     ) -> None:
-        """`hear` is told which generation a node knows, before it is answered."""
+        """`hear` is called with the generation that a node knows, before it is answered."""
         self._log = log
         self._hear = hear
         self._views = views
@@ -167,7 +167,7 @@ class Ingest:
         return self._answer(200, node, taken.place, since)
 
     async def _opened(
-        self, lane: opening.Lane, node: str, body: bytes, chained: Chained | None, spent: Callable[[float], None]
+        self, lane: opening.OpeningLane, node: str, body: bytes, chained: Chained | None, spent: Callable[[float], None]
     ) -> Opened | None:
         """The batch; None where it leans on a body that is not here."""
         if chained is None:
@@ -203,7 +203,7 @@ class Ingest:
                 await self._views.fresh(snapshot)
         return Response(status_code=204)
 
-    def _answer(self, status: int, node: str, place: Place, since: float) -> Response:
+    def _answer(self, status: int, node: str, place: LogPosition, since: float) -> Response:
         """`since` is when the request was all here, on the monotonic clock."""
         over = self._waiting - PAUSE_FROM
         ack = Ack(

@@ -24,7 +24,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from cloud.ingest.bases import NoBase, in_full
-from cloud.log.batch_facts import Facts, check_snapshot, facts_of
+from cloud.log.batch_facts import BatchFacts, check_snapshot, facts_of
 from wire import chain
 from wire.batch import Batch, Snapshot
 from wire.chain import Base, Chained
@@ -45,7 +45,7 @@ class Opened(msgspec.Struct, frozen=True):
     """A batch, what it holds, and the self-contained body that is kept of it."""
 
     batch: Batch
-    facts: Facts
+    facts: BatchFacts
     body: bytes
 
 
@@ -53,14 +53,14 @@ class Opening:
     """Both lanes."""
 
     def __init__(self) -> None:
-        self._light, self._heavy = (Lane(threads) for threads in THREADS)
+        self._light, self._heavy = (OpeningLane(threads) for threads in THREADS)
 
-    def lane(self, size: int) -> Lane:
+    def lane(self, size: int) -> OpeningLane:
         """The one for bodies of so many bytes."""
         return self._light if size <= LIGHT_BYTES else self._heavy
 
 
-class Lane:
+class OpeningLane:
     """Owns its threads. On the event loop."""
 
     def __init__(self, threads: int) -> None:
@@ -92,7 +92,8 @@ class Lane:
             self._leave(size)
 
     async def do(self, work: Callable[[], T], spent: Callable[[float], None]) -> T:
-        """Its result, or what it raises; `spent` is told in either case how many seconds of processor time it took."""
+        """Its result, or what it raises; `spent` is called in either case with the seconds of processor time it
+        took."""
 
         def timed() -> T:
             began_s = thread_time()

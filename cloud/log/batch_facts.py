@@ -40,7 +40,7 @@ class Extent(msgspec.Struct, gc=False):
     devices: set[str]
 
 
-class Facts(msgspec.Struct, frozen=True):
+class BatchFacts(msgspec.Struct, frozen=True):
     """What a batch holds. `others` are all the entries that are not columns, in their order."""
 
     samples: int
@@ -57,7 +57,7 @@ class Facts(msgspec.Struct, frozen=True):
         return min(e.from_us for e in extents), max(e.to_us for e in extents)
 
 
-def facts_of(batch: Batch) -> Facts:
+def facts_of(batch: Batch) -> BatchFacts:
     """Look at every table and every other entry once.
 
     Raises:
@@ -79,7 +79,7 @@ def facts_of(batch: Batch) -> Facts:
         raise Malformed(f"a batch names at most {MAX_BATCH_DEVICES} devices")
     # By seq, in whatever order they stand in the body: of two ends of an order the one with the lower seq counts.
     others = sorted(contents.others, key=lambda item: item.places[0])
-    return Facts(contents.samples, contents.readings, extents, tuple(others))
+    return BatchFacts(contents.samples, contents.readings, extents, tuple(others))
 
 
 def check_snapshot(snapshot: Snapshot) -> None:

@@ -17,9 +17,9 @@ from typing import Protocol
 
 import msgspec
 
-from cloud.log.batch_facts import Facts
-from cloud.log.notices import Finding, Told
-from cloud.log.streams import Place
+from cloud.log.batch_facts import BatchFacts
+from cloud.log.notices import Announcement, Finding
+from cloud.log.streams import LogPosition
 from wire.batch import Batch, Lane
 
 READ_BYTES = 8 << 20
@@ -28,7 +28,7 @@ READ_BYTES = 8 << 20
 class Taken(msgspec.Struct, frozen=True):
     """The answer to an append: where the log stands now, and at which position the batch is if it was taken."""
 
-    place: Place
+    place: LogPosition
     position: int | None
 
 
@@ -56,7 +56,7 @@ class Log(Protocol):
         """Drawn when the store was made or restored."""
         ...
 
-    async def append(self, batch: Batch, facts: Facts, body: bytes) -> Taken:
+    async def append(self, batch: Batch, facts: BatchFacts, body: bytes) -> Taken:
         """Take the batch if it fits, with all the views.
 
         Raises:
@@ -64,11 +64,11 @@ class Log(Protocol):
         """
         ...
 
-    async def note(self, said: Sequence[Finding | Told]) -> None:
+    async def note(self, said: Sequence[Finding | Announcement]) -> None:
         """Keep notices, each at a position of its own."""
         ...
 
-    async def place(self, node: str, epoch: int, lane: Lane) -> Place:
+    async def place(self, node: str, epoch: int, lane: Lane) -> LogPosition:
         """Where the log stands; the origin for an epoch that it has never heard of."""
         ...
 

@@ -58,7 +58,7 @@ def parse(given: str) -> Cursor:
 
 
 def start(cursor: Cursor, origins: Origins, reach: Reach) -> Start:
-    """Where a reader goes on, given what it has had.
+    """Where a reader resumes, from what it has received.
 
     Of another generation the records up to where both are the same need not be sent again; what came after may
     have been sent under the same ids before.

@@ -1,8 +1,8 @@
 """Notices: what the aggregator itself says, in the log between the batches: the feed has one order and one cursor.
 
-A Finding is something that it has noticed about a node, for ledger and feed. A Told is for the feed alone: an order
-that it has taken, an order that it has ended, a step of one of its own alarms, a technician's code that it has given
-out. Each is kept once, as JSON, in the transaction of what it tells; the views are never built from them.
+A Finding is something that it has noticed about a node, for ledger and feed. An Announcement is for the feed alone: an
+order that it has taken, an order that it has ended, a step of one of its own alarms, a technician's code that it has
+given out. Each is kept once, as JSON, in the transaction of what it tells; the views are never built from them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     detail: Mapping[str, Any]
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     """What was taken or decided. `data` is the event's; `subject` the device, `device_kind` its kind, where known."""
 
     node: str
@@ -42,10 +42,10 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     id: str
     finding: Finding | None = None
-    told: Told | None = None
+    told: Announcement | None = None
 
 
-def notice_of(said: Finding | Told, generation: int, position: int) -> Notice:
+def notice_of(said: Finding | Announcement, generation: int, position: int) -> Notice:
     """What stands in the log at a position."""
     name = f"{said.node}/cloud/{generation}/{position}"
     return Notice(id=name, finding=said) if isinstance(said, Finding) else Notice(id=name, told=said)

@@ -14,14 +14,15 @@ from typing import Literal
 
 import msgspec
 
-from cloud.log.batch_facts import Facts
+from cloud.log.batch_facts import BatchFacts
 from wire.batch import ORIGIN, Batch, Lane, Predecessor
 
 Said = Literal["unsaid", "none", "named", "lost"]
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the log stands: what every answer to a node names. `head_seq` is the last seq that the node has told of."""
+class LogPosition(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the log stands: what every answer to a node names. `head_seq` is the last seq that the node has
+    announced."""
 
     epoch: int
     lane: Lane
@@ -55,9 +56,9 @@ class Stream(msgspec.Struct, kw_only=True):
     heard_at: int = 0
 
     @property
-    def place(self) -> Place:
+    def place(self) -> LogPosition:
         """Where it stands."""
-        return Place(
+        return LogPosition(
             epoch=self.epoch,
             lane=self.lane,
             through_seq=self.through_seq,
@@ -69,7 +70,7 @@ class Stream(msgspec.Struct, kw_only=True):
         """The one rule."""
         return batch.first_seq == self.through_seq + 1 and batch.prev == self.digest
 
-    def advance(self, batch: Batch, facts: Facts, now_us: int, head: int) -> None:
+    def advance(self, batch: Batch, facts: BatchFacts, now_us: int, head: int) -> None:
         """Take a batch that fits; the log stands at `head` before it."""
         self.heard_at = head
         self.through_seq = batch.through_seq
@@ -84,9 +85,9 @@ class Stream(msgspec.Struct, kw_only=True):
             self.to_us = reach[1] if self.to_us is None else max(self.to_us, reach[1])
 
 
-def origin(epoch: int, lane: Lane) -> Place:
+def origin(epoch: int, lane: Lane) -> LogPosition:
     """Where the log stands for an epoch that it has never heard of."""
-    return Place(epoch=epoch, lane=lane, through_seq=0, digest=ORIGIN)
+    return LogPosition(epoch=epoch, lane=lane, through_seq=0, digest=ORIGIN)
 
 
 def fits_nowhere_yet(batch: Batch) -> bool:

@@ -1,4 +1,4 @@
-"""Ended alarms in memory: a fake for tests. Which have ended it is told, for `cloud.memory.log` ends none."""
+"""Ended alarms in memory: a fake for tests. Which have ended is set from outside, for `cloud.memory.log` ends none."""
 
 from __future__ import annotations
 

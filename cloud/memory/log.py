@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from cloud.log.batch_facts import Facts
+from cloud.log.batch_facts import BatchFacts
 from cloud.log.contract import READ_BYTES, Reach, Record, Taken
-from cloud.log.notices import Finding, Told, notice_of
-from cloud.log.streams import Place, Stream, begun, fits_nowhere_yet, origin
+from cloud.log.notices import Announcement, Finding, notice_of
+from cloud.log.streams import LogPosition, Stream, begun, fits_nowhere_yet, origin
 from cloud.memory.views import MemoryViews
 from cloud.times import Now
 from cloud.views.ledger import Neighbours, findings_of
@@ -19,7 +19,7 @@ from wire.batch import Batch, Lane
 
 
 class MemoryLog:
-    """Keeps the records, and tells the views."""
+    """Keeps the records, and updates the views."""
 
     def __init__(self, views: MemoryViews, now: Now, generation: int = 1) -> None:
         self._views = views
@@ -31,10 +31,10 @@ class MemoryLog:
 
     @property
     def generation(self) -> int:
-        """As it was given."""
+        """The one that was passed in."""
         return self._generation
 
-    async def append(self, batch: Batch, facts: Facts, body: bytes) -> Taken:
+    async def append(self, batch: Batch, facts: BatchFacts, body: bytes) -> Taken:
         """Compare and append."""
         key = (batch.node, batch.epoch, batch.lane)
         stream = self._streams.get(key)
@@ -60,7 +60,7 @@ class MemoryLog:
         before, after = ([s for s in part if s.to_us is not None] for part in (own[:at], own[at + 1 :]))
         return Neighbours(before[-1] if before else None, after[0] if after else None)
 
-    async def note(self, said: Sequence[Finding | Told]) -> None:
+    async def note(self, said: Sequence[Finding | Announcement]) -> None:
         """Keep notices."""
         for each in said:
             position = len(self._records) + 1
@@ -69,7 +69,7 @@ class MemoryLog:
         growth, self._growth = self._growth, asyncio.Event()
         growth.set()
 
-    async def place(self, node: str, epoch: int, lane: Lane) -> Place:
+    async def place(self, node: str, epoch: int, lane: Lane) -> LogPosition:
         """Where it stands."""
         stream = self._streams.get((node, epoch, lane))
         return origin(epoch, lane) if stream is None else stream.place

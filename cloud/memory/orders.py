@@ -23,7 +23,7 @@ from wire.orders import FINAL, AlarmAct, Bundle, Order
 
 
 class MemoryOrders:
-    """Keeps them in a list, in the order in which they were given."""
+    """Keeps them in a list, in the order in which they were taken."""
 
     def __init__(self, log: MemoryLog, keys: MemoryKeys) -> None:
         self._log = log

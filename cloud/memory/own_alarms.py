@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from cloud.log.notices import Finding, Notice, Told
+from cloud.log.notices import Announcement, Finding, Notice
 from cloud.memory.keys import MemoryKeys
 from cloud.memory.log import MemoryLog
 from cloud.records.keys import Answered, Keyed
@@ -60,7 +60,7 @@ class MemoryOwnAlarms:
     async def keep(
         self,
         changes: Sequence[Alarm],
-        told: Sequence[Told],
+        told: Sequence[Announcement],
         through: int | None,
         answer: tuple[Keyed, Answered] | None = None,
     ) -> Answered | None:

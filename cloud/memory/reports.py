@@ -11,7 +11,7 @@ from wire.entries import Alarm, Entry, Result
 def alarms_in(
     said: Mapping[str, Iterable[Entry]], asked: AlarmsAsked
 ) -> tuple[list[tuple[str, Alarm]], tuple[str, str] | None]:
-    """A page of alarms, given what each node has said, and where to go on."""
+    """A page of alarms from what each node has reported, and the cursor of the next page."""
     found: list[tuple[str, Alarm]] = []
     for node in sorted(said):
         last = {e.id: e for e in said[node] if isinstance(e, Alarm)}
@@ -27,7 +27,7 @@ def alarms_in(
 def results_in(
     said: Iterable[tuple[tuple[int, int], str, Entry]], orders: Sequence[str]
 ) -> dict[str, list[tuple[str, Result]]]:
-    """The stages of orders, given what was said at which (position, seq), and by which node."""
+    """The stages of orders from what was reported at which (position, seq), by which node."""
     firsts: dict[tuple[str, str, str], tuple[tuple[int, int], Result]] = {}
     for at, node, entry in said:
         if isinstance(entry, Result) and entry.order in orders:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from cloud.log.batch_facts import Facts, base
+from cloud.log.batch_facts import BatchFacts, base
 from cloud.log.notices import Finding
 from cloud.log.streams import Stream, begun
 from cloud.memory.reports import alarms_in, results_in
@@ -30,12 +30,12 @@ from cloud.views.answers import (
     WrittenOff,
     seen_as,
 )
-from cloud.views.contract import AlarmsAsked, Fix, ReadingsAsked, Target, TargetsAsked, VisitAt
+from cloud.views.contract import AlarmsAsked, Fix, KnownDevice, ReadingsAsked, TargetsAsked, VisitAt
 from cloud.views.latest import AHEAD_US
 from cloud.views.ledger import MAX_GAPS, GapPlace, ledger_of
 from cloud.views.readings_page import clock_word, corrected, cursor_of, parse_cursor, plain
 from cloud.views.reports import alarm_seen
-from cloud.views.silence import Heard
+from cloud.views.silence import LastHeard
 from cloud.views.visits import MAX_VISITS, technicians
 from groundwork.nearest import nearest
 from wire.batch import Batch, Lane, Snapshot
@@ -59,15 +59,15 @@ class MemoryViews:
 
     def __init__(self, now: Now) -> None:
         self._now = now
-        self._batches: dict[int, tuple[int, Batch, Facts]] = {}
+        self._batches: dict[int, tuple[int, Batch, BatchFacts]] = {}
         self._snapshots: list[tuple[int, int, Snapshot]] = []
         self._expanded: dict[int, list[tuple[str, int, Sample]]] = {}
-        self._heard = Heard()
+        self._heard = LastHeard()
         self.assigned: dict[str, str] = {}  # device to node: what `cloud.memory.claims` knows
         self.barred: frozenset[str] = frozenset()
         self.written_off: dict[str, dict[tuple[int, Lane], WrittenOff]] = {}  # what `cloud.memory.write_offs` knows
 
-    async def apply(self, position: int, received_us: int, batch: Batch, facts: Facts) -> Sequence[Finding]:
+    async def apply(self, position: int, received_us: int, batch: Batch, facts: BatchFacts) -> Sequence[Finding]:
         """Keep it, unless it is known."""
         before = self._claimed(batch.node)
         self._batches[position] = (received_us, batch, facts)
@@ -218,11 +218,11 @@ class MemoryViews:
         found = [v for v in self._visits(node) if (v.position, v.seq) < before]
         return [v for v in found if acted or v.visit.act != "acted"][:limit]
 
-    async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[Target]:
+    async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[KnownDevice]:
         """Each device under its owner."""
         known = self.known()
         named = known if asked.devices is None else known & set(asked.devices)
-        found: list[Target] = []
+        found: list[KnownDevice] = []
         for device in sorted(named):
             claim = self._choose(device, None)
             if claim is None:  # assigned to a node that has not named it
@@ -232,7 +232,7 @@ class MemoryViews:
                 roster = self._roster(claim.node)
                 described = None if roster is None else claim.device
                 points = () if roster is None or described is None else roster[1].profiles.get(described.profile, ())
-                found.append(Target(device, claim.node, claim.device, points))
+                found.append(KnownDevice(device, claim.node, claim.device, points))
         return found[: limit + 1]
 
     async def near(self, device: str) -> str | None:
@@ -248,7 +248,7 @@ class MemoryViews:
         """The last one a boot."""
         return {e.boot: Fix(e.offset_us, e.error_us) for _, _, e in self._entries(node) if isinstance(e, ClockFix)}
 
-    def _ordered(self, node: str) -> Iterator[tuple[int, int, Batch, Facts]]:
+    def _ordered(self, node: str) -> Iterator[tuple[int, int, Batch, BatchFacts]]:
         for position in sorted(self._batches):
             received_us, batch, facts = self._batches[position]
             if batch.node == node:

@@ -19,7 +19,7 @@ import msgspec
 from cloud.orders.requests import CommandGiven, RelinquishGiven
 from cloud.records.orders import Draft
 from cloud.times import DAY_US, SECOND_US, parse, text
-from cloud.views.contract import Target, TargetsAsked
+from cloud.views.contract import KnownDevice, TargetsAsked
 from groundwork.nearest import near
 from wire.device import Point
 from wire.orders import Command, Relinquish
@@ -78,7 +78,8 @@ def end_of(
     wrongs: Wrongs,
     default_us: int | None = None,
 ) -> int:
-    """UTC microseconds of an end that is given as a time or as seconds from now: in the future, within MAX_LIFE_US."""
+    """UTC microseconds of an end that is written as a time or as seconds from now: in the future, within
+    MAX_LIFE_US."""
     if until is None and for_s is None and default_us is not None:
         return now_us + default_us
     if (until is None) == (for_s is None):
@@ -98,9 +99,9 @@ def end_of(
 
 
 def drafts_of(
-    given: CommandGiven | RelinquishGiven, targets: Sequence[Target], expires_us: int, by: Given, wrongs: Wrongs
+    given: CommandGiven | RelinquishGiven, targets: Sequence[KnownDevice], expires_us: int, by: Given, wrongs: Wrongs
 ) -> list[Draft]:
-    """One order for each device, all with the group's id; what is wrong is told once for each profile."""
+    """One order for each device, all with the group's id; what is wrong is reported once for each profile."""
     if len(targets) > MAX_GROUP_DEVICES:
         wrongs.problems.append(f"more than {MAX_GROUP_DEVICES} devices are meant; give the order in parts")
         return []
@@ -125,7 +126,9 @@ def drafts_of(
     return drafts
 
 
-def _checked(given: CommandGiven | RelinquishGiven, target: Target, wrongs: Wrongs) -> bool | int | float | str | None:
+def _checked(
+    given: CommandGiven | RelinquishGiven, target: KnownDevice, wrongs: Wrongs
+) -> bool | int | float | str | None:
     """The value as the point takes it (True where none is given), or None when something is wrong."""
     points = {p.name: p for p in target.points}
     point = points.get(given.point)

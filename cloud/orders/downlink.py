@@ -6,25 +6,24 @@ time: a node that hears nothing for longer has no downlink. A stream ends by its
 a node wins: an older one gets an event `replaced`, and ends. With once=1 the open orders come, then a Down with the
 time, then the end: for proxies that hold a stream back.
 
-Bounds: one stream a node, MAX_NODES nodes, and ONCE_MOST answers to once=1 a node; PAGE orders are held for a stream
-at a time without their texts; BUNDLES streams write a text at a time, one each, the others look again after LATER_S;
-PIECE_BYTES are written at a time, each to be taken within `cut_s`. AT_ONCE streams read the store at a time: many nodes
-that get orders at once do not hold up everybody else.
+Bounds: one stream a node, MAX_NODES nodes, and ONCE_MOST answers to once=1 a node, which is remembered for ASKED_S;
+PAGE orders are held for a stream at a time without their texts; BUNDLES streams write a text at a time, one each, the
+others look again after LATER_S; PIECE_BYTES are written at a time, each to be taken within `cut_s`. AT_ONCE streams
+read the store at a time: many nodes that get orders at once do not hold up everybody else.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from typing import Final
 
 import msgspec
 from starlette.responses import Response
 
-from cloud.api.routes import LOG, NODES, OVER_QUOTA, Answer, Asked, Param, Route
-from cloud.api.sse import CUT_S, EVENT_STREAM, StreamResponse
-from cloud.log.contract import Unavailable
+from cloud.api.routes import NODES, OVER_QUOTA, Answer, Asked, Param, Route
+from cloud.api.sse import CUT_S, EVENT_STREAM, StreamResponse, while_answered
 from cloud.metrics import Metrics
 from cloud.problem import Problem, bad_request, unavailable
 from cloud.records.orders import OrderStore
@@ -73,7 +72,7 @@ class Downlink:
         self._pace = pace
         self._asks = asks
         self._lines: dict[str, _Line] = {}
-        self._asked_s: dict[str, float] = {}  # on the loop's clock, which nobody sets
+        self._asked_s: dict[str, float] = {}  # on the loop's clock, which nobody sets; the last to ask is the last
         self._onces: dict[str, int] = {}
         self._carrying: set[_Line] = set()  # those that write a text now
         self._reading = asyncio.Semaphore(AT_ONCE)
@@ -139,9 +138,9 @@ class Downlink:
             if (count := self._onces.get(node, 0)) >= ONCE_MOST:
                 raise unavailable(f"{count} answers to once=1 are on their way to node {node}", 1)
             self._onces[node] = count + 1
-            self._asked_s[node] = asyncio.get_running_loop().time()
+            self._asks_once(node)
             open_.callback(self._answered, node, line)
-            stream = self._told(node, self._once(node, line))
+            stream = self._once(node, line)
         else:
             if (older := self._lines.get(node)) is not None:
                 older.replaced = True
@@ -149,10 +148,19 @@ class Downlink:
             self._lines[node] = line
             # Closed by the response, whether or not the generator has begun by then.
             open_.callback(self._left, node, line)
-            stream = self._told(node, self._stream(node, line, grant))
+            stream = self._stream(node, line, grant)
+        stream = while_answered(stream, f"the downlink of {node}")
         return StreamResponse(
             stream, self._pace.cut_s, open_, self._metrics.downlink_sent, lambda: self._metrics.feed_cut("downlink")
         )
+
+    def _asks_once(self, node: str) -> None:
+        """It counts as reachable from now; those that do so no more are forgotten."""
+        now_s = asyncio.get_running_loop().time()
+        self._asked_s.pop(node, None)
+        self._asked_s[node] = now_s
+        while self._asked_s and (oldest := next(iter(self._asked_s.items())))[1] + ASKED_S <= now_s:
+            del self._asked_s[oldest[0]]
 
     def _answered(self, node: str, line: _Line) -> None:
         self._carrying.discard(line)
@@ -164,15 +172,6 @@ class Downlink:
         self._carrying.discard(line)
         if self._lines.get(node) is line:
             del self._lines[node]
-
-    async def _told(self, node: str, stream: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
-        """The stream; when the store does not answer it ends, and the node comes again."""
-        async with aclosing(stream):
-            try:
-                async for piece in stream:
-                    yield piece
-            except Unavailable as error:
-                LOG.warning("the downlink of %s was ended: %s", node, error)
 
     async def _once(self, node: str, line: _Line) -> AsyncGenerator[bytes]:
         for page in _pages(await self._unheard(node)):
@@ -236,8 +235,10 @@ class Downlink:
         if len(self._carrying) >= BUNDLES:
             return None
         self._carrying.add(line)  # until it is written, or the response ends, however it does
-        text = await self._orders.text_of(order.group)
-        return None if text is None else msgspec.structs.replace(order, text=text)
+        if (text := await self._orders.text_of(order.group)) is None:
+            self._carrying.discard(line)
+            return None
+        return msgspec.structs.replace(order, text=text)
 
     def _framed(self, order: Order | None) -> Iterator[bytes]:
         framed = b"data: %s\n\n" % msgspec.json.encode(Down(server_us=self._now(), order=order))

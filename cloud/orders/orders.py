@@ -19,7 +19,7 @@ import msgspec
 from starlette.responses import Response
 
 from cloud.api.idempotency import keyed, response
-from cloud.api.json_body import MAX_BYTES, Door, body_of, found_in
+from cloud.api.json_body import MAX_BYTES, BodiesInHand, body_of, found_in
 from cloud.api.routes import ORDERERS, Answer, Asked, Param, Route, problem_answers
 from cloud.metrics import Metrics
 from cloud.orders.checks import (
@@ -98,7 +98,7 @@ class Orders:
         self._reading = (
             asyncio.Lock()
         )  # a text takes up to a second of the processor; who waits is in the door's bounds
-        self.door = Door()  # one for all that is given, acts on alarms among it
+        self.door = BodiesInHand()  # one for all that is given, acts on alarms among it
 
     def routes(self) -> list[Route]:
         """The rows of the table."""

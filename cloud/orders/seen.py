@@ -115,7 +115,7 @@ def issued(draft: Draft, present: Present) -> OrderSeen:
 
 
 def order_seen(kept: Kept, said: Sequence[ResultSeen], now_us: int, present: Present) -> OrderSeen:
-    """An order as it stands, given what its node said of it, in the order of the log; `present` is the node now."""
+    """An order as it stands, from what its node reported, in the order of the log; `present` is the node now."""
     order, sent, final = kept.order, kept.sent_us is not None, kept.stage in FINAL
     stages = [StageSeen(stage="issued", source=OWN, time=text(order.issued_us), time_us=order.issued_us)]
     if kept.sent_us is not None:

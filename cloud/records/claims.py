@@ -42,7 +42,7 @@ class Claims(Protocol):
     """Every method raises `cloud.log.contract.Unavailable` when the store does not answer; nothing was changed then."""
 
     async def assign(self, device: str, node: str | None, by: str, now_us: int) -> Assignment:
-        """Assign, reassign, or take an assignment back, and tell it in the feed.
+        """Assign, reassign, or take an assignment back, and announce it in the feed.
 
         Raises:
             Problem: there is no such node, no such assignment, or no room.

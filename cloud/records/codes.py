@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from cloud.log.notices import Told
+from cloud.log.notices import Announcement
 from cloud.records.keys import Keyed
 
 KEPT: Final = 1_000
@@ -62,6 +62,6 @@ class CodeStore(Protocol):
         ...
 
 
-def told(given: CodeGiven) -> Told:
+def told(given: CodeGiven) -> Announcement:
     """Its notice in the feed."""
-    return Told(node=given.node, type="code", time_us=given.time_us, data=given)
+    return Announcement(node=given.node, type="code", time_us=given.time_us, data=given)

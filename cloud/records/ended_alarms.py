@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from cloud.log.notices import Told
+from cloud.log.notices import Announcement
 from cloud.records.keys import Answered, Keyed
 from cloud.views.reports import NO_FIXES, alarm_seen
 from wire.entries import Alarm
@@ -22,8 +22,8 @@ class EndedAlarms(Protocol):
         ...
 
     async def acknowledge(self, node: str, name: str, by: str, now_us: int, note: str, keyed: Keyed) -> Answered | None:
-        """Acknowledge one and tell it, unless the request was answered before: then that answer. None where it is none
-        that stands: it was acknowledged, or the node has said something of it meanwhile.
+        """Acknowledge one and announce it, unless the request was answered before: then that answer. None where it is
+        none that stands: it was acknowledged, or the node has said something of it meanwhile.
 
         Raises:
             Problem: the key was used for another request, or no more are kept.
@@ -38,10 +38,10 @@ def acknowledged(alarm: Alarm, by: str, now_us: int, note: str) -> Alarm:
     )
 
 
-def told_of(node: str, alarm: Alarm) -> Told:
+def told_of(node: str, alarm: Alarm) -> Announcement:
     """A step of one, for the feed."""
     data = msgspec.to_builtins(alarm_seen(node, alarm, NO_FIXES))
-    return Told(node=node, type="alarm", time_us=alarm.time_us, data=data, subject=alarm.device)
+    return Announcement(node=node, type="alarm", time_us=alarm.time_us, data=data, subject=alarm.device)
 
 
 def answer_of(node: str, alarm: Alarm) -> Answered:

@@ -26,7 +26,7 @@ HEADER: Final = "Idempotency-Key"
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """An answer as it was given, and is given again."""
+    """A response as it was sent, to be sent again."""
 
     status: int
     body: bytes

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from cloud.log.notices import Told
+from cloud.log.notices import Announcement
 from cloud.records.orders import Draft
 from cloud.times import text
 from cloud.views.order_stages import OwnEnd
@@ -33,11 +33,11 @@ def about(order: Order) -> str:
 
 
 def textless(order: Order) -> Order:
-    """An order without the text of a bundle, which is kept and told apart."""
+    """An order without the text of a bundle, which is kept and reported apart."""
     return msgspec.structs.replace(order, text="") if isinstance(order, Bundle) else order
 
 
-def told_taken(draft: Draft) -> Told:
+def told_taken(draft: Draft) -> Announcement:
     """An order that was taken; of a bundle how long it is."""
     order = draft.order
     data = {"order": what(order), **msgspec.structs.asdict(textless(order))}
@@ -47,16 +47,16 @@ def told_taken(draft: Draft) -> Told:
         data["chars"] = len(order.text)
         del data["text"]
     subject = about(order) if isinstance(order, Command | Relinquish) else ""
-    return Told(
+    return Announcement(
         node=draft.node, type="order", time_us=order.issued_us, data=data, subject=subject, device_kind=draft.kind
     )
 
 
-def told_ended(node: str, kind: str, order: Order, ending: OwnEnd) -> Told:
+def told_ended(node: str, kind: str, order: Order, ending: OwnEnd) -> Announcement:
     """An order that the aggregator itself has ended."""
     result = Result(order=order.id, stage=ending.stage, time_us=ending.time_us, detail=ending.detail)
     data = msgspec.to_builtins(result_seen(node, result, NO_FIXES, order))
-    return Told(
+    return Announcement(
         node=node,
         type="result",
         time_us=ending.time_us,

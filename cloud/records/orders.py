@@ -111,7 +111,8 @@ class OrderStore(Protocol):
         ...
 
     async def end_due(self, now_us: int) -> int:
-        """End what the aggregator itself ends by now, at most STEP, and tell it in the feed. How many there were."""
+        """End what the aggregator itself ends by now, at most STEP, and announce it in the feed. How many there
+        were."""
         ...
 
     async def prune(self, now_us: int) -> int:

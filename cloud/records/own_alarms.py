@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from cloud.log.notices import Finding, Told
+from cloud.log.notices import Announcement, Finding
 from cloud.records.keys import Answered, Keyed
 from wire.entries import Alarm
 
@@ -60,7 +60,7 @@ class OwnAlarmStore(Protocol):
     async def keep(
         self,
         changes: Sequence[Alarm],
-        told: Sequence[Told],
+        told: Sequence[Announcement],
         through: int | None,
         answer: tuple[Keyed, Answered] | None = None,
     ) -> Answered | None:

@@ -28,7 +28,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tokens(Protocol):
-    """What is asked of them while requests are answered. Nothing here waits."""
+    """What is asked of them while requests are answered. Each raises Unavailable where they cannot be read."""
 
     def look(self, token: str) -> Grant | None:
         """What a token allows or has allowed, or None where it is none of ours."""

@@ -1,4 +1,4 @@
-"""Backup and restore: copies of a store that nodes and feed readers can tell from the real thing.
+"""Backup and restore: copies of a store that nodes and feed readers can distinguish from the original.
 
 A backup is taken while the store is used and is one consistent state. It holds `store.db` and `tokens.db`, says in
 itself that it is a copy, and lacks the generation that stands beside a store: so a restored store draws a new and
@@ -25,6 +25,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from cloud.log.contract import Unavailable
 from cloud.sqlite import database
 from cloud.sqlite.database import STORE
 from cloud.sqlite.tokens import TOKENS
@@ -152,7 +153,8 @@ def restore(directory: Path, source: Path, now: Now) -> int:
     """Put a backup in the place of the store, and return the new generation. What was there is kept as `replaced`.
 
     Raises:
-        CannotRestore: the source is no backup, or is damaged. The store is as it was.
+        CannotRestore: the source is no backup, or is damaged, and the store is as it was; or its new generation is not
+            drawn yet, as the text says.
         Misplaced: the store is in use.
     """
     with database.locked(directory):
@@ -173,8 +175,11 @@ def restore(directory: Path, source: Path, now: Now) -> int:
             (directory / TOKENS).chmod(0o600)
             database.sync(directory / TOKENS)
         database.sync(directory)
-        with closing(database.connect(directory)) as connection:
-            return database.settle_generation(connection, directory, now).generation
+        try:
+            with closing(database.connect(directory)) as connection:
+                return database.settle_generation(connection, directory, now).generation
+        except (sqlite3.Error, Unavailable) as error:
+            raise CannotRestore(f"{error}; the backup is in place, and the next start draws its generation") from error
 
 
 def keep(directory: Path) -> None:

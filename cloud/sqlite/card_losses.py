@@ -21,13 +21,14 @@ from typing import Final
 
 import msgspec
 
-from cloud.log.notices import Told
+from cloud.log.notices import Announcement
 from cloud.log.streams import Stream
 from cloud.problem import Problem, or_raise
 from cloud.records.ended_alarms import acknowledged, answer_of, told_of
 from cloud.records.keys import Answered, Keyed
 from cloud.records.order_notices import told_ended
 from cloud.sqlite import keys
+from cloud.sqlite.damage import whole
 from cloud.sqlite.readers import Readers
 from cloud.sqlite.writer import NoteIn, Writer
 from cloud.views.order_stages import OwnEnd
@@ -47,12 +48,13 @@ def loses_alarms(stream: Stream, newest: Sequence[Stream], broken_off: Sequence[
     return stream.said == "named" and stream.lane is Lane.URGENT and any(s.lane is Lane.URGENT for s in broken_off)
 
 
-def lose(connection: sqlite3.Connection, stream: Stream, now_us: int) -> list[Told]:
-    """End what the node does not know any more, of all that the log holds now; what is to be told."""
+def lose(connection: sqlite3.Connection, stream: Stream, now_us: int, damage: list[str]) -> list[Announcement]:
+    """End what the node does not know any more, of all that the log holds now; returns what to report. What is garbled
+    stays as it is, and `damage` says so: it must not keep the node's batches out."""
     (head,) = connection.execute("SELECT ifnull(max(position), 0) FROM log").fetchone()
     (node_no,) = connection.execute("SELECT node_no FROM nodes WHERE name = ?", (stream.node,)).fetchone()
     connection.execute("INSERT OR REPLACE INTO card_losses VALUES (?, ?, ?)", (node_no, head, now_us))
-    told = [told_of(stream.node, alarm) for alarm in _end_alarms(connection, node_no, head, now_us)]
+    told = [told_of(stream.node, alarm) for alarm in _end_alarms(connection, node_no, head, now_us, damage)]
     if stream.said != "none":
         return told
     rows = connection.execute(
@@ -61,19 +63,20 @@ def lose(connection: sqlite3.Connection, stream: Stream, now_us: int) -> list[To
         (stream.node,),
     ).fetchall()
     ending = OwnEnd("failed", now_us, FORGOTTEN)
-    for order_no, kind, body in rows:
+    opened = whole(rows, lambda row: (row[0], row[1], msgspec.json.decode(row[2], type=Order)), "orders", damage)
+    for order_no, kind, order in opened:
         connection.execute(
             "UPDATE orders SET stage = ?, ended_us = ?, own_end = ? WHERE order_no = ?",
             (ending.stage, now_us, msgspec.json.encode(ending).decode(), order_no),
         )
-        told.append(told_ended(stream.node, kind, msgspec.json.decode(body, type=Order), ending))
+        told.append(told_ended(stream.node, kind, order, ending))
     return told
 
 
 def lose_again(connection: sqlite3.Connection) -> None:
     """The same for alarms that were built anew from the log, and what was done with them since. Tells nothing."""
     for node_no, position, now_us in connection.execute("SELECT * FROM card_losses").fetchall():
-        _end_alarms(connection, node_no, position, now_us)
+        _end_alarms(connection, node_no, position, now_us, [])
         acts = "SELECT id, by_whom, time_us, note FROM acknowledged WHERE node_no = ? AND time_us >= ?"
         for name, by, time_us, note in connection.execute(acts, (node_no, now_us)).fetchall():
             alarm = _ended(connection, node_no, name)
@@ -81,14 +84,15 @@ def lose_again(connection: sqlite3.Connection) -> None:
                 _keep(connection, node_no, acknowledged(alarm, by, time_us, note))
 
 
-def _end_alarms(connection: sqlite3.Connection, node_no: int, position: int, now_us: int) -> list[Alarm]:
+def _end_alarms(
+    connection: sqlite3.Connection, node_no: int, position: int, now_us: int, damage: list[str]
+) -> list[Alarm]:
     rows = connection.execute(
         "SELECT body FROM alarms WHERE node_no = ? AND state <> 'cleared' AND ended = 0 AND position <= ? ORDER BY id",
         (node_no, position),
     ).fetchall()
     over: list[Alarm] = []
-    for (body,) in rows:
-        alarm = msgspec.msgpack.decode(body, type=Alarm)
+    for alarm in whole(rows, lambda row: msgspec.msgpack.decode(row[0], type=Alarm), "alarms", damage):
         # A consequence of another needs nobody; what was shelved and never seen does.
         state = "cleared" if alarm.acknowledged or alarm.cause else "returned"
         detail = f"{OVER}. It said: {alarm.detail}"[:2_000] if alarm.detail else OVER

@@ -133,8 +133,8 @@ class Compaction:
         crash: Crash,
         count: Callable[[int], None],
     ) -> None:
-        """`keep_us` is how long batches stay whole; `count` is told how many were folded. `save_through` saves what is
-        latest, unless it was up to a position: a restart goes over the log from there."""
+        """`keep_us` is how long batches stay whole; `count` is called with how many were folded. `save_through` saves
+        what is latest, unless it was up to a position: a restart goes over the log from there."""
         self._writer = writer
         self._readers = readers
         self._log = log

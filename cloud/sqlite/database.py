@@ -17,10 +17,10 @@ import fcntl
 import os
 import shutil
 import sqlite3
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -153,7 +153,11 @@ class Beside(msgspec.Struct, frozen=True):
 
 
 def settle_generation(connection: sqlite3.Connection, directory: Path, now: Now) -> Origins:
-    """The store's generation and where it comes from; a new one when the store is new, or was put back."""
+    """The store's generation and where it comes from; a new one when the store is new, or was put back.
+
+    Raises:
+        Unavailable: what is beside the store cannot be read or written.
+    """
     inside = Beside(meta(connection, "generation"), meta(connection, "serial"))
     beside = _beside(directory)
     # One ahead is a crash between the two writes of `raise_serial`; one behind is an older copy.
@@ -171,7 +175,11 @@ def settle_generation(connection: sqlite3.Connection, directory: Path, now: Now)
 
 
 def draw(connection: sqlite3.Connection, directory: Path, generation: int) -> Origins:
-    """Have another generation, to which all that is here belongs. Within a transaction."""
+    """Have another generation, to which all that is here belongs. Within a transaction.
+
+    Raises:
+        Unavailable: the disk does not take it.
+    """
     # The file first: a crash between the two leaves a mismatch, and the next start draws again.
     _write_beside(directory, Beside(generation, meta(connection, "serial")))
     (head,) = connection.execute("SELECT ifnull(max(position), 0) FROM log").fetchone()
@@ -198,28 +206,34 @@ def follow(directory: Path, beside: Beside) -> None:
     Raises:
         Unavailable: the disk does not take it. The serial number must not be raised again before it has.
     """
-    try:
-        _write_beside(directory, beside)
-    except OSError as error:
-        raise Unavailable(f"{directory / GENERATION}: {error}") from error
+    _write_beside(directory, beside)
 
 
 def behind(directory: Path, connection: sqlite3.Connection) -> Beside | None:
-    """What `follow` has not written yet, None where it has."""
+    """What `follow` has not written yet, None where it has.
+
+    Raises:
+        Unavailable: what is beside the store cannot be read.
+    """
     inside = Beside(meta(connection, "generation"), meta(connection, "serial"))
     return None if _beside(directory) == inside else inside
 
 
 def _write_beside(directory: Path, beside: Beside) -> None:
-    write_atomically(directory / GENERATION, f"{beside.generation} {beside.serial}\n".encode())
+    try:
+        write_atomically(directory / GENERATION, f"{beside.generation} {beside.serial}\n".encode())
+    except OSError as error:
+        raise Unavailable(f"{directory / GENERATION}: {error}") from error
 
 
 def _beside(directory: Path) -> Beside:
     try:
-        numbers = (directory / GENERATION).read_text().split()
+        numbers = (directory / GENERATION).read_bytes().split()
     except FileNotFoundError:
         return Beside()
-    if len(numbers) != 2 or not all(n.isdecimal() and len(n) < 19 for n in numbers):
+    except OSError as error:
+        raise Unavailable(f"{directory / GENERATION}: {error}") from error
+    if len(numbers) != 2 or not all(n.isdigit() and len(n) < 19 for n in numbers):
         return Beside()
     return Beside(int(numbers[0]), int(numbers[1]))
 
@@ -269,23 +283,6 @@ def alone(descriptor: int, busy: Exception) -> Generator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def is_damage(error: BaseException) -> bool:
-    """Whether SQLite has found something in the file that cannot be: no try again mends it."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-
-
-def readable(
-    connection: sqlite3.Connection, query: str, values: Sequence[Any], what: str, damage: list[str]
-) -> Iterator[Any]:
-    """Rows up to the first that cannot be read; `damage` then says of what."""
-    try:
-        yield from connection.execute(query, values)  # which reads the first one already
-    except sqlite3.DatabaseError as error:
-        if not is_damage(error):
-            raise
-        damage.append(what)
 
 
 @contextmanager

@@ -21,8 +21,9 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from cloud.sqlite import database
+from cloud.sqlite.damage import readable, whole
 from cloud.sqlite.readers import Readers
-from cloud.sqlite.view_builder import Building
+from cloud.sqlite.view_builder import ViewBuilder
 from cloud.sqlite.writer import Writer
 from cloud.views.latest import BEFORE_THE_LOG, Cells, DeviceLatest
 from wire.batch import Batch, Snapshot
@@ -73,9 +74,10 @@ class LatestTable:
                 " JOIN nodes USING (node_no)"
             )
             size = 0
-            for node, device, body, *place in database.readable(connection, query, (), table, damage):
-                held[node, device] = DeviceLatest(body, (place[0], place[1]), now_us)
-                size += len(body)
+            rows = readable(connection, query, (), table, damage)
+            for node, device, latest, bytes_ in whole(rows, lambda row: _loaded(row, now_us), table, damage):
+                held[node, device] = latest
+                size += bytes_
             if table == "latest" and held:
                 self._row_bytes = size // len(held)
         self._through = self._saved_through = self._looked = database.meta(connection, MARK)
@@ -106,7 +108,7 @@ class LatestTable:
         key = (node, device)
         return [held.cells() for held in (self._logged.get(key), self._fresh.get(key)) if held is not None]
 
-    async def fresh(self, snapshot: Snapshot, writer: Writer, building: Building, now_us: int) -> None:
+    async def fresh(self, snapshot: Snapshot, writer: Writer, building: ViewBuilder, now_us: int) -> None:
         """Take in a snapshot, durably; one that is refused leaves nothing behind."""
 
         def work(connection: sqlite3.Connection) -> dict[Key, DeviceLatest]:
@@ -178,6 +180,11 @@ class LatestTable:
         return sorted((held for held in found if held.place is not None), key=_place)
 
 
+def _loaded(row: tuple[str, str, bytes, int, int], now_us: int) -> tuple[str, str, DeviceLatest, int]:
+    node, device, body, *place = row
+    return node, device, DeviceLatest(body, (place[0], place[1]), now_us), len(body)
+
+
 def _place(held: DeviceLatest) -> tuple[int, int]:
     assert held.place is not None
     return held.place
@@ -212,7 +219,7 @@ def _save(connection: sqlite3.Connection, rows: Iterable[tuple[int, int, bytes]]
 
 
 def _add(
-    connection: sqlite3.Connection, snapshot: Snapshot, building: Building, now_us: int
+    connection: sqlite3.Connection, snapshot: Snapshot, building: ViewBuilder, now_us: int
 ) -> dict[Key, DeviceLatest]:
     """Add a snapshot to what was saved of those before; what is kept of its devices now."""
     by_device: dict[str, list[Columns]] = {}
@@ -223,7 +230,8 @@ def _add(
     for device, runs in by_device.items():
         place = (node_no, numbers[device])
         row = connection.execute("SELECT body FROM fresh WHERE node_no = ? AND device_no = ?", place).fetchone()
-        held = added[snapshot.node, device] = DeviceLatest(None if row is None else row[0])
+        before = whole([] if row is None else [row], lambda row: DeviceLatest(row[0]), "fresh", [])  # told when opened
+        held = added[snapshot.node, device] = next(before, DeviceLatest())
         for columns in runs:
             held.take(BEFORE_THE_LOG, columns, now_us)
         connection.execute("INSERT OR REPLACE INTO fresh VALUES (?, ?, ?)", (*place, held.saved()))

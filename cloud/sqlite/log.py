@@ -13,11 +13,11 @@ from pathlib import Path
 
 import msgspec
 
-from cloud.log.batch_facts import Facts
+from cloud.log.batch_facts import BatchFacts
 from cloud.log.contract import READ_BYTES, Reach, Record, Taken
 from cloud.log.cursor import Origins
-from cloud.log.notices import Finding, Told, notice_of
-from cloud.log.streams import Place, fits_nowhere_yet, origin
+from cloud.log.notices import Announcement, Finding, notice_of
+from cloud.log.streams import LogPosition, fits_nowhere_yet, origin
 from cloud.sqlite import card_losses, database
 from cloud.sqlite.interned import Interned, load_newest, load_stream
 from cloud.sqlite.readers import Readers
@@ -27,12 +27,12 @@ from cloud.views.ledger import findings_of
 from cloud.views.runs import broken_off
 from wire.batch import Batch, Lane
 
-Applied = Callable[[int, int, Batch, Facts], None]
-Apply = Callable[[sqlite3.Connection, int, int, Batch, Facts], Sequence[Finding]]
+Applied = Callable[[int, int, Batch, BatchFacts], None]
+Apply = Callable[[sqlite3.Connection, int, int, Batch, BatchFacts], Sequence[Finding]]
 
 
 class SqliteLog:
-    """Owns neither writer nor readers; `cloud.store` does."""
+    """Owns neither writer nor readers; `cloud.sqlite.store` does."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class SqliteLog:
 
         await self._writer.do(work, committed)
 
-    async def append(self, batch: Batch, facts: Facts, body: bytes) -> Taken:
+    async def append(self, batch: Batch, facts: BatchFacts, body: bytes) -> Taken:
         """Take the batch if it fits.
 
         Raises:
@@ -110,11 +110,11 @@ class SqliteLog:
         taken, _ = await self._writer.do(work, committed, ingest=True)
         return taken
 
-    async def note(self, said: Sequence[Finding | Told]) -> None:
+    async def note(self, said: Sequence[Finding | Announcement]) -> None:
         """Keep notices, each at a position of its own."""
         await self._writer.do(lambda connection: self.note_in(connection, said), self.grow)
 
-    async def place(self, node: str, epoch: int, lane: Lane) -> Place:
+    async def place(self, node: str, epoch: int, lane: Lane) -> LogPosition:
         """Where the log stands."""
         stream = await self._readers.ask(lambda connection: load_stream(connection, node, epoch, lane))
         return origin(epoch, lane) if stream is None else stream.place
@@ -157,7 +157,7 @@ class SqliteLog:
         """Tell that what is at and below a position can no longer be read whole. On the event loop."""
         self._reach = Reach(max(floor, self._reach.floor), self._reach.head)
 
-    def note_in(self, connection: sqlite3.Connection, said: Sequence[Finding | Told]) -> int:
+    def note_in(self, connection: sqlite3.Connection, said: Sequence[Finding | Announcement]) -> int:
         """Keep notices within a transaction; the new head, or 0."""
         head = 0
         for each in said:
@@ -169,7 +169,7 @@ class SqliteLog:
         return head
 
     def _take(
-        self, connection: sqlite3.Connection, batch: Batch, facts: Facts, body: bytes, now_us: int
+        self, connection: sqlite3.Connection, batch: Batch, facts: BatchFacts, body: bytes, now_us: int
     ) -> tuple[Taken, int]:
         interned = self._interned
         stream = interned.stream(connection, batch.node, batch.epoch, batch.lane)
@@ -188,7 +188,9 @@ class SqliteLog:
         broken = broken_off(newest, stream)
         if card_losses.loses_alarms(stream, newest, broken):
             # Ahead of the batch: it may say that some of them stand all the same.
-            self.note_in(connection, card_losses.lose(connection, stream, now_us))
+            damage: list[str] = []
+            self.note_in(connection, card_losses.lose(connection, stream, now_us, damage))
+            self._writer.found(damage)
         position = head = interned.next_position(connection)
         connection.execute("INSERT INTO log VALUES (?, ?, ?, ?)", (position, stream.order, now_us, body))
         findings = list(self._apply(connection, position, now_us, batch, facts))

@@ -1,12 +1,7 @@
-"""Orders in SQLite: what was given, whether it was sent, how far it has come. Truth: no rebuild drops it.
+"""Orders in SQLite. Promises and bounds: `cloud.records.orders`. Truth: no rebuild drops it.
 
-An order is durable, with its notice for the feed and the answer to the one who gave it, in one transaction, before that
-answer goes out. "Sent" is written before an order goes to a node. What nodes say moves an order forward in the
-transaction that takes their batch (`cloud.sqlite.view_builder`); what the aggregator ends by itself is a notice in the
-same transaction as the end.
-
-Bounds: a node has MAX_OPEN orders open, MAX_OPEN_BUNDLES of them bundles; KEPT ended orders are kept, KEPT_US long at
-most; STEP are ended or pruned in one transaction; a page has MAX_PAGE (`cloud.views.contract`).
+What nodes say moves an order forward in `cloud.sqlite.view_builder`. An order whose body is garbled is told as damage
+of the store, stays as it is and holds up no other.
 """
 
 from __future__ import annotations
@@ -14,16 +9,18 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
-from cloud.log.notices import Told
+from cloud.log.notices import Announcement
 from cloud.problem import Problem, or_raise
 from cloud.records.keys import Answered, Keyed
 from cloud.records.order_notices import about, textless, told_ended, told_taken, what
 from cloud.records.orders import KEPT, KEPT_US, MAX_OPEN, MAX_OPEN_BUNDLES, STEP, Draft, Kept, too_many_open
 from cloud.sqlite import keys
+from cloud.sqlite.damage import whole
 from cloud.sqlite.readers import Readers
 from cloud.sqlite.writer import NoteIn, Writer
 from cloud.views.order_stages import WORD_US, OwnEnd, own_end
@@ -34,7 +31,7 @@ _UNHEARD: Final = "ended_us IS NULL AND stage IN ('issued', 'sent')"
 
 
 class SqliteOrders:
-    """Owns neither writer nor readers; `cloud.store` does."""
+    """Owns neither writer nor readers; `cloud.sqlite.store` does."""
 
     def __init__(self, writer: Writer, readers: Readers, note_in: NoteIn, grow: Callable[[int], None]) -> None:
         self._writer = writer
@@ -92,8 +89,13 @@ class SqliteOrders:
     async def sending(self, names: Sequence[tuple[str, bool]], now_us: int) -> list[Order]:
         """See `OrderStore.sending`."""
         if any(not sent for _, sent in names):
-            return await self._writer.do(lambda connection: _sending(connection, names, now_us, mark=True))
-        return await self._readers.ask(lambda connection: _sending(connection, names, now_us, mark=False))
+            damage: list[str] = []
+            orders = await self._writer.do(lambda connection: _sending(connection, names, now_us, damage, mark=True))
+            self._writer.found(damage)
+            return orders
+        return await self._readers.ask_around(
+            lambda connection, damage: _sending(connection, names, now_us, damage, mark=False)
+        )
 
     async def text_of(self, group: str) -> str | None:
         """See `OrderStore.text_of`."""
@@ -110,12 +112,14 @@ class SqliteOrders:
     async def of_node(self, node: str, names: Sequence[str]) -> dict[str, Order]:
         """See `OrderStore.of_node`."""
         wanted = msgspec.json.encode(names).decode()
-        rows = await self._readers.ask(
-            lambda connection: connection.execute(
+
+        def query(connection: sqlite3.Connection, damage: list[str]) -> dict[str, Order]:
+            rows = connection.execute(
                 "SELECT id, body FROM orders WHERE id IN (SELECT value FROM json_each(?)) AND +node = ?", (wanted, node)
-            ).fetchall()
-        )
-        return {name: msgspec.json.decode(body, type=Order) for name, body in rows}
+            )
+            return dict(whole(rows, lambda row: (row[0], _order(row[1])), "orders", damage))
+
+        return await self._readers.ask_around(query)
 
     async def of_group(self, group: str, after: int, limit: int) -> list[Kept]:
         """See `OrderStore.of_group`."""
@@ -164,15 +168,15 @@ class SqliteOrders:
     async def end_due(self, now_us: int) -> int:
         """See `OrderStore.end_due`."""
 
-        def due(connection: sqlite3.Connection) -> list[Kept]:
-            return [k for k in _due(connection, now_us) if _ending(k, now_us) is not None]
+        def due(connection: sqlite3.Connection, damage: list[str]) -> list[Kept]:
+            return [k for k in _due(connection, now_us, damage) if _ending(k, now_us) is not None]
 
-        if not await self._readers.ask(due):
+        if not await self._readers.ask_around(due):
             return 0
 
         def work(connection: sqlite3.Connection) -> tuple[int, int]:
-            told: list[Told] = []
-            for kept in due(connection):  # again: the node may have said something meanwhile
+            told: list[Announcement] = []
+            for kept in due(connection, []):  # again: the node may have said something meanwhile
                 ending = _ending(kept, now_us)
                 assert ending is not None
                 connection.execute(
@@ -247,21 +251,36 @@ def _row(draft: Draft) -> tuple[object, ...]:
 
 def _kept(row: tuple[Any, ...]) -> Kept:
     order_no, node, stage, sent_us, ended_us, ending, kind, body = row
+    order, ended = opened_order(body, ending)
     return Kept(
         order_no=order_no,
         node=node,
         stage=stage,
         sent_us=sent_us,
         ended_us=ended_us,
-        own_end=None if ending is None else msgspec.json.decode(ending, type=OwnEnd),
+        own_end=ended,
         kind=kind,
-        order=msgspec.json.decode(body, type=Order),
+        order=order,
     )
 
 
+def opened_order(body: bytes, ending: str | None) -> tuple[Order, OwnEnd | None]:
+    """An order, and how it was ended here.
+
+    Raises:
+        msgspec.DecodeError: they are not what was written.
+    """
+    return _order(body), None if ending is None else msgspec.json.decode(ending, type=OwnEnd)
+
+
+def _order(body: bytes) -> Order:
+    return msgspec.json.decode(body, type=Order)
+
+
 def _sending(
-    connection: sqlite3.Connection, names: Sequence[tuple[str, bool]], now_us: int, *, mark: bool
+    connection: sqlite3.Connection, names: Sequence[tuple[str, bool]], now_us: int, damage: list[str], *, mark: bool
 ) -> list[Order]:
+    """Those that are to be sent now; one that is garbled holds up no other."""
     found: list[Order] = []
     for name, _ in names:
         if mark:
@@ -275,18 +294,19 @@ def _sending(
             (name, now_us),
         ).fetchone()
         if row is not None:
-            found.append(msgspec.json.decode(row[0], type=Order))
+            found.extend(whole([row], lambda row: _order(row[0]), "orders", damage))
     return found
 
 
-def _due(connection: sqlite3.Connection, now_us: int) -> list[Kept]:
+def _due(connection: sqlite3.Connection, now_us: int, damage: list[str]) -> list[Kept]:
+    """At most STEP that can be read: the others stay open, and take no room of these."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM orders WHERE ended_us IS NULL AND sent_us IS NULL AND expires_us <= ?1"  # noqa: S608
         f" UNION ALL SELECT {_COLUMNS} FROM orders WHERE ended_us IS NULL AND sent_us IS NOT NULL"
-        " AND expires_us <= ?1 - ?2 LIMIT ?3",
-        (now_us, WORD_US, STEP),
+        " AND expires_us <= ?1 - ?2",
+        (now_us, WORD_US),
     )
-    return [_kept(row) for row in rows]
+    return list(islice(whole(rows, _kept, "orders", damage), STEP))
 
 
 def _ending(kept: Kept, now_us: int) -> OwnEnd | None:

@@ -8,20 +8,22 @@ from typing import Final
 
 import msgspec
 
-from cloud.log.notices import Notice, Told
+from cloud.log.notices import Announcement, Notice
 from cloud.problem import Problem, or_raise
 from cloud.records.keys import Answered, Keyed
 from cloud.records.own_alarms import LOOKED, Happened, Lost
 from cloud.sqlite import database, keys
+from cloud.sqlite.damage import readable, whole
 from cloud.sqlite.readers import Readers
 from cloud.sqlite.writer import NoteIn, Writer
 from wire.entries import Alarm, Gap
 
 MARK: Final = "alarms_mark"
+UNREAD: Final = "?"
 
 
 class SqliteOwnAlarms:
-    """Owns neither writer nor readers; `cloud.store` does."""
+    """Owns neither writer nor readers; `cloud.sqlite.store` does."""
 
     def __init__(
         self,
@@ -44,7 +46,7 @@ class SqliteOwnAlarms:
 
     async def happened(self) -> Happened:
         """See `OwnAlarmStore.happened`."""
-        return await self._readers.ask(_happened)
+        return await self._readers.ask_around(_happened)
 
     async def answered(self, keyed: Keyed) -> Answered | None:
         """See `OwnAlarmStore.answered`."""
@@ -53,7 +55,7 @@ class SqliteOwnAlarms:
     async def keep(
         self,
         changes: Sequence[Alarm],
-        told: Sequence[Told],
+        told: Sequence[Announcement],
         through: int | None,
         answer: tuple[Keyed, Answered] | None = None,
     ) -> Answered | None:
@@ -83,11 +85,11 @@ class SqliteOwnAlarms:
 
 def load(connection: sqlite3.Connection, damage: list[str]) -> dict[str, Alarm]:
     """The alarms that stood when the store was closed, as far as they can be read."""
-    rows = database.readable(connection, "SELECT id, body FROM own_alarms", (), "own_alarms", damage)
-    return {name: msgspec.json.decode(body, type=Alarm) for name, body in rows}
+    rows = readable(connection, "SELECT id, body FROM own_alarms", (), "own_alarms", damage)
+    return dict(whole(rows, lambda row: (row[0], msgspec.json.decode(row[1], type=Alarm)), "own_alarms", damage))
 
 
-def _happened(connection: sqlite3.Connection) -> Happened:
+def _happened(connection: sqlite3.Connection, damage: list[str]) -> Happened:
     mark = database.meta(connection, MARK)
     (head,) = connection.execute("SELECT ifnull(max(position), 0) FROM log").fetchone()
     gaps = connection.execute(
@@ -101,14 +103,16 @@ def _happened(connection: sqlite3.Connection) -> Happened:
     ).fetchall()
     cut = [rows[-1][0] for rows in (gaps, notices) if len(rows) == LOOKED]
     through = min(cut, default=head)
-    lost = (
-        Lost(node, msgspec.json.decode(body, type=Gap).reason, min(2**53, int(count)))
+    lost = tuple(
+        Lost(node, _reason(body, damage), min(2**53, int(count)))
         for position, node, count, body in gaps
         if position <= through
     )
-    findings = (
-        finding
-        for position, body in notices
-        if position <= through and (finding := msgspec.json.decode(body, type=Notice).finding) is not None
-    )
-    return Happened(mark, through, tuple(lost), tuple(findings), bool(cut))
+    bodies = (body for position, body in notices if position <= through)
+    told = whole(bodies, lambda body: msgspec.json.decode(body, type=Notice).finding, "log", damage)
+    return Happened(mark, through, lost, tuple(finding for finding in told if finding is not None), bool(cut))
+
+
+def _reason(body: bytes, damage: list[str]) -> str:
+    """What was lost is lost, also where the reason cannot be read."""
+    return next(whole([body], lambda gap: msgspec.json.decode(gap, type=Gap).reason, "gaps", damage), UNREAD)

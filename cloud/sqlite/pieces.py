@@ -17,9 +17,9 @@ import msgspec
 
 from cloud.log.batch_facts import SYNCED, base
 from cloud.sqlite.interned import stream_key
-from cloud.sqlite.view_builder import SPANS_US, Claim, in_device_set
+from cloud.sqlite.view_builder import SPANS_US, DeviceClaim, in_device_set
 from cloud.views.contract import Fix
-from cloud.views.readings_page import Piece, Run, Window
+from cloud.views.readings_page import PageWindow, Piece, SampleRun
 from wire import codec
 from wire.columns import Columns
 
@@ -35,7 +35,7 @@ class _Class(msgspec.Struct, frozen=True):
     span: int
     offset: int
 
-    def range(self, window: Window) -> tuple[int, int, int, int, int]:
+    def range(self, window: PageWindow) -> tuple[int, int, int, int, int]:
         """As stored: base, span, the earliest beginning, the end of beginnings, the earliest end."""
         low, high = window.from_us - self.offset, window.to_us - self.offset
         earliest = low - SPANS_US[self.span] if self.span < len(SPANS_US) else _LEAST
@@ -43,7 +43,7 @@ class _Class(msgspec.Struct, frozen=True):
 
 
 def pieces_of(
-    connection: sqlite3.Connection, device: str, claim: Claim, fixes: Mapping[int, Fix], window: Window
+    connection: sqlite3.Connection, device: str, claim: DeviceClaim, fixes: Mapping[int, Fix], window: PageWindow
 ) -> Iterator[Piece]:
     """The pieces that may hold samples within the window, in the order of their earliest corrected time."""
     found: list[Iterator[Piece]] = []
@@ -78,7 +78,9 @@ def _clamp(value: int) -> int:
     return min(max(value, _LEAST), _MOST)
 
 
-def _batches(connection: sqlite3.Connection, device: str, claim: Claim, of: _Class, window: Window) -> Iterator[Piece]:
+def _batches(
+    connection: sqlite3.Connection, device: str, claim: DeviceClaim, of: _Class, window: PageWindow
+) -> Iterator[Piece]:
     rows = connection.execute(
         "SELECT from_us, to_us, position, devices FROM spans WHERE node_no = ? AND base = ? AND span = ?"
         " AND from_us >= ? AND from_us < ? AND to_us >= ? ORDER BY from_us, position",
@@ -90,7 +92,7 @@ def _batches(connection: sqlite3.Connection, device: str, claim: Claim, of: _Cla
             yield Piece(from_us + of.offset, to_us + of.offset, opened)
 
 
-def _chunks(connection: sqlite3.Connection, claim: Claim, of: _Class, window: Window) -> Iterator[Piece]:
+def _chunks(connection: sqlite3.Connection, claim: DeviceClaim, of: _Class, window: PageWindow) -> Iterator[Piece]:
     rows = connection.execute(
         "SELECT from_us, to_us, chunk_no FROM chunks WHERE node_no = ? AND device_no = ? AND base = ? AND span = ?"
         " AND from_us >= ? AND from_us < ? AND to_us >= ? ORDER BY from_us, chunk_no",
@@ -100,21 +102,21 @@ def _chunks(connection: sqlite3.Connection, claim: Claim, of: _Class, window: Wi
         yield Piece(from_us + of.offset, to_us + of.offset, partial(_open_chunk, connection, chunk_no))
 
 
-def _open_batch(connection: sqlite3.Connection, position: int, device: str, base_: int) -> Iterable[Run]:
+def _open_batch(connection: sqlite3.Connection, position: int, device: str, base_: int) -> Iterable[SampleRun]:
     (body,) = connection.execute("SELECT body FROM log WHERE position = ?", (position,)).fetchone()
     batch = codec.decode_batch(body)
     for item in batch.entries:
         entry = item.entry
         if isinstance(entry, Columns) and entry.device == device and base(entry.clock) == base_:
             seqs = [batch.first_seq + place for place in item.places]
-            yield Run(batch.node, batch.epoch, batch.lane.value, seqs, entry)
+            yield SampleRun(batch.node, batch.epoch, batch.lane.value, seqs, entry)
 
 
-def _open_chunk(connection: sqlite3.Connection, chunk_no: int) -> Iterable[Run]:
+def _open_chunk(connection: sqlite3.Connection, chunk_no: int) -> Iterable[SampleRun]:
     stream_no, first_seq, body = connection.execute(
         "SELECT stream_no, first_seq, body FROM chunks WHERE chunk_no = ?", (chunk_no,)
     ).fetchone()
     node, epoch, lane = stream_key(connection, stream_no)
     for item in codec.decode_row(body):
         if isinstance(item.entry, Columns):
-            yield Run(node, epoch, lane, [first_seq + place for place in item.places], item.entry)
+            yield SampleRun(node, epoch, lane, [first_seq + place for place in item.places], item.entry)

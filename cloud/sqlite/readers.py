@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from cloud.sqlite import database
+from cloud.sqlite import damage, database
 
 THREADS: Final = 4
 
@@ -39,11 +39,16 @@ class Readers:
         self._free.set()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="lamplighter-reader")
 
+    def found(self, what: Sequence[str]) -> None:
+        """Note damage that a query has gone around, by table."""
+        if what and self.damage is None:
+            self.damage = damage.told(damage.found(what))
+
     async def ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """The query's answer.
 
         Raises:
-            Unavailable: SQLite gave none.
+            Unavailable: SQLite gave none, or what it gave is not what was written.
         """
         await self._free.wait()
         self._asked += 1
@@ -54,6 +59,13 @@ class Readers:
             self._asked -= 1
             if not self._asked:
                 self._none.set()
+
+    async def ask_around(self, query: Callable[[sqlite3.Connection, list[str]], T]) -> T:
+        """The same, of a query that goes around what is damaged, and tells the tables."""
+        around: list[str] = []
+        answer = await self.ask(lambda connection: query(connection, around))
+        self.found(around)
+        return answer
 
     @asynccontextmanager
     async def pause(self, wait_s: float) -> AsyncGenerator[bool]:
@@ -86,7 +98,10 @@ class Readers:
             try:
                 return query(connection)
             except sqlite3.Error as error:
-                self.damage = self.damage or (error if database.is_damage(error) else None)
+                self.damage = self.damage or damage.told(error)
                 raise
+            except damage.GARBLED as error:
+                self.found([str(error)])
+                raise damage.found([error]) from error
             finally:
                 connection.execute("COMMIT")

@@ -1,19 +1,17 @@
 """Rebuild: a new store beside the old one, from all of it that can be read; then it takes its place in one step.
 
 What only the log knows and what was decided here is copied, the views are built anew from it: nothing is read of the
-old views, so no damage in them matters. Where pages of the rest are damaged, what they held is lost, and said: a table
-with INTEGER PRIMARY KEY is read around them row by row, others from both ends. What a node sent and the log cannot read
-any more stands as a gap in its ledger, and in the log a notice fills the place, for positions have no holes. The old
-store is kept as `replaced`.
+old views, so no damage in them matters. Where the rest is damaged, what it held is lost, and said
+(`cloud.sqlite.salvage`). What a node sent and the log cannot read any more stands as a gap in its ledger, and in the
+log a notice fills the place, for positions have no holes. The old store is kept as `replaced`.
 
-Bounds: COPIED rows in hand at a time; as much room is needed beside the store as what is in it takes. After MAX_MISSES
-numbers that follow each other and cannot be read, a table is read from its other end, down to the first that cannot.
+Bounds: `salvage.COPIED` rows in hand at a time; as much room is needed beside the store as what is in it takes.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -21,19 +19,18 @@ from typing import Any, Final
 import msgspec
 
 from cloud.log.batch_facts import facts_of
-from cloud.log.notices import Finding, notice_of
-from cloud.sqlite import backup, card_losses, database, schema
+from cloud.log.notices import Finding, Notice, notice_of
+from cloud.sqlite import backup, card_losses, database, salvage, schema
+from cloud.sqlite.damage import GARBLED
 from cloud.sqlite.database import STORE, Misplaced
 from cloud.sqlite.interned import Interned, stream_key
-from cloud.sqlite.view_builder import Building
+from cloud.sqlite.view_builder import ViewBuilder
 from wire import codec
 from wire.batch import ORIGIN, Batch, Lane
 from wire.contents import Placed
 from wire.entries import Gap
 from wire.errors import BadInput
 
-COPIED: Final = 200
-MAX_MISSES: Final = 20_000
 REASON: Final = "lost in the aggregator's store: its disk was damaged"
 
 Progress = Callable[[int, int], None]  # records built from, of how many
@@ -104,7 +101,9 @@ def _built(store: Path, new: Path, progress: Progress) -> Rebuilt:
             schema.bring_up(made, 0)
         for table in schema.kept(made):
             with _all_at_once(made):
-                _copy(old, made, table, told)
+                lost = salvage.copy(old, made, table)
+                if lost is not None:
+                    told.tables[table] = lost
         with _all_at_once(made):
             database.put_meta(made, "latest_mark", 0)
             if "log" in told.tables:  # positions may return: readers and nodes must notice
@@ -129,127 +128,14 @@ class _all_at_once:  # noqa: N801  reads as a statement
             self._connection.execute("COMMIT")
 
 
-# ---- copying ----------------------------------------------------------------------------------------------------
-
-
-def _copy(old: sqlite3.Connection, made: sqlite3.Connection, table: str, told: Rebuilt) -> None:
-    columns = [(name, key) for _, name, _, _, _, key in made.execute(f"PRAGMA table_info({table})")]
-    try:
-        held = {name for _, name, *_ in old.execute(f"PRAGMA table_info({table})")}
-    except sqlite3.DatabaseError:
-        told.tables[table] = 0
-        return
-    names = [name for name, _ in columns if name in held]
-    if not names:  # of a later schema
-        return
-    keys = [name for name, key in sorted(columns, key=lambda c: c[1]) if key]
-    (rowless,) = made.execute(
-        "SELECT sql LIKE '%WITHOUT ROWID%' FROM sqlite_schema WHERE name = ?", (table,)
-    ).fetchone()
-    reader = _ends if rowless or len(keys) != 1 else _stepping
-    marks = ", ".join("?" * len(names))
-    insert = f"INSERT OR REPLACE INTO {table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608  ours
-    lost = [0]
-    damage: list[sqlite3.DatabaseError] = []
-    for row in reader(old, table, names, keys, damage, lost):
-        made.execute(insert, row)
-    if damage:
-        told.tables[table] = lost[0]
-    if table == "devices" and damage:  # its index has all but the position, on other pages
-        for row in _ends(
-            old, "devices INDEXED BY devices_id", ["node_no", "device_no", "id"], ["id", "node_no"], [], [0]
-        ):
-            made.execute("INSERT OR IGNORE INTO devices VALUES (?, ?, ?, 0)", row)
-    if table == "nodes" and damage:
-        for row in _ends(old, "nodes", ["node_no", "name"], ["name"], [], [0]):
-            made.execute("INSERT OR IGNORE INTO nodes VALUES (?, ?)", row)
-
-
-def _stepping(
-    old: sqlite3.Connection, table: str, names: Sequence[str], keys: Sequence[str],
-    damage: list[sqlite3.DatabaseError], lost: list[int],
-) -> Iterator[Row]:  # fmt: skip
-    """Rows by their number, around those that cannot be read."""
-    key = keys[0]
-    query = f"SELECT {', '.join(names)}, {key} FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?"  # noqa: S608  ours
-    last = _last(old, table, key, damage)
-    after, limit, misses = 0, COPIED, 0
-    with suppress(sqlite3.DatabaseError):  # gaps of a rebuild before stand below 0
-        (first,) = old.execute(f"SELECT min({key}) FROM {table}").fetchone()  # noqa: S608  ours
-        after = min(0, (first or 0) - 1)
-    while after < last and misses < MAX_MISSES:
-        try:
-            rows = old.execute(query, (after, limit)).fetchall()
-        except sqlite3.DatabaseError as error:
-            if not database.is_damage(error):
-                raise
-            damage.append(error)
-            if limit > 1:
-                limit = 1
-            else:
-                after, misses = after + 1, misses + 1
-                lost[0] += 1
-            continue
-        if not rows:
-            return
-        for *row, at in rows:
-            after = at
-            yield tuple(row)
-        limit, misses = min(COPIED, 2 * limit), 0
-    if misses >= MAX_MISSES:
-        query = f"SELECT {', '.join(names)} FROM {table} WHERE {key} > ? ORDER BY {key} DESC"  # noqa: S608  ours
-        with suppress(sqlite3.DatabaseError):
-            yield from old.execute(query, (after,))
-
-
-def _last(old: sqlite3.Connection, table: str, key: str, damage: list[sqlite3.DatabaseError]) -> int:
-    """The greatest number; where its page is damaged, as far as other tables tell."""
-    queries = [f"SELECT max({key}) FROM {table}"]  # noqa: S608  ours
-    if table == "log":
-        queries += ["SELECT max(position) FROM log INDEXED BY log_stream", "SELECT max(position) FROM spans"]
-    for query in queries:
-        try:
-            (found,) = old.execute(query).fetchone()
-        except sqlite3.DatabaseError as error:
-            if not database.is_damage(error):
-                raise
-            damage.append(error)
-        else:
-            return int(found or 0)
-    return MAX_MISSES
-
-
-def _ends(
-    old: sqlite3.Connection, table: str, names: Sequence[str], keys: Sequence[str],
-    damage: list[sqlite3.DatabaseError], lost: list[int],
-) -> Iterator[Row]:  # fmt: skip
-    """Rows from the first to where they cannot be read, and from the last back to there."""
-    del lost
-    for way in ("", " DESC"):
-        order = ", ".join(f"{key}{way}" for key in keys)
-        try:
-            yield from old.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY {order}")  # noqa: S608  ours
-        except sqlite3.DatabaseError as error:
-            if not database.is_damage(error):
-                raise
-            damage.append(error)
-        else:
-            return
-
-
-# ---- what is missing --------------------------------------------------------------------------------------------
-
-
 def _fill(made: sqlite3.Connection, told: Rebuilt) -> None:
     """A notice for each position that is missing above the floor: the feed goes over it, and says so."""
     generation = database.meta(made, "generation")
     (first,) = made.execute("SELECT ifnull(min(position), 1) FROM log").fetchone()
     before = floor = database.meta(made, "floor", first - 1)
     database.put_meta(made, "floor", floor)
-    rows = made.execute(
-        "SELECT position, received_us FROM log WHERE position > ? ORDER BY position", (floor,)
-    ).fetchall()
-    if not rows and "log" in told.tables:  # nothing is left of it: positions go on beyond all that is known
+    (left,) = made.execute("SELECT EXISTS (SELECT 1 FROM log WHERE position > ?)", (floor,)).fetchone()
+    if not left and "log" in told.tables:  # nothing is left of it: positions go on beyond all that is known
         (known,) = made.execute("SELECT ifnull(max(last_position), 0) FROM chunks").fetchone()
         (heard_us,) = made.execute("SELECT ifnull(max(last_heard_us), 0) FROM streams").fetchone()
         floor = max(floor, known)
@@ -257,15 +143,20 @@ def _fill(made: sqlite3.Connection, told: Rebuilt) -> None:
         said = Finding(node="", kind="damaged", time_us=heard_us, detail={"reason": REASON})
         body = msgspec.json.encode(notice_of(said, generation, floor + 1))
         made.execute("INSERT INTO log VALUES (?, NULL, ?, ?)", (floor + 1, heard_us, body))
-    for position, received_us in rows:
-        if position > before + 1:
-            told.positions.append((before + 1, position - 1))
-            detail = {"first_position": before + 1, "last_position": position - 1, "reason": REASON}
-            for missing in range(before + 1, position):
-                said = Finding(node="", kind="damaged", time_us=received_us, detail=detail)
-                body = msgspec.json.encode(notice_of(said, generation, missing))
-                made.execute("INSERT INTO log VALUES (?, NULL, ?, ?)", (missing, received_us, body))
-        before = position
+    after = before
+    while rows := made.execute(
+        "SELECT position, received_us FROM log WHERE position > ? ORDER BY position LIMIT ?", (after, salvage.COPIED)
+    ).fetchall():
+        after = rows[-1][0]
+        for position, received_us in rows:
+            if position > before + 1:
+                told.positions.append((before + 1, position - 1))
+                detail = {"first_position": before + 1, "last_position": position - 1, "reason": REASON}
+                for missing in range(before + 1, position):
+                    said = Finding(node="", kind="damaged", time_us=received_us, detail=detail)
+                    body = msgspec.json.encode(notice_of(said, generation, missing))
+                    made.execute("INSERT INTO log VALUES (?, NULL, ?, ?)", (missing, received_us, body))
+            before = position
 
 
 def _name(made: sqlite3.Connection) -> None:
@@ -273,19 +164,19 @@ def _name(made: sqlite3.Connection) -> None:
 
     Of a stream that the log still speaks of the rest is found there; no real epoch is as small as a stream's number.
     """
-    for stream_no, body in made.execute(
-        "SELECT stream_no, body FROM log WHERE stream_no NOT IN (SELECT stream_no FROM streams) ORDER BY position"
-    ).fetchall():
-        with suppress(BadInput):
-            batch = codec.decode_batch(body)
-            made.execute("INSERT OR IGNORE INTO nodes (name) VALUES (?)", (batch.node,))
-            made.execute(
-                "INSERT OR REPLACE INTO streams SELECT ?, node_no, ?, ?, 0, 0, ?, ?, ?, ?, 0, 0, NULL, NULL,"
-                " 'unsaid', NULL, NULL, NULL, 0 FROM nodes"
-                " WHERE name = ?",
-                (stream_no, batch.epoch, batch.lane.value, batch.through_seq, batch.digest, batch.held_from,
-                 batch.head_seq, batch.node),
-            )  # fmt: skip
+    nameless = "SELECT DISTINCT stream_no FROM log WHERE stream_no NOT IN (SELECT stream_no FROM streams)"
+    for (stream_no,) in made.execute(nameless).fetchall():
+        batch = _newest(made, stream_no)
+        if batch is None:
+            continue
+        made.execute("INSERT OR IGNORE INTO nodes (name) VALUES (?)", (batch.node,))
+        made.execute(
+            "INSERT OR REPLACE INTO streams SELECT ?, node_no, ?, ?, 0, 0, ?, ?, ?, ?, 0, 0, NULL, NULL,"
+            " 'unsaid', NULL, NULL, NULL, 0 FROM nodes"
+            " WHERE name = ?",
+            (stream_no, batch.epoch, batch.lane.value, batch.through_seq, batch.digest, batch.held_from,
+             batch.head_seq, batch.node),
+        )  # fmt: skip
     made.execute(
         "INSERT OR IGNORE INTO streams SELECT DISTINCT stream_no, node_no, stream_no, 'bulk', 0, 0, 0, x'', 0, 0, 0, 0,"
         " NULL, NULL, 'unsaid', NULL, NULL, NULL, 0 FROM chunks WHERE stream_no NOT IN (SELECT stream_no FROM streams)"
@@ -297,8 +188,17 @@ def _name(made: sqlite3.Connection) -> None:
     )
 
 
+def _newest(made: sqlite3.Connection, stream_no: int) -> Batch | None:
+    """The last batch of a stream that can be read; bodies one by one, for all of the log may be without a name."""
+    query = "SELECT body FROM log WHERE stream_no = ? ORDER BY position DESC"
+    for (body,) in made.execute(query, (stream_no,)):
+        with suppress(BadInput):
+            return codec.decode_batch(body)
+    return None
+
+
 def _views(made: sqlite3.Connection, told: Rebuilt, progress: Progress) -> None:
-    building = Building(Interned())
+    building = ViewBuilder(Interned())
     (total,) = made.execute("SELECT (SELECT count(*) FROM log) + (SELECT count(*) FROM residue)").fetchone()
     done = 0
     through: dict[int, int] = {}  # of each stream, as far as the log has been gone over
@@ -306,18 +206,24 @@ def _views(made: sqlite3.Connection, told: Rebuilt, progress: Progress) -> None:
         after = -(2**62)
         while rows := made.execute(
             f"SELECT * FROM {table} WHERE position > ? ORDER BY position LIMIT ?",  # noqa: S608  ours
-            (after, COPIED),
+            (after, salvage.COPIED),
         ).fetchall():
             for row in rows:
                 after = row[0]
-                with suppress(BadInput):  # the page is another one, and reads well: seen below by what is missing
-                    if table == "residue":
-                        batch, received_us = of_residue(made, row), row[3]
-                    elif row[1] is None:
+                if table == "residue":
+                    batch, received_us = of_residue(made, row), row[3]
+                else:
+                    received_us = row[2]
+                    try:
+                        batch = _batch_of(row)
+                    except GARBLED:  # the page reads well and is another one: seqs are seen below by what is missing
+                        _replace(made, after, received_us)
+                        told.positions.append((after, after))
                         continue
-                    else:
-                        batch, received_us = codec.decode_batch(row[3]), row[2]
-                        _gap_before(made, building, row[1], batch, received_us, after, through, told)
+                    if batch is None:
+                        continue
+                    _gap_before(made, building, row[1], batch, received_us, after, through, told)
+                with suppress(BadInput):  # what no node may have sent
                     building.apply(made, after, received_us, batch, facts_of(batch))
             done += len(rows)
             progress(done, total)
@@ -325,8 +231,24 @@ def _views(made: sqlite3.Connection, told: Rebuilt, progress: Progress) -> None:
     card_losses.lose_again(made)
 
 
+def _batch_of(row: Row) -> Batch | None:
+    """The batch of a record of the log; None of a notice."""
+    if row[1] is not None:
+        return codec.decode_batch(row[3])
+    msgspec.json.decode(row[3], type=Notice)
+    return None
+
+
+def _replace(made: sqlite3.Connection, position: int, received_us: int) -> None:
+    """Put a notice in the place of a record that is garbled."""
+    detail = {"first_position": position, "last_position": position, "reason": REASON}
+    said = Finding(node="", kind="damaged", time_us=received_us, detail=detail)
+    body = msgspec.json.encode(notice_of(said, database.meta(made, "generation"), position))
+    made.execute("UPDATE log SET stream_no = NULL, body = ? WHERE position = ?", (body, position))
+
+
 def _gap_before(
-    made: sqlite3.Connection, building: Building, stream_no: int, batch: Batch, received_us: int, position: int,
+    made: sqlite3.Connection, building: ViewBuilder, stream_no: int, batch: Batch, received_us: int, position: int,
     through: dict[int, int], told: Rebuilt,
 ) -> None:  # fmt: skip
     before = through.get(stream_no)
@@ -335,7 +257,7 @@ def _gap_before(
         _gap(made, building, stream_no, (before + 1, batch.first_seq - 1), received_us, position - 1, told)
 
 
-def _gaps_at_the_end(made: sqlite3.Connection, building: Building, through: dict[int, int], told: Rebuilt) -> None:
+def _gaps_at_the_end(made: sqlite3.Connection, building: ViewBuilder, through: dict[int, int], told: Rebuilt) -> None:
     (head,) = made.execute("SELECT ifnull(max(position), 0) FROM log").fetchone()
     for stream_no, through_seq, heard_us in made.execute(
         "SELECT stream_no, through_seq, last_heard_us FROM streams"
@@ -346,10 +268,10 @@ def _gaps_at_the_end(made: sqlite3.Connection, building: Building, through: dict
 
 
 def _gap(
-    made: sqlite3.Connection, building: Building, stream_no: int, seqs: tuple[int, int], received_us: int,
+    made: sqlite3.Connection, building: ViewBuilder, stream_no: int, seqs: tuple[int, int], received_us: int,
     position: int, told: Rebuilt,
 ) -> None:  # fmt: skip
-    """Let the ledger tell of it, now and after another rebuild."""
+    """Show it in the ledger, now and after another rebuild."""
     first, last = seqs
     told_before = "SELECT 1 FROM residue WHERE position < 0 AND stream_no = ? AND first_seq = ?"
     if made.execute(told_before, (stream_no, first)).fetchone() is not None:

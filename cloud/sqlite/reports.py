@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from cloud.sqlite.view_builder import claims_of
-from cloud.views.contract import AlarmsAsked, Target, TargetsAsked, VisitAt
+from cloud.views.contract import AlarmsAsked, KnownDevice, TargetsAsked, VisitAt
 from groundwork.nearest import nearest
 from wire.device import Device, Point
 from wire.entries import Alarm, Result, Visit
@@ -75,19 +75,19 @@ def visits_of(
     return [VisitAt(position, seq, msgspec.msgpack.decode(body, type=Visit)) for position, seq, body in rows]
 
 
-def targets_of(connection: sqlite3.Connection, asked: TargetsAsked, limit: int) -> list[Target]:
+def targets_of(connection: sqlite3.Connection, asked: TargetsAsked, limit: int) -> list[KnownDevice]:
     """The devices that are meant, each under its owner."""
     profiles: dict[int, _Profiles] = {}
 
-    def target(device: str, node: str, node_no: int, body: bytes | None) -> Target:
+    def target(device: str, node: str, node_no: int, body: bytes | None) -> KnownDevice:
         described = None if body is None else msgspec.json.decode(body, type=Device)
         if node_no not in profiles:
             row = connection.execute("SELECT profiles FROM rosters WHERE node_no = ?", (node_no,)).fetchone()
             profiles[node_no] = {} if row is None else msgspec.json.decode(row[0], type=_Profiles)
         points = () if described is None else profiles[node_no].get(described.profile, ())
-        return Target(device, node, described, points)
+        return KnownDevice(device, node, described, points)
 
-    found: list[Target] = []
+    found: list[KnownDevice] = []
     if asked.devices is not None:
         for device in sorted(set(asked.devices)):
             claim = next((c for c in claims_of(connection, device) if c.active), None)

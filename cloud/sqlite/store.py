@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from cloud.crash import Crash, never
-from cloud.log.contract import Unavailable
+from cloud.log.contract import Reach, Unavailable
 from cloud.log.cursor import Origins
 from cloud.sqlite import database, own_alarms
 from cloud.sqlite import rebuild as rebuilding
@@ -26,8 +26,9 @@ from cloud.sqlite.claims import SqliteClaims
 from cloud.sqlite.code_counters import CodeCounters
 from cloud.sqlite.codes import SqliteCodes
 from cloud.sqlite.compaction import Compaction
+from cloud.sqlite.damage import readable, whole
 from cloud.sqlite.database import Sizes
-from cloud.sqlite.errors import Trouble, why
+from cloud.sqlite.errors import StoreTrouble, why
 from cloud.sqlite.interned import Interned
 from cloud.sqlite.latest_table import LatestTable
 from cloud.sqlite.log import SqliteLog, reach_of
@@ -35,20 +36,21 @@ from cloud.sqlite.orders import SqliteOrders
 from cloud.sqlite.own_alarms import SqliteOwnAlarms
 from cloud.sqlite.readers import Readers
 from cloud.sqlite.rebuild import Rebuilt
-from cloud.sqlite.view_builder import Building
+from cloud.sqlite.view_builder import ViewBuilder
 from cloud.sqlite.views import SqliteViews
 from cloud.sqlite.write_offs import SqliteWriteOffs
 from cloud.sqlite.writer import Writer
 from cloud.times import Now, utc_us
 from cloud.views.contract import DEFAULT_INTERVAL_S
-from cloud.views.silence import Heard, Hearing
+from cloud.views.silence import Hearing, LastHeard
 from wire import codec
 from wire.columns import Columns
+from wire.entries import Alarm
 from wire.errors import BadInput
 
 LOG: Final = logging.getLogger("lamplighter.cloud")
 REPLAY_RECORDS: Final = 200
-FOLD_WAIT_S: Final = 2.0  # queries that come meanwhile wait as long
+FOLD_WAIT_S: Final = 2.0  # for the writer, and again for the readers; queries wait the latter, and the checkpoint
 
 Progress = Callable[[int, int], None]  # done, of how many
 
@@ -67,7 +69,7 @@ class SqliteStore(msgspec.Struct, frozen=True):
     directory: Path
     log: SqliteLog
     views: SqliteViews
-    heard: Heard
+    heard: LastHeard
     latest: LatestTable
     writer: Writer
     readers: Readers
@@ -123,6 +125,9 @@ class SqliteStore(msgspec.Struct, frozen=True):
     async def fold(self) -> None:
         """Empty the write-ahead log where it has outgrown its bound: there was always somebody who read."""
         if database.sizes(self.directory).log > database.WAL_LIMIT_BYTES:
+            with suppress(TimeoutError):  # what it has in hand is not waited for by those who read
+                async with asyncio.timeout(FOLD_WAIT_S):
+                    await self.writer.idle()
             async with self.readers.pause(FOLD_WAIT_S):
                 await self.writer.between(database.fold)
 
@@ -156,13 +161,15 @@ class SqliteStore(msgspec.Struct, frozen=True):
         """What it takes on the disk, and what the disk has left."""
         return database.sizes(self.directory)
 
-    def trouble(self) -> Trouble | None:
+    def trouble(self) -> StoreTrouble | None:
         """What is wrong with it, in words; None where nothing is known to be."""
         free = self.sizes().disk_free
         damage = self.writer.damage or self.readers.damage
         if damage is not None:
-            return Trouble(damaged=True, words=why(damage, free))
-        return None if self.writer.trouble is None else Trouble(damaged=False, words=why(self.writer.trouble, free))
+            return StoreTrouble(damaged=True, words=why(damage, free))
+        return (
+            None if self.writer.trouble is None else StoreTrouble(damaged=False, words=why(self.writer.trouble, free))
+        )
 
 
 @asynccontextmanager
@@ -179,27 +186,17 @@ async def opened(
         Misplaced: it is in use, or of another schema.
     """
     with database.locked(directory):
-        connection = database.connect(directory)
-        try:
-            origins = database.settle_generation(connection, directory, now)
-            reach = reach_of(connection)
-            damage: list[str] = []
-            heard = Heard(_hearings(connection, damage))
-            latest = LatestTable()
-            latest.load(connection, damage, now())
-            stood = own_alarms.load(connection, damage)
-        except BaseException:
-            database.close(connection)
-            raise
+        loaded = await _loaded(directory, now)
+        connection, damage, heard, latest = loaded.connection, loaded.damage, LastHeard(loaded.heard), loaded.latest
         interned = Interned()
-        building = Building(interned)
+        building = ViewBuilder(interned)
         writer = Writer(connection, crash, interned.clear, timed)
         readers = Readers(directory)
         views = SqliteViews(writer=writer, readers=readers, building=building, latest=latest, heard=heard, now=now)
         log = SqliteLog(
             directory=directory,
-            origins=origins,
-            reach=reach,
+            origins=loaded.origins,
+            reach=loaded.reach,
             writer=writer,
             readers=readers,
             interned=interned,
@@ -219,7 +216,7 @@ async def opened(
             readers=readers,
             interned=interned,
             orders=SqliteOrders(*at),
-            own_alarms=SqliteOwnAlarms(*at, stood),
+            own_alarms=SqliteOwnAlarms(*at, loaded.stood),
             ended_alarms=SqliteEndedAlarms(*at),
             claims=SqliteClaims(*at),
             write_offs=SqliteWriteOffs(writer, log.note_in, log.grow),
@@ -227,8 +224,7 @@ async def opened(
         )
         try:
             await _catch_up(store, progress, damage)
-            if damage:
-                writer.damage = _damaged(damage)
+            writer.found(damage)
             yield store
             try:
                 await store.save()
@@ -238,6 +234,43 @@ async def opened(
             counters.close()
             await readers.close()
             await writer.close()
+
+
+class _Loaded(msgspec.Struct):
+    connection: sqlite3.Connection
+    origins: Origins
+    reach: Reach
+    heard: dict[str, Hearing]
+    latest: LatestTable
+    stood: dict[str, Alarm]
+    damage: list[str]
+
+
+async def _loaded(directory: Path, now: Now) -> _Loaded:
+    """Beside the event loop: another program may hold the store, and a disk may take long."""
+    loading = asyncio.ensure_future(asyncio.to_thread(_load, directory, now))
+    try:
+        return await asyncio.shield(loading)
+    except asyncio.CancelledError:
+        # The thread cannot be stopped: the directory stays locked until it has ended.
+        with suppress(Exception):
+            database.close((await loading).connection)
+        raise
+
+
+def _load(directory: Path, now: Now) -> _Loaded:
+    connection = database.connect(directory)
+    try:
+        origins = database.settle_generation(connection, directory, now)
+        damage: list[str] = []
+        heard = _hearings(connection, damage)
+        latest = LatestTable()
+        latest.load(connection, damage, now())
+        stood = own_alarms.load(connection, damage)
+        return _Loaded(connection, origins, reach_of(connection), heard, latest, stood, damage)
+    except BaseException:
+        database.close(connection)
+        raise
 
 
 async def rebuild(directory: Path, progress: Progress) -> Rebuilt:
@@ -250,13 +283,6 @@ async def rebuild(directory: Path, progress: Progress) -> Rebuilt:
     async with opened(directory):
         pass  # opening brings `latest` up to date, closing saves it
     return told
-
-
-def _damaged(damage: Sequence[str]) -> sqlite3.DatabaseError:
-    error = sqlite3.DatabaseError(f"database disk image is malformed: {', '.join(dict.fromkeys(damage))}")
-    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    LOG.error("the store is damaged, in %s: what can be read is served; see `lamplighter-cloud rebuild`", error)
-    return error
 
 
 async def _catch_up(store: SqliteStore, progress: Progress, damage: list[str]) -> None:
@@ -303,14 +329,15 @@ async def _take_chunks(store: SqliteStore, damage: list[str]) -> None:
     after = 0
     try:
         while rows := await store.readers.ask(query):
-            for chunk_no, node, position, body in rows:
-                after = chunk_no
-                for item in codec.decode_row(body):
+            after = rows[-1][0]
+            opened_ = whole(rows, lambda row: (row[1], row[2], codec.decode_row(row[3])), "chunks", damage)
+            for node, position, items in opened_:
+                for item in items:
                     if isinstance(item.entry, Columns):
                         store.latest.take_columns(node, position, item.entry, utc_us())
             await asyncio.sleep(0)
-    except (Unavailable, BadInput) as error:
-        if isinstance(error, Unavailable) and store.readers.damage is None:
+    except Unavailable:
+        if store.readers.damage is None:
             raise
         damage.append("chunks")
 
@@ -321,5 +348,5 @@ def _hearings(connection: sqlite3.Connection, damage: list[str]) -> dict[str, He
         " JOIN nodes USING (node_no) LEFT JOIN health USING (node_no) LEFT JOIN silence USING (node_no)"
         " GROUP BY node_no"
     )
-    rows = database.readable(connection, query, (DEFAULT_INTERVAL_S,), "streams, nodes, health or silence", damage)
+    rows = readable(connection, query, (DEFAULT_INTERVAL_S,), "streams, nodes, health or silence", damage)
     return {name: Hearing(heard_us, interval_s, bool(told)) for name, heard_us, interval_s, told in rows}

@@ -1,10 +1,13 @@
-"""Tokens: who may speak. Kept as SHA-256 of 32 random bytes; the token itself is shown once and stored nowhere.
+"""Tokens in SQLite: SHA-256 of 32 random bytes; the token itself is shown once and stored nowhere. What tokens are:
+`cloud.records.tokens`.
 
-A token reads `lamp_ID_SECRET`: the id finds the row, the secret is compared in constant time. Roles: `node` (its
-own uplink and nothing else), `reader` (every GET), `operator` (reader, and orders), `admin` (all). They live in
-`tokens.db`, apart from the log, so that a restored backup does not bring revoked tokens back. What the command
-line revokes is refused by the running server within CHECK_S, what it makes is known at once. A token may have an end,
-by this machine's clock. Bound: MAX_TOKENS.
+The id in a token finds the row, the secret is compared in constant time. They live in `tokens.db`, apart from the log,
+so that a restored backup does not bring revoked tokens back. What the command line revokes is refused by the running
+server within CHECK_S, what it makes is known at once. While another program holds the file, what was known goes on: it
+cannot be changed by anyone else then.
+
+Bounds: MAX_TOKENS; what is asked while requests are answered waits ASK_MS for the file, at most once in CHECK_S; what
+the command line does to it waits `database.BUSY_MS`.
 """
 
 from __future__ import annotations
@@ -21,8 +24,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
+from cloud.log.contract import Unavailable
 from cloud.records.tokens import Grant, Role
 from cloud.sqlite import database
+from cloud.sqlite.damage import TokensDamaged, is_damage
 from cloud.times import text, utc_us
 
 LOG: Final = logging.getLogger("lamplighter.cloud")
@@ -30,6 +35,7 @@ LOG: Final = logging.getLogger("lamplighter.cloud")
 TOKENS: Final = "tokens.db"
 MAX_TOKENS: Final = 100_000
 CHECK_S: Final = 1.0
+ASK_MS: Final = 100  # on the event loop, where all else waits too
 PREFIX: Final = "lamp"
 
 _SCHEMA: Final = """CREATE TABLE IF NOT EXISTS tokens (
@@ -38,25 +44,41 @@ _SCHEMA: Final = """CREATE TABLE IF NOT EXISTS tokens (
 
 
 class SqliteTokens:
-    """The tokens of one store."""
+    """The tokens of one store. Whatever of it raises Unavailable: the file cannot be read or written."""
 
     def __init__(
         self, directory: Path, monotonic_s: Callable[[], float] = monotonic, now: Callable[[], int] = utc_us
     ) -> None:
+        """Open the file; make it when there is none.
+
+        Raises:
+            TokensDamaged: it holds something else than was written.
+            Unavailable: it cannot be opened now.
+            OSError: it cannot be looked at.
+        """
         self._path = directory / TOKENS
         self._monotonic_s = monotonic_s
         self._now = now
         if self._path.exists() and self._path.stat().st_mode & 0o077:
             LOG.warning("%s could be read by others than its owner; it is 0600 now", self._path)
-        self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        self._path.chmod(0o600)
-        self._connection.execute(f"PRAGMA busy_timeout = {database.BUSY_MS}")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute(_SCHEMA)
-        if "until_us" not in [row[1] for row in self._connection.execute("PRAGMA table_info(tokens)")]:
-            self._connection.execute("ALTER TABLE tokens ADD COLUMN until_us INTEGER")  # made before tokens had ends
+        with self._errors():
+            self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        try:
+            self._path.chmod(0o600)
+            with self._errors():
+                self._connection.execute(f"PRAGMA busy_timeout = {ASK_MS}")
+                self._connection.execute("PRAGMA synchronous = FULL")
+                self._connection.execute(_SCHEMA)
+                if "until_us" not in [row[1] for row in self._connection.execute("PRAGMA table_info(tokens)")]:
+                    # made before tokens had ends
+                    self._connection.execute("ALTER TABLE tokens ADD COLUMN until_us INTEGER")
+        except BaseException:
+            self.close()
+            raise
         self._version = -1
         self._checked_s = float("-inf")
+        self._trouble: Unavailable | None = None  # what the last check has failed at
+        self._busy = False
         self._known: dict[str, tuple[bytes, Grant]] = {}
         self._stripped: frozenset[str] = frozenset()
 
@@ -74,30 +96,34 @@ class SqliteTokens:
             raise ValueError(f"a token that ends at {text(until_us)} has ended already")
         if (role == "node") != (node is not None):
             raise ValueError("a token of the role node needs --node, and no other has one")
-        (count,) = self._connection.execute("SELECT count(*) FROM tokens").fetchone()
+        with self._patient():
+            (count,) = self._connection.execute("SELECT count(*) FROM tokens").fetchone()
         if count >= MAX_TOKENS:
             raise ValueError(f"there are {count} tokens; no more are kept")
         token_id = secrets.token_hex(5)
         secret = secrets.token_bytes(32)
         digest = hashlib.sha256(secret).digest()
-        self._connection.execute(
-            "INSERT INTO tokens (id, digest, role, node, name, created_us, until_us) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (token_id, digest, role, node, name, now_us, until_us),
-        )
+        with self._patient():
+            self._connection.execute(
+                "INSERT INTO tokens (id, digest, role, node, name, created_us, until_us) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (token_id, digest, role, node, name, now_us, until_us),
+            )
         self._forget()
         return f"{PREFIX}_{token_id}_{base64.urlsafe_b64encode(secret).rstrip(b'=').decode()}"
 
     def revoke(self, token_id: str, now_us: int) -> bool:
         """Let a token be valid no more; False when there is none of that id that still is."""
-        done = self._connection.execute(
-            "UPDATE tokens SET revoked_us = ? WHERE id = ? AND revoked_us IS NULL", (now_us, token_id)
-        )
+        with self._patient():
+            done = self._connection.execute(
+                "UPDATE tokens SET revoked_us = ? WHERE id = ? AND revoked_us IS NULL", (now_us, token_id)
+            )
         self._forget()
         return done.rowcount == 1
 
     def all(self) -> list[Grant]:
         """Every token, also the revoked ones, by age."""
-        return [grant for _, grant in self._rows()]
+        with self._patient():
+            return [grant for _, grant in self._rows()]
 
     def grant(self, token: str) -> Grant | None:
         """What a token allows, or None: it is not known, was revoked or has expired."""
@@ -111,9 +137,11 @@ class SqliteTokens:
         token_id, _, secret = rest.partition("_")
         if prefix != PREFIX or len(token) > 100:
             return None
-        if token_id not in self._known:  # perhaps made a moment ago
+        if token_id not in self._known and not self._busy:  # perhaps made a moment ago
             self._checked_s = float("-inf")
             self._refresh()
+        if token_id not in self._known and self._busy:
+            raise Unavailable(f"another program holds {self._path}: whether this is a token cannot be said now")
         digest, grant = self._known.get(token_id, (bytes(32), None))
         try:
             given = hashlib.sha256(base64.urlsafe_b64decode(secret + "=")).digest()
@@ -142,16 +170,49 @@ class SqliteTokens:
 
     def _refresh(self) -> None:
         now_s = self._monotonic_s()
-        if now_s - self._checked_s < CHECK_S:
-            return
-        self._checked_s = now_s
+        if now_s - self._checked_s >= CHECK_S:
+            self._checked_s = now_s
+            self._trouble, self._busy = None, False
+            try:
+                with self._errors():
+                    self._check()
+            except Unavailable as error:
+                code = getattr(error.__cause__, "sqlite_errorcode", None) or 0
+                self._busy = code & 0xFF == sqlite3.SQLITE_BUSY and self._version != -1
+                LOG.warning("the tokens could not be looked through: %s", error)
+                self._trouble = None if self._busy else error
+        if self._trouble is not None:
+            raise self._trouble.with_traceback(None)
+
+    def _check(self) -> None:
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         if version != self._version:
-            self._version = version
             self._known = {g.id: (digest, g) for digest, g in self._rows()}
+            self._version = version
             grants = [g for _, g in self._known.values() if g.node is not None]
             held = {g.node for g in grants if g.revoked_us is None}
             self._stripped = frozenset(g.node for g in grants if g.node is not None and g.node not in held)
+
+    @contextmanager
+    def _errors(self) -> Generator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            if is_damage(error):
+                raise TokensDamaged(
+                    f"{self._path} is damaged, move it away or put back that of a backup: {error}"
+                ) from error
+            raise Unavailable(f"{self._path}: {error}") from error
+
+    @contextmanager
+    def _patient(self) -> Generator[None]:
+        """For what nobody waits for but the one who asked."""
+        with self._errors():
+            self._connection.execute(f"PRAGMA busy_timeout = {database.BUSY_MS}")
+            try:
+                yield
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout = {ASK_MS}")
 
     def _forget(self) -> None:
         # SQLite's data_version tells of the changes of other connections only.

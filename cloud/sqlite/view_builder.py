@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from cloud.log.batch_facts import Facts
+from cloud.log.batch_facts import BatchFacts
 from cloud.log.notices import Finding
 from cloud.sqlite.interned import Interned
 from cloud.times import DAY_US, SECOND_US
@@ -50,16 +50,16 @@ def in_device_set(held: bytes, number: int) -> bool:
     return place < len(held) and bool(held[place] >> bit & 1)
 
 
-class Building:
+class ViewBuilder:
     """Lives in the writer's thread."""
 
     def __init__(self, interned: Interned) -> None:
         self._interned = interned
 
     def apply(
-        self, connection: sqlite3.Connection, position: int, received_us: int, batch: Batch, facts: Facts
+        self, connection: sqlite3.Connection, position: int, received_us: int, batch: Batch, facts: BatchFacts
     ) -> Sequence[Finding]:
-        """Take a batch into all views but `latest`, and say what is worth telling.
+        """Take a batch into all views but `latest`, and return what to announce.
 
         Raises:
             Malformed: the node has too many devices.
@@ -229,7 +229,7 @@ def _conflicts(connection: sqlite3.Connection, node: str, devices: Iterable[str]
     return found
 
 
-class Claim(msgspec.Struct, frozen=True):
+class DeviceClaim(msgspec.Struct, frozen=True):
     """A node that says that a device is its own."""
 
     node: str
@@ -238,7 +238,7 @@ class Claim(msgspec.Struct, frozen=True):
     active: bool
 
 
-def claims_of(connection: sqlite3.Connection, device: str) -> list[Claim]:
+def claims_of(connection: sqlite3.Connection, device: str) -> list[DeviceClaim]:
     """The nodes that have ever named a device, its owner first.
 
     One that an operator has assigned belongs to that node alone, once it has named it. Else a roster that names it goes
@@ -256,11 +256,11 @@ def claims_of(connection: sqlite3.Connection, device: str) -> list[Claim]:
     ).fetchall()
     assigned = connection.execute("SELECT 1 FROM assignments WHERE device = ?", (device,)).fetchone() is not None
     if assigned:
-        return [Claim(*row[:3], active=bool(row[6])) for row in rows]
+        return [DeviceClaim(*row[:3], active=bool(row[6])) for row in rows]
     stands = [not row[5] and bool(row[3] or not row[4]) for row in rows]
-    return [Claim(*row[:3], active=active or not any(stands)) for row, active in zip(rows, stands, strict=True)]
+    return [DeviceClaim(*row[:3], active=active or not any(stands)) for row, active in zip(rows, stands, strict=True)]
 
 
-def owners(claims: Sequence[Claim]) -> tuple[str, ...]:
+def owners(claims: Sequence[DeviceClaim]) -> tuple[str, ...]:
     """Whose claims stand, by name."""
     return tuple(c.node for c in claims if c.active)

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from cloud.log.batch_facts import Facts
+from cloud.log.batch_facts import BatchFacts
 from cloud.log.notices import Finding
 from cloud.sqlite import reports
 from cloud.sqlite.interned import load_streams
 from cloud.sqlite.latest_table import LatestTable
 from cloud.sqlite.pieces import pieces_of
 from cloud.sqlite.readers import Readers
-from cloud.sqlite.view_builder import Building, Claim, claims_of, owners
+from cloud.sqlite.view_builder import DeviceClaim, ViewBuilder, claims_of, owners
 from cloud.sqlite.writer import Writer
 from cloud.times import Now, text
 from cloud.views.answers import (
@@ -40,16 +40,16 @@ from cloud.views.contract import (
     MAX_DEVICES_SHOWN,
     AlarmsAsked,
     Fix,
+    KnownDevice,
     ReadingsAsked,
-    Target,
     TargetsAsked,
     VisitAt,
 )
 from cloud.views.latest import latest_of
 from cloud.views.ledger import MAX_CONFLICTS, MAX_GAPS, GapPlace, ledger_of
-from cloud.views.readings_page import Window, page, parse_cursor
+from cloud.views.readings_page import PageWindow, page, parse_cursor
 from cloud.views.reports import alarm_seen
-from cloud.views.silence import Heard, Hearing
+from cloud.views.silence import Hearing, LastHeard
 from cloud.views.visits import MAX_LOOKED, NEWEST, technicians
 from wire.batch import Batch, Snapshot
 from wire.device import Device, Point
@@ -63,10 +63,17 @@ _SEEN = (
 
 
 class SqliteViews:
-    """Owns neither writer nor readers; `cloud.store` does."""
+    """Owns neither writer nor readers; `cloud.sqlite.store` does."""
 
     def __init__(
-        self, *, writer: Writer, readers: Readers, building: Building, latest: LatestTable, heard: Heard, now: Now
+        self,
+        *,
+        writer: Writer,
+        readers: Readers,
+        building: ViewBuilder,
+        latest: LatestTable,
+        heard: LastHeard,
+        now: Now,
     ) -> None:
         self._writer = writer
         self._readers = readers
@@ -75,7 +82,7 @@ class SqliteViews:
         self._heard = heard
         self._now = now
 
-    async def apply(self, position: int, received_us: int, batch: Batch, facts: Facts) -> Sequence[Finding]:
+    async def apply(self, position: int, received_us: int, batch: Batch, facts: BatchFacts) -> Sequence[Finding]:
         """Take in a batch that the log holds already."""
 
         def work(connection: sqlite3.Connection) -> Sequence[Finding]:
@@ -86,7 +93,7 @@ class SqliteViews:
 
         return await self._writer.do(work, committed)
 
-    def applied(self, position: int, received_us: int, batch: Batch, facts: Facts) -> None:
+    def applied(self, position: int, received_us: int, batch: Batch, facts: BatchFacts) -> None:
         """What of a batch is kept in memory. On the event loop, once it is durable."""
         self._heard.hear(batch.node, received_us, facts)
         self._latest.take(batch.node, position, received_us, batch)
@@ -174,7 +181,7 @@ class SqliteViews:
             if claim is None:
                 return None
             fixes = _fixes(connection, claim.node_no)
-            window = Window(asked.from_us if after is None else max(asked.from_us, after[0]), asked.to_us, after)
+            window = PageWindow(asked.from_us if after is None else max(asked.from_us, after[0]), asked.to_us, after)
             pieces = pieces_of(connection, asked.device, claim, fixes, window)
             rows, cursor = page(pieces, window, asked.points, fixes, asked.limit)
             return ReadingsPage(device=asked.device, node=claim.node, rows=tuple(rows), next=cursor)
@@ -195,7 +202,7 @@ class SqliteViews:
             lambda connection: reports.visits_of(connection, node, before, limit, acted=acted)
         )
 
-    async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[Target]:
+    async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[KnownDevice]:
         """The devices that an order is for."""
         return await self._readers.ask(lambda connection: reports.targets_of(connection, asked, limit))
 
@@ -284,11 +291,11 @@ def _silent_text(hearing: Hearing | None, now_us: int) -> str | None:
     return text(hearing.heard_us) if hearing is not None and hearing.silent_at(now_us) else None
 
 
-def _choose(claims: Sequence[Claim], node: str | None) -> Claim | None:
+def _choose(claims: Sequence[DeviceClaim], node: str | None) -> DeviceClaim | None:
     return next((c for c in claims if (c.active if node is None else c.node == node)), None)
 
 
-def _device(connection: sqlite3.Connection, device: str, claim: Claim) -> DeviceSeen:
+def _device(connection: sqlite3.Connection, device: str, claim: DeviceClaim) -> DeviceSeen:
     row = connection.execute(
         f"{_SEEN} WHERE d.node_no = ? AND d.device_no = ?", (claim.node_no, claim.device_no)
     ).fetchone()

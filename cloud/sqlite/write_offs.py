@@ -17,7 +17,7 @@ from wire.batch import Lane
 
 
 class SqliteWriteOffs:
-    """Owns no writer; `cloud.store` does."""
+    """Owns no writer; `cloud.sqlite.store` does."""
 
     def __init__(self, writer: Writer, note_in: NoteIn, grow: Callable[[int], None]) -> None:
         self._writer = writer

@@ -13,15 +13,18 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from cloud.crash import Crash
 from cloud.log.contract import Unavailable
-from cloud.log.notices import Finding, Told
-from cloud.sqlite import database
+from cloud.log.notices import Announcement, Finding
+from cloud.sqlite import damage, database
 from wire.errors import BadInput
 
 MAX_GROUP: Final = 256
@@ -29,7 +32,9 @@ MAX_WAITING: Final = 4_096
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
-NoteIn = Callable[[sqlite3.Connection, Sequence[Finding | Told]], int]  # puts notices into the log: its head after them
+NoteIn = Callable[
+    [sqlite3.Connection, Sequence[Finding | Announcement]], int
+]  # puts notices into the log: its head after them
 
 
 class _Job:
@@ -63,7 +68,7 @@ class Writer:
         rolled_back: Callable[[], None],
         timed: Callable[[int, float], None],
     ) -> None:
-        """`rolled_back` drops what was cached of the store; `timed` is told each group's size and seconds."""
+        """`rolled_back` drops what was cached of the store; `timed` is called with each group's size and seconds."""
         self._connection = connection
         self._crash = crash
         self._rolled_back = rolled_back
@@ -83,6 +88,11 @@ class Writer:
     def waiting(self) -> int:
         """How many jobs wait or are being done."""
         return self._waiting
+
+    def found(self, what: Sequence[str]) -> None:
+        """Note damage that work has gone around, by table."""
+        if what and self.damage is None:
+            self.damage = damage.told(damage.found(what))
 
     async def do(self, work: Work[T], committed: Callable[[T], None] | None = None, *, ingest: bool = False) -> T:
         """Do it in a transaction; its result once that is durable. `ingest` makes it count for the crash points.
@@ -163,8 +173,12 @@ class Writer:
             self._rolled_back()
             if isinstance(error, sqlite3.Error):
                 self.trouble = error
-                self.damage = self.damage or (error if database.is_damage(error) else None)
-            wrapped = Unavailable(f"the store did not take it: {error}") if isinstance(error, sqlite3.Error) else error
+                self.damage = self.damage or damage.told(error)
+            ours = isinstance(error, sqlite3.Error)
+            if isinstance(error, msgspec.DecodeError | zlib.error):  # BadInput is the sender's
+                self.found([str(error)])
+                ours = True
+            wrapped = Unavailable(f"the store did not take it: {error}") if ours else error
             for job in group:
                 job.error = wrapped
             return False

@@ -73,7 +73,7 @@ class Fork(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GapSeen(msgspec.Struct, frozen=True, kw_only=True):
-    """Loss that the node has told: of its reason the first 200 characters, of its devices the first 20."""
+    """Loss that the node has reported: of its reason the first 200 characters, of its devices the first 20."""
 
     epoch: int
     lane: str
@@ -182,7 +182,7 @@ class ActAsked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AlarmSeen(msgspec.Struct, frozen=True, kw_only=True):
-    """An alarm as its owner last told it: `source` is /nodes/NODE, or /aggregator for the aggregator's own.
+    """An alarm as its owner last reported it: `source` is /nodes/NODE, or /aggregator for the aggregator's own.
 
     `state` is one of ISA-18.2. `active` is whether the condition holds, `acknowledged` whether someone has seen it,
     also while it is shelved (until `until`) or suppressed (`cause` is the id of the alarm that explains it).

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from cloud.log.batch_facts import Facts
+from cloud.log.batch_facts import BatchFacts
 from cloud.log.notices import Finding
 from cloud.views.answers import DeviceDetail, DevicesPage, NodeDetail, NodesPage, ReadingsPage
 from wire.batch import Batch, Snapshot
@@ -81,7 +81,7 @@ class TargetsAsked(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Target(msgspec.Struct, frozen=True, gc=False):
+class KnownDevice(msgspec.Struct, frozen=True, gc=False):
     """A device, the node that it belongs to, and its points; `described` is None while no roster names it."""
 
     id: str
@@ -108,8 +108,8 @@ class Fix(msgspec.Struct, frozen=True, gc=False):
 class Views(Protocol):
     """What the API is handed."""
 
-    async def apply(self, position: int, received_us: int, batch: Batch, facts: Facts) -> Sequence[Finding]:
-        """Take in a batch, and say what is worth telling about it."""
+    async def apply(self, position: int, received_us: int, batch: Batch, facts: BatchFacts) -> Sequence[Finding]:
+        """Take in a batch, and return what to announce about it."""
         ...
 
     async def fresh(self, snapshot: Snapshot) -> None:
@@ -157,7 +157,7 @@ class Views(Protocol):
         there where `acted` says so."""
         ...
 
-    async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[Target]:
+    async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[KnownDevice]:
         """The devices that are meant, by id; those that are not known are left out. At most one beyond the limit."""
         ...
 

@@ -132,7 +132,7 @@ def findings_of(
     broken_off: Sequence[Stream],
     now_us: int,
 ) -> list[Finding]:
-    """What is worth telling at the moment at which a stream has begun or gone on; `known` forks were told before.
+    """What to report when a stream has begun or continued; `known` forks were reported before.
 
     `broken_off` are the runs that are unfinished since the stream has begun.
     """

@@ -31,7 +31,7 @@ BLOCK: Final = 256
 Key = tuple[int, int, str, int]  # corrected time, epoch, lane, seq
 
 
-class Run(msgspec.Struct, frozen=True):
+class SampleRun(msgspec.Struct, frozen=True):
     """Columns of the device with the seqs of their samples."""
 
     node: str
@@ -46,18 +46,18 @@ class Piece(msgspec.Struct, frozen=True):
 
     from_us: int
     to_us: int
-    open: Callable[[], Iterable[Run]]
+    open: Callable[[], Iterable[SampleRun]]
 
 
-class Found(msgspec.Struct, frozen=True):
+class FoundSample(msgspec.Struct, frozen=True):
     """One sample, not yet expanded into values."""
 
     key: Key
-    run: Run
+    run: SampleRun
     index: int
 
 
-class Window(msgspec.Struct, frozen=True):
+class PageWindow(msgspec.Struct, frozen=True):
     """from_us ≤ time < to_us, and after a key."""
 
     from_us: int
@@ -84,10 +84,10 @@ def cursor_of(key: Key) -> str:
 
 
 def page(
-    pieces: Iterable[Piece], window: Window, points: Sequence[str], fixes: Mapping[int, Fix], limit: int
+    pieces: Iterable[Piece], window: PageWindow, points: Sequence[str], fixes: Mapping[int, Fix], limit: int
 ) -> tuple[list[Row], str | None]:
     """The rows of a page, and the cursor for the next one or None."""
-    found: list[Found] = []
+    found: list[FoundSample] = []
     count = 0
     next_from: int | None = None
     for opened, piece in enumerate(pieces):
@@ -117,7 +117,7 @@ def page(
     return rows, cursor_of(shown[len(rows) - 1].key) if more else None
 
 
-def _affordable(found: Sequence[Found], points: Sequence[str]) -> Sequence[Found]:
+def _affordable(found: Sequence[FoundSample], points: Sequence[str]) -> Sequence[FoundSample]:
     """As many as have MAX_READINGS, at least one."""
     readings = 0
     for i, item in enumerate(found):
@@ -147,7 +147,9 @@ def plain(value: Value) -> Value:
     return value
 
 
-def _within(run: Run, window: Window, points: Sequence[str], fixes: Mapping[int, Fix]) -> Iterator[Found]:
+def _within(
+    run: SampleRun, window: PageWindow, points: Sequence[str], fixes: Mapping[int, Fix]
+) -> Iterator[FoundSample]:
     columns = run.columns
     wanted = [c for p, c in columns.cells.items() if not points or p in points]
     if points and not wanted:
@@ -163,10 +165,10 @@ def _within(run: Run, window: Window, points: Sequence[str], fixes: Mapping[int,
         if window.after is not None and key <= window.after:
             continue
         if dense or any(c.present is not None and c.present[index] for c in wanted):
-            yield Found(key, run, index)
+            yield FoundSample(key, run, index)
 
 
-def _rows(found: Sequence[Found], points: Sequence[str], fixes: Mapping[int, Fix]) -> list[Row]:
+def _rows(found: Sequence[FoundSample], points: Sequence[str], fixes: Mapping[int, Fix]) -> list[Row]:
     """The rows of as many as have PAGE_BYTES, at least one."""
     blocks: dict[tuple[int, int], list[int]] = {}
     for place, item in enumerate(found):
@@ -185,7 +187,11 @@ def _rows(found: Sequence[Found], points: Sequence[str], fixes: Mapping[int, Fix
 
 
 def _expand(
-    found: Sequence[Found], places: Sequence[int], points: Sequence[str], fixes: Mapping[int, Fix], rows: dict[int, Row]
+    found: Sequence[FoundSample],
+    places: Sequence[int],
+    points: Sequence[str],
+    fixes: Mapping[int, Fix],
+    rows: dict[int, Row],
 ) -> None:
     """Make the rows at some places, whose samples lie in one block of one run."""
     run = found[places[0]].run

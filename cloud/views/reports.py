@@ -1,4 +1,4 @@
-"""Reports: what a node says of its alarms, its rules' marks, the orders it was given and who was there, as it is shown.
+"""Reports: what a node reports of its alarms, its rules' marks, its orders and its visits, as the API shows it.
 
 Times of a boot that did not know the time are corrected by its clock fix, like those of readings, and `clock` says
 how they came about. All fields are written, also those that have their default. Pure.

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from cloud.log.batch_facts import Facts
+from cloud.log.batch_facts import BatchFacts
 from cloud.log.notices import Finding
 from cloud.times import SECOND_US, text
 from cloud.views.contract import DEFAULT_INTERVAL_S, SILENT_INTERVALS
@@ -24,7 +24,7 @@ RETRY_US: Final = 300 * SECOND_US  # so long a node may wait, after we were away
 
 
 class Hearing(msgspec.Struct):
-    """One node: when it was heard, its Health interval, and whether its silence has been told."""
+    """One node: when it was heard, its Health interval, and whether its silence has been reported."""
 
     heard_us: int
     interval_s: float = DEFAULT_INTERVAL_S
@@ -41,14 +41,14 @@ class Hearing(msgspec.Struct):
         return now_us - from_us > intervals * self.interval_s * SECOND_US
 
 
-class Heard:
+class LastHeard:
     """All nodes. On the event loop."""
 
     def __init__(self, nodes: Mapping[str, Hearing] | None = None) -> None:
         self._nodes = dict(nodes or {})
         self._loaded_us = max((h.heard_us for h in self._nodes.values()), default=0)
 
-    def hear(self, node: str, now_us: int, facts: Facts | None = None) -> None:
+    def hear(self, node: str, now_us: int, facts: BatchFacts | None = None) -> None:
         """The node was heard; its batch may say a new interval."""
         hearing = self._nodes.get(node)
         if hearing is None:
@@ -63,7 +63,7 @@ class Heard:
         return self._nodes.get(node)
 
     def standing(self, now_us: int, since_us: int) -> tuple[dict[str, int], frozenset[str], dict[str, int]]:
-        """When the nodes that are told to be silent were last heard; those that are about to be, for they were not
+        """When the nodes that are reported silent were last heard; those that are about to be, for they were not
         heard for QUIET_INTERVALS; and when all were, as if the time for which we were not here, until `since_us`, had
         not been.
         """
@@ -81,7 +81,7 @@ class Heard:
         return silent, quiet, heard
 
     def changes(self, now_us: int, since_us: int) -> list[Finding]:
-        """What is to be told now. Nobody is called silent for the time before `since_us`, when we were not here."""
+        """What to report now. Nobody is called silent for the time before `since_us`, when we were not here."""
         found: list[Finding] = []
         for node, hearing in self._nodes.items():
             # Where the clock went back: silence counts from now, not from what was ahead.
@@ -101,7 +101,7 @@ class Heard:
         self._loaded_us = min(now_us, self._loaded_us + by_us)
 
     def untell(self, findings: Iterable[Finding]) -> None:
-        """They could not be kept: tell them again later."""
+        """They could not be stored: report them again later."""
         for finding in findings:
             hearing = self._nodes.get(finding.node)
             if hearing is not None:

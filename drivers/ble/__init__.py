@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from drivers.ble.words import Access, Address, Line, Whole, full_uuid, polled
+from drivers.ble.settings import Access, Address, Line, Whole, full_uuid, polled
 from drivers.contract import Attachment, Claim, Driver, Now, ProtocolKind, Receipts
 from drivers.profile import Profile
 

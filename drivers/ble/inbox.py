@@ -19,12 +19,12 @@ from typing import Final
 
 import msgspec
 
-from drivers.backoff import Monotonic
 from drivers.ble.payload import Bytes
-from drivers.ble.words import Whole
+from drivers.ble.settings import Whole
 from drivers.contract import Attachment, Deliver, Now, Receipt
-from drivers.mishaps import Mishaps
+from drivers.mishaps import LineMishaps
 from drivers.readings import failed
+from groundwork.backoff import Monotonic
 from wire.sample import Sample
 
 BURST_S: Final = (
@@ -88,7 +88,7 @@ class Inbox:
     """
 
     def __init__(
-        self, *, source: str, max_pending: int, now: Now, clock: Monotonic, counts: Counter[str], mishaps: Mishaps
+        self, *, source: str, max_pending: int, now: Now, clock: Monotonic, counts: Counter[str], mishaps: LineMishaps
     ) -> None:
         self._source = source
         self._max_pending = max_pending

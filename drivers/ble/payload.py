@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, cast
 
-from drivers.ble.words import Access, Whole, full_uuid, polled
+from drivers.ble.settings import Access, Whole, full_uuid, polled
 from drivers.errors import Refused
 from drivers.mishaps import Unreadable
 from drivers.profile import Profile

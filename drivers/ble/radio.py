@@ -30,15 +30,15 @@ from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
 from bleak.exc import BleakCharacteristicNotFoundError, BleakDBusError, BleakError, BleakGATTProtocolError
 
-from drivers.backoff import Backoff, Monotonic
 from drivers.ble.inbox import Beacon, Inbox
 from drivers.ble.payload import Bytes, encode
-from drivers.ble.words import Access, Address, Line, Whole, full_uuid
+from drivers.ble.settings import Access, Address, Line, Whole, full_uuid
 from drivers.contract import Attachment, Deliver, Now, Receipts
 from drivers.errors import Misconfigured, Refused, Unreachable
-from drivers.mishaps import Mishaps
+from drivers.mishaps import LineMishaps
 from drivers.readings import allowed
 from drivers.turns import COMMAND, POLL, Turns
+from groundwork.backoff import Backoff, Monotonic
 from wire.device import Device, Point
 from wire.sample import Sample, Value, bad
 
@@ -111,7 +111,7 @@ class BleDriver:
             now=now,
             clock=clock,
             counts=self._counts,
-            mishaps=Mishaps("advert", _log),
+            mishaps=LineMishaps("advert", _log),
         )
         self._radio = Turns(line.max_connections)
         self._backoff = Backoff.of_line(clock)
@@ -322,7 +322,7 @@ _IN_ADVERTS: Final = ("RSSI", "TxPower", "ManufacturerData", "ServiceData", "Adv
 
 
 def is_advert(before: Mapping[str, Any] | None, told: Mapping[str, Any]) -> bool:
-    """Whether it was an advert that made BlueZ tell the properties of a device; `before` are those told last.
+    """Whether it was an advert that made BlueZ tell the properties of a device; `before` are those reported last.
 
     An advert brings some of _IN_ADVERTS; signal strength and power are taken away when discovery ends, which no advert
     does. What has not changed at all is an advert like the one before (bleak asks BlueZ for duplicates). Names and

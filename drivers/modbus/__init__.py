@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from drivers.contract import Attachment, Claim, Driver, Now, ProtocolKind, Receipts
-from drivers.modbus.words import Access, Address, Line, Whole
+from drivers.modbus.settings import Access, Address, Line, Whole
 from drivers.profile import Profile
 
 

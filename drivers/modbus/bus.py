@@ -23,17 +23,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self
 
-from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment, Deliver, Now
 from drivers.errors import Misconfigured, Refused, Unreachable
 from drivers.modbus.limits import Span
 from drivers.modbus.link import ModbusLink, NoAnswer, NoLine, Said
-from drivers.modbus.reading import Reading, Unread
-from drivers.modbus.registers import Block, Decoder, encode, plan
+from drivers.modbus.reading import PollResult, Unread
+from drivers.modbus.registers import Block, Decoder, encode
+from drivers.modbus.settings import Access, Address, Line
 from drivers.modbus.units import Expected, Slave, Unit
-from drivers.modbus.words import Access, Address, Line
 from drivers.readings import allowed
 from drivers.turns import COMMAND, POLL, Turns
+from groundwork.backoff import Backoff, Monotonic
 from wire.device import Device, Point
 from wire.sample import Sample, Value
 
@@ -41,12 +41,14 @@ SILENT_LIMIT: Final = 3  # time-outs in a row, from whomever, after which a conn
 GATEWAY: Final = (10, 11)  # said by a gateway in the device's stead: as good as no answer
 NEEDS_PAUSE: Final = ", right after another answer: if it needs a pause between requests, set pause_ms of its line"
 
+NOT_APART: Final = "an answer to an earlier question may still come, and cannot be told from the one asked for"
+
 _log = logging.getLogger(__name__)
 
 
 class _Asked(NamedTuple):
-    """One request: what tells its answer from others; of a read, where, and whether its device is one that answers
-    other reads while it is silent to some."""
+    """One request: what distinguishes its response from others; of a read, where, and whether its device is one that
+    answers other reads while it is silent to some."""
 
     expected: Expected
     span: Span | None = None
@@ -107,7 +109,7 @@ class ModbusDriver:
         """Read points of one device now; see the contract."""
         unit = self._unit(device)
         planned = unit.plan(points)
-        reading = Reading(unit, planned.readers)
+        reading = PollResult(unit, planned.readers)
         for name, why in planned.missing.items():
             reading.spoil([name], why)
         stamp = None
@@ -216,17 +218,17 @@ class ModbusDriver:
             await self._connect()
         slave = unit.slave
         suspect = asked.span is not None and unit.suspects(asked.span)
-        whole = settled = False
+        whole = sent = False
         try:
             if slave.owes or (suspect and not slave.heard):
                 await self._settle(unit)
-            settled = True
             if suspect:
                 self._link.hold()
             if urgency == COMMAND and not self._link.lasts:
                 self._link.close()  # it may be closing just now, and nobody would know what became of the write
                 await self._connect()
             self._counts["requests"] += 1
+            sent = True
             answer = await request()
             whole = True
         except NoLine as gone:
@@ -236,18 +238,18 @@ class ModbusDriver:
         except NoAnswer as silent:
             self._silent += 1
             why = self._explained(slave, str(silent))
-            raise await self._unanswered(unit, asked if settled else None, why, silent.got) from silent
+            raise await self._unanswered(unit, asked if sent else None, why, silent.got) from silent
         except Said as said:
             if said.code in GATEWAY:
                 self._silent = 0
-                raise await self._unanswered(unit, asked if settled else None, str(said)) from said
+                raise await self._unanswered(unit, asked if sent else None, str(said)) from said
             whole = True
             self._counts["refusals"] += 1
             self._answered(slave)
             raise
         finally:
-            if not whole:  # also when cancelled: what was asked may still be answered, through a gateway too
-                slave.owe(asked.expected)
+            if sent and not whole:  # also when cancelled: what was asked may still be answered, through a gateway too
+                slave.owe(asked.expected, asked.span)
         self._answered(slave)
         return answer
 
@@ -291,25 +293,30 @@ class ModbusDriver:
         self._why = ""
 
     async def _settle(self, unit: Unit) -> None:
-        """Before a unit is asked again that still owes an answer: let that be told from the one now asked for.
+        """Before a unit is asked again that still owes an answer: distinguish that from the one now asked for.
 
         Answers say which unit gives them, the function, and on a serial line no more than a size: first comes a
         question whose answer has a function or size that is not owed, and which nobody uses.
 
         Raises:
             NoLine, NoAnswer, Said: by a gateway.
+            Unreachable: there is no such question; it is left alone until nothing can be owed any more.
         """
         slave = unit.slave
-        space, start, count, sure = slave.probe(plan(unit.profile, list(unit.profile.points))[0])
+        if (found := slave.probe(unit.points)) is None:
+            raise Unreachable(slave.why if slave.backoff.failures else NOT_APART)
+        span, sure = found
         self._counts["settled"] += 1
+        slave.owe(Expected.of_read(span.space, span.size), span)  # until it is answered, also when cancelled
         try:
-            await self._link.read(slave.number, space, start, count, timeout_s=unit.timeout_s, doubtful=not sure)
+            await self._link.read(
+                slave.number, span.space, span.start, span.size, timeout_s=unit.timeout_s, doubtful=not sure
+            )
         except Said as said:
             if said.code in GATEWAY:
                 raise
-        except NoAnswer:
-            slave.owe(Expected.of_read(space, count))
-            raise
+        else:
+            slave.gave(Block(span.space, span.start, span.size, ()))
         slave.settled()
         slave.heard = True
         self._silent = 0

@@ -23,9 +23,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from drivers.backoff import Monotonic
 from drivers.modbus.registers import Block, Piece
-from drivers.modbus.words import Space, Whole
+from drivers.modbus.settings import Space, Whole
+from groundwork.backoff import Monotonic
 
 PASSING: Final = frozenset({5, 6})  # said for reasons that pass: acknowledged, busy; all others may be for ever
 ILLEGAL_VALUE: Final = 3
@@ -66,6 +66,7 @@ class _Refusal(msgspec.Struct):
     text: str
     single: bool  # one point by itself: nothing smaller can be asked for
     due_s: float
+    more: int = 0  # bits that are asked for beyond it when it is tried again: only then would padding show
     wait_s: float = RETRY_FIRST_S
 
 
@@ -113,7 +114,8 @@ class Limits:
             return
         for r in [r for r in self._refused if span.within(r)]:
             del self._refused[r]
-        self._refused[span] = _Refusal(code, text, not joins(block), self._clock() + RETRY_FIRST_S)
+        more = 7 if code == CUT and block.space in ("coil", "discrete") else 0
+        self._refused[span] = _Refusal(code, text, not joins(block), self._clock() + RETRY_FIRST_S, more)
 
     def cut(self, block: Block, got: int, text: str) -> None:
         """This read was answered with its first `got` registers or bits: one more than that is refused, everywhere."""
@@ -126,13 +128,15 @@ class Limits:
         if not self._refused:
             return None
         span = min(self._refused, key=lambda s: self._refused[s].due_s)
-        return Block(span.space, span.start, span.size, ()) if self._refused[span].due_s <= self._clock() else None
+        refusal = self._refused[span]
+        return Block(span.space, span.start, span.size + refusal.more, ()) if refusal.due_s <= self._clock() else None
 
     def still(self, block: Block) -> None:
         """It was tried again, in vain: not so soon again."""
-        if (refusal := self._refused.get(Span.of(block))) is not None:
-            refusal.wait_s = min(2 * refusal.wait_s, RETRY_LONGEST_S)
-            refusal.due_s = self._clock() + refusal.wait_s
+        for span, refusal in self._refused.items():
+            if (span.space, span.start, span.size + refusal.more) == (block.space, block.start, block.count):
+                refusal.wait_s = min(2 * refusal.wait_s, RETRY_LONGEST_S)
+                refusal.due_s = self._clock() + refusal.wait_s
 
     def why(self, piece: Piece, space: Space) -> str | None:
         """Why a point cannot be read by itself either; None where it can, as far as is known."""
@@ -141,12 +145,14 @@ class Limits:
 
     def blocks(self, space: Space, pieces: Sequence[Piece], whole: Whole) -> list[Block]:
         """The reads that fetch these points, but for those that cannot be read at all."""
+        rows = _Rows(self, space, [p for p in pieces if self.why(p, space) is None], whole)
         found: list[Block] = []
-        while True:
-            block, pieces = self.first(space, pieces, whole, PROBES)
-            if block is None:
-                return found
-            found.append(block)
+        at = 0
+        while at < len(rows.atoms):
+            if (last := rows.choose(at, PROBES, alone=False)) >= at:
+                found.append(rows.block(at, last))
+            at = max(last, at) + 1
+        return found
 
     def first(
         self, space: Space, pieces: Iterable[Piece], whole: Whole, tries: int, *, alone: bool = False

@@ -23,9 +23,9 @@ from pymodbus.framer import FramerRTU
 from pymodbus.pdu import ModbusPDU
 from pymodbus.pdu.register_message import ReadHoldingRegistersResponse
 
-from drivers.backoff import Monotonic
-from drivers.modbus.words import Line, Space
+from drivers.modbus.settings import Line, Space
 from drivers.reasons import why
+from groundwork.backoff import Monotonic
 
 EXCEPTIONS: Final = {
     1: "the device does not know this function",

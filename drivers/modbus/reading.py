@@ -13,8 +13,8 @@ from typing import Final
 from drivers.modbus.limits import ALONE, ILLEGAL_VALUE, PASSING, PROBES, SILENCE, Span, joins
 from drivers.modbus.link import Said
 from drivers.modbus.registers import Block, Piece, Reader
+from drivers.modbus.settings import Space
 from drivers.modbus.units import Unit
-from drivers.modbus.words import Space
 from wire.sample import Value, bad
 
 TIME_OUTS: Final = 2
@@ -32,7 +32,7 @@ class Unread(Exception):
         self.got, self.times = got, times
 
 
-class Reading:
+class PollResult:
     """What one poll has read, what it has not, and what it asks for next."""
 
     def __init__(self, unit: Unit, readers: Sequence[Reader]) -> None:
@@ -89,11 +89,12 @@ class Reading:
         for piece in reader.block.pieces if self.quality else ():
             self.quality.pop(piece.point, None)  # it may have been thought missing
         reader.read(answer, self.values, self.quality)
-        if self._unit.limits.known:
-            self._unit.limits.give(reader.block)
-            self._learnt = True
-        else:
+        limits = self._unit.limits
+        if not limits.known:
             self._given.append(reader.block)
+        elif not limits.gives(Span.of(reader.block)):
+            limits.give(reader.block)
+            self._learnt = True
 
     def refused(self, reader: Reader, said: Said) -> None:
         """A read was refused."""

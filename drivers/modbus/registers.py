@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from drivers.errors import Refused
-from drivers.modbus.words import Access, Order, Space, Whole
+from drivers.modbus.settings import Access, Order, Space, Whole
 from drivers.profile import Profile
 from drivers.readings import Finish, absent, code_of, meaning
 from drivers.scaling import IDENTITY

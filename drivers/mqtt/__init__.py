@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from drivers.contract import Attachment, Claim, Driver, Now, ProtocolKind, Receipts
-from drivers.mqtt.words import PLACEHOLDER, VALUE, Access, Address, Line, Whole
+from drivers.mqtt.settings import PLACEHOLDER, VALUE, Access, Address, Line, Whole
 from drivers.profile import Profile
 from drivers.tables import suggest
 

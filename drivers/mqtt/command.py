@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from drivers.errors import Refused
-from drivers.mqtt.words import PLACEHOLDER, VALUE, Access, Address, Whole
+from drivers.mqtt.settings import PLACEHOLDER, VALUE, Access, Address, Whole
 from drivers.readings import code_of
 from wire.device import Point
 from wire.sample import Value

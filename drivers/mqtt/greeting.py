@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from drivers.errors import DriverError, Misconfigured, Unreachable
+from drivers.mqtt.settings import Line
 from drivers.mqtt.stream import GREETING_BYTES
-from drivers.mqtt.words import Line
 
 CONNACK: Final = 0x20
 OLD_SIZE: Final = 2  # of what follows in a CONNACK of MQTT 3.1.1; one of MQTT 5 has at least three bytes there

@@ -25,13 +25,13 @@ import msgspec
 
 from drivers.contract import Attachment, Deliver, Now, Receipt
 from drivers.errors import NotStored
-from drivers.mishaps import Mishaps, Unreadable
+from drivers.mishaps import LineMishaps, Unreadable
 from drivers.mqtt.moment import NotBelieved
-from drivers.mqtt.payload import Payload, Reading
+from drivers.mqtt.payload import Payload, PayloadReading
 from drivers.mqtt.repeats import Pending, Repeats, content_of, delivery_of
 from drivers.mqtt.session import Publish
+from drivers.mqtt.settings import Address, Line, Whole
 from drivers.mqtt.topics import Copies, Filters, Subscription, matches, most_specific
-from drivers.mqtt.words import Address, Line, Whole
 from drivers.readings import failed, tainted
 from wire.sample import Clock, Sample
 
@@ -48,7 +48,7 @@ class Acknowledge(Protocol):
         ...
 
 
-class Target(msgspec.Struct):
+class DeviceTopics(msgspec.Struct):
     """One device: where it publishes, and how that is read."""
 
     device: str
@@ -72,22 +72,22 @@ class Inbox:
         self,
         *,
         line: Line,
-        targets: Sequence[Target],
+        targets: Sequence[DeviceTopics],
         repeats: Repeats,
         source: str,
         now: Now,
         deliver: Deliver,
         counts: Counter[str],
-        mishaps: Mishaps,
+        mishaps: LineMishaps,
     ) -> None:
         self._line = line
-        self._targets: dict[str, tuple[Target, ...]] = {}  # by filter
+        self._targets: dict[str, tuple[DeviceTopics, ...]] = {}  # by filter
         for each in targets:
             self._targets[each.topic] = (*self._targets.get(each.topic, ()), each)
         self._order = {name: i for i, name in enumerate(self._targets)}
         self._exact = {f: ts for f, ts in self._targets.items() if not set(f) & set("+#")}
         self._patterns = Filters(f for f in self._targets if f not in self._exact)
-        self._known: dict[str, tuple[Target, ...]] = dict(self._exact)
+        self._known: dict[str, tuple[DeviceTopics, ...]] = dict(self._exact)
         self._copies = Copies(())
         self._repeats = repeats
         self._source = source
@@ -187,7 +187,7 @@ class Inbox:
         self._more.set()
 
     def _samples(
-        self, targets: Sequence[Target], message: Publish, stamp: tuple[int, Clock]
+        self, targets: Sequence[DeviceTopics], message: Publish, stamp: tuple[int, Clock]
     ) -> tuple[list[Sample], bytes, float]:
         """What it becomes for each device, by what all of it is known again, and for how long."""
         samples: list[Sample] = []
@@ -206,8 +206,8 @@ class Inbox:
         return samples, content_of(*said) if numbered else b"", within_s
 
     def _sample(
-        self, target: Target, message: Publish, stamp: tuple[int, Clock]
-    ) -> tuple[Sample, Reading | None, bool]:
+        self, target: DeviceTopics, message: Publish, stamp: tuple[int, Clock]
+    ) -> tuple[Sample, PayloadReading | None, bool]:
         """The sample, what was read, and whether the time that it says is believed."""
         try:
             if len(message.payload) > self._line.max_payload_bytes:
@@ -224,7 +224,7 @@ class Inbox:
             return failed(target.device, points, stamp, self._mishaps.why(error)), None, False
         return sample, reading, measured is not stamp
 
-    def _measured(self, target: Target, reading: Reading, stamp: tuple[int, Clock]) -> tuple[int, Clock]:
+    def _measured(self, target: DeviceTopics, reading: PayloadReading, stamp: tuple[int, Clock]) -> tuple[int, Clock]:
         """When it was measured: by the payload where that is believed, else `stamp` itself, when it arrived."""
         if reading.sent is None:
             return stamp
@@ -242,7 +242,7 @@ class Inbox:
         self._counts["times_refused"] += 1
         return stamp
 
-    def _heard_by(self, message: Publish) -> tuple[Sequence[Target], str]:
+    def _heard_by(self, message: Publish) -> tuple[Sequence[DeviceTopics], str]:
         """Whose publish it is, and its topic, which is decoded anew each time it is asked for.
 
         All devices of one filter hear it; of several filters those that cover no other one of them.
@@ -264,11 +264,11 @@ class Inbox:
         return found, topic
 
 
-def target(attachment: Attachment, payload: Payload) -> Target:
+def target(attachment: Attachment, payload: Payload) -> DeviceTopics:
     """The device of an attachment, its topic filled in."""
     whole: Whole = attachment.profile.whole
     address: Address = attachment.address
-    return Target(attachment.device.id, attachment, address.filled(whole.topic), payload)
+    return DeviceTopics(attachment.device.id, attachment, address.filled(whole.topic), payload)
 
 
 async def _durable(future: asyncio.Future[None]) -> bool:

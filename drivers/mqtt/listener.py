@@ -23,18 +23,18 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Self
 
-from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment, Deliver, Keeps, Now, Receipt, Receipts
 from drivers.errors import Misconfigured, NotStored, Unreachable
-from drivers.mishaps import Mishaps
+from drivers.mishaps import LineMishaps
 from drivers.mqtt.command import command
 from drivers.mqtt.inbox import Inbox, target
 from drivers.mqtt.payload import Payload
 from drivers.mqtt.repeats import Repeats
 from drivers.mqtt.session import MqttSession
+from drivers.mqtt.settings import Access, Address, Line, Whole
 from drivers.mqtt.subscriptions import Subscriptions
-from drivers.mqtt.words import Access, Address, Line, Whole
 from drivers.readings import allowed
+from groundwork.backoff import Backoff, Monotonic
 from wire.device import Device, Point
 from wire.sample import Sample, Value
 
@@ -73,7 +73,7 @@ class MqttDriver:
         self._refused: list[str] = []  # topics whose subscription the broker refuses
         self._forgotten: tuple[float, str] | None = None  # when the broker had forgotten the session: by our clock, UTC
         self._counts: Counter[str] = Counter(acknowledged=0)
-        self._mishaps = Mishaps("payload", _log)
+        self._mishaps = LineMishaps("payload", _log)
 
     async def __aenter__(self) -> Self:
         return self

@@ -23,7 +23,7 @@ from jmespath.exceptions import JMESPathError
 from drivers.mishaps import Unreadable
 from drivers.mqtt import known
 from drivers.mqtt.moment import NotBelieved, moment_us
-from drivers.mqtt.words import Access, Whole
+from drivers.mqtt.settings import Access, Whole
 from drivers.profile import Profile
 from drivers.readings import Finish, meaning
 from drivers.texts import Encoding, NoText, text_of
@@ -39,7 +39,7 @@ _TRUTH: Final = {"true": True, "on": True, "false": False, "off": False}
 _decode = msgspec.json.Decoder().decode
 
 
-class Reading(msgspec.Struct, frozen=True):
+class PayloadReading(msgspec.Struct, frozen=True):
     """What one payload says.
 
     `packet` is its id, None where the device does not number its publishes; `said` is then what is the same when the
@@ -63,7 +63,7 @@ class Reading(msgspec.Struct, frozen=True):
 
     @property
     def time_us(self) -> int | None:
-        """When it was measured, as far as that can be told without knowing what time it is."""
+        """When it was measured, as far as that is known without knowing what time it is."""
         try:
             return None if self.sent is None else self.measured_us(None)
         except NotBelieved:
@@ -96,7 +96,7 @@ class Payload:
                 finish = _read_out(point, finish)
             self._points.append((name, picker(access.value), finish))
 
-    def read(self, payload: bytes | bytearray) -> Reading:
+    def read(self, payload: bytes | bytearray) -> PayloadReading:
         """What a payload says.
 
         Raises:
@@ -120,8 +120,10 @@ class Payload:
             sent = None
         packet = None if self._packet is None else self._packet(body)
         if packet is None or packet is MISSING:
-            return Reading(values, quality, None, None, sent, self._zone)
-        return Reading(values, quality, packet, (packet, *self._lasting(values, quality), sent), sent, self._zone)
+            return PayloadReading(values, quality, None, None, sent, self._zone)
+        return PayloadReading(
+            values, quality, packet, (packet, *self._lasting(values, quality), sent), sent, self._zone
+        )
 
     def _body(self, payload: bytes | bytearray) -> tuple[Any, bool]:
         """What is in a payload, and whether it is what it should be to the letter."""
@@ -145,7 +147,7 @@ class Payload:
     def _lasting(
         self, values: Mapping[str, Value], quality: Mapping[str, str]
     ) -> tuple[Mapping[str, Value], Mapping[str, str]]:
-        """Without what tells of the reception."""
+        """Without what describes the reception."""
         if not self._reception:
             return values, quality
         return (

@@ -22,8 +22,8 @@ from hashlib import blake2b
 from math import inf
 from typing import Final
 
-from drivers.backoff import Monotonic
 from drivers.contract import RECENT
+from groundwork.backoff import Monotonic
 
 _SESSION: Final = 4
 _DELIVERY: Final = 10  # packet id and payload hash

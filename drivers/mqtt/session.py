@@ -30,8 +30,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from drivers.cancelled import told
 from drivers.errors import DriverError, Misconfigured, Unreachable
 from drivers.mqtt.greeting import old_version, unlike
+from drivers.mqtt.settings import Line
 from drivers.mqtt.stream import Arrived, Stream
-from drivers.mqtt.words import Line
 
 SUBSCRIBE_AT_ONCE: Final = 100
 RETAINED_ONLY_WHEN_NEW: Final = 1
@@ -143,7 +143,7 @@ class MqttSession:
         try:
             await asyncio.wait((entering, self._ended), return_when=asyncio.FIRST_COMPLETED)
             if entering.done() or self._answered:
-                await entering
+                await told(entering)
                 return
         except BaseException:
             await self._given_up(entering)

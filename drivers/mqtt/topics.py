@@ -21,7 +21,7 @@ MAX_IDENTIFIER: Final = 268_435_455  # MQTT 5, section 3.8.2.1.2
 
 
 class Subscription(msgspec.Struct, frozen=True):
-    """One filter, and its identifier where copies must be told apart (else 0)."""
+    """One filter, and its identifier where copies must be distinguished (else 0)."""
 
     filter: str
     identifier: int = 0

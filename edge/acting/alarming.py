@@ -1,4 +1,4 @@
-"""Alarming: the alarm book at work. What it says is told urgently, and kept in the same commit as it is told.
+"""Alarming: the alarm book at work. What it reports goes up urgently, and is kept in the same commit as its report.
 
 A sample's alarms go into the commit that the sample goes into: call right after it was added. Bounds: the book's.
 """
@@ -65,7 +65,7 @@ class Alarming:
         self._tell(self._book.returned(device, rule, values, time_us, self._boot()))
 
     def act(self, act: AlarmAct) -> tuple[list[Alarm], Kept]:
-        """What an operator does with an alarm: what is to be told and kept, which the caller does.
+        """What an operator does with an alarm: what to report and keep, which the caller does.
 
         Raises:
             Declined.
@@ -89,7 +89,7 @@ class Alarming:
         self._tell(self._book.forget(gone, self._now()[0], self._boot()))
 
     def corrected(self, fix: ClockFix) -> None:
-        """True time has become known: deadlines keep their length. Nothing is told again, but it is kept anew."""
+        """True time has become known: deadlines keep their length. Nothing is reported again, but it is kept anew."""
         self._book.shift(fix.offset_us, fix.boot)
         if standing := self._book.standing():
             self._put(kept=_kept(standing))

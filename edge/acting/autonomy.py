@@ -1,4 +1,5 @@
-"""Autonomy: what lets the node act alone, put together: rules, plan, alarms, orders, arrays and actuators.
+"""Autonomy: where the parts that let the node act alone are wired together, once: rules, plan, alarms, orders, arrays
+and actuators.
 
 What it knows it has from the card (`kept`), and changes there in the commit that tells of it. Time is looked at when
 something is due, at least every LOOK_S and at most every NAP_S. What goes wrong in one part is noted in `mishaps` and
@@ -12,13 +13,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from drivers.contract import Driver
-from drivers.errors import NotStored
 from edge.acting import alarming
 from edge.acting.alarming import Alarming, Kept
+from edge.acting.axis import Axis
 from edge.acting.bundles import Bundles
 from edge.acting.card_alarm import CardAlarm
 from edge.acting.mishaps import Mishaps
@@ -28,21 +29,23 @@ from edge.acting.probation import Probation
 from edge.acting.rebuild import History, rebuilt
 from edge.acting.ruling import Ruling, suppressions
 from edge.acting.sky import sky
+from edge.acting.trial_queue import TrialQueue, TryOut
 from edge.alarms.causes import Suppression
 from edge.alarms.own import CARD, NOT_AS_SET, PLAN_ASIDE, RULES_ASIDE, UPLINK_REFUSED
 from edge.clock import NodeClock, monotonic_us
 from edge.config import Config
 from edge.control import arrays as control
 from edge.control import orders
-from edge.control.actuators import Actuator, Actuators
+from edge.control.actuator import actuators_of
+from edge.control.actuators import Actuators
 from edge.control.arbitration import Held
-from edge.control.arrays import Control, Key
-from edge.control.orders import Desk
+from edge.control.arrays import Key, PriorityArrays
+from edge.control.orders import OrderBook
 from edge.control.trusted import TrustedTime
 from edge.outbox.group_commit import GroupCommit
 from edge.rules.engine import Engine
 from edge.rules.rule import Rules
-from edge.sampling.last_samples import Street
+from edge.sampling.last_samples import LastSamples
 from edge.sampling.lines import heartbeats_s
 from wire.entries import Alarm, ClockFix, Level
 from wire.orders import AlarmAct, Bundle, Down
@@ -50,8 +53,6 @@ from wire.sample import Sample, Value
 
 LOOK_S: Final = 5.0
 NAP_S: Final = 0.02  # whatever a part says is due: no loop without a pause
-TryOut = Callable[[Bundle], Awaitable[str | None]]
-STEP_US: Final = 500_000  # a clock that is further off than this has been set
 
 
 class Autonomy:
@@ -61,7 +62,7 @@ class Autonomy:
         self,
         config: Config,
         *,
-        street: Street,
+        street: LastSamples,
         clock: NodeClock,
         commit: GroupCommit,
         driver: Callable[[str], Driver | None],
@@ -77,15 +78,12 @@ class Autonomy:
         self._config, self._clock, self._commit = config, clock, commit
         self._monotonic, self._boottime_us = monotonic, boottime_us
         self._wake = asyncio.Event()
-        self._try_out = try_out
-        self._one_by_one = asyncio.Lock()  # bundles, in the order in which they came
-        self._trying: set[asyncio.Task[None]] = set()
-        self._axis0_us = clock()[0] - boottime_us()
-        self._ahead_us = 0  # of the axis: the node's clock, when it has been set since
+        self._axis = Axis(clock, boottime_us)
         self._next_us = 0  # on the axis: when time is looked at next
         self.mishaps = Mishaps()
-        actuators = actuators_of(config)
-        self.control = Control({key: a.point for key, a in actuators.items()}, clock.clock.boot)
+        self._trials = None if try_out is None else TrialQueue(try_out, mishaps=self.mishaps, ended=self._wake.set)
+        actuators = actuators_of(config.lines)
+        self.control = PriorityArrays({key: a.point for key, a in actuators.items()}, clock.clock.boot)
         self.actuators = Actuators(actuators, self.control, driver, self, monotonic_us=boottime_us)
         self.trusted = TrustedTime(clock, boottime_us)
         dropped, gone = self.control.restore(_under(kept, control.PREFIX), boottime_us(), self.trusted.now_us())
@@ -124,13 +122,13 @@ class Autonomy:
             alarming=self.alarming,
             control=self.control,
             now=clock,
-            axis_us=self._axis_us,
+            axis_us=self._axis.now_us,
             monotonic_us=boottime_us,
             put=commit.put,
             wake=self.actuators.wake,
             mishaps=self.mishaps,
         )
-        self.desk = Desk(
+        self.desk = OrderBook(
             control=self.control,
             acts=self,
             trusted=self.trusted,
@@ -139,7 +137,7 @@ class Autonomy:
             insist=commit.insist,
             wake=self.actuators.wake,
             freed=self.ruling.ended,
-            try_first=None if try_out is None else self._try_first,
+            try_first=None if self._trials is None else self._trials.put,
         )
         commit.put(kept=gone)
         self.desk.restore(_under(kept, orders.PREFIX), dropped)
@@ -166,7 +164,7 @@ class Autonomy:
     def _take_up(self, engine: Engine, rules: Rules) -> None:
         """Go on with this engine and these rules. What stands is true for it until a sample says otherwise."""
         self.ruling.assume(engine)
-        engine.resume(self._axis_us())
+        engine.resume(self._axis.now_us())
         self._rules = rules
         self.ruling.follow(engine, rules)
 
@@ -181,7 +179,7 @@ class Autonomy:
         except Exception as error:  # noqa: BLE001 - a driver's line must not fall for it
             self.mishaps.note(f"looking at a sample of {sample.device}", error)
             return
-        if followed or (due_us is not None and self._axis_us() + due_us < self._next_us):
+        if followed or (due_us is not None and self._axis.now_us() + due_us < self._next_us):
             self._wake.set()
 
     def opened(self, devices: Sequence[str]) -> None:
@@ -232,7 +230,14 @@ class Autonomy:
                 pass  # something is due
 
     def turn(self, faults: Callable[[], Mapping[str, str]]) -> float:
-        """Do what is due. Seconds until something may be again: from NAP_S to LOOK_S."""
+        """Do what is due. Seconds until something may be again: see `due_s`."""
+        self.advance(faults)
+        wait_s = self.due_s()
+        self._next_us = self._axis.now_us() + round(wait_s * 1e6)
+        return wait_s
+
+    def advance(self, faults: Callable[[], Mapping[str, str]]) -> None:
+        """Do what is due."""
         for what, part in (
             ("the clock", self._look_at_clock),
             ("the rules", self.ruling.advance),
@@ -244,23 +249,23 @@ class Autonomy:
             ("the bundles' probation", self._probation.look),
         ):
             self._try(what, part)
+
+    def due_s(self) -> float:
+        """Seconds until something is due: from NAP_S to LOOK_S."""
         wait_s = LOOK_S
         try:
-            wait_s = min(wait_s, self.planning.advance())  # asked again, it only says when
+            wait_s = min(wait_s, self.planning.due_s())
             for due_us in (self.ruling.due_us(), self._ends_in_us(), self._alarm_in_us()):
                 if due_us is not None:
                     wait_s = min(wait_s, due_us / 1e6)
         except Exception as error:  # noqa: BLE001 - then it is looked at all the same
             self.mishaps.note("what is due", error)
-        wait_s = max(NAP_S, wait_s)
-        self._next_us = self._axis_us() + round(wait_s * 1e6)
-        return wait_s
+        return max(NAP_S, wait_s)
 
     async def close(self) -> None:
         """End what is being tried."""
-        for task in self._trying:
-            task.cancel()
-        await asyncio.gather(*self._trying, return_exceptions=True)
+        if self._trials is not None:
+            await self._trials.close()
         await self.actuators.close()
         self._probation.end()
 
@@ -281,32 +286,6 @@ class Autonomy:
             self._forget_alarms()
         self._wake.set()
         return self._probation.took(bundle), self._bundles.told(taken)
-
-    def _try_first(
-        self, bundle: Bundle, after: asyncio.Future[None] | None, done: Callable[[str | None], None]
-    ) -> None:
-        """See `edge.control.orders.TryFirst`."""
-        try_out = self._try_out
-        assert try_out is not None
-
-        async def trying() -> None:
-            async with self._one_by_one:
-                why: str | None = "the card does not take it: nothing is tried before it is noted there"
-                try:
-                    if after is not None:
-                        await after
-                    why = await try_out(bundle)
-                except NotStored:
-                    pass
-                except Exception as error:  # noqa: BLE001 - the order must end
-                    self.mishaps.note("trying a bundle", error)
-                    why = f"it could not be tried: {type(error).__name__}: {error}"
-                self._try("taking a bundle", lambda: done(why))
-                self._wake.set()
-
-        task = asyncio.ensure_future(trying())
-        self._trying.add(task)
-        task.add_done_callback(self._trying.discard)
 
     # ---- what the actuators tell (edge.control.actuators.Told) ----------------------------------------------------
 
@@ -349,9 +328,6 @@ class Autonomy:
 
         self.alarming.forget(gone)
 
-    def _axis_us(self) -> int:
-        return self._axis0_us + self._boottime_us()
-
     def _ends_in_us(self) -> int | None:
         due = self.control.due_us()
         return None if due is None else due - self._boottime_us()
@@ -361,11 +337,8 @@ class Autonomy:
         return None if due is None else due - self._clock()[0]
 
     def _look_at_clock(self) -> None:
-        """Where the clock has been set, the sky is where it says. Not a microsecond before the full hour, though, for
-        two clocks are never read at once."""
-        ahead_us = self._clock()[0] - self._axis_us()
-        if abs(ahead_us - self._ahead_us) > STEP_US:
-            self._ahead_us = round(ahead_us / 1e6) * 1_000_000
+        """Where the clock has been set, the sky is where it says."""
+        if self._axis.follow():
             self.planning.look_again()
 
     def _world(self, axis_us: int) -> Mapping[str, Value]:
@@ -373,7 +346,7 @@ class Autonomy:
         if self.planning.lost:
             return {}
         try:
-            return self._sky(axis_us + self._ahead_us)
+            return self._sky(self._axis.utc_us(axis_us))
         except Exception as error:  # noqa: BLE001 - unknown, and asked again in a minute
             self.mishaps.note("the sky", error)
             return {}
@@ -385,24 +358,6 @@ class Autonomy:
         roster = self._config.roster
         heartbeats = heartbeats_s(self._config.lines)
         return Engine(rules, roster.devices, roster.profiles, self._world, heartbeats_s=heartbeats)
-
-
-def actuators_of(config: Config) -> dict[Key, Actuator]:
-    """The writable points of all devices."""
-    found: dict[Key, Actuator] = {}
-    for line in config.lines:
-        for attachment in line.attachments:
-            profile = attachment.profile
-            polled = line.kind.polled(profile)
-            for name, writing in profile.writing.items():
-                found[attachment.device.id, name] = Actuator(
-                    attachment.device,
-                    profile.points[name],
-                    profile.points[writing.reads_back],
-                    writing.reads_back in polled,
-                    writing,
-                )
-    return found
 
 
 def _under(kept: Mapping[str, bytes], prefix: str) -> dict[str, bytes]:

@@ -95,7 +95,7 @@ class Bundles:
                 log.error(_UNFIT, "rules", error)  # noqa: TRY400 - no bug of ours
         if not self._config.rules:
             return Rules()
-        from edge.rules.words import load as load_rules  # a node without rules need not carry their words
+        from edge.rules.load import load as load_rules  # a node without rules need not carry their words
 
         return load_rules(self._config.rules, self._config.roster, [])
 
@@ -107,7 +107,7 @@ class Bundles:
         """
         if self._config.site is None:
             raise Declined("this node does not know where it is: its configuration has no [site]")
-        from edge.rules.words import load_texts  # as above
+        from edge.rules.load import load_texts  # as above
 
         problems: list[Problem] = []
         rules = load_texts({Path(f"rules {bundle.version}"): bundle.text}, self._config.roster, problems, own=False)

@@ -19,15 +19,16 @@ import msgspec
 from drivers.contract import Now
 from edge.acting.alarming import Put
 from edge.control.arbitration import Held
-from edge.control.arrays import Control, Key
+from edge.control.arrays import Key, PriorityArrays
 from edge.control.orders import Wake
 from edge.plans.plan import Plan, Setting
-from edge.sampling.last_samples import Street
+from edge.sampling.last_samples import LastSamples
 from wire.device import Device
 from wire.sample import Sample
 
 LOST_S: Final = 86_400.0
 LOOK_S: Final = 20.0
+AGAIN_S: Final = 5.0  # after one that went wrong
 PHOTOCELL: Final = "dark"
 STEADY_S: Final = 60.0
 PHOTOCELL_FRESH_S: Final = 300.0
@@ -58,8 +59,8 @@ class Planning:
         self,
         devices: Iterable[Device],
         *,
-        control: Control,
-        street: Street,
+        control: PriorityArrays,
+        street: LastSamples,
         now: Now,
         monotonic: Callable[[], float],
         wake: Wake,
@@ -85,7 +86,7 @@ class Planning:
         self.advance()
 
     def look_again(self) -> None:
-        """Something has changed that no setting tells of, such as the clock: the next `advance` looks."""
+        """Something has changed that no setting shows, such as the clock: the next `advance` looks."""
         self._due = self._monotonic()
 
     def seen(self, sample: Sample) -> None:
@@ -107,14 +108,19 @@ class Planning:
         """Whether the time has been unknown for too long to follow a plan."""
         return self._monotonic() - self._known > LOST_S
 
-    def advance(self) -> float:
-        """Hold what the plan says now. Seconds until it may say something else."""
+    def due_s(self) -> float:
+        """Seconds until `advance` has something to do."""
+        return max(0.0, self._due - self._monotonic())
+
+    def advance(self) -> None:
+        """Hold what the plan says now."""
         now = self._monotonic()
         time_us, clock = self._now()
         if clock.synced:
             self._known = now
         if now < self._due:
-            return self._due - now
+            return
+        self._due = now + AGAIN_S
         plan = None if self.lost else self.plan
         wait_s = LOOK_S
         for device, points in self._devices if plan is not None or self._holds else ():
@@ -127,7 +133,6 @@ class Planning:
                 if setting is None or point != setting.point:
                     self._release((device.id, point))
         self._due = now + wait_s
-        return wait_s
 
     def _hold(self, place: Key, setting: Setting) -> None:
         before = self._control.array(place).held("plan")

@@ -2,8 +2,8 @@
 
 A bundle is tried in a process of its own before it is taken (`trial`), but what it does with the samples, the history
 and the sky of this node shows only when the node lives by it. So each start with a bundle is counted on the card before
-anything of it is read, and the count is taken back when the node has lived for PROVEN_S, or ends as it was told to.
-Where MAX_ENDS lives in a row did not get so far, the bundle that was given last is put aside, and the count begins
+anything of it is read, and the count is taken back when the node has lived for PROVEN_S, or ends because it was asked
+to. Where MAX_ENDS lives in a row did not get so far, the bundle that was given last is put aside, and the count begins
 anew: the bundle of its kind before it, else the node's own files, are followed. That is told by an alarm, which returns
 when the city gives another bundle of that kind.
 
@@ -103,7 +103,8 @@ async def begun(outbox: Outbox) -> dict[str, bytes]:
 
 
 class Probation:
-    """The bundles of one life of the node: `look` now and then, and tell it what is taken, and of a wanted end."""
+    """The bundles of one life of the node: call `look` now and then, `taken` for each new bundle and `end` for a wanted
+    end."""
 
     def __init__(
         self,

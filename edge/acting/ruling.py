@@ -24,7 +24,7 @@ from edge.acting.mishaps import Mishaps
 from edge.alarms.causes import MAX_NAMED, MAX_SUPPRESSIONS, Suppression
 from edge.alarms.raised import Raised
 from edge.control.arbitration import Held
-from edge.control.arrays import Control, Ended, Key
+from edge.control.arrays import Ended, Key, PriorityArrays
 from edge.control.orders import Wake
 from edge.rules import effects as fx
 from edge.rules.engine import Engine, Explained
@@ -43,7 +43,7 @@ class Ruling:
         rules: Rules,
         *,
         alarming: Alarming,
-        control: Control,
+        control: PriorityArrays,
         now: Now,
         axis_us: Callable[[], int],
         monotonic_us: Callable[[], int],
@@ -91,7 +91,7 @@ class Ruling:
             self._do(found)
 
     def corrected(self) -> None:
-        """True time has become known: what is held ends when it would have, and that is told by the right clock."""
+        """True time has become known: what is held ends when it would have, and that is reported by the right clock."""
         ahead_us = self._now()[0] - self._monotonic_us()
         kept: dict[str, bytes | None] = {}
         for key, asked in self._asked.items():
@@ -182,7 +182,7 @@ class Ruling:
                 key = (effect.device, effect.point)
                 kept |= self._release(key, effect.rule)
                 woken.append(key)
-            case fx.Mark():
+            case fx.MarkEffect():
                 clock = self._now()[1]
                 boot = None if clock.synced else clock.boot
                 entries.append(

@@ -102,7 +102,7 @@ def main() -> None:
     question = msgspec.msgpack.decode(sys.stdin.buffer.read(MAX_QUESTION_BYTES + 1), type=Question)
     bundles, bundle = Bundles(question.ground), question.bundle
     if bundle.kind == "rules":
-        import_module("edge.rules.words")  # what that costs is not the bundle's
+        import_module("edge.rules.load")  # what that costs is not the bundle's
     _limit()
     verdict = Verdict()
     try:

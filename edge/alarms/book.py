@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from edge.alarms import acts
 from edge.alarms.causes import Causes, Key, Suppression, check
-from edge.alarms.flood import MAX_STANDING, Waiting
+from edge.alarms.flood import MAX_STANDING, WaitingAlarms
 from edge.alarms.own import FLOOD
 from edge.alarms.raised import Raised, again, begin
 from edge.alarms.states import Timing, due_us, escalates_us, is_away, settle, shifted
@@ -64,7 +64,7 @@ class AlarmBook:
             ValueError: for a dead time, a part or a limit that cannot be.
         """
         self._timing = Timing.of(dead_time_s, escalate_at)
-        self._waiting = Waiting(limit)
+        self._waiting = WaitingAlarms(limit)
         self._draw_id = draw_id
         self._flood_key = (node, FLOOD)
         self._standing: dict[Key, Alarm] = {}
@@ -115,7 +115,7 @@ class AlarmBook:
     def returned(
         self, device: str, rule: str, values: Mapping[str, Value], time_us: int, boot: int | None
     ) -> list[Alarm]:
-        """The condition holds no more. It is told when it has stayed away for the dead time, with this time."""
+        """The condition holds no more. It is reported when it has stayed away for the dead time, with this time."""
         told: list[Alarm] = []
         self._waiting.drop((device, rule))
         self._leave((device, rule), values, time_us, boot, told)
@@ -182,8 +182,8 @@ class AlarmBook:
         self._waiting.shift(offset_us, boot)
 
     def standing(self) -> Sequence[Alarm]:
-        """All that are not cleared, as they are now: `active`, `values` and `time_us` may be newer than what was told
-        last, where a condition comes and goes in silence."""
+        """All that are not cleared, as they are now: `active`, `values` and `time_us` may be newer than what was
+        reported last, where a condition comes and goes in silence."""
         return tuple(self._standing.values())
 
     def forget(self, gone: Callable[[str, str], bool], now_us: int, boot: int | None) -> list[Alarm]:
@@ -327,7 +327,7 @@ class AlarmBook:
         return min(found, default=None)
 
     def _tell_flood(self, now_us: int, boot: int | None, told: list[Alarm]) -> None:
-        """One more waits. It is told as the first, and then each time that their number has doubled."""
+        """One more waits. It is reported for the first, and then each time that their number has doubled."""
         alarm = self._standing.get(self._flood_key)
         if alarm is None:
             self._waiting.begin()

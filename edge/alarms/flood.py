@@ -35,7 +35,7 @@ _TEXT: Final[Mapping[str, str]] = {
 }
 
 
-class Waiting:
+class WaitingAlarms:
     """What has found no room. `put_aside` counts since the flood began, `dropped` those of them nobody remembers."""
 
     def __init__(self, limit: int) -> None:
@@ -77,7 +77,7 @@ class Waiting:
         self._waiting = {key: held for key, held in self._waiting.items() if not gone(*key)}
 
     def next(self, standing: int) -> Raised | None:
-        """Take out the one that is told next; None while there is no room for it."""
+        """Take out the one that is reported next; None while there is no room for it."""
         if not self._waiting:
             return None
         key, (first, _) = min(self._waiting.items(), key=lambda i: (_RANK[i[1][0].severity], i[1][0].time_us, i[0]))

@@ -58,7 +58,8 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 def settle(alarm: Alarm, now_us: int, cause: str, timing: Timing) -> Alarm:
-    """The alarm as it should be told at `now_us` (UTC microseconds); the same object where there is nothing to tell.
+    """The alarm as it should be reported at `now_us` (UTC microseconds); the same object where there is nothing to
+    report.
 
     `cause` is the id of what explains it now, or "". The time of a step that only waited for the dead time to pass is
     when the condition went away, not when the wait was over: a response is measured by it.

@@ -5,6 +5,7 @@ Bounds: none of its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from drivers.profile import Writing
 from edge.control.arbitration import Held
 from edge.control.arrays import Key
+from edge.sampling.lines import AttachedLine
 from wire.device import Device, Point
 from wire.entries import Level
 from wire.sample import Value
@@ -41,11 +43,29 @@ class Actuator(msgspec.Struct, frozen=True):
         return abs(read - wanted) <= near * 1.0001
 
 
-class Told(Protocol):
+def actuators_of(lines: Iterable[AttachedLine]) -> dict[Key, Actuator]:
+    """The writable points of all devices on these lines."""
+    found: dict[Key, Actuator] = {}
+    for line in lines:
+        for attachment in line.attachments:
+            profile = attachment.profile
+            polled = line.kind.polled(profile)
+            for name, writing in profile.writing.items():
+                found[attachment.device.id, name] = Actuator(
+                    attachment.device,
+                    profile.points[name],
+                    profile.points[writing.reads_back],
+                    writing.reads_back in polled,
+                    writing,
+                )
+    return found
+
+
+class ProgressListener(Protocol):
     """Who hears how it goes. Calls never block."""
 
     def applied(self, key: Key, level: Level, held: Held) -> None:
-        """The device has been told."""
+        """The value was written to the device."""
         ...
 
     def settled(self, key: Key, level: Level | None, held: Held | None, read_back: Value) -> None:

@@ -1,4 +1,4 @@
-"""Actuators: every writable point has the value that its priority array says, or someone is told why not.
+"""Actuators: every writable point has the value that its priority array says, or the reason is reported.
 
 A point is written, then read back, and only what was read counts. After a restart, or when its state is not known, a
 device is asked before it is told, and not told what it has already. One that someone else has changed, or that has
@@ -30,9 +30,9 @@ import msgspec
 from drivers.contract import Driver
 from drivers.errors import DriverError, Refused, Unreachable
 from edge.clock import monotonic_us as node_monotonic_us
-from edge.control.actuator import Actuator, Told
+from edge.control.actuator import Actuator, ProgressListener
 from edge.control.arbitration import Held
-from edge.control.arrays import Control, Key
+from edge.control.arrays import Key, PriorityArrays
 from wire.entries import Level
 from wire.sample import Sample, Value
 
@@ -45,7 +45,7 @@ REPORT_S: Final = 10.0
 LINE_S: Final = 10.0
 CALL_S: Final = 60.0  # a busy line may let a write wait; a driver that never answers is a bug, and no reason to stop
 
-__all__ = ["Actuator", "Actuators", "Told"]
+__all__ = ["Actuator", "Actuators", "ProgressListener"]
 
 T = TypeVar("T")
 
@@ -82,9 +82,9 @@ class Actuators:
     def __init__(
         self,
         actuators: Mapping[Key, Actuator],
-        control: Control,
+        control: PriorityArrays,
         driver: Callable[[str], Driver | None],
-        told: Told,
+        told: ProgressListener,
         *,
         monotonic_us: Callable[[], int] = node_monotonic_us,
     ) -> None:
@@ -274,7 +274,7 @@ class Actuators:
         return self._compared(key, state, actuator, level, held, await self._read(driver, actuator, state))
 
     async def _hear(self, key: Key, state: _State, actuator: Actuator, level: Level, held: Held) -> _Failure | None:
-        """Wait for the answer of a point that only reports and has been told this value, for as long as it may take.
+        """Wait for the answer of a point that only reports and was sent this value, for as long as it may take.
 
         Raises:
             Unreachable: it has said nothing in that time.
@@ -382,7 +382,7 @@ def _answer_s(actuator: Actuator) -> float:
 
 
 def _on_its_way(state: _State, actuator: Actuator, value: Value, now_s: float) -> bool:
-    """Whether a point that only reports has been told just this and may still answer: telling it again would queue
+    """Whether a point that only reports was sent just this and may still answer: sending it again would queue
     the same command twice (a LoRaWAN device of class A takes one for each uplink, hours apart)."""
     return (
         state.told is not None

@@ -57,7 +57,7 @@ class Ended(msgspec.Struct, frozen=True):
     held: Held
 
 
-class Control:
+class PriorityArrays:
     """All arrays of the node."""
 
     def __init__(self, points: Mapping[Key, Point], boot: int) -> None:

@@ -8,7 +8,7 @@ from datetime import tzinfo
 import msgspec
 
 from edge.control.arbitration import why
-from edge.control.arrays import Control
+from edge.control.arrays import PriorityArrays
 from wire.entries import Level
 from wire.sample import Value
 
@@ -32,7 +32,7 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     levels: tuple[HeldAt, ...]
 
 
-def decided(control: Control, zone: tzinfo, now_us: int | None = None) -> Iterable[Decided]:
+def decided(control: PriorityArrays, zone: tzinfo, now_us: int | None = None) -> Iterable[Decided]:
     """Every point for which something is held, by device and point. `now_us` (UTC) is given so that an end on another
     day is told with its date."""
     for key in sorted(control.held()):

@@ -80,7 +80,7 @@ _GIVEN: Final[Mapping[str, type[Given]]] = {
 }
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class OrderProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far an order has come. `detail` is the reason or remark of its stage, in words."""
 
     id: str
@@ -90,7 +90,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-class Unreadable(Exception):
+class BadRequest(Exception):
     """A request that is no order: all that is wrong with it."""
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -107,18 +107,18 @@ def read(body: bytes) -> Given:
     try:
         table: object = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Unreadable([f"the body is not JSON: {error}"]) from error
+        raise BadRequest([f"the body is not JSON: {error}"]) from error
     if not isinstance(table, dict):
-        raise Unreadable(['the body must be an object, such as {"order": "relinquish", …}'])
+        raise BadRequest(['the body must be an object, such as {"order": "relinquish", …}'])
     order = cast("dict[str, object]", table).get("order")
     kind = _GIVEN.get(order) if isinstance(order, str) else None
     if kind is None:
         hint = suggest(order[:64], _GIVEN) if isinstance(order, str) else f"; write one of {', '.join(_GIVEN)}"
-        raise Unreadable([f"order: there is no such order{hint}"])
+        raise BadRequest([f"order: there is no such order{hint}"])
     problems: list[Problem] = []
     given = parse(cast("type[Any]", kind), cast("object", table), file="", key="", problems=problems)
     if problems:
-        raise Unreadable([f"{p.key}: {p.text}" if p.key else p.text for p in problems])
+        raise BadRequest([f"{p.key}: {p.text}" if p.key else p.text for p in problems])
     return cast("Given", given)
 
 
@@ -138,7 +138,7 @@ class OnSite:
         the card."""
         self._take, self._how_far, self._durable, self._now, self._draw_id = take, how_far, durable, now, draw_id
 
-    async def give(self, given: Given, taken: Callable[[Told], None] = lambda _: None) -> Told:
+    async def give(self, given: Given, taken: Callable[[OrderProgress], None] = lambda _: None) -> OrderProgress:
         """Take an order; how far it is once it is on the card, or CARD_S later. `taken` is told at once how far it is:
         what it puts on the card goes there with the order."""
         order = self._order(given, PREFIX + self._draw_id(), self._now()[0])
@@ -154,16 +154,18 @@ class OnSite:
             return msgspec.structs.replace(found, detail="it waits for the card; nothing is done before it is on it")
         return self._told(order.id)
 
-    def told(self, order_id: str) -> Told | None:
+    def told(self, order_id: str) -> OrderProgress | None:
         """How far an order has come, whoever has given it; None for one that is not known."""
         found = self._how_far(order_id)
         if found is None:
             return None
-        return Told(id=order_id, stage=found.stage, final=found.final, read_back=found.read_back, detail=found.detail)
+        return OrderProgress(
+            id=order_id, stage=found.stage, final=found.final, read_back=found.read_back, detail=found.detail
+        )
 
-    def _told(self, order_id: str) -> Told:
+    def _told(self, order_id: str) -> OrderProgress:
         detail = "too many orders are open or remembered here; try again later"
-        return self.told(order_id) or Told(id=order_id, stage="refused", final=True, detail=detail)
+        return self.told(order_id) or OrderProgress(id=order_id, stage="refused", final=True, detail=detail)
 
     def _order(self, given: Given, order_id: str, now_us: int) -> Order:
         match given:

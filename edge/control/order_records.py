@@ -34,7 +34,7 @@ Kept = Mapping[str, bytes | None]
 Place = tuple[Key, Level]
 
 
-class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
+class OrderRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What is kept of an order: itself while it is open, its final result afterwards. Times are UTC microseconds."""
 
     ends_us: int
@@ -68,14 +68,14 @@ class Records:
     """All orders that are known."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Record] = {}
+        self._known: dict[str, OrderRecord] = {}
         self._open: dict[str, Order] = {}
         self._last: dict[Place, str] = {}
 
     def __contains__(self, order_id: str) -> bool:
         return order_id in self._known
 
-    def get(self, order_id: str) -> Record | None:
+    def get(self, order_id: str) -> OrderRecord | None:
         """What is known of an order."""
         return self._known.get(order_id)
 
@@ -117,10 +117,10 @@ class Records:
     def take(self, order: Command | Relinquish | Bundle, mono_us: int) -> Kept:
         """It is accepted."""
         if isinstance(order, Bundle):
-            record = Record(ends_us=order.expires_us, issued_us=order.issued_us, order=order, since_us=mono_us)
+            record = OrderRecord(ends_us=order.expires_us, issued_us=order.issued_us, order=order, since_us=mono_us)
             self._known[order.id], self._open[order.id] = record, order
             return {PREFIX + order.id: _body(record)}
-        record = Record(
+        record = OrderRecord(
             ends_us=order.expires_us,
             issued_us=order.issued_us,
             level=order.level,
@@ -134,7 +134,7 @@ class Records:
         return {PREFIX + order.id: _body(record)}
 
     def applied(self, order_id: str) -> Kept:
-        """Its device has been told; nothing to keep where that is known."""
+        """Its value was written; nothing to keep where that is known."""
         record = self._known[order_id]
         if record.stage != "accepted":
             return {}
@@ -148,7 +148,7 @@ class Records:
         if record is None:
             if self.full:
                 return {}
-            record = self._known[order.id] = Record(
+            record = self._known[order.id] = OrderRecord(
                 ends_us=order.expires_us, issued_us=order.issued_us, since_us=mono_us
             )
         record.order, record.stage, record.result = None, result.stage, result
@@ -177,7 +177,7 @@ class Records:
         for name, body in kept.items():
             order_id = name.removeprefix(PREFIX)
             try:
-                record = msgspec.msgpack.decode(body, type=Record)
+                record = msgspec.msgpack.decode(body, type=OrderRecord)
             except msgspec.DecodeError as error:
                 log.error("%s was kept and cannot be read: %s", name, error)  # noqa: TRY400 - no bug of ours
                 gone[name] = None
@@ -193,5 +193,5 @@ class Records:
         return gone
 
 
-def _body(record: Record) -> bytes:
+def _body(record: OrderRecord) -> bytes:
     return msgspec.msgpack.encode(msgspec.structs.replace(record, told_us=0, since_us=0))

@@ -30,14 +30,14 @@ from drivers.contract import Now
 from drivers.errors import Misconfigured, Refused
 from drivers.readings import allowed
 from edge.control.arbitration import Held
-from edge.control.arrays import Control, Ended, Key
-from edge.control.order_records import DAY_US, MAX_LAST_US, PREFIX, HowFar, Kept, Record, Records
+from edge.control.arrays import Ended, Key, PriorityArrays
+from edge.control.order_records import DAY_US, MAX_LAST_US, PREFIX, HowFar, Kept, OrderRecord, Records
 from edge.control.trusted import TrustedTime
 from wire.entries import Alarm, Entry, Level, Result, Stage
 from wire.orders import FINAL, LEVELS, AlarmAct, Bundle, Command, Order, Relinquish
 from wire.sample import Value, why_unstorable
 
-__all__ = ["PREFIX", "Acts", "Declined", "Desk", "Insist", "Kept", "Wake"]
+__all__ = ["PREFIX", "Acts", "Declined", "Insist", "Kept", "OrderBook", "Wake"]
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Acts(Protocol):
     """What orders do that set no point."""
 
     def act(self, act: AlarmAct) -> tuple[list[Alarm], Kept]:
-        """Acknowledge or shelve an alarm: what is told, and what is kept with it.
+        """Acknowledge or shelve an alarm: what is reported, and what is kept with it.
 
         Raises:
             Declined.
@@ -111,13 +111,13 @@ class _Commit:
         self.kept: dict[str, bytes | None] = {}
 
 
-class Desk:
+class OrderBook:
     """Takes orders, and hears from the actuators how they go."""
 
     def __init__(
         self,
         *,
-        control: Control,
+        control: PriorityArrays,
         acts: Acts,
         trusted: TrustedTime,
         now: Now,
@@ -127,7 +127,7 @@ class Desk:
         freed: Callable[[Key, Ended | None], None] = lambda _key, _ended: None,
         try_first: TryFirst | None = None,
     ) -> None:
-        """`freed` is told of values that have ended, after that has been put on its way to the card. Without
+        """`freed` is called with values that have ended, after that has been put on its way to the card. Without
         `try_first` bundles are taken at once."""
         self._try_first = try_first
         self._control, self._acts, self._trusted, self._now = control, acts, trusted, now
@@ -294,8 +294,8 @@ class Desk:
         self._final(commit, order, stage, detail)
         self._put(commit)
 
-    def _again(self, known: Record) -> None:
-        """It was sent again: perhaps what was told of it has not arrived."""
+    def _again(self, known: OrderRecord) -> None:
+        """It was sent again: perhaps its result has not arrived."""
         mono_us = self._monotonic_us()
         if known.result is not None and mono_us - known.told_us >= RETELL_US:
             known.told_us = mono_us
@@ -369,7 +369,7 @@ class Desk:
         """Take back what was known before a restart; `dropped` are the values that could not be held on to.
 
         What is held is then to be looked at by the actuators, which ask a device first: the caller wakes them when its
-        line is open. What `Control.restore` said to keep goes into the same commit.
+        line is open. What `PriorityArrays.restore` said to keep goes into the same commit.
         """
         commit = _Commit()
         commit.kept |= self._records.restore(kept, self._monotonic_us())

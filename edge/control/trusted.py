@@ -21,7 +21,7 @@ MAX_APART_US: Final = 60_000_000  # what a slow link and an aggregator without N
 
 
 class TrustedTime:
-    """Ask it; tell it what the downlink says."""
+    """Ask it for the time; pass it the time of the downlink."""
 
     def __init__(self, now: Now, monotonic_us: Callable[[], int]) -> None:
         self._now, self._monotonic_us = now, monotonic_us

@@ -34,7 +34,7 @@ MAX_CUT_ROWS = 5_000  # … and the most rows that it joins
 NOTHING: Final[Mapping[str, bytes | None]] = {}
 
 
-class Place(msgspec.Struct, frozen=True):
+class PositionQuery(msgspec.Struct, frozen=True):
     """A question to the cloud: where do you stand in this run?"""
 
     epoch: int
@@ -112,7 +112,7 @@ class Outbox(Protocol):
         """
         ...
 
-    async def cut(self, lane: Lane, limit_bytes: int) -> Cut | Place | None:
+    async def cut(self, lane: Lane, limit_bytes: int) -> Cut | PositionQuery | None:
         """What should go up next in this lane: a batch from what is acked to a row end, at least one row even when
         that is over the limit; or a place to ask for first; or None when the city has everything."""
         ...

@@ -20,7 +20,7 @@ from wire.batch import believable
 log = logging.getLogger(__name__)
 
 
-class Heard(Enum):
+class GenerationCheck(Enum):
     """What an answer means by its generation."""
 
     KNOWN = auto()  # take its place
@@ -47,20 +47,20 @@ class Generations:
             return f"the cloud answers with generation {generation}, which cannot be: it is too far ahead of the clock"
         return None
 
-    def hear(self, generation: int, now_us: int) -> Heard:
+    def hear(self, generation: int, now_us: int) -> GenerationCheck:
         """An answer has come."""
         if self.ignored(generation, now_us) is not None:
-            return Heard.IGNORED
+            return GenerationCheck.IGNORED
         candidate, self._candidate = self._candidate, 0
         if generation == self.known:
-            return Heard.KNOWN
+            return GenerationCheck.KNOWN
         if generation == candidate:
             first, self.known = not self.known, generation
             if not first:
                 log.warning("the cloud's store was restored: generation %d is asked for all places", generation)
-            return Heard.KNOWN if first else Heard.NEWER
+            return GenerationCheck.KNOWN if first else GenerationCheck.NEWER
         self._candidate = generation
         if not self.known:
-            return Heard.NEWER if candidate else Heard.KNOWN
+            return GenerationCheck.NEWER if candidate else GenerationCheck.KNOWN
         log.warning("the cloud names generation %d, %d was known: it is asked again", generation, self.known)
-        return Heard.DOUBTED
+        return GenerationCheck.DOUBTED

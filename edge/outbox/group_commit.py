@@ -56,7 +56,7 @@ class _Pending:
 
 
 class _Lost:
-    """Samples that could not be kept, until a Gap tells of them."""
+    """Samples that could not be stored, until a Gap reports them."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -21,7 +21,7 @@ from typing import Final
 
 import msgspec
 
-from edge.outbox.joining import HEAD, MAX_FRAME_BYTES, Opened, Request, Row, opened
+from edge.outbox.joining import HEAD, MAX_FRAME_BYTES, JoinedContents, Request, SealedRow, opened
 from wire import codec
 from wire.contents import Placed
 
@@ -51,7 +51,7 @@ class Opener:
         """Of the process, while there is one."""
         return None if self._process is None else self._process.pid
 
-    async def open(self, acked: int, rows: Sequence[Row]) -> tuple[Sequence[Placed], int, str]:
+    async def open(self, acked: int, rows: Sequence[SealedRow]) -> tuple[Sequence[Placed], int, str]:
         """See `edge.outbox.joining.opened`."""
         loop = asyncio.get_running_loop()
         if len(rows) >= ROWS_APART and loop.time() >= self._not_before:
@@ -78,7 +78,7 @@ class Opener:
             self._idle = loop.call_later(IDLE_S, lambda: loop.create_task(self.close()))
         return codec.Packed(told.plain), told.taken, told.damage
 
-    async def _ask(self, request: bytes) -> Opened:
+    async def _ask(self, request: bytes) -> JoinedContents:
         if self._process is None:
             self._process = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE, stdout=PIPE)
             with contextlib.suppress(OSError):  # forbidden by systemd's unit, or it has ended already
@@ -93,7 +93,7 @@ class Opener:
         (length,) = HEAD.unpack(await back.readexactly(HEAD.size))
         if length > MAX_FRAME_BYTES:
             raise ValueError(f"an answer of {length} bytes; at most {MAX_FRAME_BYTES}")
-        return msgspec.msgpack.decode(await back.readexactly(length), type=Opened)
+        return msgspec.msgpack.decode(await back.readexactly(length), type=JoinedContents)
 
     async def close(self) -> None:
         """End the process, if there is one."""

@@ -32,7 +32,7 @@ MAX_FRAME_BYTES: Final = 32 << 20  # rows are at most 1 MiB and a body 4 MiB; mo
 HEAD: Final = struct.Struct(">I")  # how many bytes of msgpack follow
 
 
-class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class SealedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One sealed row: its seqs, the lane's digest after it, its bytes."""
 
     first_seq: int
@@ -45,10 +45,10 @@ class Request(msgspec.Struct, frozen=True, array_like=True):
     """Rows of one run that follow each other, and the seq that the cloud has."""
 
     acked: int
-    rows: list[Row]
+    rows: list[SealedRow]
 
 
-class Opened(msgspec.Struct, frozen=True, array_like=True):
+class JoinedContents(msgspec.Struct, frozen=True, array_like=True):
     """The answer: contents as `codec.encode_contents` writes them, of how many rows, and what stopped it."""
 
     plain: bytes
@@ -56,7 +56,7 @@ class Opened(msgspec.Struct, frozen=True, array_like=True):
     damage: str
 
 
-def opened(acked: int, rows: Sequence[Row]) -> tuple[Contents, int, str]:
+def opened(acked: int, rows: Sequence[SealedRow]) -> tuple[Contents, int, str]:
     """What as many rows hold as are readable and fit into a body, how many those are, and what stopped it."""
     try:
         return _read(acked, rows, codec.reopen_row)
@@ -65,7 +65,7 @@ def opened(acked: int, rows: Sequence[Row]) -> tuple[Contents, int, str]:
         return _read(acked, rows, codec.decode_row)
 
 
-def _read(acked: int, rows: Sequence[Row], read: Callable[[bytes], Contents]) -> tuple[Contents, int, str]:
+def _read(acked: int, rows: Sequence[SealedRow], read: Callable[[bytes], Contents]) -> tuple[Contents, int, str]:
     found: list[tuple[int, Contents]] = []
     readings = 0
     damage = ""
@@ -94,7 +94,7 @@ def main() -> None:
     while len(head := source.read(HEAD.size)) == HEAD.size:
         request = decode(source.read(*HEAD.unpack(head)))
         contents, taken, damage = opened(request.acked, request.rows)
-        answer = msgspec.msgpack.encode(Opened(codec.encode_contents(contents), taken, damage))
+        answer = msgspec.msgpack.encode(JoinedContents(codec.encode_contents(contents), taken, damage))
         sink.write(HEAD.pack(len(answer)) + answer)
         sink.flush()
 

@@ -35,7 +35,7 @@ class MarkedRun(msgspec.Struct, frozen=True, array_like=True):
     digest: bytes
 
 
-class Mark(msgspec.Struct, frozen=True, array_like=True):
+class CardMark(msgspec.Struct, frozen=True, array_like=True):
     """The runs, newest first. `boot` is the boot of the machine in which it was written."""
 
     boot: int
@@ -47,7 +47,7 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
         return self.closed or self.boot == boot
 
 
-def read(directory: Path) -> Mark | None:
+def read(directory: Path) -> CardMark | None:
     """The mark; None where there is none, or none that is whole.
 
     Raises:
@@ -60,7 +60,7 @@ def read(directory: Path) -> Mark | None:
         return None
     try:
         body, sum_ = msgspec.msgpack.decode(raw[2 : 2 + int.from_bytes(raw[:2])], type=tuple[bytes, bytes])
-        return msgspec.msgpack.decode(body, type=Mark) if sum_ == sum_of(body) else None
+        return msgspec.msgpack.decode(body, type=CardMark) if sum_ == sum_of(body) else None
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
@@ -72,7 +72,7 @@ class MarkFile:
         self._path = directory / NAME
         self._fd = -1
 
-    def write(self, mark: Mark, *, sync: bool = False) -> None:
+    def write(self, mark: CardMark, *, sync: bool = False) -> None:
         """Write it. It is synced where a life begins or ends: a mark that says `closed` must not outlive what follows.
 
         Raises:

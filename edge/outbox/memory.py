@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 import msgspec
 
 from drivers.contract import RECENT, Receipt
-from edge.outbox.contract import NOTHING, Cut, Depth, Place, SetAside
-from edge.outbox.generations import Generations, Heard
+from edge.outbox.contract import NOTHING, Cut, Depth, PositionQuery, SetAside
+from edge.outbox.generations import GenerationCheck, Generations
 from wire.batch import ORIGIN, Ack, Batch, Lane, Predecessor, advance
 from wire.codec import encode_row
 from wire.columns import Columns
@@ -87,11 +87,11 @@ class MemoryOutbox:
             if value is not None:
                 self._kept[key] = value
 
-    async def cut(self, lane: Lane, limit_bytes: int) -> Cut | Place | None:
+    async def cut(self, lane: Lane, limit_bytes: int) -> Cut | PositionQuery | None:
         """See `Outbox.cut`."""
         for run in (r for r in self._runs if r.lane is lane):
             if run.ask:
-                return Place(run.epoch, lane)
+                return PositionQuery(run.epoch, lane)
             waiting = [r for r in run.rows if r.last > run.acked]
             if waiting:
                 taken = [waiting[0]]
@@ -125,15 +125,15 @@ class MemoryOutbox:
     async def confirm(self, ack: Ack) -> bool:
         """See `Outbox.confirm`."""
         heard = self.generations.hear(ack.generation, 0)
-        if heard is Heard.IGNORED:
+        if heard is GenerationCheck.IGNORED:
             return False
-        if heard is Heard.NEWER:
+        if heard is GenerationCheck.NEWER:
             for other in self._runs:
                 other.ask = True
         run = next((r for r in self._runs if (r.epoch, r.lane) == (ack.epoch, ack.lane)), None)
         if run is None:
             return False
-        if heard is Heard.DOUBTED:
+        if heard is GenerationCheck.DOUBTED:
             run.ask = True
             return False
         run.ask = False

@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
-from edge.outbox.card import SEQ_BITS, Card, Run, row_id, seq_of
+from edge.outbox.card import Card
 from edge.outbox.contract import SetAside
+from edge.outbox.records import SEQ_BITS, seq_of
+from edge.outbox.runs import Run, row_id
 from edge.outbox.sealing import Sealed, sealed_again
 from wire.batch import Lane
 from wire.errors import BadInput
@@ -35,24 +37,24 @@ class Quarantine:
 
     async def open(self) -> None:
         """Look what is there; files of earlier versions say of no row when it was set aside."""
-        names = [row[1] for row in await self._card.all("PRAGMA table_info(quarantine)")]
+        names = [row[1] for row in await self._card.db.all("PRAGMA table_info(quarantine)")]
         if "aside_us" not in names:
-            await self._card.execute("ALTER TABLE quarantine ADD COLUMN aside_us INTEGER")
+            await self._card.db.execute("ALTER TABLE quarantine ADD COLUMN aside_us INTEGER")
         await self._count()
 
     async def _count(self) -> None:
-        self.count = (await self._card.all("SELECT count(*) FROM quarantine"))[0][0]
+        self.count = (await self._card.db.all("SELECT count(*) FROM quarantine"))[0][0]
 
     async def refused(self, run: Run, first_seq: int, last_seq: int, reason: str) -> bool:
         """Set rows aside that the cloud refuses; False where there is no room, and then nothing has changed."""
         rows, size = (
-            await self._card.all(
+            await self._card.db.all(
                 "SELECT count(*), coalesce(sum(length(body)), 0) FROM quarantine WHERE reason NOT LIKE ?",
                 f"{_DAMAGED}%",
             )
         )[0]
         coming, coming_size = (
-            await self._card.all(
+            await self._card.db.all(
                 "SELECT count(*), coalesce(sum(length(body)), 0) FROM rows WHERE id BETWEEN ? AND ?",
                 row_id(run, first_seq), row_id(run, last_seq),
             )
@@ -68,13 +70,13 @@ class Quarantine:
 
     async def _put(self, run: Run, first_seq: int, last_seq: int, reason: str) -> None:
         async def put() -> None:
-            now = self._card.run(run.id)
-            await self._card.execute(
+            now = self._card.runs.by_id(run.id)
+            await self._card.db.execute(
                 "INSERT INTO quarantine (row, reason, body, aside_us)"
                 " SELECT id, ?, body, ? FROM rows WHERE id BETWEEN ? AND ?",
                 reason, self._now_us(), row_id(now, first_seq), row_id(now, last_seq),
             )  # fmt: skip
-            await self._card.execute(
+            await self._card.db.execute(
                 "DELETE FROM quarantine WHERE id IN"
                 " (SELECT id FROM quarantine WHERE reason LIKE ? ORDER BY id DESC LIMIT -1 OFFSET ?)",
                 f"{_DAMAGED}%", DAMAGED_ROWS,
@@ -97,7 +99,7 @@ class Quarantine:
                 aside_us=aside_us,
                 sendable=not reason.startswith(_DAMAGED),
             )
-            for id_, row, size, reason, aside_us in await self._card.all(
+            for id_, row, size, reason, aside_us in await self._card.db.all(
                 "SELECT id, row, length(body), reason, aside_us FROM quarantine ORDER BY id"
             )
         ]
@@ -112,7 +114,7 @@ class Quarantine:
         for at in range(0, len(wanted), SEND_ROWS):
             found: list[tuple[SetAside, Sealed]] = []
             for each in wanted[at : at + SEND_ROWS]:
-                ((body,),) = await self._card.all("SELECT body FROM quarantine WHERE id = ?", each.id)
+                ((body,),) = await self._card.db.all("SELECT body FROM quarantine WHERE id = ?", each.id)
                 try:
                     found.append((each, sealed_again(body)))
                 except BadInput:
@@ -121,7 +123,7 @@ class Quarantine:
             async def back(found: list[tuple[SetAside, Sealed]] = found) -> None:
                 for each, sealed in found:
                     await keep(each.lane, [sealed])
-                    await self._card.execute("DELETE FROM quarantine WHERE id = ?", each.id)
+                    await self._card.db.execute("DELETE FROM quarantine WHERE id = ?", each.id)
 
             await self._card.write(back)
             sent += len(found)

@@ -1,4 +1,4 @@
-"""Records: what lies in the outbox's file, and how each record tells that it is whole.
+"""Records: what lies in the outbox's file, and how each record shows that it is whole.
 
 A card that wears out gives back other bytes than were written, and SQLite notices only where they fall on its own
 structure. So each record of `runs`, `rows`, `receipts` and `kept` carries a sum over all its other columns: one that
@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS runs (
     id INTEGER PRIMARY KEY, lane TEXT NOT NULL, epoch INTEGER NOT NULL,
     held_from INTEGER NOT NULL, base BLOB NOT NULL,      -- first seq still held, digest before it
     acked INTEGER NOT NULL, told BLOB NOT NULL,          -- where the cloud stood last, by its own word
-    closed INTEGER NOT NULL,                             -- OPEN, CLOSED …: see below, and `edge.outbox.card`
+    closed INTEGER NOT NULL,                             -- OPEN, CLOSED …: see below, and `edge.outbox.runs`
     sum BLOB) STRICT;
 CREATE TABLE IF NOT EXISTS rows (
     id INTEGER PRIMARY KEY,                              -- run and last seq in one: see row_id

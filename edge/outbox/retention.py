@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Final
 
 from edge.outbox import put_aside
-from edge.outbox.card import RESERVE_BYTES, Card, Run, row_id, seq_of
+from edge.outbox.card import Card
 from edge.outbox.contract import MAX_CUT_BYTES, MAX_CUT_ROWS
+from edge.outbox.database import RESERVE_BYTES
+from edge.outbox.records import seq_of
+from edge.outbox.runs import Run, row_id
 from wire import codec
 from wire.batch import Lane
 from wire.entries import Gap, Health
@@ -38,7 +41,7 @@ AGED_EVERY_US: Final = 300 * 1_000_000  # a transaction by itself wears the card
 PRUNE_TRIES: Final = 64
 
 
-class Room:
+class Retention:
     """Makes room on one card."""
 
     def __init__(self, card: Card, *, history_us: int, now_us: Callable[[], int]) -> None:
@@ -59,7 +62,7 @@ class Room:
             self._aged_us = now_us
         room = await self._room_bytes() - (0 if urgent else URGENT_BYTES)
         for _ in range(PRUNE_TRIES):
-            full = await self._card.used_pages() * self._card.page_bytes + 2 * coming_bytes > room
+            full = await self._card.db.used_pages() * self._card.db.page_bytes + 2 * coming_bytes > room
             if not full and not aged:
                 return
             if not await (self._prune() if full else self._drop_aged(now_us - self._history_us)):
@@ -67,13 +70,13 @@ class Room:
 
     async def _room_bytes(self) -> int:
         """What rows may take of the file."""
-        room = self._card.page_limit() * self._card.page_bytes - SPARE_BYTES
+        room = self._card.db.page_limit() * self._card.db.page_bytes - SPARE_BYTES
         if self._disk_pages is not None:
-            disk = await self._card.aside(lambda: os.statvfs(self._card.directory))
+            disk = await self._card.db.aside(lambda: os.statvfs(self._card.directory))
             if disk.f_bavail * disk.f_frsize > EASE_BYTES:
                 self._disk_pages = None
             else:
-                room = min(room, self._disk_pages * self._card.page_bytes - GENTLE_BYTES)
+                room = min(room, self._disk_pages * self._card.db.page_bytes - GENTLE_BYTES)
         return room
 
     def _prune_rows(self) -> int:
@@ -107,7 +110,7 @@ class Room:
         if not rows:
             return False
         bodies = dict(
-            await self._card.all("SELECT id, body FROM rows WHERE id BETWEEN ? AND ?", rows[0][1], rows[-1][1])
+            await self._card.db.all("SELECT id, body FROM rows WHERE id BETWEEN ? AND ?", rows[0][1], rows[-1][1])
         )
         for alike, group in groupby(rows, key=lambda r: _only_health(bodies[r[1]])):
             found = list(group)
@@ -127,7 +130,7 @@ class Room:
         What was cut may have been taken; before the cloud has told its place, so may whatever fits into a body.
         """
         from_seq = max(run.acked, run.sent)
-        rows = await self._card.all(
+        rows = await self._card.db.all(
             "SELECT first_seq, id, length(body) FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
             row_id(run, from_seq), row_id(run, run.head), limit + (MAX_CUT_ROWS if careful and run.ask else 0),
         )  # fmt: skip
@@ -138,7 +141,7 @@ class Room:
 
     async def _drop_aged(self, horizon_us: int) -> bool:
         for run in self._card.runs:
-            oldest = await self._card.all(
+            oldest = await self._card.db.all(
                 "SELECT to_us FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT 1",
                 row_id(run, 0), row_id(run, run.acked),
             )  # fmt: skip
@@ -148,7 +151,7 @@ class Room:
 
     async def drop_history(self, run: Run, horizon_us: int | None = None) -> bool:
         """Some of the oldest acked rows, all of them or only those that end before the horizon."""
-        rows = await self._card.all(
+        rows = await self._card.db.all(
             "SELECT id, digest, to_us FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
             row_id(run, 0), row_id(run, run.acked), self._prune_rows(),
         )  # fmt: skip
@@ -159,9 +162,9 @@ class Room:
 
         async def drop() -> None:
             last = rows[-1]
-            await self._card.execute("DELETE FROM rows WHERE id BETWEEN ? AND ?", rows[0][0], last[0])
+            await self._card.db.execute("DELETE FROM rows WHERE id BETWEEN ? AND ?", rows[0][0], last[0])
             run.held_from, run.base, run.dirty = seq_of(last[0]) + 1, last[1], True
-            await self._card.save_runs()
+            await self._card.runs.save()
 
         await self._card.write(drop)
         self.pruned_rows += len(rows)
@@ -180,11 +183,11 @@ class Room:
         if self._card.memory:
             return
         try:
-            await self._card.aside(lambda: self._reserve.unlink(missing_ok=True))
-            await self._card.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # gives the room of the log back to the disk
-            self._disk_pages = (await self._card.all("PRAGMA page_count"))[0][0]
+            await self._card.db.aside(lambda: self._reserve.unlink(missing_ok=True))
+            await self._card.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # gives the room of the log back to the disk
+            self._disk_pages = (await self._card.db.all("PRAGMA page_count"))[0][0]
             await self.make(coming_bytes, urgent=urgent)
-            await self._card.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            await self._card.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except (sqlite3.Error, OSError) as error:
             log.warning("making room failed too: %s", error)
 
@@ -200,12 +203,12 @@ class Room:
                 self._reserve.unlink(missing_ok=True)
             put_aside.drop(self._card.path)
 
-        await self._card.aside(give)
+        await self._card.db.aside(give)
 
     async def hold_reserve(self) -> None:
         """Set the reserve aside again, where the disk has room for it."""
         if not self._card.memory:
-            await self._card.aside(self._hold_reserve)
+            await self._card.db.aside(self._hold_reserve)
 
     def _hold_reserve(self) -> None:
         if self._reserve.exists():

@@ -1,4 +1,4 @@
-"""Salvage: what can be read of a damaged outbox goes into a new one; what cannot is a hole that a Gap tells of.
+"""Salvage: what can be read of a damaged outbox goes into a new one; what cannot is a hole that a Gap reports.
 
 Every record is taken only with its sum (`edge.outbox.records`) and rows only where their seqs follow each other, so
 nothing comes over altered or twice. Rows that the city may not have stay in their run, under their own seqs: the city
@@ -24,7 +24,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from edge.outbox.mark import Mark
+from edge.outbox.mark import CardMark
 from edge.outbox.records import (
     BROKEN,
     CLOSED,
@@ -53,7 +53,7 @@ _ROW: Final = "id, first_seq, from_us, to_us, digest, body, sum"
 _Row = tuple[int, int, int | None, int | None, bytes, bytes, bytes | None]
 
 
-class Found(msgspec.Struct):
+class SalvageReport(msgspec.Struct):
     """What came of it."""
 
     rows: int = 0
@@ -77,7 +77,7 @@ class Found(msgspec.Struct):
 
 
 class SavedRun(msgspec.Struct):
-    """A run of the damaged file, as far as anything tells of it."""
+    """A run of the damaged file, as far as anything is known of it."""
 
     id: int
     lane: Lane
@@ -98,20 +98,20 @@ def salvage(
     source: Path,
     into: sqlite3.Connection,
     *,
-    mark: Mark | None,
+    mark: CardMark | None,
     boot: int,
     limit_bytes: int,
     history_bytes: int,
     max_holes: int = MAX_HOLES,
     moved: Callable[[], None] = lambda: None,
     monotonic: Callable[[], float] = time.monotonic,
-) -> Found:
+) -> SalvageReport:
     """Fill a new, empty database (its pragmas are set already). `source` may be anything: it is only read.
 
     Raises:
         sqlite3.Error, OSError: the new database does not take it.
     """
-    found = Found()
+    found = SalvageReport()
     into.executescript(SCHEMA)
     with closing(_open(source)) as damaged:
         runs = _runs(damaged, mark, boot)
@@ -175,7 +175,7 @@ def _sum_column(db: sqlite3.Connection, table: str) -> str:
 # ---- runs --------------------------------------------------------------------------------------------------------
 
 
-def _runs(db: sqlite3.Connection, mark: Mark | None, boot: int) -> list[SavedRun]:
+def _runs(db: sqlite3.Connection, mark: CardMark | None, boot: int) -> list[SavedRun]:
     """By the file, and where that cannot be read by the mark."""
     runs: dict[int, SavedRun] = {}
     columns = f"id, lane, epoch, held_from, base, acked, told, closed, {_sum_column(db, 'runs')}"
@@ -187,10 +187,12 @@ def _runs(db: sqlite3.Connection, mark: Mark | None, boot: int) -> list[SavedRun
                 page = _all(db, f"SELECT {columns} FROM runs {more} ORDER BY id {order} LIMIT 1")  # noqa: S608
             except Damaged:
                 break
-            if not page or not isinstance(page[0][0], int) or page[0][0] == last:
+            if not page:
                 break
             *fields, sum_ = page[0]
-            last = page[0][0]
+            if last is not None and not (fields[0] > last if order == "ASC" else fields[0] < last):
+                break  # keys in no order: it would go round for ever
+            last = fields[0]
             if whole(sum_, *fields) and sane_run(*fields):
                 id_, lane, *rest = fields
                 runs[id_] = run = SavedRun(id_, Lane(lane), *rest)
@@ -219,7 +221,7 @@ def _unacked(
     db: sqlite3.Connection,
     into: sqlite3.Connection,
     run: SavedRun,
-    found: Found,
+    found: SalvageReport,
     limit_bytes: int,
     max_holes: int,
     moved: Callable[[], None],
@@ -275,7 +277,7 @@ def _history(
     db: sqlite3.Connection,
     into: sqlite3.Connection,
     run: SavedRun,
-    found: Found,
+    found: SalvageReport,
     limit_bytes: int,
     over: Callable[[], bool],
     moved: Callable[[], None],
@@ -327,13 +329,14 @@ def _row_columns(db: sqlite3.Connection) -> str:
 
 def _readable(db: sqlite3.Connection, after: int, last: int) -> Iterator[_Row]:
     """The rows in `after` < id <= `last` that can be read and are whole, by id. Where a page cannot be read it goes on
-    behind it: keys that cannot be reached are felt for in doubling steps, then by halving."""
+    behind it: keys that cannot be reached are felt for in doubling steps, then by halving. A row that is not whole is
+    passed over whatever its key says: with an upper bound, SQLite would end at one whose key has grown."""
     columns = _row_columns(db)
-    query = f"SELECT {columns} FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"  # noqa: S608
+    query = f"SELECT {columns} FROM rows WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
     wanted, felt = PAGE_ROWS, 0
     while after < last:
         try:
-            page: list[_Row] = _all(db, query, after, last, wanted)
+            page: list[_Row] = _all(db, query, after, wanted)
         except Damaged:
             if wanted > 1:
                 wanted = 1  # those before the damage, one by one
@@ -346,14 +349,21 @@ def _readable(db: sqlite3.Connection, after: int, last: int) -> Iterator[_Row]:
                 return
             after, wanted = beyond, PAGE_ROWS
             continue
+        begun = after
         for row in page:
+            if not _sound(row):
+                continue
             if not after < row[0] <= last:
-                return  # keys that do not rise: nothing here can be trusted
+                return  # the next run, or keys that do not rise: nothing here can be trusted
             after = row[0]
-            if _sound(row):
-                yield row
+            yield row
         if len(page) < wanted:
             return
+        if after == begun:  # none was whole: on from the middle of them, for any key may be wrong
+            keys = sorted(row[0] for row in page if after < row[0] <= last)
+            if not keys:
+                return
+            after = keys[len(keys) // 2]
         wanted = min(2 * wanted, PAGE_ROWS)
 
 
@@ -362,7 +372,7 @@ def _beyond(db: sqlite3.Connection, query: str, after: int, last: int) -> int | 
 
     def reads(key: int) -> bool:
         try:
-            _all(db, query, key, last, 1)
+            _all(db, query, key, 1)
         except Damaged:
             return False
         return True
@@ -392,7 +402,7 @@ def _sound(row: _Row) -> bool:
 # ---- the rest ----------------------------------------------------------------------------------------------------
 
 
-def _kept(db: sqlite3.Connection, into: sqlite3.Connection, found: Found, moved: Callable[[], None]) -> None:
+def _kept(db: sqlite3.Connection, into: sqlite3.Connection, found: SalvageReport, moved: Callable[[], None]) -> None:
     """From both ends, each up to where it cannot be read."""
     columns = f"key, value, {_sum_column(db, 'kept')}"
     taken: dict[str, bytes] = {}
@@ -429,7 +439,9 @@ def _kept(db: sqlite3.Connection, into: sqlite3.Connection, found: Found, moved:
     into.execute("COMMIT")
 
 
-def _receipts(db: sqlite3.Connection, into: sqlite3.Connection, found: Found, moved: Callable[[], None]) -> None:
+def _receipts(
+    db: sqlite3.Connection, into: sqlite3.Connection, found: SalvageReport, moved: Callable[[], None]
+) -> None:
     """From both ends, each up to where it cannot be read: the newest count most."""
     columns = f"id, source, n, keys, {_sum_column(db, 'receipts')}"
     taken: dict[int, tuple[str, int, bytes]] = {}

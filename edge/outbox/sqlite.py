@@ -1,13 +1,10 @@
-"""The outbox on a card: SQLite through aiosqlite; the file itself is `edge/outbox/card.py`, its bounds are
-`edge/outbox/retention.py`.
+"""The outbox on a card: its verbs, one at a time; the card itself is `edge/outbox/card.py`.
 
 One writer connection and its thread; history is read on a connection of its own, `PAGE_ROWS` rows a transaction, so
 that no reader keeps the write-ahead log from being folded back.
 
-Whatever SQLite or the disk refuses is NotStored, and leaves everything as it was.
-
-What the cloud has acked is written down with the next commit and not by itself (the card wears); after a power cut
-the node asks the cloud for its place anyway.
+Whatever SQLite or the disk refuses is NotStored, and leaves everything as it was. What the cloud has acked is written
+down with the next commit and not by itself (the card wears); after a power cut the node asks the cloud for its place.
 """
 
 from __future__ import annotations
@@ -18,44 +15,42 @@ import logging
 import secrets
 import sqlite3
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import wraps
-from itertools import chain, groupby
-from operator import attrgetter
 from pathlib import Path
 from types import CoroutineType
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 import msgspec
 
-from drivers.contract import RECENT, Receipt
+from drivers.contract import Receipt
 from drivers.errors import NotStored
-from edge.outbox.card import SEQ_BITS, Card, Run, row_id, seq_of
+from edge.outbox.acks import Acks
+from edge.outbox.adoption import adopt
+from edge.outbox.card import Card, row_id
 from edge.outbox.card_lock import HolderDying
-from edge.outbox.contract import MAX_CUT_ROWS, NOTHING, Cut, Depth, Place, SetAside
-from edge.outbox.generations import Generations, Heard
+from edge.outbox.contract import NOTHING, Cut, Depth, PositionQuery, SetAside
+from edge.outbox.cutting import Cutter
+from edge.outbox.forks import Forks
+from edge.outbox.generations import Generations
 from edge.outbox.joiner import Opener
-from edge.outbox.joining import Row
 from edge.outbox.quarantine import Quarantine
 from edge.outbox.reading import HISTORY, PAGE_ROWS, columns_of, read_rows
-from edge.outbox.records import Damaged, is_damage, sum_of, whole
-from edge.outbox.retention import Room
+from edge.outbox.records import is_damage, whole
+from edge.outbox.retention import Retention
 from edge.outbox.sealing import Sealed, seal
+from edge.outbox.state import State
 from wire import codec
 from wire.batch import Ack, Batch, Lane, advance
 from wire.columns import Columns
-from wire.contents import Contents
-from wire.entries import Entry, Gap, Health
+from wire.entries import Entry, Health
 from wire.errors import BadInput
 from wire.sample import Sample
 
 log = logging.getLogger(__name__)
 
 NEWEST_ROWS: Final = 64
-MOVE_ROWS: Final = 128
 MAX_RESCUES: Final = 4  # new files in one life of the process; a card that damages more is no card
-DAMAGED: Final = "damaged on the card"
 
 
 def _new_epoch() -> int:
@@ -112,20 +107,25 @@ class SqliteOutbox:
         busy: Callable[[], None] = lambda: None,
     ) -> None:
         """See `edge.outbox.card.Card`."""
-        self._node, self._draw_epoch = node, epoch
         self.card = Card(directory, limit_bytes=limit_bytes, epoch=epoch, memory=memory, seed=seed, busy=busy)
-        self.room = Room(self.card, history_us=history_us, now_us=now_us)
+        self.room = Retention(self.card, history_us=history_us, now_us=now_us)
         self.opener = Opener()
-        self._now_us = now_us
         self.generations = Generations()
         self.aside = Quarantine(self.card, now_us=now_us)
-        self._receipts_since = 0
-        self.renewed: Callable[[], None] = lambda: (
-            None
-        )  # called when a new run has begun: the old one may have lost some
+        self.state = State(self.card)
+        self.forks = Forks(self.card, epoch)
+        self._cutter = Cutter(self.card, node)
+        # Called when a new run has begun: the old one may have lost some.
+        self.renewed: Callable[[], None] = lambda: None
+        self.acks = Acks(
+            self.card,
+            self.forks,
+            self.generations,
+            now_us=now_us,
+            renewed=lambda: self.renewed(),  # noqa: PLW0108 - it is set later
+        )
         self._busy = asyncio.Lock()  # one write transaction at a time
         self.under_way: set[asyncio.Future[Any]] = set()
-        self._unsafe: list[tuple[int, int, asyncio.Future[None]]] = []  # (run, head): what only memory has
 
     async def __aenter__(self) -> Self:
         """Open or create it. On a disk that is full the reserve is taken, and history goes.
@@ -164,12 +164,11 @@ class SqliteOutbox:
         await self.opener.close()
         async with self._busy:
             await self.card.close()
-        for _, _, future in self._unsafe:
-            future.cancel()
+        self.acks.close()
 
     def check_usable(self) -> None:
         """Raise OSError while there is no file that could be used: a new one could not be made."""
-        if not self.card.usable:
+        if not self.card.db.usable:
             raise OSError("the outbox was damaged, and no new one could be made")
 
     async def rescue(self, error: BaseException, began: int) -> None:
@@ -219,65 +218,37 @@ class SqliteOutbox:
     ) -> None:
         for lane, row in sealed:
             await self._insert_row(lane, row)
-        if receipts:
-            await self._keep_receipts(receipts)
-        for key, value in kept.items():
-            if value is None:
-                await self.card.execute("DELETE FROM kept WHERE key = ?", key)
-            else:
-                await self.card.execute(
-                    "INSERT OR REPLACE INTO kept (key, value, sum) VALUES (?, ?, ?)", key, value, sum_of(key, value)
-                )
-        await self.card.save_runs()
+        await self.state.save(receipts, kept)
+        await self.card.runs.save()
 
     async def _insert_row(self, lane: Lane, row: Sealed) -> None:
-        run = self._open_run(lane)
-        await self.card.written_on(run)
+        run = self.card.runs.open(lane)
+        await self.card.runs.written_on(run)
         digest = advance(run.head_digest, row.body)
         await self.card.put_row(
             row_id(run, run.head + row.width), run.head + 1, row.from_us, row.to_us, digest, row.body
         )
         run.head, run.head_digest = run.head + row.width, digest
 
-    async def _keep_receipts(self, receipts: Sequence[Receipt]) -> None:
-        for source, found in groupby(sorted(receipts, key=attrgetter("source")), attrgetter("source")):
-            keys = [r.key for r in found]
-            fields = (source, len(keys), msgspec.msgpack.encode(keys))
-            await self.card.execute(
-                "INSERT INTO receipts (source, n, keys, sum) VALUES (?, ?, ?, ?)", *fields, sum_of(*fields)
-            )
-        # Old ones go now and then: it means looking through all of them, for an index would wear the card.
-        self._receipts_since += len(receipts)
-        if self._receipts_since >= RECENT // 4:
-            self._receipts_since = 0
-            await self.card.execute(
-                "DELETE FROM receipts WHERE id IN (SELECT id FROM (SELECT id, sum(n) OVER"
-                " (PARTITION BY source ORDER BY id DESC) - n AS newer FROM receipts) WHERE newer >= ?)",
-                RECENT,
-            )
-
-    def _open_run(self, lane: Lane) -> Run:
-        return next(r for r in reversed(self.card.runs) if r.lane is lane and not r.closed)
-
     # ---- up ----------------------------------------------------------------------------------------------------
 
     @_whole
-    async def cut(self, lane: Lane, limit_bytes: int) -> Cut | Place | None:
+    async def cut(self, lane: Lane, limit_bytes: int) -> Cut | PositionQuery | None:
         """See `Outbox.cut`. The oldest run goes first."""
         while True:
             async with self._busy:
-                await self._finish_forks()
+                await self.forks.finish()
                 run = next((r for r in self.card.runs if r.lane is lane and (r.ask or r.pending > 0)), None)
                 if run is None:
                     return None
                 if run.ask:
-                    return Place(run.epoch, lane)
+                    return PositionQuery(run.epoch, lane)
                 if run.acked + 1 < run.held_from:
-                    return self._gap_before(run)
-                rows, damage = await self._rows(run, limit_bytes)
+                    return self._cutter.gap_before(run)
+                rows, damage = await self._cutter.rows(run, limit_bytes)
                 if rows and row_id(run, rows[0].last_seq) in self.card.holes:
-                    return self._hole(run, rows[0])
-                head = self._batch(run)
+                    return self._cutter.hole(run, rows[0])
+                head = self._cutter.batch(run)
                 # Before the lock is let go: a commit that makes room meanwhile must leave these rows alone.
                 run.sent = max(run.sent, rows[-1].last_seq if rows else 0)
             if damage is not None:
@@ -293,200 +264,15 @@ class SqliteOutbox:
             async with self._busy:
                 await self.aside.damaged(run, rows[0].first_seq, rows[0].last_seq, unread)
 
-    async def _rows(self, run: Run, limit_bytes: int) -> tuple[list[Row], int | None]:
-        """Unacked rows up to a size, or to a hole or one that is not as it was written. When the first is such a one,
-        no row and its last seq.
-
-        Raises:
-            Damaged: rows are missing.
-        """
-        rows: list[Row] = []
-        size, after = 0, run.acked
-        while (wanted := min(PAGE_ROWS, MAX_CUT_ROWS - len(rows))) > 0:
-            # By the page: row by row, SQLite's thread would be asked for each, and a message wait for all of them.
-            page = await self.card.all(
-                "SELECT id, first_seq, from_us, to_us, digest, body, sum FROM rows WHERE id > ? AND id <= ?"
-                " ORDER BY id LIMIT ?",
-                row_id(run, after), row_id(run, run.head), wanted,
-            )  # fmt: skip
-            for *fields, sum_ in page:
-                id_, first, _, _, digest, body = fields
-                is_hole = id_ in self.card.holes
-                if not whole(sum_, *fields):
-                    return rows, None if rows else seq_of(id_)
-                if first != after + 1 and not (is_hole and not rows and first <= after):
-                    raise Damaged(f"the rows after {after} are missing")
-                size += len(body)
-                if rows and (size > limit_bytes or is_hole):
-                    return rows, None
-                rows.append(Row(first, seq_of(id_), digest, body))
-                after = rows[-1].last_seq
-                if is_hole:
-                    return rows, None
-            if len(page) < wanted:
-                break
-        if not rows:
-            raise Damaged(f"the rows after {after} are missing")
-        return rows, None
-
-    def _hole(self, run: Run, row: Row) -> Cut:
-        """The rest of a hole, from wherever in it the cloud stands."""
-        width = row.last_seq - run.acked
-        gap = Gap(reason=DAMAGED, lost=width, seqs=width)
-        batch = msgspec.structs.replace(
-            self._batch(run), through_seq=row.last_seq, digest=row.digest, entries=Contents.of([gap])
-        )
-        return Cut(batch, 0, 0)
-
-    def _gap_before(self, run: Run) -> Cut:
-        """The cloud stands before all that is held."""
-        width = run.held_from - 1 - run.acked
-        gap = Gap(reason="no longer held by the node", lost=width, seqs=width)
-        batch = msgspec.structs.replace(
-            self._batch(run),
-            through_seq=run.held_from - 1,
-            digest=run.base,
-            entries=Contents.of([gap]),
-        )
-        return Cut(batch, 0, 0)
-
-    def _batch(self, run: Run) -> Batch:
-        """A batch from where the cloud stands; what is in it is filled in later."""
-        return Batch(
-            node=self._node,
-            epoch=run.epoch,
-            lane=run.lane,
-            first_seq=run.acked + 1,
-            through_seq=run.acked,
-            prev=run.told,
-            digest=run.told,
-            held_from=run.held_from,
-            head_seq=run.head,
-            entries=(),
-            predecessor=msgspec.UNSET if run.acked else self.card.predecessor(run),
-        )
-
     @_whole
     async def confirm(self, ack: Ack) -> bool:
         """See `Outbox.confirm`."""
         async with self._busy:
-            heard = self.generations.hear(ack.generation, self._now_us())
-            if heard is Heard.IGNORED:
-                return False
-            if heard is Heard.NEWER:
-                for other in self.card.runs:
-                    other.ask = True
-            run = next((r for r in self.card.runs if r.epoch == ack.epoch and r.lane is ack.lane), None)
-            if run is None:
-                return False
-            if heard is Heard.DOUBTED:
-                run.ask = True
-                return False
-            await self._compare_heads(run, ack)
-            run = self.card.run(run.id)
-            run.ask = False
-            through, digest = ack.through_seq, ack.digest
-            if run.settled and through >= run.head:
-                run.acked, run.dirty = run.head, True
-                return False
-            if (
-                through < run.held_from - 1
-                or await self._place(run, through) == digest
-                or await self._in_hole(run, through)
-            ):
-                run.acked, run.told, run.dirty = through, digest, True
-                self._settle()
-                return False
-            log.warning("run %d (%s) forked at %d: the cloud has another past", run.epoch, run.lane, through)
-            await self.card.write(lambda: self._fork(run.id, min(through, run.acked)))
-            await self._finish_forks()
-            self.renewed()
-            return True
+            return await self.acks.take(ack)
 
-    async def _compare_heads(self, run: Run, ack: Ack) -> None:
-        """The first answer about a run since the file was opened: has the cloud been told of more than it held then?"""
-        held = run.opened_head
-        if held is not None and ack.head_seq > held:
-            log.error("epoch %d (%s) had %d entries, the card held %d", run.epoch, run.lane, ack.head_seq, held)
-            await self.card.begin_after_loss()
-            await self._finish_forks()
-            self.renewed()
-        elif run.unchecked:
-            await self.card.write(lambda: self.card.checked(self.card.run(run.id)))
-        else:
-            run.opened_head = None
-
-    async def _place(self, run: Run, seq: int) -> bytes | None:
-        """The digest at a row end, or None where no row ends.
-
-        Raises:
-            Damaged: the row is not there that should be.
-        """
-        if seq == run.held_from - 1:
-            return run.base
-        if seq == run.head:
-            return run.head_digest
-        if not 0 < seq < run.head:
-            return None
-        found = await self.card.all(
-            "SELECT id, first_seq, digest FROM rows WHERE id >= ? AND id <= ? ORDER BY id LIMIT 1",
-            row_id(run, seq), row_id(run, run.head),
-        )  # fmt: skip
-        if not found or found[0][1] > seq:
-            raise Damaged(f"the row with {seq} is missing")
-        return found[0][2] if found[0][0] == row_id(run, seq) else None
-
-    async def _in_hole(self, run: Run, seq: int) -> bool:
-        """Whether what the cloud has up to there may well be this run's, for nothing here says otherwise."""
-        found = await self.card.all(
-            "SELECT id, first_seq FROM rows WHERE id >= ? AND id <= ? ORDER BY id LIMIT 1",
-            row_id(run, seq), row_id(run, run.head),
-        )  # fmt: skip
-        return bool(found) and found[0][0] in self.card.holes and found[0][1] <= seq
-
-    async def _fork(self, run_id: int, keep: int) -> None:
-        """The cloud stands where this run has never been: close it, and let what it holds beyond go on anew."""
-        run = self.card.run(run_id)
-        new = await self.card.create_run(run.lane, self._draw_epoch())
-        new.ask, new.dirty = False, True
-        kept = await self.card.all(
-            "SELECT id FROM rows WHERE id > ? AND id <= ? ORDER BY id DESC LIMIT 1", row_id(run, 0), row_id(run, keep)
-        )
-        run.acked = seq_of(kept[0][0]) if kept else run.held_from - 1
-        run.keep = run.acked
-        run.closed = run.moving = run.settled = run.dirty = True
-        run.moved = run.acked
-        await self.card.save_runs()
-
-    async def _finish_forks(self) -> None:
-        """Move what closed runs hold beyond, some rows a transaction: a whole card could not be moved at once."""
-        for run_id in [r.id for r in self.card.runs if r.moving]:
-            while self.card.run(run_id).moving:
-                await self.card.write(lambda run_id=run_id: self._move_some(run_id))
-
-    async def _move_some(self, run_id: int) -> None:
-        run = self.card.run(run_id)
-        new = self._open_run(run.lane)
-        rows = await self.card.all(
-            "SELECT id, first_seq, from_us, to_us, digest, body, sum FROM rows WHERE id > ? AND id < ?"
-            " ORDER BY id LIMIT ?",
-            row_id(run, run.keep), (run.id + 1) << SEQ_BITS, MOVE_ROWS,
-        )  # fmt: skip
-        for *fields, sum_ in rows:
-            id_, first, from_us, to_us, _, body = fields
-            if not whole(sum_, *fields) or (run.moved and first != run.moved + 1):
-                raise Damaged("the rows that are to be moved are not as they were written")
-            run.moved = seq_of(id_)
-            digest, width = advance(new.head_digest, body), seq_of(id_) - first + 1
-            last = row_id(new, new.head + width)
-            await self.card.execute(
-                "UPDATE rows SET id = ?, first_seq = ?, digest = ?, sum = ? WHERE id = ?",
-                last, new.head + 1, digest, sum_of(last, new.head + 1, from_us, to_us, digest, body), id_,
-            )  # fmt: skip
-            new.head, new.head_digest = new.head + width, digest
-        await self.card.find_head(run)
-        run.moving, run.dirty = run.head > run.keep, True
-        await self.card.save_runs()
+    def safe(self) -> asyncio.Future[None] | None:
+        """See `Outbox.safe`."""
+        return self.acks.safe()
 
     @_whole
     async def quarantine(self, batch: Batch, reason: str) -> bool:
@@ -509,7 +295,7 @@ class SqliteOutbox:
         async def keep(lane: Lane, rows: Sequence[Sealed]) -> None:
             for row in rows:
                 await self._insert_row(lane, row)
-            await self.card.save_runs()
+            await self.card.runs.save()
 
         async with self._busy:
             return await self.aside.send(ids, keep)
@@ -524,13 +310,13 @@ class SqliteOutbox:
         async with self._busy:
             for run in self.card.runs:
                 if run.pending > 0:
-                    found = await self.card.all(
+                    found = await self.card.db.all(
                         "SELECT from_us FROM rows WHERE id > ? AND id <= ? AND from_us IS NOT NULL ORDER BY id LIMIT 1",
                         row_id(run, run.acked), row_id(run, run.head),
                     )  # fmt: skip
                     if found:
                         oldest = found[0][0] if oldest is None else min(oldest, found[0][0])
-            used = await self.card.used_bytes()
+            used = await self.card.db.used_bytes()
         return Depth(
             pending=pending,
             oldest_us=oldest,
@@ -546,31 +332,23 @@ class SqliteOutbox:
     @_whole
     async def recent(self, source: str) -> Sequence[bytes]:
         """See `Outbox.recent`."""
-        rows = await self.card.all("SELECT source, n, keys, sum FROM receipts WHERE source = ? ORDER BY id", source)
-        sound = (fields[2] for *fields, sum_ in rows if whole(sum_, *fields))
-        keys = chain.from_iterable(msgspec.msgpack.decode(keys, type=list[bytes]) for keys in sound)
-        return list(deque(keys, RECENT))
+        return await self.state.recent(source)
 
     @_whole
     async def kept(self, prefix: str) -> Mapping[str, bytes]:
         """See `Outbox.kept`."""
-        rows = await self.card.all(
-            "SELECT key, value, sum FROM kept WHERE substr(key, 1, ?) = ?", len(prefix), prefix
-        )  # fmt: skip
-        if damaged := [key for key, value, sum_ in rows if not whole(sum_, key, value)]:
-            raise Damaged(f"{', '.join(damaged)[:200]}: not as it was kept")
-        return {key: value for key, value, _ in rows}
+        return await self.state.kept(prefix)
 
     @property
     def blank(self) -> bool:
         """Whether nothing urgent was said yet in the run that is written now: its card is new, or has lost some."""
-        return self._open_run(Lane.URGENT).head == 0
+        return self.card.runs.open(Lane.URGENT).head == 0
 
     @_whole
     async def newest(self) -> Sequence[Columns]:
         """What was written last: the columns of the NEWEST_ROWS latest bulk rows, latest first."""
-        run = self._open_run(Lane.BULK)
-        rows = await self.card.all(
+        run = self.card.runs.open(Lane.BULK)
+        rows = await self.card.db.all(
             "SELECT id, first_seq, from_us, to_us, digest, body, sum FROM rows WHERE id > ? AND id <= ?"
             " ORDER BY id DESC LIMIT ?",
             row_id(run, 0), row_id(run, run.head), NEWEST_ROWS,
@@ -586,87 +364,9 @@ class SqliteOutbox:
 
     @_whole
     async def adopt(self, memory: SqliteOutbox) -> None:
-        """Take over what an outbox in memory has: it stood in for this one. Its runs go on here, under their epochs and
-        seqs; what was open here is closed, for nothing was added to it. State by key that it had from here is replaced;
-        where it could not read the card, what it has goes before.
-
-        It takes several transactions; a crash in between leaves whole rows, and the rest is lost with the memory.
-        """
+        """Take over what an outbox in memory has: see `edge.outbox.adoption`."""
         async with self._busy:
-            mine = {(r.epoch, r.lane): r.id for r in self.card.runs}
-            begun: dict[int, int] = {}
-
-            async def begin() -> None:
-                for run in self.card.runs:
-                    run.dirty |= not run.closed
-                    run.closed = run.settled = True
-                for other in memory.card.runs:
-                    if (other.epoch, other.lane) in mine:
-                        continue
-                    run = await self.card.create_run(other.lane, other.epoch)
-                    run.held_from, run.base = other.held_from, other.base
-                    run.acked, run.told, run.dirty = other.acked, other.told, True
-                    run.head, run.head_digest = other.held_from - 1, other.base
-                    begun[run.id] = other.id
-                await self.card.save_runs()
-
-            await self.card.write(begin)
-            for run_id, other_id in begun.items():
-                await self._adopt_rows(run_id, memory, memory.card.run(other_id))
-            await self._adopt_state(memory)
-
-    async def _adopt_rows(self, run_id: int, memory: SqliteOutbox, other: Run) -> None:
-        after = row_id(other, 0)
-        while rows := await memory.card.all(
-            "SELECT id, first_seq, from_us, to_us, digest, body FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
-            after, row_id(other, other.head), PAGE_ROWS,
-        ):  # fmt: skip
-            await self.room.make(sum(len(row[5]) for row in rows))
-
-            async def put(rows: Sequence[Any] = rows) -> None:
-                run = self.card.run(run_id)
-                for id_, first, from_us, to_us, digest, body in rows:
-                    await self.card.put_row(row_id(run, seq_of(id_)), first, from_us, to_us, digest, body)
-                    run.head, run.head_digest = seq_of(id_), digest
-
-            await self.card.write(put)
-            after = rows[-1][0]
-
-    async def _adopt_state(self, memory: SqliteOutbox) -> None:
-        kept = await memory.card.all("SELECT key, value, sum FROM kept")
-        receipts = await memory.card.all("SELECT source, n, keys, sum FROM receipts ORDER BY id")
-
-        async def put() -> None:
-            if memory.card.seeded:
-                await self.card.execute("DELETE FROM kept")
-                await self.card.execute("DELETE FROM receipts")
-            for row in kept:
-                await self.card.execute("INSERT OR REPLACE INTO kept (key, value, sum) VALUES (?, ?, ?)", *row)
-            for row in receipts:
-                await self.card.execute("INSERT INTO receipts (source, n, keys, sum) VALUES (?, ?, ?, ?)", *row)
-
-        await self.card.write(put)
-
-    def safe(self) -> asyncio.Future[None] | None:
-        """See `Outbox.safe`."""
-        if not self.card.memory:
-            return None
-        run = self._open_run(Lane.BULK)
-        if run.acked >= run.head:
-            return None
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._unsafe.append((run.id, run.head, future))
-        return future
-
-    def _settle(self) -> None:
-        """What the city has now is safe."""
-        acked = {r.id: r.acked for r in self.card.runs}
-        waiting, self._unsafe = self._unsafe, []
-        for run_id, head, future in waiting:
-            if acked.get(run_id, 0) < head:
-                self._unsafe.append((run_id, head, future))
-            elif not future.done():
-                future.set_result(None)
+            await adopt(self.card, self.room, memory.card)
 
     async def history(self, from_us: int, to_us: int, device: str | None = None) -> AsyncIterator[Columns]:
         """See `Outbox.history`. A file that turns out to be damaged is left for a new one, and read on there."""
@@ -691,7 +391,7 @@ class SqliteOutbox:
 
     async def _own_history(self, from_us: int, to_us: int) -> AsyncIterator[tuple[int, bytes]]:
         after = 0
-        while rows := await self.card.all(HISTORY, after, from_us, to_us, PAGE_ROWS):
+        while rows := await self.card.db.all(HISTORY, after, from_us, to_us, PAGE_ROWS):
             for *fields, sum_ in rows:
                 after = fields[0]
                 if whole(sum_, *fields):

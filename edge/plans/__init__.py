@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from edge.plans.ambient import Ambient
 from edge.plans.load import PlanError, load, load_file
-from edge.plans.local import Place
+from edge.plans.local import Location
 from edge.plans.plan import Plan, Setting
 from edge.plans.sun import Sun
 
-__all__ = ["Ambient", "Place", "Plan", "PlanError", "Setting", "Sun", "load", "load_file"]
+__all__ = ["Ambient", "Location", "Plan", "PlanError", "Setting", "Sun", "load", "load_file"]

@@ -17,7 +17,7 @@ KEPT_US: Final = 10 * SECOND_US
 
 
 class Sky(TypedDict):
-    """What is told."""
+    """Night, local time and sun at one moment."""
 
     night: bool
     hour: float

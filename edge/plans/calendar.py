@@ -12,9 +12,9 @@ from datetime import date, timedelta
 
 import msgspec
 
-from edge.plans.dates import DayRange, Span, Weekdays, day_ranges, span, weekdays
+from edge.plans.dates import DateSpan, DayRange, Weekdays, day_ranges, span, weekdays
 from edge.plans.public_holidays import Holidays
-from edge.plans.words import CalendarTable, RuleTable
+from edge.plans.tables import CalendarRuleTable, CalendarTable
 
 _DAY = timedelta(days=1)
 
@@ -28,13 +28,13 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class _Rule(msgspec.Struct, frozen=True):
-    table: RuleTable
-    span: Span
+    table: CalendarRuleTable
+    span: DateSpan
     days: Weekdays
     dates: tuple[DayRange, ...]
 
     @classmethod
-    def of(cls, table: RuleTable) -> _Rule:
+    def of(cls, table: CalendarRuleTable) -> _Rule:
         return cls(
             table,
             span(table.from_, table.until),

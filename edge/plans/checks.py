@@ -1,7 +1,7 @@
 """Checks: what must fit together in a plan: names, points, public holidays, and the devices of the node.
 
 They look at the tables as they were written, so that no other mistake in the plan hides what they find; what does not
-have the right form is passed over, for that is told where forms are read. Bounds: those of `edge/plans/words.py`.
+have the right form is passed over, for that is told where forms are read. Bounds: those of `edge/plans/tables.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from drivers.tables import parse, suggest
 from edge.plans.public_holidays import Holidays, none_known, public_holidays
-from edge.plans.words import MAX_CALENDARS, MAX_PROGRAMS, MAX_RULES
+from edge.plans.tables import MAX_CALENDARS, MAX_PROGRAMS, MAX_RULES
 from edge.selector import Selector, why_none
 from wire.device import Roster
 

@@ -1,6 +1,7 @@
 """Dates: how a plan's words name nights: weekdays, days of the year, days of the month, and from when until when.
 
-`Dates` and `Weekdays` are TALQ's `ccDate` and `ccDay`; `Span` is the `startDate` and `endDate` of its `CalendarRule`.
+`Dates` and `Weekdays` are TALQ's `ccDate` and `ccDay`; `DateSpan` is the `startDate` and `endDate` of its
+`CalendarRule`.
 """
 
 from __future__ import annotations
@@ -166,7 +167,7 @@ def weekdays(texts: Sequence[str], nth: Sequence[Nth]) -> Weekdays:
     return Weekdays(frozenset(n for first, last in ranges for n in range(first, last + 1)), frozenset(nth))
 
 
-class Span(msgspec.Struct, frozen=True):
+class DateSpan(msgspec.Struct, frozen=True):
     """From when until when, both included; a year's day comes every year, and may end in the next one."""
 
     first: date | YearDay | None
@@ -204,13 +205,13 @@ def span_end(text: str) -> date | YearDay | None:
     return found
 
 
-def span(first: str, last: str) -> Span:
+def span(first: str, last: str) -> DateSpan:
     """From when until when.
 
     Raises:
         ValueError: one of the texts names no day, or the end is before the beginning.
     """
-    made = Span(span_end(first), span_end(last))
+    made = DateSpan(span_end(first), span_end(last))
     if isinstance(made.first, date) and isinstance(made.last, date) and made.last < made.first:
         raise ValueError(f'is "{last}", before from = "{first}"')
     return made

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from drivers.tables import Problem, parse
 from edge.plans import checks
-from edge.plans.local import Place, zone
+from edge.plans.local import Location, zone
 from edge.plans.plan import Plan
-from edge.plans.words import MAX_TEXT_BYTES, PlanTable
+from edge.plans.tables import MAX_TEXT_BYTES, PlanTable
 from groundwork.toml_text import BadToml, tables_of
 from wire.device import Roster
 
@@ -32,7 +32,7 @@ class PlanError(Exception):
         self.problems = tuple(problems)
 
 
-def load(text: str | bytes, place: Place, *, source: str = "bundle", roster: Roster | None = None) -> Plan:
+def load(text: str | bytes, place: Location, *, source: str = "bundle", roster: Roster | None = None) -> Plan:
     """The plan that a TOML text holds.
 
     Raises:
@@ -45,7 +45,7 @@ def load(text: str | bytes, place: Place, *, source: str = "bundle", roster: Ros
     return plan
 
 
-def load_file(path: Path, place: Place, *, problems: list[Problem], roster: Roster | None = None) -> Plan | None:
+def load_file(path: Path, place: Location, *, problems: list[Problem], roster: Roster | None = None) -> Plan | None:
     """The plan that the node's own file holds; None where `problems` grew."""
     try:
         with path.open("rb") as file:
@@ -58,7 +58,7 @@ def load_file(path: Path, place: Place, *, problems: list[Problem], roster: Rost
 
 def read(
     text: str | bytes,
-    place: Place,
+    place: Location,
     *,
     source: str,
     problems: list[Problem],

@@ -26,7 +26,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class Location(msgspec.Struct, frozen=True, kw_only=True):
     """Where the node is: WGS 84 degrees, an IANA time zone, the ISO 3166-1 code of the country ("" where unsaid)."""
 
     lat: Annotated[float, Meta(ge=-90, le=90)]

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from edge.plans.local import SECOND_US, in_night, to_datetime
 from edge.plans.plan import Night, Plan
 from edge.plans.sun import CIVIL_DEG, HORIZON_DEG, TURNS, Sun
-from edge.plans.words import PeriodTable
+from edge.plans.tables import PeriodTable
 
 Language = Literal["en", "fr"]
 WIDTH: Final = 100

@@ -22,11 +22,11 @@ from typing import Final
 import msgspec
 
 from edge.plans.calendar import Calendar, Choice
-from edge.plans.local import FIRST_DATE, LAST_DATE, SECOND_US, Place, bounds, night_of, zone
-from edge.plans.program import Program, Span
+from edge.plans.local import FIRST_DATE, LAST_DATE, SECOND_US, Location, bounds, night_of, zone
+from edge.plans.program import LevelSpan, Program
 from edge.plans.public_holidays import Holidays
 from edge.plans.sun import Sun
-from edge.plans.words import PlanTable
+from edge.plans.tables import PlanTable
 from wire.device import Device
 from wire.sample import Value
 
@@ -52,7 +52,7 @@ class Night(msgspec.Struct, frozen=True):
     start_us: int
     end_us: int
     choice: Choice
-    spans: tuple[Span, ...]
+    spans: tuple[LevelSpan, ...]
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -63,7 +63,7 @@ class _Kept(msgspec.Struct, frozen=True):
 class Plan:
     """A plan at a place."""
 
-    def __init__(self, table: PlanTable, place: Place, holidays: Holidays) -> None:
+    def __init__(self, table: PlanTable, place: Location, holidays: Holidays) -> None:
         self.table = table
         self.place = place
         self.zone = zone(place.time_zone)

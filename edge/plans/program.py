@@ -27,14 +27,14 @@ import msgspec
 
 from edge.plans.local import SECOND_US, bounds, in_night
 from edge.plans.sun import Sun
+from edge.plans.tables import Operation, PeriodTable, ProgramTable
 from edge.plans.times import ClockTime, SunTime, When, told, when
-from edge.plans.words import Operation, PeriodTable, ProgramTable
 
 MINUTE_US: Final = 60 * SECOND_US
 FULL: Final = 100
 
 
-class Span(msgspec.Struct, frozen=True):
+class LevelSpan(msgspec.Struct, frozen=True):
     """A level (percent) that holds from one moment to another, and the words that brought it."""
 
     since_us: int
@@ -71,7 +71,7 @@ class Program:
         self._periods = tuple(_Period.of(p) for p in table.active)
         self._steps = tuple(_Step(when(s.at), s.level, s.op) for s in table.steps)
 
-    def night(self, night: date, sun: Sun, zone: ZoneInfo, *, dark: bool = False) -> tuple[Span, ...]:
+    def night(self, night: date, sun: Sun, zone: ZoneInfo, *, dark: bool = False) -> tuple[LevelSpan, ...]:
         """The levels of a night, from noon to noon without holes.
 
         `dark`: as they are while a photocell says that it is dark.
@@ -81,7 +81,7 @@ class Program:
         schedule = self._schedule(night, sun, zone)
         moments = [m for m, *_ in schedule]
         edges = sorted({start, *moments, *(e for on, off, _, _ in active for e in (on, off))})
-        spans: list[Span] = []
+        spans: list[LevelSpan] = []
         for since, until in zip(edges, [*edges[1:], end], strict=True):
             if since == until:
                 continue
@@ -95,7 +95,7 @@ class Program:
             if last is not None and last.level == level and last.on == (period is not None):
                 spans[-1] = msgspec.structs.replace(last, until_us=until)
             else:
-                spans.append(Span(since, until, level, period is not None, words))
+                spans.append(LevelSpan(since, until, level, period is not None, words))
         return tuple(spans)
 
     def _active(self, night: date, sun: Sun, zone: ZoneInfo, *, dark: bool) -> list[tuple[int, int, str, str]]:

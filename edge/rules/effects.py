@@ -64,7 +64,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     time_us: int
 
 
-class Mark(msgspec.Struct, frozen=True, kw_only=True):
+class MarkEffect(msgspec.Struct, frozen=True, kw_only=True):
     """Tag the feed: the rule became true."""
 
     rule: str
@@ -74,4 +74,4 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     time_us: int
 
 
-Effect = Raise | Return | Hold | Release | Mark
+Effect = Raise | Return | Hold | Release | MarkEffect

@@ -23,7 +23,7 @@ import msgspec
 
 from edge.rules.effects import Effect
 from edge.rules.rule import Rules, WindowOf
-from edge.rules.seen import DEFAULT_STALE_US, Heard, Seen
+from edge.rules.seen import DEFAULT_STALE_US, Seen, WatchedDevice
 from edge.rules.watch import TRUE, WAITING, State, Watch, shown
 from edge.rules.window import Counter, Window
 from wire.device import Device, Point
@@ -70,7 +70,7 @@ class Engine:
         self._now_us: int | None = None
         self._heap: list[tuple[int, int]] = []
         self._watches: list[Watch] = []
-        self._heard: dict[str, Heard] = {}
+        self._heard: dict[str, WatchedDevice] = {}
         by_id = {d.id: d for d in devices}
         by_profile = {profile: {p.name: p for p in many} for profile, many in points.items()}
         for rule in rules.rules:
@@ -82,7 +82,7 @@ class Engine:
                 reports = (heartbeats_s or {}).get(id_, {})
                 heard = self._heard.get(id_)
                 if heard is None:
-                    heard = self._heard[id_] = Heard(id_, {}, silent_us=_silence_us(offered, reports))
+                    heard = self._heard[id_] = WatchedDevice(id_, {}, silent_us=_silence_us(offered, reports))
                 named = {n for c in asked for n in (*c.points, *c.qualities, *c.ages_us)}
                 for name in sorted({*named, *rule.also, *(w.point for w in rule.windows)}):
                     if name not in heard.points:

@@ -40,7 +40,7 @@ _CLOCK: Final = r"(\d{1,2}):(\d\d)(?::\d\d)?"
 _FLIPPED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
-class Program(Protocol):
+class CompiledText(Protocol):
     """What the library makes of a text."""
 
     def execute(self, context: Mapping[str, Any], /) -> Any:
@@ -57,7 +57,7 @@ class Program(Protocol):
 
 
 @cache
-def _library() -> Callable[[str], Program]:
+def _library() -> Callable[[str], CompiledText]:
     package = PathFinder.find_spec("cel")
     if package is None or package.submodule_search_locations is None:
         raise ModuleNotFoundError("common-expression-language is not installed", name="cel")
@@ -66,7 +66,7 @@ def _library() -> Callable[[str], Program]:
         raise ModuleNotFoundError("common-expression-language has no compiled module here", name="cel.cel")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    return cast("Callable[[str], Program]", module.compile)
+    return cast("Callable[[str], CompiledText]", module.compile)
 
 
 class Text:
@@ -79,7 +79,7 @@ class Text:
         self.bare = _COMMENT.sub(lambda m: " " * len(m[0]), bare)
 
 
-def compiled(text: Text) -> Program:
+def compiled(text: Text) -> CompiledText:
     """A program from a text.
 
     Raises:
@@ -91,7 +91,7 @@ def compiled(text: Text) -> Program:
     return program
 
 
-def examined(text: Text) -> tuple[Program | None, list[str], bool]:
+def examined(text: Text) -> tuple[CompiledText | None, list[str], bool]:
     """A program, where the text is CEL, everything that is not allowed in it, and whether all names in it are those of
     values: a loop has names of its own."""
     if '"""' in text.text or "'''" in text.text:

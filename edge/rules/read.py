@@ -1,4 +1,4 @@
-"""Reading a rules file: its `[[rule]]` tables, each with the way to tell what is wrong with it, by line.
+"""Reading a rules file: its `[[rule]]` tables, each with a way to report what is wrong with it, by line.
 
 A table of which some keys are wrong is handed on without them, marked as broken: what else is wrong with it is to be
 told in the same breath. What it cannot do without is put there instead, and named in `unknown`. Files are read up to
@@ -38,7 +38,7 @@ class Read(msgspec.Struct, frozen=True):
 
 
 def read_text(path: Path, problems: list[Problem]) -> str | None:
-    """The text of a file that is TOML; what is wrong with it otherwise has been told."""
+    """The text of a file that is TOML; what is wrong with it otherwise has been reported."""
     return None if read(path, problems) is None else path.read_text(encoding="utf-8-sig")
 
 

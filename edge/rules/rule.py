@@ -1,4 +1,4 @@
-"""Rule: a checked rule, ready to be run. `edge/rules/words.py` makes them; times are in microseconds.
+"""Rule: a checked rule, ready to be run. `edge/rules/load.py` makes them; times are in microseconds.
 
 At most MAX_RULES a node, MAX_WATCHES pairs of rule and device, MAX_WINDOWS windows over all devices.
 """
@@ -34,7 +34,7 @@ class Suppressed(msgspec.Struct, frozen=True, kw_only=True):
     devices: frozenset[str]
 
 
-class Alarming(msgspec.Struct, frozen=True, kw_only=True):
+class AlarmDefinition(msgspec.Struct, frozen=True, kw_only=True):
     """What is raised. `text` is by language."""
 
     severity: Severity
@@ -66,7 +66,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     silent_us: int | None
     windows: tuple[WindowOf, ...]
     also: tuple[str, ...]
-    alarming: Alarming | None
+    alarming: AlarmDefinition | None
     holding: Holding | None
     tag: str
     devices: tuple[str, ...]

@@ -80,7 +80,7 @@ class Seen(msgspec.Struct):
         return self.value
 
 
-class Heard(msgspec.Struct):
+class WatchedDevice(msgspec.Struct):
     """One device that some rule watches."""
 
     id: str

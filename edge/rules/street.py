@@ -19,7 +19,7 @@ from edge.rules import condition, ending, language, trial
 from edge.rules.condition import AGE, QUALITY, RESERVED, Condition
 from edge.rules.language import Text
 from edge.rules.read import Read, Tell
-from edge.rules.rule import Alarming, Holding, Rule, Suppressed, WindowOf
+from edge.rules.rule import AlarmDefinition, Holding, Rule, Suppressed, WindowOf
 from edge.rules.tables import CommandTable, Consequence, RuleTable
 from edge.selector import Selector, nearest, why_none
 from wire.device import Device, Point, Roster
@@ -27,7 +27,7 @@ from wire.device import Device, Point, Roster
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
 
-class Street:
+class RuleContext:
     """What rules are checked against."""
 
     def __init__(self, roster: Roster, *, own: bool) -> None:
@@ -64,7 +64,9 @@ class Street:
         if table.alarm is not None:
             words = (("en", table.alarm.text.en), ("fr", table.alarm.text.fr))
             text = {spoken: said for spoken, said in words if said}
-            alarming = Alarming(severity=table.alarm.severity, respond_within_s=table.alarm.respond_within_s, text=text)
+            alarming = AlarmDefinition(
+                severity=table.alarm.severity, respond_within_s=table.alarm.respond_within_s, text=text
+            )
         also = self._also(alarming, found, one, profiles, told)
         if found is not None:
             self._unused(table, windows, found, told)
@@ -176,7 +178,7 @@ class Street:
     def _conditions(
         self, one: Read, windows: Sequence[WindowOf], profiles: Sequence[str], tell: Tell
     ) -> list[Condition] | None:
-        """`when`, and `clear` where there is one; None where one of them is wrong, which has been told."""
+        """`when`, and `clear` where there is one; None where one of them is wrong, which has been reported."""
         found: list[Condition] = []
         kinds: list[dict[str, dict[str, trial.Kind]]] = []
         sound = not {"when", "clear"} & one.unknown
@@ -225,7 +227,7 @@ class Street:
 
     def _also(
         self,
-        alarming: Alarming | None,
+        alarming: AlarmDefinition | None,
         used: Sequence[Condition] | None,
         one: Read,
         profiles: Sequence[str],

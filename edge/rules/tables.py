@@ -1,4 +1,4 @@
-"""The words of a rules file, as `[[rule]]` tables hold them. `edge/rules/words.py` reads and checks them.
+"""The words of a rules file, as `[[rule]]` tables hold them. `edge/rules/load.py` reads and checks them.
 
 What a single table can tell by itself is checked here; what needs the roster is not. Bounds: MAX_WINDOWS_A_RULE,
 MAX_CONDITION_CHARS, MAX_WINDOW_S, MAX_HOLD_S.

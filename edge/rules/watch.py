@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from edge.rules.condition import AGE, QUALITY, SILENT, Condition
-from edge.rules.effects import Effect, Hold, Mark, Raise, Release, Return
-from edge.rules.rule import Alarming, Holding, Rule
-from edge.rules.seen import Heard
+from edge.rules.effects import Effect, Hold, MarkEffect, Raise, Release, Return
+from edge.rules.rule import AlarmDefinition, Holding, Rule
+from edge.rules.seen import WatchedDevice
 from edge.rules.window import Window
 from wire.sample import Value
 
@@ -29,10 +29,10 @@ _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
 
 class Watch:
-    """`index` is its place among all watches; `holders` tells, for all watches of the rule, who holds what."""
+    """`index` is its place among all watches; `holders` says, for all watches of the rule, who holds what."""
 
     def __init__(
-        self, rule: Rule, device: Heard, index: int, windows: Mapping[str, Window], holders: dict[str, set[int]]
+        self, rule: Rule, device: WatchedDevice, index: int, windows: Mapping[str, Window], holders: dict[str, set[int]]
     ) -> None:
         self.rule = rule
         self.device = device
@@ -154,7 +154,7 @@ class Watch:
 
     # ---- what follows ------------------------------------------------------------------------------------------
 
-    def raised(self, alarming: Alarming, now_us: int, known: Mapping[str, Any]) -> Raise:
+    def raised(self, alarming: AlarmDefinition, now_us: int, known: Mapping[str, Any]) -> Raise:
         """The alarm of this rule on this device, with the values that are known."""
         values = self._values(now_us, known)
         text = {language: filled(words, values) for language, words in alarming.text.items()}
@@ -181,7 +181,7 @@ class Watch:
         if rule.holding is not None:
             self._hold(rule.holding, now_us, effects)
         if rule.tag:
-            effects.append(Mark(rule=rule.name, device=device, tag=rule.tag, values=values, time_us=now_us))
+            effects.append(MarkEffect(rule=rule.name, device=device, tag=rule.tag, values=values, time_us=now_us))
 
     def _end(self, now_us: int, known: Mapping[str, Any], effects: list[Effect]) -> None:
         rule = self.rule

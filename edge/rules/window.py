@@ -38,7 +38,7 @@ class Counter(msgspec.Struct, frozen=True):
     whole: bool = False
 
     def step(self, before: float, after: float) -> float | None:
-        """By how much it has changed from one value to the next, or None where that cannot be told."""
+        """By how much it has changed from one value to the next, or None where that is not known."""
         change = after - before
         if change >= 0 or self.counts is False:
             return change

@@ -26,7 +26,7 @@ class Known(msgspec.Struct):
     compared: bool = True  # whether the time of `sample` says which of two is newer
 
 
-class Street:
+class LastSamples:
     """All devices of the node."""
 
     def __init__(self) -> None:

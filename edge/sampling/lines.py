@@ -60,7 +60,7 @@ class LineTable(msgspec.Struct, frozen=True, kw_only=True):
     protocol: Annotated[str, says("modbus, mqtt, ble, or one that is installed")]
 
 
-class Line(msgspec.Struct, frozen=True):
+class AttachedLine(msgspec.Struct, frozen=True):
     """One line, ready to be opened, with the devices that hang on it."""
 
     name: str
@@ -70,7 +70,7 @@ class Line(msgspec.Struct, frozen=True):
     tables: Mapping[str, DeviceTable]
 
 
-def heartbeats_s(lines: Iterable[Line]) -> dict[str, dict[str, float]]:
+def heartbeats_s(lines: Iterable[AttachedLine]) -> dict[str, dict[str, float]]:
     """How long each point that reports by exception may be silent, by device and point."""
     return {
         device: {point: report.heartbeat_s for point, report in table.report.items()}
@@ -89,7 +89,7 @@ def attach(
     problems: list[Problem],
     doubts: list[Problem],
     zone: str = "",
-) -> tuple[Line, ...]:
+) -> tuple[AttachedLine, ...]:
     """Lines with all that hangs on them; everything that is wrong with any of it goes to `problems`, what
     keeps a single line from working for now to `doubts`.
 
@@ -120,7 +120,7 @@ def attach(
         places[common.name] = key
     attached = _attachments(devices, kinds, profiles, taken, name, problems, zone)
     made = tuple(
-        Line(
+        AttachedLine(
             line,
             kind,
             settings,
@@ -136,7 +136,7 @@ def attach(
     return tuple(_unless_broken(line, name, places[line.name], doubts) for line in made)
 
 
-def _unless_broken(line: Line, name: str, key: str, doubts: list[Problem]) -> Line:
+def _unless_broken(line: AttachedLine, name: str, key: str, doubts: list[Problem]) -> AttachedLine:
     """A line with its protocol as it is known by now: one that a package brings may have broken on the way."""
     kind = registry.find(line.kind.name) or line.kind
     if kind.broken:
@@ -144,7 +144,7 @@ def _unless_broken(line: Line, name: str, key: str, doubts: list[Problem]) -> Li
     return msgspec.structs.replace(line, kind=kind)
 
 
-def _share_out(lines: Sequence[Line], places: Mapping[str, str], name: str, problems: list[Problem]) -> None:
+def _share_out(lines: Sequence[AttachedLine], places: Mapping[str, str], name: str, problems: list[Problem]) -> None:
     """Tell of what is claimed twice, once for each two places."""
     first: dict[str, tuple[str, str]] = {}
     told: set[tuple[str, str]] = set()

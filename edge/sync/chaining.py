@@ -1,4 +1,4 @@
-"""Chains: which body a batch goes up in. Pure; the link asks before it sends, and tells what became of it.
+"""Chains: which body a batch goes up in. Pure; the link asks before it sends, and reports the outcome.
 
 A self-contained body that the cloud has taken becomes the base of its lane. Later batches lean on it (`wire.chain`)
 when the cloud says in `accepts` that it reads them so, for at most KEY_S, and as long as that saves a twentieth. A
@@ -22,7 +22,7 @@ KEY_S: Final = 3600.0
 WORTH: Final = 0.95  # a chained body is sent when it is at most so much of the self-contained one
 
 
-class Body(msgspec.Struct, frozen=True):
+class ChainedBody(msgspec.Struct, frozen=True):
     """What is sent of a batch. `plain` is what may become a base: nothing where the body leans on one itself."""
 
     data: bytes
@@ -37,7 +37,7 @@ class Chains:
         self._bases: dict[Lane, tuple[Base, float]] = {}
         self._spoken = False
 
-    def body(self, batch: Batch, now_s: float) -> Body:
+    def body(self, batch: Batch, now_s: float) -> ChainedBody:
         """The smaller of the two bodies; may be called beside the event loop."""
         plain = codec.plain_batch(batch)
         whole = squeeze(plain)
@@ -45,10 +45,10 @@ class Chains:
         if base is not None and self._spoken and now_s - since_s < KEY_S and len(plain) <= MAX_BASE_BYTES:
             data = chain.encode(plain, base, epoch=batch.epoch, lane=batch.lane)
             if len(data) <= WORTH * len(whole):
-                return Body(data, True, b"")
-        return Body(whole, False, plain)
+                return ChainedBody(data, True, b"")
+        return ChainedBody(whole, False, plain)
 
-    def taken(self, lane: Lane, body: Body, now_s: float) -> None:
+    def taken(self, lane: Lane, body: ChainedBody, now_s: float) -> None:
         """The cloud has taken it."""
         if not body.chained:
             if len(body.plain) <= MAX_BASE_BYTES:

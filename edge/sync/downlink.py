@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from codecs import getincrementaldecoder
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -28,6 +27,7 @@ import msgspec
 from httpx_sse import EventSource, SSEError
 
 from edge.sync.http import retry_after
+from groundwork.backoff import Backoff, Jitter, full
 from wire.orders import MAX_DOWN_BYTES, Down
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Downlink:
         max_wait_s: float,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
-        jitter: Callable[[float], float] = lambda most_s: random.uniform(0, most_s),
+        jitter: Jitter = full,
     ) -> None:
         self._client, self._url, self._take = client, url, take
         self._max_wait_s, self._sleep, self._monotonic, self._jitter = max_wait_s, sleep, monotonic, jitter
@@ -82,7 +82,8 @@ class Downlink:
 
     async def run(self) -> None:
         """Until cancelled."""
-        tries = 0
+        # The first failure waits twice as long as a stream that lasted.
+        backoff = Backoff(first_s=2 * FIRST_WAIT_S, longest_s=self._max_wait_s, jitter=self._jitter)
         while True:
             began = self._monotonic()
             asking = self._unbegun >= BUFFERED and began < self._stream_again
@@ -102,11 +103,14 @@ class Downlink:
                 self._unbegun += 1
                 self._stream_again = began + STREAM_AGAIN_S
             if dead is None and asking:
-                tries, wait_s = 0, ASK_S
+                backoff.succeeded()
+                wait_s = ASK_S
+            elif self._begun and self._monotonic() - began >= SILENCE_S:
+                backoff.succeeded()
+                wait_s = self._jitter(min(self._max_wait_s, FIRST_WAIT_S))
             else:
                 # A stream that ends at once is no better than one that fails, however politely it ends.
-                tries = 0 if self._begun and self._monotonic() - began >= SILENCE_S else tries + 1
-                wait_s = self._jitter(min(self._max_wait_s, FIRST_WAIT_S * 2 ** min(tries, 12)))
+                wait_s = backoff.failed()
             await self._sleep(wait_s if dead is None else dead.asked_s + max(dead.least_s, wait_s))
 
     async def _once(self, *, asking: bool) -> None:

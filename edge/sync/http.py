@@ -26,7 +26,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 import msgspec
 
-from edge.sync.chaining import Body, Chains
+from edge.sync.chaining import ChainedBody, Chains
 from wire import codec
 from wire.batch import GENERATION_HEADER, Ack, Batch, Lane, Snapshot
 from wire.errors import BadInput, Malformed, TooLarge, Unsupported
@@ -50,7 +50,7 @@ class LinkDown(Exception):
         self.retry_s = retry_s
 
 
-class Answer(msgspec.Struct, frozen=True):
+class AckAnswer(msgspec.Struct, frozen=True):
     """An ack, how long the round trip took and how large the body was."""
 
     ack: Ack
@@ -157,7 +157,7 @@ class CloudLink:
         """Close the connection."""
         await self._client.aclose()
 
-    async def send(self, batch: Batch) -> Answer:
+    async def send(self, batch: Batch) -> AckAnswer:
         """Send one batch; 200 and 409 are answers alike.
 
         Raises:
@@ -182,16 +182,16 @@ class CloudLink:
         self._chains.heard(ack)
         if status == 200:
             self._chains.taken(batch.lane, body, time.monotonic())
-        return Answer(ack, time.monotonic() - started, sent)
+        return AckAnswer(ack, time.monotonic() - started, sent)
 
-    async def _post(self, body: Body) -> tuple[int, bytes]:
+    async def _post(self, body: ChainedBody) -> tuple[int, bytes]:
         if len(body.data) > codec.MAX_BODY_BYTES:
             raise TooLarge(f"{len(body.data)} bytes before it was even sent")
         chained = {"Content-Type": CHAINED_TYPE}
         headers = chained if body.chained else {"Content-Type": BATCH_TYPE, "Content-Encoding": "zstd"}
         return await self._request("POST", "/batches", content=body.data, headers=headers)
 
-    async def place(self, epoch: int, lane: Lane) -> Answer:
+    async def place(self, epoch: int, lane: Lane) -> AckAnswer:
         """Ask where the cloud stands in one lane of one epoch.
 
         Raises:
@@ -202,7 +202,7 @@ class CloudLink:
             status, content = await self._request("GET", "/place", params={"epoch": str(epoch), "lane": lane.value})
         except BadInput as error:
             raise LinkDown(f"the question for a place was refused: {error}") from error
-        return Answer(_ack(status, content), time.monotonic() - started, 0)
+        return AckAnswer(_ack(status, content), time.monotonic() - started, 0)
 
     async def snapshot(self, snapshot: Snapshot) -> None:
         """Send each device's last sample.

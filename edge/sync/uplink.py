@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,9 +26,10 @@ from typing import Final, Protocol
 
 from drivers.errors import NotStored
 from edge.alarms.own import UNSUPPORTED
-from edge.outbox.contract import MAX_CUT_BYTES, Cut, Outbox, Place
-from edge.sync.http import Answer, LinkDown
+from edge.outbox.contract import MAX_CUT_BYTES, Cut, Outbox, PositionQuery
+from edge.sync.http import AckAnswer, LinkDown
 from edge.sync.refusals import BURST_S, Refusals
+from groundwork.backoff import Backoff, Jitter, full
 from wire.batch import ORIGIN, Ack, Batch, Lane, Snapshot
 from wire.columns import Columns
 from wire.contents import Contents
@@ -43,6 +43,7 @@ MIN_BODY_BYTES: Final = 16 * 1024  # of rows, which become about a quarter of it
 CLIMB: Final = 1.25  # how much more each body may be after one that did not get through
 FIRST_BODY_BYTES: Final = 64 * 1024
 LIVE_INTERVAL_S: Final = 2.0
+FIRST_WAIT_S: Final = 1.0
 UNSUPPORTED_WAIT_S: Final = 600.0
 MAX_PAUSE_S: Final = 3600.0
 MOVES: Final = 4
@@ -53,11 +54,11 @@ FORKS_S: Final = 3600.0
 class Link(Protocol):
     """What the uplink needs of `edge.sync.http.CloudLink`."""
 
-    async def send(self, batch: Batch) -> Answer:
+    async def send(self, batch: Batch) -> AckAnswer:
         """Send one batch."""
         ...
 
-    async def place(self, epoch: int, lane: Lane) -> Answer:
+    async def place(self, epoch: int, lane: Lane) -> AckAnswer:
         """Ask where the cloud stands."""
         ...
 
@@ -83,7 +84,7 @@ class Uplink:
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        jitter: Callable[[float], float] = lambda most_s: random.uniform(0, most_s),
+        jitter: Jitter = full,
         max_wait_s: float = 300,
     ) -> None:
         self._outbox, self._link, self._node = outbox, link, node
@@ -101,7 +102,7 @@ class Uplink:
         self._fresh = False  # whether a snapshot went up since the link came back
         self._live_changed = False  # since the last bulk body was cut
         self._answered: dict[Lane, tuple[int, int]] = {}  # what was asked or sent last and got an answer
-        self._tries = 0
+        self._backoff = Backoff(first_s=FIRST_WAIT_S, longest_s=max_wait_s, jitter=jitter, clock=monotonic)
         self._refusals = {lane: Refusals() for lane in Lane}
         self._held: dict[Lane, float] = {}  # until when a lane is left alone
         self._why_held: dict[Lane, str] = {}
@@ -190,12 +191,10 @@ class Uplink:
             except (LinkDown, NotStored) as error:
                 self._went_down(error)
                 asked = min(error.retry_s, MAX_PAUSE_S) if isinstance(error, LinkDown) else 0
-                self._tries += 1
-                bound = min(self._max_wait_s, 2.0 ** min(self._tries - 1, 20))
-                await self._sleep(asked + self._jitter(bound))
+                await self._sleep(asked + self._backoff.failed())
                 self._let_go()
             else:
-                self._tries = 0
+                self._backoff.succeeded()
                 return
 
     def _went_down(self, error: Exception) -> None:
@@ -299,7 +298,7 @@ class Uplink:
                     return True
                 await self._pause()
                 self._must_move(lane, cut)
-                if isinstance(cut, Place):
+                if isinstance(cut, PositionQuery):
                     await self._ask(cut)
                 else:
                     await self._send(cut)
@@ -310,13 +309,13 @@ class Uplink:
             raise
         return False
 
-    def _must_move(self, lane: Lane, cut: Cut | Place) -> None:
+    def _must_move(self, lane: Lane, cut: Cut | PositionQuery) -> None:
         """An answer that leaves everything where it was is no answer: without a wait it would be asked for ever."""
-        key = (cut.epoch, -1) if isinstance(cut, Place) else (cut.batch.epoch, cut.batch.first_seq)
+        key = (cut.epoch, -1) if isinstance(cut, PositionQuery) else (cut.batch.epoch, cut.batch.first_seq)
         if self._answered.get(lane) == key:
             raise LinkDown("the cloud answers, but its answers move nothing")
 
-    async def _ask(self, place: Place) -> None:
+    async def _ask(self, place: PositionQuery) -> None:
         try:
             answer = await self._link.place(place.epoch, place.lane)
         except Unsupported as error:
@@ -386,14 +385,14 @@ class Uplink:
         self._why_held[lane] = f"the cloud refuses what is sent to it ({lane}), {why}: {error}"[:1_000]
         self._hold(lane, wait_s / 2 + self._jitter(wait_s / 2))
 
-    async def _heard(self, cut: Cut | Place, answer: Answer) -> None:
+    async def _heard(self, cut: Cut | PositionQuery, answer: AckAnswer) -> None:
         ack = answer.ack
-        epoch, lane = (cut.epoch, cut.lane) if isinstance(cut, Place) else (cut.batch.epoch, cut.batch.lane)
+        epoch, lane = (cut.epoch, cut.lane) if isinstance(cut, PositionQuery) else (cut.batch.epoch, cut.batch.lane)
         if (ack.epoch, ack.lane) != (epoch, lane):
             raise LinkDown("the answer is about another lane or epoch")
         if (why := self._outbox.generations.ignored(ack.generation, self._now_us())) is not None:
             raise LinkDown(why)
-        self._answered[lane] = (epoch, -1 if isinstance(cut, Place) else cut.batch.first_seq)
+        self._answered[lane] = (epoch, -1 if isinstance(cut, PositionQuery) else cut.batch.first_seq)
         await self._believe(lane, cut, ack)
         now = self._monotonic()
         if self._down_since is not None:
@@ -404,7 +403,7 @@ class Uplink:
         if (fix := self._hear(ack.server_us, int(answer.took_s * 1e6))) is not None:
             self._put(fix)
 
-    async def _believe(self, lane: Lane, cut: Cut | Place, ack: Ack) -> None:
+    async def _believe(self, lane: Lane, cut: Cut | PositionQuery, ack: Ack) -> None:
         """Go where the cloud says that it stands, as long as that leads somewhere.
 
         Raises:
@@ -428,7 +427,8 @@ class Uplink:
 
     def _took(self, lane: Lane, cut: Cut) -> None:
         """The cloud has taken a body."""
-        self._tries = self._moves[lane] = 0
+        self._backoff.succeeded()
+        self._moves[lane] = 0
         more = not _only_gaps(cut.batch)
         self._refusals[lane].taken(more_than_gaps=more)
         if (refused := self._refused_bytes.get(lane)) is not None:

@@ -132,7 +132,7 @@ def run(
     """List alarms or act on one. `user` is who is logged in; `colours` is for terminals; `now_us` is UTC."""
     language = language_of(args, locale)
     zone = UTC if config.site is None else ZoneInfo(config.site.time_zone)
-    table = Table(language, zone, now_us(), colours=colours)
+    table = AlarmLines(language, zone, now_us(), colours=colours)
     try:
         with Asking(config, args.endpoints, language, transport, own=True) as node:
             alarms, left_out = node.get_listed("/alarms", list[Alarm])
@@ -189,7 +189,7 @@ def _do(
         raise Unanswered(cli_site.ended(told, language))
 
 
-class Table:
+class AlarmLines:
     """Alarms as lines for people, in one language and one time zone."""
 
     def __init__(self, language: Language, zone: tzinfo, now_us: int, *, colours: bool) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final, TextIO
 
 from drivers.tables import Problem, suggest
 from edge.plans.load import load_file, read
-from edge.plans.local import FIRST_DATE, LAST_DATE, Place
+from edge.plans.local import FIRST_DATE, LAST_DATE, Location
 from edge.plans.picture import Language, picture
 from edge.plans.plan import Plan, tonight
 from wire.device import Device, Roster
@@ -61,7 +61,7 @@ def run(
     args: argparse.Namespace,
     *,
     plan: Path | None,
-    place: Place | None,
+    place: Location | None,
     roster: Roster,
     now_us: int,
     out: TextIO,

@@ -23,12 +23,12 @@ from drivers.tables import Problem, suggest
 from edge.acting.bundles import followed
 from edge.config import NodeTable
 from edge.outbox.reading import CardError, read_history
-from edge.rules.effects import Effect, Hold, Mark, Raise, Release, Return
+from edge.rules.effects import Effect, Hold, MarkEffect, Raise, Release, Return
 from edge.rules.engine import Ambient, Engine, Explained
+from edge.rules.load import load, load_texts
 from edge.rules.replay import Replay
 from edge.rules.rule import Rule, Rules
-from edge.rules.words import load, load_texts
-from edge.sampling.lines import Line, heartbeats_s
+from edge.sampling.lines import AttachedLine, heartbeats_s
 from wire.device import Roster
 from wire.sample import Value
 
@@ -49,7 +49,7 @@ class Configured(Protocol):
         ...
 
     @property
-    def lines(self) -> tuple[Line, ...]:
+    def lines(self) -> tuple[AttachedLine, ...]:
         """Which points report by exception."""
         ...
 
@@ -92,7 +92,7 @@ def run(
     zone: tzinfo,
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> int:
-    """Do what `args` say. `ambient` tells the world at a UTC time in microseconds."""
+    """Do what `args` say. `ambient` returns sun and calendar at a UTC time in microseconds."""
     rules = _followed(config) if not args.file else None
     if rules is None:
         problems: list[Problem] = []
@@ -300,7 +300,7 @@ _SAID: Final[Mapping[type[Effect], str]] = {
     Return: "returned",
     Hold: "held",
     Release: "released",
-    Mark: "tagged",
+    MarkEffect: "tagged",
 }
 
 
@@ -314,7 +314,7 @@ def _told(effect: Effect) -> str:
             said = f"{effect.point} = {_worded(effect.value)} for {effect.hold_s:g} s, because of {effect.cause}"
         case Release():
             said = f"{effect.point} given back, because of {effect.cause}"
-        case Mark():
+        case MarkEffect():
             said = f"tagged {effect.tag}  ({_listed(effect.values)})"
     return f"{effect.rule}  {effect.device}  {said}"
 

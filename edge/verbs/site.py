@@ -21,7 +21,7 @@ from drivers.errors import Misconfigured, Refused
 from drivers.readings import allowed
 from drivers.tables import suggest
 from edge.config import Config
-from edge.control.on_site import DEFAULT_FOR_S, MAX_FOR_S, MIN_FOR_S, CommandGiven, RelinquishGiven, Told
+from edge.control.on_site import DEFAULT_FOR_S, MAX_FOR_S, MIN_FOR_S, CommandGiven, OrderProgress, RelinquishGiven
 from edge.verbs.asking import (
     EXIT_FAILED,
     Asking,
@@ -143,7 +143,7 @@ def run(
     monotonic: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Give the order and tell how it goes. `user` is who is logged in; `transport` and the clocks stand in for the
+    """Send the order and print its progress. `user` is who is logged in; `transport` and the clocks stand in for the
     network and time in tests."""
     language = language_of(args, locale)
     words = _WORDS[language]
@@ -184,14 +184,14 @@ def follow(
     out: TextIO,
     monotonic: Callable[[], float],
     sleep: Callable[[float], None],
-) -> Told:
+) -> OrderProgress:
     """Give an order and look how far it comes, until its end or for WAIT_S; each stage before its end is printed.
 
     Raises:
         Unanswered: the node does not take it, or answers no more.
     """
     until = monotonic() + WAIT_S
-    told = node.post("/orders", given, Told)
+    told = node.post("/orders", given, OrderProgress)
     said = ""
     while not told.final:
         if told.stage != said:
@@ -201,11 +201,11 @@ def follow(
         if monotonic() >= until:
             break
         sleep(LOOK_S)
-        told = node.get(f"/orders/{told.id}", Told)
+        told = node.get(f"/orders/{told.id}", OrderProgress)
     return told
 
 
-def ended(told: Told, language: Language) -> str:
+def ended(told: OrderProgress, language: Language) -> str:
     """The end that an order has found, and why."""
     return f"{_WORDS[language][told.stage]}{_remark(told, language)}"
 
@@ -218,7 +218,7 @@ def shown(value: Value, unit: str, language: Language) -> str:
     return f"{text} {unit}".rstrip()
 
 
-def _remark(told: Told, language: Language) -> str:
+def _remark(told: OrderProgress, language: Language) -> str:
     colon = " :" if language == "fr" else ":"
     return f"{colon} {told.detail}" if told.detail else ""
 

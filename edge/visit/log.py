@@ -40,7 +40,7 @@ MORE: Final = "more visits stand than are kept"
 Kept = Mapping[str, bytes | None]
 
 
-class Put(Protocol):
+class PutVisit(Protocol):
     """Put urgent entries and state into the next commit (`edge.outbox.group_commit`)."""
 
     def __call__(self, *entries: Entry, kept: Kept) -> object:
@@ -76,7 +76,7 @@ class VisitLog:
         kept: Mapping[str, bytes],
         now: Now,
         monotonic: Callable[[], float],
-        put: Put,
+        put: PutVisit,
         draw_id: Callable[[], str],
     ) -> None:
         self._now, self._monotonic, self._put, self._draw_id = now, monotonic, put, draw_id

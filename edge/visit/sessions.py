@@ -23,7 +23,7 @@ MAX_SESSIONS: Final = 8
 SECRET_BYTES: Final = 16
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True):
+class VisitSession(msgspec.Struct, frozen=True, kw_only=True):
     """`by` is the technician's name, `ends_s` on the monotonic clock, `csrf` what each write must bring."""
 
     cookie: str
@@ -47,7 +47,7 @@ class Sessions:
         draw: Callable[[], str] = lambda: secrets.token_urlsafe(SECRET_BYTES),
     ) -> None:
         self._monotonic, self._draw = monotonic, draw
-        self._open: dict[str, Session] = {}
+        self._open: dict[str, VisitSession] = {}
 
     def room_for(self, by: str) -> bool:
         """Whether this technician may begin one."""
@@ -55,26 +55,28 @@ class Sessions:
         others = [s for s in self._open.values() if spelled(s.by) != spelled(by)]
         return len(others) < MAX_SESSIONS
 
-    def begin(self, visit: str, by: str, address: str) -> Session:
+    def begin(self, visit: str, by: str, address: str) -> VisitSession:
         """Begin one; those of the same technician end."""
         for one in [s for s in self._open.values() if spelled(s.by) == spelled(by)]:
             self.end(one)
         ends_s = self._monotonic() + LASTS_S
-        session = Session(cookie=self._draw(), csrf=self._draw(), visit=visit, by=by, address=address, ends_s=ends_s)
+        session = VisitSession(
+            cookie=self._draw(), csrf=self._draw(), visit=visit, by=by, address=address, ends_s=ends_s
+        )
         self._open[session.cookie] = session
         return session
 
-    def of(self, cookie: str, address: str) -> Session | None:
+    def of(self, cookie: str, address: str) -> VisitSession | None:
         """The session of a cookie, where it comes from the address that it was given to."""
         self.ended()
         found = self._open.get(cookie)
         return found if found is not None and found.address == address else None
 
-    def left_s(self, session: Session) -> float:
+    def left_s(self, session: VisitSession) -> float:
         """For how many seconds it goes on."""
         return max(0.0, session.ends_s - self._monotonic())
 
-    def end(self, session: Session) -> None:
+    def end(self, session: VisitSession) -> None:
         """It is over."""
         self._open.pop(session.cookie, None)
 

@@ -20,8 +20,8 @@ from typing import Final, Literal, Protocol
 from drivers.contract import Now
 from edge.visit.codes import Codes
 from edge.visit.guesses import Guesses, TooSoon
-from edge.visit.log import LOGGED_OUT, MAX_HERE_S, MIN_HERE_S, Kept, Put, VisitLog
-from edge.visit.sessions import LASTS_S, Session, Sessions
+from edge.visit.log import LOGGED_OUT, MAX_HERE_S, MIN_HERE_S, Kept, PutVisit, VisitLog
+from edge.visit.sessions import LASTS_S, Sessions, VisitSession
 from wire.codes import spelled
 from wire.entries import Entry
 
@@ -33,7 +33,7 @@ LOOK_S: Final = 5.0
 Why = Literal["name", "code", "too_soon", "full", "card", "no_codes"]
 
 
-class Insist(Protocol):
+class InsistVisit(Protocol):
     """Put entries and state on the card: the future ends when they are durable."""
 
     def __call__(self, *entries: Entry, kept: Kept) -> Future[None]:
@@ -58,8 +58,8 @@ class Visiting:
         token: str,
         kept: Mapping[str, bytes],
         now: Now,
-        put: Put,
-        insist: Insist,
+        put: PutVisit,
+        insist: InsistVisit,
         draw_id: Callable[[], str],
         monotonic: Callable[[], float] = time.monotonic,
         guesses: Guesses | None = None,
@@ -78,7 +78,7 @@ class Visiting:
         """Whether there are codes for this node at all."""
         return self._codes.possible
 
-    async def begin(self, name: str, given: str, address: str) -> Session:
+    async def begin(self, name: str, given: str, address: str) -> VisitSession:
         """A technician comes: their name, their code, and the address that they ask from.
 
         Raises:
@@ -114,7 +114,7 @@ class Visiting:
         done = self._insist(*entries, kept={**kept, **self._codes.using(counter)})
         self._granting[key] = (done, visit)
 
-    async def _grant(self, key: tuple[str, str, str], by: str, address: str) -> Session:
+    async def _grant(self, key: tuple[str, str, str], by: str, address: str) -> VisitSession:
         done, visit = self._granting[key]
         try:
             await asyncio.wait_for(asyncio.shield(done), CARD_S)
@@ -125,7 +125,7 @@ class Visiting:
             raise TurnedAway("code", "this code was used a moment ago")
         return self.sessions.begin(visit, by, address)
 
-    def session(self, cookie: str, address: str) -> Session | None:
+    def session(self, cookie: str, address: str) -> VisitSession | None:
         """The session of a cookie that comes from this address. None: there is none, or it is over."""
         found = self.sessions.of(cookie, address)
         if found is not None and not self.log.stands(found.visit):
@@ -133,13 +133,13 @@ class Visiting:
             return None
         return found
 
-    def here(self, session: Session, for_s: float) -> float:
+    def here(self, session: VisitSession, for_s: float) -> float:
         """They say that they are there for so many seconds; what was taken of it."""
         for_s = max(min(for_s, MAX_HERE_S), MIN_HERE_S, self.sessions.left_s(session))
         self.log.here(session.visit, for_s)
         return for_s
 
-    def end(self, session: Session) -> None:
+    def end(self, session: VisitSession) -> None:
         """They go."""
         self.sessions.end(session)
         self.log.leave(session.visit, LOGGED_OUT)

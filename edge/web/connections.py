@@ -30,7 +30,7 @@ REQUEST_S: Final = 20.0
 KEEP_ALIVE_S: Final = 5
 
 
-class Held(Protocol):
+class HeldConnection(Protocol):
     """A connection, as far as places go."""
 
     reserved: bool
@@ -49,9 +49,9 @@ class Places:
     """Who is in. On the event loop."""
 
     def __init__(self) -> None:
-        self._in: dict[Held, str] = {}  # and the address, oldest first
+        self._in: dict[HeldConnection, str] = {}  # and the address, oldest first
 
-    def enter(self, one: Held, address: str) -> bool:
+    def enter(self, one: HeldConnection, address: str) -> bool:
         """Let a connection in, closing another for it where one idles; False where it must be closed itself."""
         of_one = [c for c, a in self._in.items() if a == address and not c.reserved]
         normal = [c for c in self._in if not c.reserved]
@@ -71,11 +71,11 @@ class Places:
         self._in[one] = address
         return True
 
-    def _out(self, one: Held) -> None:
+    def _out(self, one: HeldConnection) -> None:
         del self._in[one]
         one.end()
 
-    def leave(self, one: Held) -> None:
+    def leave(self, one: HeldConnection) -> None:
         """It has ended."""
         self._in.pop(one, None)
 
@@ -90,7 +90,7 @@ class Connection(H11Protocol):
 
     @property
     def idle(self) -> bool:
-        """See `Held`."""
+        """See `HeldConnection`."""
         return self.cycle is None or self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -141,7 +141,7 @@ class Connection(H11Protocol):
         self._late = self._late_for = None
 
     def end(self) -> None:
-        """See `Held`."""
+        """See `HeldConnection`."""
         self._expect_nothing()
         self.transport.abort()
 

@@ -31,14 +31,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from drivers.errors import NotStored
 from drivers.tables import suggest
 from edge.control.decided import Decided
-from edge.control.on_site import OnSite, Unreadable, read
+from edge.control.on_site import BadRequest, OnSite, read
 from edge.outbox.contract import SendAgain, SentAgain, SetAside
 from edge.rules.engine import Explained
 from edge.web.answers import body_of as _body
 from edge.web.answers import json_answer as _json
 from edge.web.hosts import Hosts, foreign
 from edge.web.peers import Peer, Technicians
-from edge.web.writing import Writing
+from edge.web.writing import TechnicianRoutes
 from wire.entries import Alarm, Health
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Pages:
         on_site: OnSite | None = None,
         technicians: Technicians | None = None,
         quarantine: Quarantined | None = None,
-        writing: Writing | None = None,
+        writing: TechnicianRoutes | None = None,
     ) -> None:
         """Without `on_site` no orders are taken, without `quarantine` nothing is sent again, without `writing` there
         are no sessions."""
@@ -168,7 +168,7 @@ class Pages:
             return body
         try:
             given = read(body)
-        except Unreadable as error:
+        except BadRequest as error:
             return _json({"error": str(error)[:MAX_ERROR_CHARS], "problems": error.problems[:MAX_PROBLEMS]}, 400)
         told = await self._on_site.give(msgspec.structs.replace(given, by=peer.author(given.by)))
         answer = _json(told, 202)

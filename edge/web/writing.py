@@ -28,9 +28,18 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from edge.control.on_site import AlarmActGiven, CommandGiven, Given, OnSite, RelinquishGiven, Told, Unreadable, read
+from edge.control.on_site import (
+    AlarmActGiven,
+    BadRequest,
+    CommandGiven,
+    Given,
+    OnSite,
+    OrderProgress,
+    RelinquishGiven,
+    read,
+)
 from edge.visit.log import MAX_HERE_S
-from edge.visit.sessions import LASTS_S, Session
+from edge.visit.sessions import LASTS_S, VisitSession
 from edge.visit.visiting import TurnedAway, Visiting
 from edge.web.answers import JSON, body_of, json_answer, media_type
 
@@ -78,7 +87,7 @@ class _Asked(msgspec.Struct):
         return answer
 
 
-class Writing:
+class TechnicianRoutes:
     """The routes, and whose session a request has."""
 
     def __init__(self, visiting: Visiting, on_site: OnSite) -> None:
@@ -97,11 +106,11 @@ class Writing:
             Route("/orders/{id}", self._how_far, methods=["GET"]),
         ]
 
-    def session_of(self, request: Request) -> Session | None:
+    def session_of(self, request: Request) -> VisitSession | None:
         """The session of whoever asks, while it lasts."""
         return self._visiting.session(request.cookies.get(COOKIE, "")[:100], _address(request))
 
-    def told(self, session: Session | None) -> SessionBody:
+    def told(self, session: VisitSession | None) -> SessionBody:
         """What a page needs of it: never the cookie."""
         if session is None:
             return {"session": None, "codes": self._visiting.possible}
@@ -169,11 +178,11 @@ class Writing:
             return error.answer
         try:
             given = read(msgspec.json.encode({**asked.fields, "by": session.by}))
-        except Unreadable as error:
+        except BadRequest as error:
             problems = error.problems[:MAX_PROBLEMS]
             return asked.turned_away("order", "; ".join(problems)[:2_000], 400, problems=problems)
 
-        def taken(told: Told) -> None:  # in the commit that keeps the order
+        def taken(told: OrderProgress) -> None:  # in the commit that keeps the order
             if told.stage != "refused":
                 device = given.alarm if isinstance(given, AlarmActGiven) else given.device
                 self._visiting.log.acted(session.visit, said_of(given), device=device, order=told.id)
@@ -195,7 +204,9 @@ class Writing:
             json_answer({"error": f"no order {order[:64]} is known here"}, 404) if told is None else json_answer(told)
         )
 
-    async def _writes(self, request: Request, *, acts: bool = True, bodiless: bool = False) -> tuple[_Asked, Session]:
+    async def _writes(
+        self, request: Request, *, acts: bool = True, bodiless: bool = False
+    ) -> tuple[_Asked, VisitSession]:
         """What somebody wants to change, who has a session and says so.
 
         Raises:

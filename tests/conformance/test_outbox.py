@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from drivers.contract import Keeps, Receipt
-from edge.outbox.contract import Cut, Outbox, Place
+from edge.outbox.contract import Cut, Outbox, PositionQuery
 from edge.outbox.memory import MemoryOutbox
 from edge.outbox.sqlite import SqliteOutbox
 from wire.batch import ORIGIN, Ack, Lane
@@ -46,7 +46,7 @@ async def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 async def placed_at_zero(outbox: Outbox, lane: Lane = Lane.BULK) -> int:
     """Answer the first question: the cloud knows nothing. The epoch."""
     place = await outbox.cut(lane, BIG)
-    assert isinstance(place, Place)
+    assert isinstance(place, PositionQuery)
     await outbox.confirm(ack(place.epoch, 0, ORIGIN, lane=lane))
     return place.epoch
 
@@ -115,7 +115,7 @@ async def test_it_goes_back_where_the_cloud_went_back(outbox: Outbox) -> None:
     await outbox.confirm(ack(epoch, 3, second.batch.digest))
     assert await outbox.cut(Lane.BULK, BIG) is None
     await outbox.confirm(ack(epoch, 2, first.batch.digest, generation=2))
-    assert await outbox.cut(Lane.BULK, BIG) == Place(epoch, Lane.BULK), "asked again before it is believed"
+    assert await outbox.cut(Lane.BULK, BIG) == PositionQuery(epoch, Lane.BULK), "asked again before it is believed"
     await outbox.confirm(ack(epoch, 2, first.batch.digest, generation=2))
     again = await cut(outbox)
     assert numbers(again) == [2]
@@ -131,7 +131,7 @@ async def test_an_answer_from_before_a_restore_is_ignored_and_after_it_every_pla
     assert await outbox.cut(Lane.BULK, BIG) is None
     for _ in range(2):
         await outbox.confirm(ack(epoch, 0, ORIGIN, generation=6, lane=Lane.URGENT))
-    assert await outbox.cut(Lane.BULK, BIG) == Place(epoch, Lane.BULK)
+    assert await outbox.cut(Lane.BULK, BIG) == PositionQuery(epoch, Lane.BULK)
 
 
 @pytest.mark.parametrize("forged", [2**62, 3])
@@ -145,14 +145,14 @@ async def test_one_answer_with_a_greater_generation_makes_it_deaf_to_nobody(outb
     assert outbox.generations.known == 2
     await outbox.append({Lane.BULK: [columns(1, 1)]})
     if forged == 3:  # it could be true, and is asked again
-        assert await outbox.cut(Lane.BULK, BIG) == Place(epoch, Lane.BULK)
+        assert await outbox.cut(Lane.BULK, BIG) == PositionQuery(epoch, Lane.BULK)
         await outbox.confirm(ack(epoch, 1, found.batch.digest, generation=2))
     assert numbers(await cut(outbox)) == [1]
 
 
 async def test_where_the_first_answer_was_forged_the_places_are_asked_for_again(outbox: Outbox) -> None:
     place = await outbox.cut(Lane.BULK, BIG)
-    assert isinstance(place, Place)
+    assert isinstance(place, PositionQuery)
     await outbox.confirm(ack(place.epoch, 0, ORIGIN, generation=9))
     assert await outbox.cut(Lane.BULK, BIG) is None
     urgent = ack(place.epoch, 0, ORIGIN, generation=2, lane=Lane.URGENT)
@@ -182,7 +182,7 @@ async def test_lanes_do_not_wait_for_each_other(outbox: Outbox) -> None:
     found = await outbox.cut(Lane.URGENT, BIG)
     assert isinstance(found, Cut)
     assert [p.entry for p in found.batch.entries] == [ClockFix(boot=1, offset_us=2, error_us=3)]
-    assert isinstance(await outbox.cut(Lane.BULK, BIG), Place)
+    assert isinstance(await outbox.cut(Lane.BULK, BIG), PositionQuery)
     assert (await outbox.depth()).pending == {Lane.URGENT: 1, Lane.BULK: 1}
 
 

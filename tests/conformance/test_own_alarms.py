@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from cloud.log.notices import Finding, Told
+from cloud.log.notices import Announcement, Finding
 from cloud.problem import Problem
 from cloud.records.keys import Answered, Keyed
 from cloud.records.own_alarms import Lost
@@ -40,8 +40,8 @@ def alarm(name: str, state: str = "raised", at_us: int = START_US) -> Alarm:
     return replace(made, state=state)
 
 
-def notice(name: str) -> Told:
-    return Told(node="cab-1", type="alarm", time_us=START_US, data={"id": name})
+def notice(name: str) -> Announcement:
+    return Announcement(node="cab-1", type="alarm", time_us=START_US, data={"id": name})
 
 
 async def names_told(kept: Records) -> list[str]:

@@ -26,7 +26,7 @@ from support.node_process import COUNTERS, NodeProcess, wait_for
 from support.verdict import accounted
 
 HURRIED = (sys.executable, Path(__file__).parents[1] / "support" / "hurried_node.py")
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from support.laboratory import draw
 AWAY_S = 3.0, 6.0  # that much
 PAGE_BYTES = 512
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.timeout(600)
 
 
 def replaced(card: Path) -> None:

@@ -13,19 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from cloud.alarms import trouble
-from cloud.alarms.trouble import Trouble, following
+from cloud.alarms.own_alarms import acted
+from cloud.alarms.trouble import StoreWatch, following
 from cloud.log.contract import Unavailable
+from cloud.log.notices import Notice
+from cloud.records.keys import Keyed
 from cloud.sqlite import database
-from cloud.store import opened
+from cloud.store import Store, opened
 from support.cloud_batches import START_US, Sender, Ticking, columns, send
 from support.cloud_process import Process
 from support.disk import Ballast, mounted
 from wire.batch import Batch
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
@@ -169,7 +173,7 @@ async def test_a_disk_that_is_full_for_a_while_does_not_make_it_a_restored_store
                 break
             await store.writer.do(lambda c, i=i: database.put_meta(c, f"x{i}", 1)) if not refused else None
         assert refused > 5
-        watch = Trouble(store, None)
+        watch = StoreWatch(store, None)
         with pytest.raises(Unavailable):
             await watch.look(now())
         standing = store.alarms.get(trouble.STORE)
@@ -181,6 +185,45 @@ async def test_a_disk_that_is_full_for_a_while_does_not_make_it_a_restored_store
     async with opened(disk, now) as store:
         assert store.log.generation == generation
         assert store.alarms.get(trouble.STORE) is not None, "it was written down once there was room"
+
+
+class NearlyFull:
+    """A store of which nothing but its disk is known to be wrong."""
+
+    def __init__(self, store: Store) -> None:
+        self.alarms = store.alarms
+        self.sizes = store.sizes
+
+    def trouble(self) -> None:
+        return None
+
+
+async def test_what_is_done_with_an_alarm_that_is_not_written_down_yet_stands(disk: Path) -> None:
+    now = Ticking()
+    async with opened(disk, now) as store:
+        ballast = Ballast(disk)
+        ballast.keep_full()
+        with pytest.raises(Unavailable):
+            for i in range(300):
+                await store.writer.do(lambda c, i=i: database.put_meta(c, f"x{i}", 1))
+        watch = StoreWatch(NearlyFull(store), None)
+        with pytest.raises(Unavailable):
+            await watch.look(now())
+        with pytest.raises(Unavailable):
+            await watch.look(now())
+        raised = store.alarms.get(trouble.STORE)
+        assert raised is not None
+        ballast.drop()
+        keyed = Keyed("token key", b"")
+        assert await store.alarms.act(raised, "acknowledge", "room", now(), None, "seen", keyed) is not None
+        await watch.look(now())
+        seen = store.alarms.get(trouble.STORE)
+        assert seen is not None
+        assert (seen.state, seen.by, seen.detail) == ("acknowledged", "room", "seen")
+    async with opened(disk, now) as store:
+        assert store.alarms.get(trouble.STORE) == seen
+        told = [msgspec.json.decode(r.body, type=Notice).told for r in await store.log.read(0, 1_000) if r.notice]
+        assert [t.data["state"] for t in told if t is not None] == ["acknowledged"], "once, by who did it"
 
 
 async def test_a_full_disk_at_the_end_is_no_fault(disk: Path) -> None:
@@ -211,6 +254,10 @@ def test_the_alarm_rises_once_follows_the_words_and_returns() -> None:
     other = following(raised, low, START_US + 5)
     assert other is not None
     assert (other.state, other.detail, other.raised_us) == ("raised", "low", START_US)
+    noted = acted(other, "acknowledge", "room", START_US + 6, None, "called the shop")
+    worse = following(noted, full, START_US + 7)
+    assert worse is not None
+    assert (worse.state, worse.detail, worse.text) == ("acknowledged", "called the shop", full)
     returned = following(other, None, START_US + 9)
     assert returned is not None
     assert returned.state == "returned"

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import zlib
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from support.laboratory import draw
 from wire.batch import Lane, Snapshot
 from wire.entries import Alarm, ClockFix, Gap, Health, Result
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.timeout(300)
 
 FAULT = "the aggregator's store is damaged"
 NODES, MINUTES, LAMPS = 3, 40, 3
@@ -68,7 +69,8 @@ async def make(directory: Path, now: Ticking) -> None:
         while await compaction.step():
             pass
         await store.views.fresh(Snapshot(node="cab-1", columns=[columns("lamp-1-1", now(), n=1)]))
-        rows = [(f"k{i}", b"d", 1, 200, bytes(900)) for i in range(40)]
+        rng = random.Random(1)
+        rows = [(f"k{i}", b"d", 1, 200, zlib.compress(rng.randbytes(900))) for i in range(40)]
         await store.writer.do(lambda c: c.executemany("INSERT INTO requests VALUES (?, ?, ?, ?, ?)", rows).rowcount)
 
 

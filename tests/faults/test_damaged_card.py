@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from drivers.contract import Receipt
-from edge.outbox.contract import Place
+from edge.outbox.contract import PositionQuery
 from edge.outbox.sqlite import SqliteOutbox
+from support.card_damage import flip_key
 from support.cloud import SmallCloud
 from support.laboratory import draw
 from wire.batch import Lane, Predecessor
@@ -75,7 +76,7 @@ class Life:
             await drain(outbox, self.cloud)
             await self.append(outbox, SENT)
             while (cut := await outbox.cut(Lane.BULK, 4096)) is not None:
-                assert not isinstance(cut, Place)
+                assert not isinstance(cut, PositionQuery)
                 self.cloud.take(cut.batch)  # the answer is lost: the node does not know how far the city is
                 break
             await self.append(outbox, WAITING)
@@ -91,9 +92,11 @@ async def drain(outbox: SqliteOutbox, cloud: SmallCloud, lane: Lane = Lane.BULK)
         found = await outbox.cut(lane, 1 << 18)
         if found is None:
             return
-        before = cloud.ack(found.epoch, lane).through_seq if isinstance(found, Place) else found.batch.first_seq - 1
-        answer = cloud.ack(found.epoch, lane) if isinstance(found, Place) else cloud.take(found.batch)
-        assert isinstance(found, Place) or answer.through_seq > before, "the city takes it"
+        before = (
+            cloud.ack(found.epoch, lane).through_seq if isinstance(found, PositionQuery) else found.batch.first_seq - 1
+        )
+        answer = cloud.ack(found.epoch, lane) if isinstance(found, PositionQuery) else cloud.take(found.batch)
+        assert isinstance(found, PositionQuery) or answer.through_seq > before, "the city takes it"
         await outbox.confirm(answer)
     pytest.fail("it never ends")
 
@@ -148,6 +151,15 @@ def in_table(table: str, kind: str = "") -> Callable[[Path, random.Random], None
         found = pages(directory / "outbox.db", table, kind)
         for offset, size in rng.sample(found, k=min(len(found), rng.choice((1, 1, 2, 5)))):
             spoil(directory / "outbox.db", offset, size, rng)
+
+    return damage
+
+
+def key_in(table: str) -> Callable[[Path, random.Random], None]:
+    def damage(directory: Path, rng: random.Random) -> None:
+        path = directory / "outbox.db"
+        offset, size = rng.choice(pages(path, table, "leaf") or pages(path, table))
+        flip_key(path, offset, size, cell=rng.randrange(1000), bit=rng.randrange(7))
 
     return damage
 
@@ -217,10 +229,12 @@ DAMAGE: Mapping[str, Callable[[Path, random.Random], None]] = {
     "rows, a body": in_table("rows", "overflow"),
     "rows, an interior page": in_table("rows", "internal"),
     "rows, the root": in_table("rows", "root"),
+    "rows, a key": key_in("rows"),
     "kept": in_table("kept"),
     "kept, the root": in_table("kept", "root"),
     "receipts": in_table("receipts"),
     "runs": in_table("runs"),
+    "runs, a key": key_in("runs"),
     "quarantine": in_table("quarantine"),
     "the schema": in_table("sqlite_schema"),
     "free pages": in_table("free"),
@@ -274,7 +288,7 @@ async def check(life: Life, directory: Path, told_before: str | None = None) -> 
         told = outbox.card.damaged or told_before
         aside = (await outbox.depth()).quarantined
         ends = {
-            lane: outbox.card.predecessor(next(r for r in outbox.card.runs if r.lane is lane and not r.closed))
+            lane: outbox.card.runs.predecessor(next(r for r in outbox.card.runs if r.lane is lane and not r.closed))
             for lane in Lane
         }
         epochs = {r.epoch for r in outbox.card.runs}
@@ -338,8 +352,8 @@ async def test_what_is_damaged_while_the_node_runs_is_no_different(
     directory = tmp_path / "data"
     rng = random.Random(f"{kind} {seed} running")
     async with box(directory) as outbox:
-        await outbox.card.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        await outbox.card.execute("PRAGMA cache_size=1")
+        await outbox.card.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        await outbox.card.db.execute("PRAGMA cache_size=1")
         DAMAGE[kind](directory, rng)
         await life.append(outbox, 5)
         await drain(outbox, life.cloud)

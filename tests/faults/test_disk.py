@@ -18,7 +18,7 @@ import pytest
 
 from drivers.contract import Receipt
 from drivers.errors import NotStored
-from edge.outbox.contract import Place
+from edge.outbox.contract import PositionQuery
 from edge.outbox.group_commit import GroupCommit
 from edge.outbox.sqlite import SqliteOutbox
 from stage import ROOT, Stage
@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 CLOCK = Clock(1, synced=True)
 DAY_US = 86_400_000_000
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
@@ -67,7 +67,9 @@ def sample(n: int, *, wide: int = 3000) -> Sample:
 
 async def drain(outbox: SqliteOutbox, cloud: SmallCloud, lane: Lane = Lane.BULK) -> None:
     while (found := await outbox.cut(lane, 1 << 18)) is not None:
-        await outbox.confirm(cloud.ack(found.epoch, lane) if isinstance(found, Place) else cloud.take(found.batch))
+        await outbox.confirm(
+            cloud.ack(found.epoch, lane) if isinstance(found, PositionQuery) else cloud.take(found.batch)
+        )
 
 
 def accounted(cloud: SmallCloud, accepted: Sequence[int]) -> None:
@@ -148,11 +150,11 @@ async def test_answers_of_the_cloud_on_a_full_disk_are_no_crash(outbox: SqliteOu
     for n in accepted:
         await outbox.append({Lane.BULK: [Columns.of([sample(n)])]})
     place = await outbox.cut(Lane.BULK, 1 << 18)
-    assert isinstance(place, Place)
+    assert isinstance(place, PositionQuery)
     await outbox.confirm(cloud.ack(place.epoch, Lane.BULK))
     cut = await outbox.cut(Lane.BULK, 1 << 19)
     assert cut is not None
-    assert not isinstance(cut, Place)
+    assert not isinstance(cut, PositionQuery)
     other = cloud.take(cut.batch)
     await until_refused(outbox, ballast, accepted)
     elsewhere = type(other)(**{f: getattr(other, f) for f in other.__struct_fields__} | {"digest": b"x" * 16})

@@ -18,7 +18,7 @@ from support.verdict import verdict
 
 ROUNDS = 3
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.mark.parametrize("seed", draw("writes hang"))

@@ -27,7 +27,7 @@ SAID = (  # each of these is kept, until its time is up or another one needs the
     b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
 )
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.timeout(300)
 
 
 def address(url: str) -> tuple[str, int]:

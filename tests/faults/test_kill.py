@@ -28,7 +28,7 @@ from wire.sample import Clock, Sample
 KILLABLE = [sys.executable, Path(killable_node.__file__)]
 KILLS = 5  # with each seed
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.mark.parametrize("seed", draw("the node is killed"))

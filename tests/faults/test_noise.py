@@ -19,7 +19,7 @@ from support.verdict import accounted
 
 NOISY_S = 3.0
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.timeout(300)
 
 
 class NoisyRelay(Relay):

@@ -28,8 +28,8 @@ from cloud.sqlite import backup
 from cloud.store import Store
 from cloud.store import opened as opened_store
 from cloud.views.answers import NodeDetail
-from edge.outbox.card import SEQ_BITS
-from edge.outbox.contract import Place
+from edge.outbox.contract import PositionQuery
+from edge.outbox.records import SEQ_BITS
 from edge.outbox.sqlite import SqliteOutbox
 from support.cloud_batches import opened as with_facts
 from support.laboratory import count, seed_of
@@ -86,7 +86,7 @@ class Card:
         """Number → the epoch and seq that it has on this card."""
         found: dict[int, tuple[int, int]] = {}
         runs = {run.id: run for run in self.outbox.card.runs}
-        for id_, first, body in await self.outbox.card.all("SELECT id, first_seq, body FROM rows"):
+        for id_, first, body in await self.outbox.card.db.all("SELECT id, first_seq, body FROM rows"):
             for item in codec.decode_row(body):
                 if isinstance(item.entry, Columns):
                     numbers = item.entry.cells["n"].values(item.entry.n)
@@ -148,7 +148,7 @@ class World:
             head_seq=place.head_seq,
         )
 
-    async def take(self, found: Batch | Place) -> Ack:
+    async def take(self, found: Batch | PositionQuery) -> Ack:
         if isinstance(found, Batch):
             await self.store.log.append(*with_facts(found))
         return await self.answer(found.epoch, found.lane)
@@ -180,7 +180,7 @@ class World:
                 await self.append(card)
             case "send":
                 found = await card.outbox.cut(Lane.BULK, self.rng.choice([1, 300, 10_000]))
-                if isinstance(found, Place):
+                if isinstance(found, PositionQuery):
                     self.acks.append((card, await self.take(found)))
                 elif found is not None:
                     self.net.append((card, codec.decode_batch(codec.encode_batch(found.batch))))
@@ -197,7 +197,7 @@ class World:
                 if who in live and self.rng.random() < 0.85:
                     self.forked |= await who.outbox.confirm(ack)
             case "prune":
-                await card.outbox.room.drop_history(self.rng.choice(card.outbox.card.runs))
+                await card.outbox.room.drop_history(self.rng.choice(list(card.outbox.card.runs)))
             case "overflow":
                 before = await card.contents()
                 bulk = [r for r in card.outbox.card.runs if r.lane is Lane.BULK]
@@ -256,7 +256,7 @@ class World:
                     found = await card.outbox.cut(Lane.BULK, 5000)
                     if found is None:
                         break
-                    what = found if isinstance(found, Place) else found.batch
+                    what = found if isinstance(found, PositionQuery) else found.batch
                     self.forked |= await card.outbox.confirm(await self.take(what))
                 else:
                     pytest.fail(f"never drains (round {again})")

@@ -36,7 +36,7 @@ POINTS = (
     "result.after",
 )
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.timeout(900)
 
 
 class Wire:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.outbox.contract import Place
+from edge.outbox.contract import PositionQuery
 from edge.outbox.sqlite import SqliteOutbox
 from stage import ROOT
 from support.cloud import SmallCloud
@@ -53,7 +53,7 @@ async def main():
 asyncio.run(main())
 """
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
@@ -83,9 +83,9 @@ async def held(directory: Path) -> tuple[list[object], int]:
     async with SqliteOutbox(directory, node="cab", limit_bytes=8 << 20, now_us=lambda: 0) as outbox:
         for lane in Lane:
             while (found := await outbox.cut(lane, 1 << 18)) is not None:
-                answer = cloud.ack(found.epoch, lane) if isinstance(found, Place) else cloud.take(found.batch)
+                answer = cloud.ack(found.epoch, lane) if isinstance(found, PositionQuery) else cloud.take(found.batch)
                 await outbox.confirm(answer)
-        assert not await outbox.card.all("SELECT * FROM pragma_integrity_check WHERE integrity_check <> 'ok'")
+        assert not await outbox.card.db.all("SELECT * FROM pragma_integrity_check WHERE integrity_check <> 'ok'")
     return [n for _, n in cloud.numbers()], len(cloud.entries(Lane.URGENT))
 
 

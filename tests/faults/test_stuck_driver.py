@@ -40,7 +40,7 @@ poll_s = 0.2
 IN_DRIVER = ("stuck-open", "stuck-poll")  # support/stuck_node.py
 IN_GATEWAY = ("silent", "half", "noise", "drips")
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.timeout(300)
 
 
 class StuckGateway:

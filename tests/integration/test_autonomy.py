@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge.plans.load import load
-from edge.plans.local import Place
+from edge.plans.local import Location
 from support.lamps import ALONE, PLAN, Lamps, stage, until
 from wire.device import Device
 
@@ -56,7 +56,7 @@ def lamps(tmp_path: Path) -> Iterator[Lamps]:
 def test_lamps_follow_the_plan_and_are_put_back(lamps: Lamps) -> None:
     until(lambda: lamps.level(1) == lamps.level(2) == 35)
     now_us = time.time_ns() // 1000
-    setting = load(PLAN, Place(lat=47.322, lon=5.041, time_zone="Europe/Paris")).at(
+    setting = load(PLAN, Location(lat=47.322, lon=5.041, time_zone="Europe/Paris")).at(
         Device(id="lamp-001", kind="streetlight", profile="lx-1"), now_us
     )
     assert setting is not None

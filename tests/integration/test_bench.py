@@ -16,7 +16,6 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.xdist_group("bench")  # one at a time: each row takes the machine for itself
 @pytest.mark.parametrize("row", rows.NAMES)
 def test_a_row_has_its_figures(row: str, tmp_path: Path) -> None:
     out = tmp_path / "figures.json"

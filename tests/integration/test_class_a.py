@@ -18,8 +18,8 @@ import pytest
 from conformance.driver_rigs import Broker, Ledger, attach, broker, listening, open_driver, profile_of, until
 from edge.control import actuators
 from edge.control.actuators import Actuator, Actuators
-from edge.control.arrays import Control, Key
-from edge.control.orders import Desk
+from edge.control.arrays import Key, PriorityArrays
+from edge.control.orders import OrderBook
 from edge.control.trusted import TrustedTime
 from wire.entries import Entry, Result
 from wire.orders import Command
@@ -88,9 +88,9 @@ class Cabinet:
         now = lambda: (time.time_ns() // 1000, Clock(1, synced=True))  # noqa: E731
         mono = lambda: time.monotonic_ns() // 1000  # noqa: E731
         point = PROFILE.points["dim"]
-        self.control = Control({KEY: point}, 1)
+        self.control = PriorityArrays({KEY: point}, 1)
         how = Actuator(LAMP.device, point, point, polled=False, writing=PROFILE.writing["dim"])
-        self.desk = Desk(
+        self.desk = OrderBook(
             control=self.control,
             acts=self,  # type: ignore[arg-type]
             trusted=TrustedTime(now, mono),

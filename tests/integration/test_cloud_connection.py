@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
@@ -19,15 +21,59 @@ async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body"})
 
 
-async def test_a_head_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HEAD_S", 0.2)
+@asynccontextmanager
+async def served() -> AsyncGenerator[tuple[uvicorn.Server, int]]:
+    """The server, and its port."""
     config = uvicorn.Config(app, port=0, http=Connection, lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
         await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
+    yield server, server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    await asyncio.wait_for(serving, 10)
 
+
+@pytest.mark.parametrize(
+    ("head", "rest"),
+    [
+        (b"Content-Length: 9000", b"x" * 2_000),
+        (b"Transfer-Encoding: chunked", b"7d0\r\n" + b"x" * 2_000),
+        (b"Transfer-Encoding: chunked", b"no chunk\r\n"),
+        (b"Transfer-Encoding: chunked", b"1;" + b"x" * (connection.MAX_HEAD_BYTES + 1)),
+    ],
+)
+async def test_a_request_that_was_answered_gets_no_second_answer(
+    monkeypatch: pytest.MonkeyPatch, head: bytes, rest: bytes
+) -> None:
+    """A proxy that keeps the connection would take it for the answer to the next request."""
+    monkeypatch.setattr(connection, "MAX_MESSAGE_BYTES", 1_000)
+    async with served() as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\n%s\r\n\r\n" % head)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204")
+        writer.write(rest)
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+
+
+async def test_a_head_that_is_none_after_an_answer_has_an_answer_of_its_own() -> None:
+    async with served() as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204")
+        writer.write(b"no head\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 400")
+        writer.close()
+
+
+async def test_a_head_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_S", 0.2)
+    async with served() as (server, port):
+        await its_time(monkeypatch, server, port)
+
+
+async def its_time(monkeypatch: pytest.MonkeyPatch, server: uvicorn.Server, port: int) -> None:
     async def says(*parts: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for part in parts:
@@ -64,5 +110,3 @@ async def test_a_head_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
         writer.write(b"x")
         await asyncio.sleep(0.1)
     assert writer.transport.is_closing()
-    server.should_exit = True
-    await asyncio.wait_for(serving, 10)

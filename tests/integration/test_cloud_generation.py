@@ -11,7 +11,7 @@ import pytest
 from cloud.ingest.generations import Generations
 from cloud.metrics import Metrics
 from cloud.store import opened
-from edge.outbox.contract import Place
+from edge.outbox.contract import PositionQuery
 from edge.outbox.sqlite import SqliteOutbox
 from support.cloud_batches import SECOND, Sender, Ticking, columns
 from support.cloud_batches import opened as with_facts
@@ -85,9 +85,9 @@ async def test_a_running_node_goes_on_when_the_store_was_lost(tmp_path: Path) ->
                     if found is None:
                         break
                     await generations.hear("cab-1", outbox.generations.known)
-                    if not isinstance(found, Place):
+                    if not isinstance(found, PositionQuery):
                         await store.log.append(*with_facts(found.batch))
-                    run = found if isinstance(found, Place) else found.batch
+                    run = found if isinstance(found, PositionQuery) else found.batch
                     place = await store.log.place("cab-1", run.epoch, run.lane)
                     ack = Ack(
                         generation=store.log.generation, epoch=place.epoch, lane=place.lane, server_us=now(),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from conformance.driver_modbus_server import ModbusServer, RtuPort, Unit
+from conformance.driver_modbus_server import ModbusServer, RtuPort, Unit, crc
 from conformance.driver_rigs import LAMP, WORDS, Ledger, attach, open_driver, profile_of, until
 from drivers.contract import Attachment
 from drivers.errors import Refused, Unreachable
@@ -261,3 +261,22 @@ async def test_on_a_serial_line_noise_costs_one_answer_and_no_more() -> None:
                 else:
                     assert first.values == {"a": 111, "b": 222}
             assert (await driver.poll(two.device, points(two))).values == {"a": 5, "b": 6}
+
+
+@pytest.mark.parametrize("at", [1, 3, 4], ids=["the function", "a high byte", "a low byte"])
+async def test_on_a_serial_line_an_answer_with_a_wrong_bit_is_no_answer(at: int) -> None:
+    profile = profile_of("pair", PAIR)
+    server = ModbusServer({1: Unit({0: 111, 1: 0, 10: 222})})
+    (pair,) = lamps(profile, 1)
+    async with RtuPort(server) as port:
+        keys = {"serial": port.path, "timeout_s": 0.1, "backoff_first_s": 0.05}
+        async with open_driver("modbus", keys, [pair], Ledger()) as driver:
+            server.units[1].silent = True
+            task = asyncio.create_task(driver.poll(pair.device, points(pair, "a")))
+            await until(lambda: len(server.asked) == 1)
+            answer = bytes.fromhex("01 03 02 006F")
+            damaged = bytearray(answer + crc(answer))
+            damaged[at] ^= 1 << 4
+            port.noise(bytes(damaged))
+            with pytest.raises(Unreachable):
+                await task

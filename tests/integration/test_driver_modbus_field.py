@@ -17,7 +17,7 @@ from conformance.driver_modbus_server import ModbusServer, RtuPort, Unit
 from conformance.driver_rigs import Ledger, attach, open_driver, profile_of, until
 from drivers.errors import Refused, Unreachable
 from drivers.modbus.link import silence_s
-from drivers.modbus.words import Line
+from drivers.modbus.settings import Line
 from drivers.profile import Profile
 from edge.sampling.intake import Gate, Report, failed
 from integration.test_driver_modbus import line, points

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -112,20 +113,19 @@ async def test_a_gateway_that_says_it_had_no_answer_is_as_good_as_silence() -> N
         assert polls[1] == polls[2] == {"r0": 0, "r4": 4}
 
 
-async def test_a_dead_device_is_knocked_at_once_a_step_and_no_part_of_it_is_tried() -> None:
+async def test_a_dead_device_is_knocked_at_once_a_step() -> None:
     server = ModbusServer({1: Unit({a: a for a in range(40)})})
     device = attach("d", registers(*range(0, 40, 4)), {"unit": 1})
     async with line(server, [device], **{**KEYS, "backoff_first_s": 1}) as driver:
         street = Street(driver)
         assert len(await street.poll(device)) == 10
         server.units[1].silent = True
-        before, tried = len(server.asked), list[float]()
+        tried = list[float]()
         for _ in range(300):
             asked_before = len(server.asked)
             assert await street.poll(device) == {}
             tried += [street.at_s - 2] * (len(server.asked) - asked_before)
         assert tried == [0, 1, 3, 7, 15, 31, 63, 127, 255]
-        assert {start for start, _ in asked(server, before)} == {0}
         server.units[1].silent = False
         assert len(await street.poll(device, 300)) == 10, "and it is read as before"
         assert asked(server)[-1] == (0, 37)
@@ -182,3 +182,73 @@ async def test_bits_that_are_cut_short_are_never_read_from_the_padding() -> None
     device = attach("d", profile_of("bits", {"driver": "modbus", "point": table}), {"unit": 1})
     async with line(server, [device], **KEYS) as driver:
         assert set((await Street(driver).poll(device)).values()) == {True}
+
+
+async def test_bits_of_which_a_device_gives_whole_bytes_are_not_found_anew_again_and_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It gives one byte at most: an answer with a byte says nothing of how many bits of it are padding."""
+
+    class Short(ModbusServer):
+        async def answer(self, unit: int, request: bytes) -> bytes | None:
+            answer = await super().answer(unit, request)
+            assert answer is not None
+            return bytes([answer[0], 1]) + answer[2:3]
+
+    server = Short({1: Unit(bits=dict.fromkeys(range(64), True))})
+    table = {f"b{a}": {"type": "bool", "at": {"coil": a}} for a in range(16)}
+    device = attach("d", profile_of("bits", {"driver": "modbus", "point": table}), {"unit": 1})
+    with caplog.at_level("INFO", logger="drivers.modbus.limits"):
+        async with line(server, [device], **KEYS) as driver:
+            street = Street(driver)
+            for _ in range(8):
+                assert set((await street.poll(device, 100)).values()) == {True}
+    assert "gives now what it refused" not in caplog.text
+
+
+@pytest.mark.parametrize("serial", [False, True])
+@pytest.mark.parametrize("every_s", [1.0, 301.0])
+@pytest.mark.parametrize(("where", "max_gap"), [((10, 20, 30, 40), 0), ((10, 12, 14, 16), 8)])
+async def test_a_device_that_says_nothing_to_its_first_point_is_found_all_the_same(
+    where: tuple[int, ...], max_gap: int, every_s: float, serial: bool
+) -> None:
+    server = ModbusServer({1: Unit({a: a for a in range(60) if a != 10}, no_such=0)})
+    device = attach("d", registers(*where, max_gap=max_gap), {"unit": 1})
+    async with either(server, [device], serial) as driver:
+        street = Street(driver)
+        polls = [await street.poll(device, every_s) for _ in range(40)]
+    assert polls[-1] == {"r10": None, **{f"r{a}": a for a in where[1:]}}
+
+
+@pytest.mark.parametrize("serial", [False, True])
+async def test_a_register_that_is_tried_again_in_vain_costs_no_reading_of_the_others(serial: bool) -> None:
+    """All points are of one size; what tells their answers from an owed one was found when it was needed first."""
+    server = ModbusServer({1: Unit({a: a for a in (10, 11, 30, 40)}, no_such=0)})
+    device = attach("d", registers(10, 20, 30, 40, max_gap=0), {"unit": 1})
+    async with either(server, [device], serial) as driver:
+        street = Street(driver)
+        polls = [await street.poll(device, 5.0) for _ in range(90)]
+        assert (20, 1) in asked(server)[20:], "tried again"
+    assert all(p == {"r10": 10, "r20": None, "r30": 30, "r40": 40} for p in polls[3:])
+
+
+async def test_a_device_with_nothing_to_tell_answers_apart_is_left_alone_until_none_is_owed() -> None:
+    server = ModbusServer({1: Unit({a: a for a in (10, 30, 40)}, no_such=0)})
+    device = attach("d", registers(10, 20, 30, 40, max_gap=0), {"unit": 1})
+    async with line(server, [device], **KEYS) as driver:
+        street = Street(driver)
+        good = [30 in (await street.poll(device, 10.0)).values() for _ in range(100)]
+        in_vain = [len(list(run)) for well, run in groupby(good) if not well]
+        assert len(in_vain) >= 3
+        assert max(in_vain[1:]) <= 5, "a guess, and OWED_S"
+        server.units[1].words[20] = 7
+        assert 7 in [(await street.poll(device, 3600.0)).get("r20") for _ in range(12)]
+
+
+async def test_a_device_that_says_nothing_to_half_of_what_is_asked_for_is_read_in_the_end() -> None:
+    server = ModbusServer({1: Unit({a: a for a in range(0, 12, 2)}, no_such=0)})
+    device = attach("d", registers(*range(12)), {"unit": 1})
+    async with line(server, [device], **KEYS) as driver:
+        street = Street(driver)
+        polls = [await street.poll(device, 31.0) for _ in range(30)]
+    assert polls[-1] == {f"r{a}": None if a % 2 else a for a in range(12)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import aiomqtt
 import pytest
 
 from conformance.driver_rigs import Ledger, broker, until
@@ -39,3 +40,39 @@ async def test_a_line_that_is_ended_while_it_drops_a_connection_ends(monkeypatch
             finally:
                 line[0].cancel()
                 await asyncio.wait(line)
+
+
+async def test_a_line_that_is_ended_while_its_broker_answers_and_hangs_up_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The answer to CONNECT is there, the connection is lost, and who waits for the one is ended just then."""
+    line: list[asyncio.Task[Any]] = []
+    entered, enter = MqttSession._entered, aiomqtt.Client.__aenter__
+    sessions: list[MqttSession] = []
+
+    async def entering(self: MqttSession) -> None:
+        sessions.append(self)
+        await entered(self)
+
+    async def answering(self: aiomqtt.Client) -> aiomqtt.Client:
+        loop = asyncio.get_running_loop()
+        await enter(self)
+        sessions[0]._on_end(ConnectionResetError("gone"))
+        for _ in range(5):
+            await asyncio.sleep(0)  # until it is the answer alone that is waited for
+        answer = loop.create_future()
+        loop.call_soon(answer.set_result, None)
+        loop.call_soon(line[0].cancel)
+        await asyncio.wait_for(answer, 10)  # which forgets a cancellation that meets the answer
+        return self
+
+    monkeypatch.setattr(MqttSession, "_entered", entering)
+    monkeypatch.setattr(aiomqtt.Client, "__aenter__", answering)
+    async with broker() as server, node(server, Ledger()) as driver:
+        line.append(asyncio.create_task(driver.listen([LAMP.device], Ledger())))
+        try:
+            await asyncio.wait(line, timeout=5)
+            assert line[0].cancelled(), "it lives on"
+        finally:
+            line[0].cancel()
+            await asyncio.wait(line)

@@ -19,8 +19,8 @@ from cloud.crash import never
 from cloud.feed.slices import Slices
 from cloud.store import Store, opened
 from cloud.views.contract import AlarmsAsked, ReadingsAsked
-from edge.outbox.contract import Cut, Place
-from edge.outbox.joining import Row
+from edge.outbox.contract import Cut, PositionQuery
+from edge.outbox.joining import SealedRow
 from edge.outbox.joining import opened as open_rows
 from edge.outbox.sealing import seal
 from edge.outbox.sqlite import SqliteOutbox
@@ -157,7 +157,7 @@ def street(at_us: int) -> list[Sample]:
 
 async def test_the_opener_keeps_nothing_of_the_rows_that_it_has_opened() -> None:
     (sealed,) = seal(street(START_US))
-    rows = [Row(1 + i * len(LAMPS), (i + 1) * len(LAMPS), b"", sealed.body) for i in range(5)]
+    rows = [SealedRow(1 + i * len(LAMPS), (i + 1) * len(LAMPS), b"", sealed.body) for i in range(5)]
 
     async def step() -> None:
         contents, count, damage = await asyncio.to_thread(open_rows, 0, rows)
@@ -177,7 +177,7 @@ async def test_the_node_keeps_nothing_of_what_it_has_sent_and_looked_up(tmp_path
             at_us += 60 * SECOND
             for _ in range(3):
                 await outbox.append({Lane.BULK: street(at_us)})
-            while isinstance(cut := await outbox.cut(Lane.BULK, 1 << 20), Place):
+            while isinstance(cut := await outbox.cut(Lane.BULK, 1 << 20), PositionQuery):
                 await outbox.confirm(cloud.ack(cut.epoch, cut.lane))
             assert isinstance(cut, Cut)
             assert sum(len(list(item.places)) for item in cut.batch.entries) == 3 * len(LAMPS)

@@ -12,7 +12,7 @@ from edge.clock import NodeClock
 from edge.config import Config, load
 from edge.outbox.group_commit import GroupCommit
 from edge.outbox.memory import MemoryOutbox
-from edge.sampling.last_samples import Street
+from edge.sampling.last_samples import LastSamples
 from support.leaping import leap
 from wire.device import Device, Point
 from wire.orders import Bundle
@@ -117,7 +117,7 @@ class Cabinet:
         self.turns = 0
         self.autonomy = Autonomy(
             config,
-            street=Street(),
+            street=LastSamples(),
             clock=self.clock,
             commit=self.commit,
             driver=lambda _device: self.lamp,  # type: ignore[arg-type,return-value]

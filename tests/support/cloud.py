@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from edge.sync.http import Answer
+from edge.sync.http import AckAnswer
 from wire import codec
 from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, Snapshot
 from wire.columns import Columns
@@ -86,16 +86,16 @@ class SmallCloud:
 
     # ---- as a link (edge.uplink.Link) ----
 
-    async def send(self, batch: Batch) -> Answer:
+    async def send(self, batch: Batch) -> AckAnswer:
         self.requests.append(batch.lane.value)
         self._maybe_fail()
         size = len(codec.encode_batch(batch))
-        return Answer(self.take(batch), self.took_s, size)
+        return AckAnswer(self.take(batch), self.took_s, size)
 
-    async def place(self, epoch: int, lane: Lane) -> Answer:
+    async def place(self, epoch: int, lane: Lane) -> AckAnswer:
         self.requests.append("place")
         self._maybe_fail()
-        return Answer(self.ack(epoch, lane), self.took_s, 0)
+        return AckAnswer(self.ack(epoch, lane), self.took_s, 0)
 
     async def snapshot(self, snapshot: Snapshot) -> None:
         self.requests.append("snapshot")

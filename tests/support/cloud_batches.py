@@ -8,7 +8,7 @@ from typing import get_args
 
 import msgspec
 
-from cloud.log.batch_facts import Facts, facts_of
+from cloud.log.batch_facts import BatchFacts, facts_of
 from cloud.log.contract import Log, Taken
 from wire import codec
 from wire.batch import ORIGIN, Batch, Lane, Placed, Predecessor, Snapshot, advance
@@ -86,7 +86,7 @@ class Sender:
         return Predecessor(self._after.epoch, self._after.seqs[lane], self._after.digests[lane], whole=self._whole)
 
 
-def opened(batch: Batch) -> tuple[Batch, Facts, bytes]:
+def opened(batch: Batch) -> tuple[Batch, BatchFacts, bytes]:
     """A batch as ingest hands it on."""
     body = codec.encode_batch(batch)
     decoded = codec.decode_batch(body)

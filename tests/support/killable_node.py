@@ -27,9 +27,9 @@ import aiosqlite
 from drivers.modbus.bus import ModbusDriver
 from drivers.mqtt.session import MqttSession
 from edge.cli import main
-from edge.control.orders import Desk
+from edge.control.orders import OrderBook
 from edge.outbox.sqlite import SqliteOutbox
-from edge.visit.sessions import Session, Sessions
+from edge.visit.sessions import Sessions, VisitSession
 from edge.visit.visiting import Visiting
 
 POINT, _, COUNT = os.environ.get("KILL_AT", "").partition(":")
@@ -72,10 +72,10 @@ def acknowledge(self: MqttSession, mid: int, qos: int) -> None:
     reached("ack.after")
 
 
-_take, _settled, _write = Desk.take, Desk.settled, ModbusDriver.write
+_take, _settled, _write = OrderBook.take, OrderBook.settled, ModbusDriver.write
 
 
-def take(self: Desk, *args: Any, **kwargs: Any) -> None:
+def take(self: OrderBook, *args: Any, **kwargs: Any) -> None:
     _take(self, *args, **kwargs)
     reached("order.taken")
 
@@ -86,7 +86,7 @@ async def write(self: ModbusDriver, *args: Any) -> None:
     reached("write.after")
 
 
-def settled(self: Desk, key: Any, level: Any, held: Any, read_back: Any) -> None:
+def settled(self: OrderBook, key: Any, level: Any, held: Any, read_back: Any) -> None:
     ordered = held is not None and bool(held.order)  # the plan settles too
     if ordered:
         reached("result.before")
@@ -103,15 +103,15 @@ async def use(self: Visiting, *args: Any) -> None:
     reached("code.used")
 
 
-def begin(self: Sessions, *args: Any) -> Session:
+def begin(self: Sessions, *args: Any) -> VisitSession:
     reached("session.before")
     return _begin(self, *args)
 
 
 Visiting._use = use  # type: ignore[method-assign]
 Sessions.begin = begin  # type: ignore[method-assign]
-Desk.take = take  # type: ignore[method-assign]
-Desk.settled = settled  # type: ignore[method-assign]
+OrderBook.take = take  # type: ignore[method-assign]
+OrderBook.settled = settled  # type: ignore[method-assign]
 ModbusDriver.write = write  # type: ignore[method-assign]
 aiosqlite.Connection.execute = execute  # type: ignore[method-assign,assignment]
 SqliteOutbox.confirm = confirm  # type: ignore[method-assign,assignment]

@@ -24,7 +24,7 @@ PLANTED = {  # one line through each wall
     "the node knows nothing of the cloud or the simulator": ("edge/clock.py", "import cloud.times"),
     "the cloud knows nothing of drivers, the node or the simulator": ("cloud/times.py", "import drivers.errors"),
     "the simulator is an independent witness": ("firmware-sim/firmware_sim/compare.py", "import wire.errors"),
-    "drivers know nothing of each other": ("drivers/ble/words.py", "import drivers.mqtt.words"),
+    "drivers know nothing of each other": ("drivers/ble/settings.py", "import drivers.mqtt.settings"),
     "the rooms of the cloud import one way": ("cloud/records/keys.py", "import cloud.api.routes"),
     "only cloud.sqlite knows SQLite": ("cloud/orders/checks.py", "import sqlite3"),
     "the rooms of the node import one way": ("edge/sampling/poller.py", "import edge.outbox.card"),
@@ -33,7 +33,7 @@ PLANTED = {  # one line through each wall
     "pymodbus, aiomqtt and bleak are each known to one driver": ("edge/sync/proxies.py", "import aiomqtt"),
     "the Modbus driver has pymodbus": ("drivers/modbus/registers.py", "import bleak"),
     "the MQTT driver has aiomqtt": ("drivers/mqtt/inbox.py", "import pymodbus"),
-    "the Bluetooth driver has bleak": ("drivers/ble/words.py", "import aiomqtt"),
+    "the Bluetooth driver has bleak": ("drivers/ble/settings.py", "import aiomqtt"),
     "HTTP is served in one place at each end": ("cloud/feed/events.py", "import uvicorn"),
     "deciding needs no I/O": ("cloud/views/ledger.py", "import asyncio"),
 }
@@ -67,6 +67,7 @@ def modules() -> dict[str, ast.Module]:
     return found
 
 
+@pytest.mark.slow
 def test_whatever_calls_itself_pure_is_held_to_it() -> None:
     held = CONTRACTS["deciding needs no I/O"]["source_modules"]
     for name, tree in modules().items():

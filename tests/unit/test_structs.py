@@ -41,7 +41,7 @@ KNOWN = {
     "wire.vector.Runs.n": "a number",
     "wire.vector.Runs._inner": "numbers",
     "cloud.feed.events.CloudEvent.data": "made and encoded in one breath; what it is made of knows of no event",
-    "drivers.mqtt.payload.Reading.packet": "what msgspec.json has decoded",
+    "drivers.mqtt.payload.PayloadReading.packet": "what msgspec.json has decoded",
 }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from contextlib import closing
+import threading
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import msgspec
@@ -159,3 +160,52 @@ async def test_a_store_of_schema_2_is_brought_up_and_goes_on(tmp_path: Path) -> 
         assert await findings(store) == [], "and raises no alarm"
     async with opened(tmp_path, now) as store:
         assert (await send(store.log, sender.batch(columns()))).place.through_seq == 9
+
+
+async def test_the_event_loop_goes_on_while_another_program_holds_the_store(tmp_path: Path) -> None:
+    async with opened(tmp_path, Ticking()):
+        pass
+    (tmp_path / "generation").unlink()  # so that it is written as it is opened
+    with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        asyncio.get_running_loop().call_soon(other.execute, "ROLLBACK")
+        async with opened(tmp_path, Ticking()) as store:  # on the loop it would wait BUSY_MS in vain
+            assert store.trouble() is None
+
+
+async def test_one_that_is_no_longer_wanted_is_closed_before_another_may_open_it(tmp_path: Path) -> None:
+    async with opened(tmp_path, Ticking()):
+        pass
+    (tmp_path / "generation").unlink()
+    stack = AsyncExitStack()
+    with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        opening = asyncio.create_task(stack.enter_async_context(opened(tmp_path, Ticking())))
+        await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.sleep(0)
+        with pytest.raises(database.Misplaced, match="in use"):
+            async with opened(tmp_path, Ticking()):
+                pass
+        other.execute("ROLLBACK")
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+    async with opened(tmp_path, Ticking()) as store:
+        assert store.trouble() is None
+
+
+async def test_whoever_reads_does_not_wait_for_the_writer_before_the_log_is_folded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    async with opened(tmp_path, Ticking()) as store:
+        monkeypatch.setattr(database, "WAL_LIMIT_BYTES", 0)
+        await send(store.log, Sender().batch(columns()))
+        writing = asyncio.create_task(store.writer.do(lambda _connection: go_on.wait()))
+        await asyncio.sleep(0)
+        folding = asyncio.create_task(store.fold())
+        await asyncio.sleep(0)
+        assert (await store.views.nodes("", 10)).nodes
+        go_on.set()
+        await asyncio.gather(writing, folding)
+        assert store.sizes().log == 0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from conformance.driver_rigs import profile_of
 from drivers.ble.payload import Bytes, encode
-from drivers.ble.words import full_uuid
+from drivers.ble.settings import full_uuid
 from drivers.errors import Refused
 from drivers.mishaps import Unreadable
 from drivers.profile_files import SHIPPED, load_profiles, parse_profile

@@ -13,7 +13,7 @@ from conformance.driver_rigs import profile_of
 from drivers.ble import inbox as ble
 from drivers.ble.payload import Bytes
 from drivers.contract import Attachment, Receipt
-from drivers.mishaps import Mishaps
+from drivers.mishaps import LineMishaps
 from drivers.profile import Profile
 from wire.device import Device
 from wire.sample import Clock, Sample
@@ -43,7 +43,7 @@ class Air:
             now=lambda: (NOW_US + int(self.time_s * 1e6), Clock(5, True)),
             clock=lambda: self.time_s,
             counts=self.counts,
-            mishaps=Mishaps("advert", LOG),
+            mishaps=LineMishaps("advert", LOG),
         )
         self.inbox.remember([r.key for _, r in self.got if r], [self.beacon])
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from drivers.ble.payload import Bytes
-from drivers.ble.words import full_uuid
+from drivers.ble.settings import full_uuid
 from drivers.modbus.registers import Decoder, plan
 from drivers.mqtt.payload import Payload
 from drivers.profile import Profile

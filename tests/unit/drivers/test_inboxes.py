@@ -19,12 +19,12 @@ from drivers.ble import inbox as ble
 from drivers.ble.payload import Bytes
 from drivers.contract import Attachment, Receipt
 from drivers.errors import NotStored
-from drivers.mishaps import Mishaps
+from drivers.mishaps import LineMishaps
 from drivers.mqtt import inbox as mqtt
 from drivers.mqtt.moment import FUTURE_US
 from drivers.mqtt.payload import Payload
 from drivers.mqtt.repeats import Repeats
-from drivers.mqtt.words import Address, Line
+from drivers.mqtt.settings import Address, Line
 from drivers.profile import Profile
 from wire.device import Device
 from wire.sample import Clock, Sample
@@ -139,7 +139,7 @@ class Bench:
             source="s",
             now=lambda: (self.now_us, Clock(5, self.synced)),
             deliver=self.node,
-            mishaps=Mishaps("payload", LOG),
+            mishaps=LineMishaps("payload", LOG),
             counts=self.counts,
         )
 
@@ -339,7 +339,7 @@ class Air:
             now=lambda: (NOW_US, Clock(5, True)),
             clock=lambda: 0.0,
             counts=self.counts,
-            mishaps=Mishaps("advert", LOG),
+            mishaps=LineMishaps("advert", LOG),
         )
 
     def take(self, data: bytes) -> None:

@@ -18,7 +18,7 @@ from drivers.errors import Refused
 from drivers.modbus.registers import Decoder, encode, plan
 from drivers.mqtt.command import command
 from drivers.mqtt.payload import Payload
-from drivers.mqtt.words import Address
+from drivers.mqtt.settings import Address
 from drivers.profile import Profile
 from drivers.profile_files import parse_profile
 from drivers.scaling import Scaling

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from conformance.driver_rigs import attach, profile_of
 from drivers.modbus.limits import PROBES, RETRY_FIRST_S, RETRY_LONGEST_S
 from drivers.modbus.link import Said
-from drivers.modbus.reading import Reading
+from drivers.modbus.reading import PollResult
 from drivers.modbus.registers import Block, Decoder
+from drivers.modbus.settings import Line
 from drivers.modbus.units import Slave, Unit
-from drivers.modbus.words import Line
+from support.examples import many
 
 
 class Device:
@@ -61,10 +62,10 @@ class Bench:
         self.device = device
         self.requests: list[tuple[int, int]] = []
 
-    def poll(self) -> Reading:
+    def poll(self) -> PollResult:
         """One poll, as the driver does it, without a line."""
         planned = self.unit.plan(list(self.profile.points.values()))
-        reading = Reading(self.unit, planned.readers)
+        reading = PollResult(self.unit, planned.readers)
         for name, why in planned.missing.items():
             reading.spoil([name], why)
         self.device.asked.clear()
@@ -80,7 +81,7 @@ class Bench:
         assert self.device.joined <= PROBES
         return reading
 
-    def settle(self, polls: int = 16) -> Reading:
+    def settle(self, polls: int = 16) -> PollResult:
         """Poll until nothing is refused any more, and the same is asked for."""
         for _ in range(polls):
             refused, requests = self.device.refused, self.requests
@@ -238,7 +239,7 @@ def best(points: Sequence[int], device: Device, max_gap: int) -> list[tuple[int,
     return reads
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=many(300), deadline=None)
 @example(points={*range(8)}, missing=set(), walls={1}, most=32, max_gap=8, code=3)
 @example(
     points={*range(8), 9, 10, 11, 14, 45, 54, 63, 71, 84},
@@ -268,3 +269,12 @@ def test_whatever_a_device_refuses_all_it_has_is_read_in_the_fewest_reads(
         assert reading.quality.keys() == {f"r{p}" for p in wanted if p in missing}
     if there:
         assert len(bench.requests) == len(best(wanted, device, max_gap))
+
+
+def test_what_is_known_of_a_device_is_planned_once() -> None:
+    bench = Bench(Device(range(1, 60, 2)), single(*range(60)))
+    bench.settle()
+    points = list(bench.profile.points.values())
+    planned = bench.unit.plan(points)
+    bench.poll()
+    assert bench.unit.plan(points) is planned

@@ -10,7 +10,7 @@ import pytest
 from pymodbus.pdu.register_message import WriteSingleRegisterResponse
 
 from drivers.modbus.link import HoldingBytes, ModbusLink, NoAnswer, NoLine
-from drivers.modbus.words import Line
+from drivers.modbus.settings import Line
 
 
 class Swallowing:

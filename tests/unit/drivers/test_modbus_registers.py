@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from conformance.driver_rigs import profile_of
 from drivers.errors import Refused
 from drivers.modbus.registers import _LIMITS, Block, Decoder, encode, plan
-from drivers.modbus.words import Access
+from drivers.modbus.settings import Access
 from drivers.profile import Profile
 from drivers.readings import meaning
+from support.examples import many
 
 ORDERS = {"ABCD": "01020304", "CDAB": "03040102", "BADC": "02010403", "DCBA": "04030201"}
 
@@ -184,7 +185,7 @@ def told(values: dict[str, Any], quality: dict[str, str]) -> Any:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=many(400))
 @given(st.lists(points(), min_size=1, max_size=12), contents, st.lists(st.booleans(), min_size=32, max_size=32))
 def test_a_block_at_once_is_its_points_one_by_one(many: list[Any], words: list[bytes], bits: list[bool]) -> None:
     profile = profile_of("p", {"driver": "modbus", "point": {f"p{i}": p for i, p in enumerate(many)}})

@@ -1,4 +1,4 @@
-"""Guards for what `mqtt_session.py` takes from inside aiomqtt and paho, and for what it remembers."""
+"""Guards for what `drivers.mqtt.session` takes from inside aiomqtt and paho, and for what it remembers."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import pytest
 
 from drivers.errors import Unreachable
 from drivers.mqtt.session import MqttSession
-from drivers.mqtt.words import Line
+from drivers.mqtt.settings import Line
 from support.mqtt_packets import CONTENT_TYPE, PINGRESP, cut, publish
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from drivers import registry
-from drivers.mqtt.words import Address
+from drivers.mqtt.settings import Address
 from drivers.profile_files import load_profiles
 from drivers.tables import Problem
 

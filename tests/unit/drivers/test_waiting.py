@@ -1,4 +1,4 @@
-"""Who may use a line, and when something that failed is tried again; on a clock of our own."""
+"""Who may use a line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from drivers.backoff import Backoff
 from drivers.errors import Unreachable
 from drivers.turns import COMMAND, MAX_WAITING, POLL, Turns
 
@@ -83,26 +82,3 @@ async def test_too_many_are_turned_away() -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def test_back_off_doubles_to_five_minutes() -> None:
-    at = 0.0
-    backoff = Backoff.of_device(lambda: at)
-    waits = [backoff.failed() for _ in range(12)]
-    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
-    assert backoff.left_s() == 300
-    at = 299.0
-    assert backoff.left_s() == 1
-    at = 301.0
-    assert backoff.left_s() == 0
-    assert backoff.failures == 12
-    backoff.succeeded()
-    assert backoff.failed() == 1
-
-
-def test_a_line_is_tried_at_random_moments_up_to_half_a_minute() -> None:
-    backoff = Backoff.of_line(lambda: 0.0)
-    waits = [backoff.failed() for _ in range(300)]
-    assert all(0.5 <= w <= 30 for w in waits)
-    assert max(waits[10:]) > 20
-    assert len(set(waits)) > 100

@@ -14,7 +14,7 @@ from edge import health
 from edge.clock import EARLIEST_US, NodeClock
 from edge.health import Doctor
 from edge.outbox.contract import Depth
-from edge.sampling.last_samples import Street
+from edge.sampling.last_samples import LastSamples
 from edge.web.pages import Pages
 from wire.batch import Lane
 from wire.entries import Health
@@ -29,7 +29,7 @@ class Cabinet:
 
     def __init__(self, directory: Path) -> None:
         self.now = 1000.0
-        self.street = Street()
+        self.street = LastSamples()
         self.street.expect("lamp", 10, self.now)
         self.uplink = SimpleNamespace(last_ack=self.now, down=None, failures=1, held=None)
         self.commit = SimpleNamespace(refused=None)

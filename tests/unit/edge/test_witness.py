@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge.outbox.contract import Cut, Place
+from edge.outbox.contract import Cut, PositionQuery
 from edge.outbox.sqlite import SqliteOutbox
 from support.cloud import SmallCloud
 from wire.batch import Lane, Predecessor
@@ -30,7 +30,7 @@ def outbox(path: Path) -> SqliteOutbox:
 async def sent(found: SqliteOutbox, cloud: SmallCloud) -> None:
     """Everything, until nothing is left to send."""
     while (cut := await found.cut(Lane.BULK, 1 << 20)) is not None:
-        ack = cloud.ack(cut.epoch, cut.lane) if isinstance(cut, Place) else cloud.take(cut.batch)
+        ack = cloud.ack(cut.epoch, cut.lane) if isinstance(cut, PositionQuery) else cloud.take(cut.batch)
         await found.confirm(ack)
 
 
@@ -42,7 +42,7 @@ async def test_what_an_older_file_goes_on_with_is_a_new_run_that_says_so(tmp_pat
         await found.card.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         shutil.copytree(path, tmp_path / "older")
         await found.append({Lane.BULK: [columns(3, 4, 5)]})
-        old = found.card.runs[-1].epoch
+        old = list(found.card.runs)[-1].epoch
         shutil.copytree(path, tmp_path / "crashed")  # as if the process had been killed
     path = tmp_path / "crashed"
     if how == "the log is deleted":
@@ -76,7 +76,7 @@ async def test_the_cloud_knows_of_more_than_a_card_that_went_back_with_all_its_f
     async with outbox(path) as found:
         await found.append({Lane.BULK: [columns(1, 2)]})
         await sent(found, cloud)
-        old = found.card.runs[-1].epoch
+        old = list(found.card.runs)[-1].epoch
     shutil.copytree(path, tmp_path / "older")
     async with outbox(path) as found:
         await sent(found, cloud)
@@ -87,7 +87,7 @@ async def test_the_cloud_knows_of_more_than_a_card_that_went_back_with_all_its_f
         async with outbox(tmp_path / "older") as found:
             await found.append({Lane.BULK: [columns(6)]})
             ack = cloud.ack(old, Lane.BULK)
-            assert isinstance(await found.cut(Lane.BULK, 1), Place)
+            assert isinstance(await found.cut(Lane.BULK, 1), PositionQuery)
             renewed: list[bool] = []
             found.renewed = lambda renewed=renewed: renewed.append(True)
             assert not await found.confirm(msgspec.structs.replace(ack, head_seq=5)), "no fork: nothing is doubled"

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.examples import many
 from support.samples import batches
 from wire import chain, codec
 from wire.batch import Batch, Lane
@@ -18,7 +19,7 @@ from wire.frame import MAX_BODY_BYTES, MAX_PLAIN_BYTES
 
 @pytest.mark.slow
 @given(batches(), batches())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=many(50), deadline=None)
 def test_on_its_base_it_gives_what_was_written(batch: Batch, before: Batch) -> None:
     plain, base = codec.plain_batch(batch), chain.Base(codec.plain_batch(before))
     chained = chain.decode(chain.encode(plain, base, epoch=batch.epoch, lane=batch.lane))
@@ -27,7 +28,7 @@ def test_on_its_base_it_gives_what_was_written(batch: Batch, before: Batch) -> N
 
 
 @given(st.binary(min_size=64, max_size=400), st.binary(min_size=64, max_size=400), st.integers(0, 63))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=many(200), deadline=None)
 def test_on_another_base_it_gives_the_same_or_nothing(text: bytes, more: bytes, cut: int) -> None:
     right, wrong = chain.Base(text), chain.Base(text[cut:] + b"x")
     frame = right.squeeze(text[cut:] + more)

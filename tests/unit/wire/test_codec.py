@@ -4,6 +4,7 @@ import random
 import time
 from array import array
 from collections.abc import Sequence
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wire.codec
+from support.examples import many
 from support.samples import batches, shown
 from wire import chain, codec
 from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, Predecessor, Snapshot
@@ -56,7 +58,7 @@ def by_place(entries: Sequence[Placed]) -> dict[int, str]:
 
 @pytest.mark.slow
 @given(batches())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=many(100), deadline=None)
 def test_a_batch_comes_back_as_it_went_and_is_what_the_schema_says(batch: Batch) -> None:
     data = codec.encode_batch(batch)
     assert schema_says(plain(data), "batch") == []
@@ -68,7 +70,7 @@ def test_a_batch_comes_back_as_it_went_and_is_what_the_schema_says(batch: Batch)
 
 @pytest.mark.slow
 @given(batches())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=many(50), deadline=None)
 def test_encoding_what_was_decoded_gives_the_same_bytes(batch: Batch) -> None:
     data = codec.encode_batch(batch)
     assert codec.encode_batch(codec.decode_batch(data)) == data
@@ -83,7 +85,7 @@ def test_any_bytes_are_either_read_or_refused(data: bytes) -> None:
 
 @pytest.mark.slow
 @given(batches(), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=many(300), deadline=None)
 def test_a_flipped_byte_is_either_harmless_or_refused(batch: Batch, data: st.DataObject) -> None:
     body = bytearray(plain(codec.encode_batch(batch)))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -95,6 +97,28 @@ def test_a_flipped_byte_is_either_harmless_or_refused(batch: Batch, data: st.Dat
     for placed in back.entries:
         if isinstance(placed.entry, Columns):
             placed.entry.samples()  # whatever was let in can be read
+
+
+def test_a_body_that_is_damaged_on_the_way_is_refused_or_says_the_same() -> None:
+    """Each bit of it: a value that is another would still be a value, so only the frame's checksum can tell."""
+    sample = Sample("lamp", 1_790_000_000_000_000, Clock(1, synced=True), {"level": 40, "text": "x" * 40})
+    batch = Batch(
+        node="n", epoch=1, lane=Lane.BULK, first_seq=1, through_seq=1, prev=ORIGIN, digest=ORIGIN, held_from=1,
+        head_seq=1, entries=[Placed((0,), Columns.of([sample]))],
+    )  # fmt: skip
+    good = codec.encode_batch(batch)
+    refused = 0
+    for at in range(len(good)):
+        for bit in range(8):
+            body = bytearray(good)
+            body[at] ^= 1 << bit
+            try:
+                codec.decode_batch(bytes(body))
+            except BadInput:
+                refused += 1
+            else:
+                assert plain(bytes(body)) == plain(good), (at, bit)
+    assert refused > 7 * len(good)
 
 
 def entries(*items: list[Any], **more: Any) -> dict[str, Any]:
@@ -526,6 +550,29 @@ def test_an_ack_comes_back_and_is_what_the_schema_says() -> None:
     for wrong in (b"<html>", b"", cbor2.dumps({}), data + b"\x00", bytes(5000)):
         with pytest.raises(BadInput):
             codec.decode_ack(wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"generation": 2**63},
+        {"generation": -1},
+        {"epoch": 2**63},
+        {"through_seq": 2**63},
+        {"through_seq": -1},
+        {"head_seq": 2**63},
+        {"server_us": -1},
+        {"server_us": 2**52},
+        {"pause_s": nan},
+        {"live_s": inf},
+        {"held_s": -inf},
+    ],
+)
+def test_an_ack_with_a_number_that_cannot_be_is_none(wrong: dict[str, Any]) -> None:
+    """No node's card holds such a number, and no clock shows such a time."""
+    ack = Ack(generation=3, epoch=1, lane=Lane.URGENT, through_seq=9, digest=ORIGIN, accepts=(1,), server_us=5)
+    with pytest.raises(Malformed):
+        codec.decode_ack(codec.encode_ack(msgspec.structs.replace(ack, **wrong)))
 
 
 def test_a_chained_body_is_what_the_schema_says() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.examples import many
 from support.samples import names, others, qualities, shown, values
 from wire import codec
 from wire.columns import Cell, Columns
@@ -71,7 +72,7 @@ def by_place(placed: Sequence[Placed], offset: int = 0) -> dict[int, str]:
 
 @pytest.mark.slow
 @given(rows)
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=many(150))
 def test_every_sample_keeps_the_seq_that_its_own_row_gave_it(rows: list[list[Entry]]) -> None:
     opened: list[tuple[int, Contents]] = []
     expected: dict[int, str] = {}
@@ -100,7 +101,7 @@ def test_every_sample_keeps_the_seq_that_its_own_row_gave_it(rows: list[list[Ent
 
 @pytest.mark.slow
 @given(rows)
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=many(100))
 def test_a_joined_batch_has_one_run_of_a_device_and_clock(rows: list[list[Entry]]) -> None:
     opened: list[tuple[int, Contents]] = []
     for row in rows:
@@ -116,7 +117,7 @@ def one(entry: Entry) -> list[Placed]:
 
 
 @given(st.lists(entries, min_size=1, max_size=8), st.data())
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=many(100))
 def test_entries_that_name_their_places_keep_them(found: list[Entry], data: st.DataObject) -> None:
     blocks: list[list[int]] = []
     at = 0

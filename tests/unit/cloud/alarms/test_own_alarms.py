@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cloud.alarms.own_alarms import OUTAGE, OUTAGE_NODES, RECENT_US, Occurrence, acted, id_of, state_of, step
 from cloud.alarms.own_texts import as_told, span
 from cloud.times import SECOND_US
+from support.examples import many
 from wire.entries import Alarm
 
 NOW_US = 1_790_000_000_000_000
@@ -236,7 +237,7 @@ MOVES = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=many(150), deadline=None)
 @given(st.lists(MOVES, max_size=30))
 def test_no_state_is_reached_by_an_illegal_step(moves: list[tuple[str, Any]]) -> None:
     city = City(15)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.api.json_body import MAX_AT_ONCE, MAX_OF_ONE, MAX_STRANGE, Door, found_in, read
+from cloud.api.json_body import MAX_AT_ONCE, MAX_OF_ONE, MAX_STRANGE, BodiesInHand, found_in, read
 from cloud.api.json_errors import MAX_SHOWN
 from cloud.orders.checks import MAX_LIFE_US, Given, Wrongs, aimed_at, drafts_of, end_of
 from cloud.orders.requests import ActGiven, BundleGiven, CommandGiven, RelinquishGiven
 from cloud.problem import Problem
-from cloud.views.contract import Target
+from cloud.views.contract import KnownDevice
 from wire.device import Device, Point
 from wire.orders import Order
 
@@ -64,7 +64,7 @@ def test_whatever_is_sent_is_an_order_or_refused(kind: type[Any], raw: dict[str,
     wrongs = Wrongs()
     expires_us = end_of(found.expires, found.expires_in_s, ("expires", "expires_in_s"), NOW_US, wrongs)
     aimed_at(found, wrongs)
-    target = Target("lamp", "cab-1", Device(id="lamp", kind="k", profile="p"), POINTS)
+    target = KnownDevice("lamp", "cab-1", Device(id="lamp", kind="k", profile="p"), POINTS)
     by = Given(by="room", now_us=NOW_US, group="g", draw=lambda: "1")
     drafts = drafts_of(found, [target], expires_us, by, wrongs)
     if not wrongs.problems:  # what is taken can be sent, and is what the node will read
@@ -82,7 +82,7 @@ def test_what_is_no_object(body: bytes) -> None:
 
 
 def test_one_token_does_not_keep_the_others_out() -> None:
-    door = Door()
+    door = BodiesInHand()
     with ExitStack() as held:
         for _ in range(MAX_OF_ONE):
             held.enter_context(door.open("slow"))

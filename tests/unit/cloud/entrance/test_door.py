@@ -88,14 +88,13 @@ def test_an_evicted_one_is_nobody_any_more() -> None:
 def test_one_token_has_its_bound_and_the_longest_idle_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doors, "NODE_MOST", 3)
     at = door()
-    busy = enter(at, "192.0.2.1", idle=False)
-    idle = enter(at, "192.0.2.1")
-    last = enter(at, "192.0.2.1", idle=False)
-    for guest, _ in (busy, idle, last):
+    first, busy, idle = [enter(at, "192.0.2.1", idle=each) for each in (True, False, True)]
+    for guest, _ in (first, busy, idle, first):  # the first one known has asked last
         at.know(guest, grant("a"))
     guest, _ = enter(at, "192.0.2.1", idle=False)
     at.know(guest, grant("a"))
-    assert [one[1].was_cut for one in (busy, idle, last)] == [False, True, False]
+    assert [one[1].was_cut for one in (first, busy, idle)] == [False, False, True]
+    first[1].idle = False
     fourth, _ = enter(at, "192.0.2.1")
     with pytest.raises(Problem) as refused:
         at.know(fourth, grant("a"))

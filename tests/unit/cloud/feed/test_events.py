@@ -98,6 +98,7 @@ def test_a_result_says_what_it_is_about(order: Order | None, said: dict[str, str
         assert own.subject == told.get("device", "")
 
 
+@pytest.mark.slow
 def test_a_batch_that_expands_is_never_held_expanded() -> None:
     batch = Sender().batch(columns(n=8_000, step_us=SECOND, t="x" * 4_000))
     tracemalloc.start()

@@ -7,12 +7,12 @@ import threading
 
 import pytest
 
-from cloud.ingest.opening import IN_HAND, LIGHT_BYTES, OPEN_BYTES, Lane, Opening, size_of
+from cloud.ingest.opening import IN_HAND, LIGHT_BYTES, OPEN_BYTES, Opening, OpeningLane, size_of
 from wire.errors import Malformed
 from wire.frame import squeeze
 
 
-async def held(lane: Lane, size: int, go: asyncio.Event, log: list[int]) -> None:
+async def held(lane: OpeningLane, size: int, go: asyncio.Event, log: list[int]) -> None:
     async with lane.room(size):
         log.append(size)
         await go.wait()
@@ -24,7 +24,7 @@ async def turns() -> None:
 
 
 async def test_bytes_and_bodies_are_bounded_in_order() -> None:
-    lane, go, log = Lane(1), asyncio.Event(), list[int]()
+    lane, go, log = OpeningLane(1), asyncio.Event(), list[int]()
     tasks = [asyncio.create_task(held(lane, size, go, log)) for size in (OPEN_BYTES - 10, 20, 5)]
     await turns()
     assert log == [OPEN_BYTES - 10]  # the small one does not pass the one before it
@@ -44,7 +44,7 @@ async def test_bytes_and_bodies_are_bounded_in_order() -> None:
 
 
 async def test_a_frame_that_claims_more_than_can_be_takes_its_turn_alone() -> None:
-    lane, go, log = Lane(1), asyncio.Event(), list[int]()
+    lane, go, log = OpeningLane(1), asyncio.Event(), list[int]()
     go.set()
     await held(lane, 2**60, go, log)
     assert log == [2**60]
@@ -52,7 +52,7 @@ async def test_a_frame_that_claims_more_than_can_be_takes_its_turn_alone() -> No
 
 
 async def test_the_time_of_what_fails_counts_too() -> None:
-    lane = Lane(1)
+    lane = OpeningLane(1)
     spent: list[float] = []
 
     def fails() -> None:

@@ -11,7 +11,7 @@ import pytest
 from cloud.orders import checks
 from cloud.orders.checks import MAX_LIFE_US, Given, Wrongs, aimed_at, drafts_of, end_of, why_not
 from cloud.orders.requests import CommandGiven, GroupGiven, RelinquishGiven
-from cloud.views.contract import Target, TargetsAsked
+from cloud.views.contract import KnownDevice, TargetsAsked
 from wire.device import Device, Point
 from wire.orders import Command, Relinquish
 
@@ -20,8 +20,8 @@ DIM = Point(name="dim", type="float", unit="%", low=0, high=100, writable=True)
 LAMP = (DIM, Point(name="power", type="float", unit="W"), Point(name="count", type="int", writable=True))
 
 
-def target(name: str, profile: str = "lx", points: tuple[Point, ...] = LAMP) -> Target:
-    return Target(name, "cab-1", Device(id=name, kind="streetlight", profile=profile), points)
+def target(name: str, profile: str = "lx", points: tuple[Point, ...] = LAMP) -> KnownDevice:
+    return KnownDevice(name, "cab-1", Device(id=name, kind="streetlight", profile=profile), points)
 
 
 def command(**given: Any) -> CommandGiven:
@@ -117,7 +117,7 @@ def test_what_a_point_cannot_do(given: CommandGiven | RelinquishGiven, words: st
 
 def test_a_device_that_no_roster_names_has_no_points(monkeypatch: pytest.MonkeyPatch) -> None:
     wrongs = Wrongs()
-    assert drafts_of(command(), [Target("a", "cab-1", None, ())], NOW_US + 9, by(), wrongs) == []
+    assert drafts_of(command(), [KnownDevice("a", "cab-1", None, ())], NOW_US + 9, by(), wrongs) == []
     assert "in no roster" in wrongs.problems[0]
     monkeypatch.setattr(checks, "MAX_GROUP_DEVICES", 2)
     assert drafts_of(command(), [target(n) for n in "abc"], NOW_US + 9, by(), wrongs) == []

@@ -46,6 +46,38 @@ def ids(written: bytes) -> list[str]:
     return [d.get("order", {"id": ""})["id"] for d in downs]
 
 
+async def test_a_text_that_is_not_there_takes_no_place_of_those_that_are(store: Store, tmp_path: Path) -> None:
+    await store.writer.do(lambda c: c.execute("DELETE FROM texts WHERE grp = 'b-cab-1'"))
+    tokens = SqliteTokens(tmp_path)
+    try:
+        link = Downlink(store.orders, tokens, Metrics(), Ticking(), Pace(), print)
+        gone, there = [(await store.orders.sending([(f"b-{node}", False)], START_US))[0] for node in NODES]
+        assert await link._whole(_Line(), gone) is None
+        assert not link._carrying
+        whole = await link._whole(_Line(), there)
+        assert isinstance(whole, Bundle)
+        assert whole.text == TEXT
+    finally:
+        tokens.close()
+
+
+async def test_nodes_that_have_asked_are_forgotten(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = SqliteTokens(tmp_path)
+    try:
+        link = Downlink(store.orders, tokens, Metrics(), Ticking(), Pace(), print)
+        link._asks_once("cab-1")
+        link._asks_once("cab-2")
+        assert link.reachable("cab-1")
+        monkeypatch.setattr(downlink, "ASKED_S", 0.0)
+        link._asks_once("cab-2")
+        assert not link.reachable("cab-1")
+        assert set(link._asked_s) <= {"cab-2"}
+    finally:
+        tokens.close()
+
+
 async def test_a_node_whose_text_must_wait_gets_its_other_orders(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,7 @@ async def count(store: Store, table: str) -> int:
     return await store.readers.ask(lambda c: c.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
 
+@pytest.mark.slow
 async def test_days_of_batches_become_few_chunks(tmp_path: Path) -> None:
     now = Ticking()
     sender = Sender()

@@ -163,6 +163,7 @@ def as_kill_leaves_it(directory: Path, to: Path) -> None:
         shutil.copyfile(directory / name, to / name)
 
 
+@pytest.mark.slow
 async def test_after_kill_9_latest_is_right_again_also_amid_a_save(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

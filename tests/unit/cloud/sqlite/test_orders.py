@@ -23,6 +23,7 @@ from cloud.store import Store, opened
 from cloud.times import DAY_US
 from cloud.views.order_stages import WORD_US, OrderStage, forward
 from support.cloud_batches import SECOND, START_US, Sender, Ticking, columns, send
+from support.examples import many
 from wire.batch import Lane
 from wire.entries import Result, Stage
 from wire.orders import FINAL, Bundle, Command, Order
@@ -159,7 +160,7 @@ async def test_a_store_of_the_schema_before_is_brought_up(tmp_path: Path, now: T
 Said = tuple[str, Stage]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=many(25), deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["1", "2", "cloud"]), st.sampled_from(get_args(Stage))), max_size=12),
     st.booleans(),

@@ -6,9 +6,17 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
-from cloud.sqlite.tokens import CHECK_S, SqliteTokens, tokens_of
+from cloud.app import application
+from cloud.cli import main
+from cloud.log.contract import Unavailable
+from cloud.metrics import Metrics
+from cloud.sqlite.errors import FULL_BYTES, may_pass, why
+from cloud.sqlite.tokens import CHECK_S, TOKENS, SqliteTokens, tokens_of
+from cloud.store import opened
+from support.cloud_batches import Ticking
 
 
 class Seconds:
@@ -94,3 +102,74 @@ def test_a_file_that_others_could_read_is_told_and_closed(tmp_path: Path, caplog
 def test_only_the_role_node_has_a_node(tmp_path: Path, role: str, node: str | None) -> None:
     with tokens_of(tmp_path) as tokens, pytest.raises(ValueError, match="--node"):
         tokens.create(role, node, "", 1)
+
+
+def test_while_another_program_holds_the_file_what_was_known_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    seconds = Seconds()
+    with closing(SqliteTokens(tmp_path, seconds)) as server, closing(SqliteTokens(tmp_path, seconds)) as fresh:
+        token = server.create("node", "cab-1", "", 1)
+        grant = server.grant(token)
+        assert grant is not None
+        with closing(sqlite3.connect(tmp_path / TOKENS, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            seconds.now_s += CHECK_S
+            for _ in range(20):
+                assert server.grant(token) == grant
+                assert server.valid(grant)
+                assert server.stripped() == frozenset()
+                with pytest.raises(Unavailable, match=TOKENS):
+                    server.grant("lamp_none_none")
+            assert len(caplog.records) == 1, "it is asked once in CHECK_S, for each time all else waits"
+            with pytest.raises(Unavailable, match="locked"):
+                fresh.grant(token)  # which has known nothing yet
+            with pytest.raises(Unavailable) as held:
+                SqliteTokens(tmp_path)
+            passing = may_pass(held.value)
+            assert passing is not None
+            assert "another program holds" in why(passing, 2 * FULL_BYTES)["en"]
+        seconds.now_s += CHECK_S
+        assert server.grant("lamp_none_none") is None
+        assert server.revoke(grant.id, 2)
+        assert server.stripped() == {"cab-1"}
+        assert fresh.grant(token) is None
+
+
+def test_a_damaged_file_is_told_as_what_it_is_and_no_rebuild_is_promised(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tokens_of(tmp_path) as tokens:
+        tokens.create("reader", None, "", 1)
+    (tmp_path / TOKENS).write_bytes(b"\x00garbled" * 1_000)
+    with pytest.raises(Unavailable) as found:
+        SqliteTokens(tmp_path)
+    passing = may_pass(found.value)
+    assert passing is not None, "it waits: whoever moves it away need not start it anew"
+    words = why(passing, 2 * FULL_BYTES)
+    assert all("tokens.db" in text and "rebuild" not in text for text in words.values())
+    assert "est endommagé" in words["fr"]
+    assert main(["token", "list", "--data", str(tmp_path)]) == 1
+    assert str(tmp_path / TOKENS) in capsys.readouterr().err
+    (tmp_path / TOKENS).unlink()
+    with tokens_of(tmp_path) as tokens:
+        assert tokens.all() == []
+
+
+async def test_one_that_is_damaged_meanwhile_is_no_fault_of_ours_and_no_end(tmp_path: Path) -> None:
+    seconds = Seconds()
+    now = Ticking()
+    async with opened(tmp_path, now) as store:
+        with closing(SqliteTokens(tmp_path, seconds)) as tokens:
+            app = application(store, tokens, Metrics(), now)
+            headers = {"Authorization": f"Bearer {tokens.create('reader', None, '', 1)}"}
+            transport = httpx.ASGITransport(app=app.asgi)
+            async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
+                assert (await client.get("/v1/nodes")).status_code == 200
+                (tmp_path / TOKENS).write_bytes(b"\x00garbled" * 1_000)
+                seconds.now_s += CHECK_S
+                for _ in range(2):  # also between two looks
+                    answer = await client.get("/v1/nodes")
+                    assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+                with pytest.raises(Unavailable, match=TOKENS):
+                    await app.conditions()

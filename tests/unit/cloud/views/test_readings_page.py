@@ -9,7 +9,7 @@ import pytest
 
 from cloud.views import readings_page
 from cloud.views.answers import Row
-from cloud.views.readings_page import Piece, Run, Window, page, parse_cursor
+from cloud.views.readings_page import PageWindow, Piece, SampleRun, page, parse_cursor
 from support.cloud_batches import START_US
 from wire.columns import Cell, Columns
 from wire.sample import Clock, Sample
@@ -20,7 +20,7 @@ EVER = 2**62
 
 
 def piece(first_seq: int, columns: Columns) -> Piece:
-    run = Run("cab-1", 7, "bulk", range(first_seq, first_seq + columns.n), columns)
+    run = SampleRun("cab-1", 7, "bulk", range(first_seq, first_seq + columns.n), columns)
     return Piece(min(columns.times), max(columns.times), lambda: [run])
 
 
@@ -29,7 +29,7 @@ def all_of(pieces: list[Piece], limit: int, points: tuple[str, ...] = ()) -> lis
     cursor: str | None = None
     for _ in range(10_000):
         after = None if cursor is None else parse_cursor(cursor)
-        more, cursor = page(pieces, Window(-EVER, EVER, after), points, {}, limit)
+        more, cursor = page(pieces, PageWindow(-EVER, EVER, after), points, {}, limit)
         assert len(more) <= limit
         rows += more
         if cursor is None:
@@ -67,7 +67,7 @@ def test_a_large_piece_is_not_expanded_for_a_small_page() -> None:
     large = piece(1, Columns("d", CLOCK, times, {"t": Cell([SAME, "x" * 4_096]), "n": Cell([SAME, 1])}))
     tracemalloc.start()
     try:
-        rows, cursor = page([large], Window(-EVER, EVER, None), (), {}, 1_000)
+        rows, cursor = page([large], PageWindow(-EVER, EVER, None), (), {}, 1_000)
         assert (len(rows), rows[0].time_us, cursor) == (1_000, START_US, f"{START_US + 999}.7.bulk.1000")
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
@@ -77,6 +77,6 @@ def test_a_large_piece_is_not_expanded_for_a_small_page() -> None:
 def test_a_page_ends_where_it_grows_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readings_page, "PAGE_BYTES", 50_000)
     samples = [Sample("d", START_US + i, CLOCK, {"t": "x" * 4_096}) for i in range(30)]
-    rows, cursor = page([piece(1, Columns.of(samples))], Window(-EVER, EVER, None), (), {}, 1_000)
+    rows, cursor = page([piece(1, Columns.of(samples))], PageWindow(-EVER, EVER, None), (), {}, 1_000)
     assert 0 < len(rows) <= 12
     assert cursor is not None

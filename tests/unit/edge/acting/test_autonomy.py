@@ -14,7 +14,7 @@ from edge.acting.alarming import Alarming
 from edge.acting.autonomy import LOOK_S, NAP_S, Autonomy
 from edge.acting.rebuild import REBUILD_S
 from edge.config import Config, load
-from edge.control.orders import Desk
+from edge.control.orders import OrderBook
 from edge.rules.engine import Engine
 from support.acting import NODE, RULES, UTC0, Cabinet, S, breaks, bundle, live, other
 from support.leaping import leap
@@ -95,7 +95,7 @@ def test_an_alarm_s_deadline_moves_the_next_look_forward_too(config: Config) -> 
 
 
 @pytest.mark.parametrize(
-    ("where", "what"), [(Desk, "advance"), (Alarming, "advance"), (Engine, "advance"), (Engine, "due_us")]
+    ("where", "what"), [(OrderBook, "advance"), (Alarming, "advance"), (Engine, "advance"), (Engine, "due_us")]
 )
 def test_a_part_that_breaks_stops_no_other_and_is_counted(
     config: Config, where: type, what: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -125,7 +125,7 @@ def test_an_order_that_breaks_the_desk_is_counted_and_the_next_one_is_taken(
         order = Command(id="o1", by="m", issued_us=now_us, expires_us=now_us + 60 * S, device="lamp-1",
                         point="dim_level", value=10.0)  # fmt: skip
         with monkeypatch.context() as patch:
-            patch.setattr(Desk, "take", breaks)
+            patch.setattr(OrderBook, "take", breaks)
             cabinet.autonomy.down(Down(server_us=now_us, order=order))
         assert cabinet.autonomy.mishaps.count == 1
         cabinet.autonomy.down(Down(server_us=now_us, order=order))

@@ -4,22 +4,23 @@ import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from edge.acting.planning import LOOK_S, LOST_S, PHOTOCELL_FRESH_S, STEADY_S, Planning
+from edge.acting.planning import AGAIN_S, LOOK_S, LOST_S, PHOTOCELL_FRESH_S, STEADY_S, Planning
 from edge.control.arbitration import Held
-from edge.control.arrays import Control, Key
+from edge.control.arrays import Key, PriorityArrays
 from edge.plans.load import load
-from edge.plans.local import Place, to_us
+from edge.plans.local import Location, to_us
 from edge.plans.plan import Plan
-from edge.sampling.last_samples import Street
+from edge.sampling.last_samples import LastSamples
 from wire.device import Device, Point
 from wire.entries import Entry
 from wire.sample import Clock, Sample, Value, bad
 
-DIJON = Place(lat=47.322, lon=5.041, time_zone="Europe/Paris")
+DIJON = Location(lat=47.322, lon=5.041, time_zone="Europe/Paris")
 PARIS = ZoneInfo("Europe/Paris")
 LEVEL = Point(name="dim_level", type="float", unit="%", low=0, high=100, writable=True, safe=100.0)
 OTHER = Point(name="mode", type="text", writable=True)
@@ -69,8 +70,8 @@ class Cabinet:
         self.time_us, self.mono, self.synced = time_us, 1_000.0, synced
         self.devices = [Device(id=f"lamp-{n}", kind="streetlight", profile="lx-1") for n in range(1, lamps + 1)]
         points = {(d.id, p.name): p for d in self.devices for p in (LEVEL, OTHER)}
-        self.control = Control(points, 1)
-        self.street = Street()
+        self.control = PriorityArrays(points, 1)
+        self.street = LastSamples()
         for device in self.devices:
             self.street.expect(device.id, 10, self.mono)
         self.woken: list[Key] = []
@@ -97,7 +98,8 @@ class Cabinet:
     def wait(self, seconds: float) -> float:
         self.mono += seconds
         self.time_us += round(seconds * 1e6)
-        return self.planning.advance()
+        self.planning.advance()
+        return self.planning.due_s()
 
     def say(self, **values: Value) -> None:
         quality = {name: bad("no answer") for name, value in values.items() if value is None}
@@ -112,7 +114,8 @@ class Cabinet:
 
 def test_a_setting_changes_at_the_second_it_is_due_and_not_before() -> None:
     cabinet = Cabinet(at(21, 59, 50), plan())
-    assert cabinet.planning.advance() == 10
+    cabinet.planning.advance()
+    assert cabinet.planning.due_s() == 10
     assert cabinet.level() == 0
     assert cabinet.woken == [("lamp-1", "dim_level"), ("lamp-2", "dim_level")]
     cabinet.woken.clear()
@@ -125,7 +128,8 @@ def test_a_setting_changes_at_the_second_it_is_due_and_not_before() -> None:
 
 def test_asked_again_it_does_nothing_until_something_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
     cabinet = Cabinet(at(12), plan())
-    assert cabinet.planning.advance() == LOOK_S
+    cabinet.planning.advance()
+    assert cabinet.planning.due_s() == LOOK_S
     looked: list[str] = []
     good = Plan.at
 
@@ -165,7 +169,8 @@ def test_a_plan_that_says_nothing_of_a_lamp_any_more_lets_it_go() -> None:
 
 def test_a_new_plan_is_followed_at_once_also_where_there_was_none() -> None:
     cabinet = Cabinet(at(23), None)
-    assert cabinet.planning.advance() == LOOK_S
+    cabinet.planning.advance()
+    assert cabinet.planning.due_s() == LOOK_S
     assert cabinet.level() is None
     cabinet.planning.follow(plan())
     assert cabinet.level() == 50
@@ -269,10 +274,26 @@ def test_one_look_costs_a_step_a_point_and_not_one_for_each_pair() -> None:
     assert Counting.walks == 1
 
 
+def test_what_goes_wrong_is_tried_again_after_a_pause() -> None:
+    class Broken:
+        def at(self, *_: object) -> None:
+            raise ZeroDivisionError
+
+    broken: Any = Broken()
+    cabinet = Cabinet(at(23), broken)
+    with pytest.raises(ZeroDivisionError):
+        cabinet.planning.advance()
+    assert cabinet.planning.due_s() == AGAIN_S
+    cabinet.planning.plan = plan()
+    cabinet.wait(AGAIN_S)
+    assert cabinet.level() == 50
+
+
 def test_the_plan_of_the_examples_is_one_that_can_be_followed() -> None:
     text = (Path(__file__).parents[4] / "examples" / "street" / "plan.toml").read_text()
-    cabinet = Cabinet(at(23), load(text, Place(lat=47.322, lon=5.041, time_zone="Europe/Paris", country="FR")))
-    assert 0 < cabinet.planning.advance() <= LOOK_S
+    cabinet = Cabinet(at(23), load(text, Location(lat=47.322, lon=5.041, time_zone="Europe/Paris", country="FR")))
+    cabinet.planning.advance()
+    assert 0 < cabinet.planning.due_s() <= LOOK_S
     assert isinstance(cabinet.level(), float)
 
 
@@ -299,7 +320,7 @@ def test_what_the_plan_has_held_is_marked_so_that_a_restart_without_a_plan_falls
     cabinet = Cabinet(at(23), plan())
     cabinet.planning.advance()
     assert {name.partition("/")[0] for name in cabinet.kept} == {"slot"}
-    again = Control(cabinet.control.points, 1)
+    again = PriorityArrays(cabinet.control.points, 1)
     again.restore({n: b for n, b in cabinet.kept.items() if b is not None}, 0, cabinet.time_us)
     found = again.top(("lamp-1", "dim_level"))
     assert found is not None

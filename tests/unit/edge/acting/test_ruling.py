@@ -13,15 +13,15 @@ from drivers.tables import Problem
 from edge.acting.alarming import Alarming
 from edge.acting.mishaps import Mishaps
 from edge.acting.ruling import Ruling, suppressions
-from edge.control.arrays import Control, Key
-from edge.control.orders import Declined, Desk
+from edge.control.arrays import Key, PriorityArrays
+from edge.control.orders import Declined, OrderBook
 from edge.control.trusted import TrustedTime
 from edge.outbox.group_commit import GroupCommit
 from edge.outbox.memory import MemoryOutbox
 from edge.rules.effects import Hold
 from edge.rules.engine import Engine
+from edge.rules.load import load_texts
 from edge.rules.rule import Rules, Suppressed
-from edge.rules.words import load_texts
 from support.leaping import leap
 from wire.batch import Lane
 from wire.columns import Columns
@@ -90,7 +90,7 @@ class Cabinet:
         self.puts = 0
         self.woken: list[Key] = []
         self.mishaps = Mishaps()
-        self.control = Control(WRITABLE, 1)
+        self.control = PriorityArrays(WRITABLE, 1)
         self.keep(self.control.restore(self.kept, self.mono_us, UTC0)[1])
         self.alarming = Alarming(
             node="cab",
@@ -113,7 +113,7 @@ class Cabinet:
             wake=self.wake,
             mishaps=self.mishaps,
         )
-        self.desk = Desk(
+        self.desk = OrderBook(
             control=self.control,
             acts=NoActs(),
             trusted=TrustedTime(self.now, lambda: self.mono_us),
@@ -350,7 +350,7 @@ def test_when_true_time_is_found_what_is_held_keeps_its_length() -> None:
     assert held is not None
     assert held.until_us == cabinet.now()[0] + 20 * S
     # Whatever boots now counts its end from UTC: it ends when it would have.
-    other = Control(WRITABLE, 2)
+    other = PriorityArrays(WRITABLE, 2)
     other.restore(cabinet.kept, 7, cabinet.now()[0])
     assert other.due_us() == 7 + 20 * S
     cabinet.say("bin-1", fill_level=10.0)

@@ -24,7 +24,13 @@ def ground(tmp_path: Path) -> Ground:
 
 
 @pytest.mark.parametrize(
-    ("text", "kind"), [(RULES, "rules"), ("no rules", "rules"), (DOTTED, "rules"), (DOTTED, "plan")]
+    ("text", "kind"),
+    [
+        (RULES, "rules"),
+        pytest.param("no rules", "rules", marks=pytest.mark.slow),
+        pytest.param(DOTTED, "rules", marks=pytest.mark.slow),
+        (DOTTED, "plan"),
+    ],
 )
 async def test_what_is_read_within_bounds_may_be_taken(ground: Ground, text: str, kind: str) -> None:
     assert await Trial(ground).run(bundle(text, kind)) is None
@@ -32,8 +38,11 @@ async def test_what_is_read_within_bounds_may_be_taken(ground: Ground, text: str
 
 @pytest.mark.parametrize(
     "body",
-    ["while True: pass", "x = bytearray(1 << 31)", "import os; os.kill(os.getpid(), 9)"],
-    ids=["without end", "without room", "killed"],
+    [
+        pytest.param("while True: pass", id="without end", marks=pytest.mark.slow),
+        pytest.param("x = bytearray(1 << 31)", id="without room"),
+        pytest.param("import os; os.kill(os.getpid(), 9)", id="killed"),
+    ],
 )
 async def test_what_takes_too_much_is_not(ground: Ground, body: str) -> None:
     """With a reader that does what a bundle must never bring one to do."""

@@ -15,6 +15,7 @@ from edge.alarms.causes import Suppression
 from edge.alarms.own import FLOOD
 from edge.alarms.raised import Raised
 from edge.alarms.states import TRANSITIONS
+from support.examples import many
 from wire.entries import Alarm, AlarmState
 from wire.orders import AlarmAct
 
@@ -167,7 +168,7 @@ class Street(RuleBasedStateMachine):
 
 
 TestStreet = Street.TestCase
-TestStreet.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+TestStreet.settings = settings(max_examples=many(100), stateful_step_count=60, deadline=None)
 TestStreet.pytestmark = pytest.mark.slow
 
 
@@ -209,5 +210,5 @@ def key_of(alarm: Alarm) -> tuple[str, str]:
 
 
 TestFloodedStreet = FloodedStreet.TestCase
-TestFloodedStreet.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+TestFloodedStreet.settings = settings(max_examples=many(100), stateful_step_count=60, deadline=None)
 TestFloodedStreet.pytestmark = pytest.mark.slow

@@ -19,6 +19,7 @@ from edge.alarms.book import AlarmBook
 from edge.alarms.causes import Suppression
 from edge.alarms.raised import Raised
 from edge.alarms.states import TRANSITIONS
+from support.examples import many
 from wire.entries import Alarm, AlarmState
 from wire.orders import AlarmAct
 
@@ -242,7 +243,7 @@ class Books(RuleBasedStateMachine):
 
 
 TestBooks = Books.TestCase
-TestBooks.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+TestBooks.settings = settings(max_examples=many(100), stateful_step_count=60, deadline=None)
 TestBooks.pytestmark = pytest.mark.slow
 
 
@@ -335,7 +336,7 @@ def true(told: list[Alarm], off_us: int) -> list[Alarm]:
 
 
 @given(STEPS, st.integers(-3_600, 30 * 86_400), FIXED_AT)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=many(300), deadline=None)
 def test_a_day_by_an_estimated_clock_is_the_same_day(
     steps: list[tuple[str, str | int]], off_s: int, fixed_at: int
 ) -> None:

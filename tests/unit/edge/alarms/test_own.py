@@ -10,7 +10,7 @@ import pytest
 
 from drivers.tables import Problem
 from edge.alarms.own import NAMES, is_own, of_line
-from edge.rules.words import load_texts
+from edge.rules.load import load_texts
 from wire.device import Roster
 
 ROOT = Path(__file__).parents[4]

@@ -13,7 +13,7 @@ import pytest
 from drivers.errors import Misconfigured, Refused, Unreachable
 from edge.control.actuators import CALL_S, LINE_S, REPORT_S, RETRY_MAX_S, TRIES, Actuator, Actuators
 from edge.control.arbitration import Held
-from edge.control.arrays import Control, Key
+from edge.control.arrays import Key, PriorityArrays
 from support.leaping import leap
 from support.stubborn import LAMP, LEVEL, StubbornLamp, actuator, loop_us
 from wire.device import Point
@@ -28,7 +28,7 @@ class Scene:
 
     def __init__(self, how: Actuator, lamp: StubbornLamp) -> None:
         self.lamp, self.line_up = lamp, True
-        self.control = Control({LAMP: LEVEL}, 1)
+        self.control = PriorityArrays({LAMP: LEVEL}, 1)
         self.told: list[tuple[Any, ...]] = []
         self.orders_fail = True
         self.actuators = Actuators(

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from edge.control.arbitration import Held
-from edge.control.arrays import KEPT, PREFIX, Control, Key
+from edge.control.arrays import KEPT, PREFIX, Key, PriorityArrays
+from support.examples import many
 from wire.device import Point
 from wire.entries import Level
 from wire.orders import LEVELS
@@ -47,7 +48,7 @@ class Arrays(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.mono, self.utc, self.boot = 1_000, UTC0, 1
-        self.card, self.control = Card(), Control(POINTS, 1)
+        self.card, self.control = Card(), PriorityArrays(POINTS, 1)
         self.truth: list[tuple[Key, Level, int, int | None, int | None]] = []
         self.touched: set[Key] = set()
         self.count = 0
@@ -89,7 +90,7 @@ class Arrays(RuleBasedStateMachine):
     def restart(self, us: int, reboots: bool, known: bool) -> None:
         self.mono, self.utc = (5 if reboots else self.mono + us), self.utc + us
         self.boot += reboots
-        self.control = Control(POINTS, self.boot)
+        self.control = PriorityArrays(POINTS, self.boot)
         dropped, changed = self.control.restore(self.card.kept, self.mono, self.utc if known else None)
         self.card.take(changed)
         held: list[tuple[Key, Level, int, int | None, int | None]] = []
@@ -131,24 +132,24 @@ class Arrays(RuleBasedStateMachine):
     def teardown(self) -> None:
         """A restart of the process alone changes nothing that is kept."""
         if hasattr(self, "card"):
-            again = Control(POINTS, self.boot)
+            again = PriorityArrays(POINTS, self.boot)
             dropped, changed = again.restore(self.card.kept, self.mono, None)
             assert (dropped, changed) == ([], {})
 
 
 TestArrays = Arrays.TestCase
-TestArrays.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestArrays.settings = settings(max_examples=many(150), stateful_step_count=30, deadline=None)
 TestArrays.pytestmark = pytest.mark.slow
 
 
 def kept_of(level: Level = "hypervisor", value: object = 40, points: dict[Key, Point] = POINTS) -> dict[str, bytes]:
-    control = Control(points, 1)
+    control = PriorityArrays(points, 1)
     _, kept = control.hold(LAMP, level, Held(value=value, by="x", order="o1", ends_us=50, until_us=UTC0 + 50))  # type: ignore[arg-type]
     return {name: body for name, body in kept.items() if body is not None}
 
 
 def test_a_lamp_is_not_left_as_an_order_had_it_that_ended_while_the_node_was_down() -> None:
-    control = Control(POINTS, 1)
+    control = PriorityArrays(POINTS, 1)
     dropped, changed = control.restore(kept_of(), 50, None)
     assert [d.held.order for d in dropped] == ["o1"]
     assert changed == {"slot/hypervisor/dim_level/lamp/1": None}
@@ -158,20 +159,20 @@ def test_a_lamp_is_not_left_as_an_order_had_it_that_ended_while_the_node_was_dow
 
 def test_a_lamp_is_not_left_so_either_when_it_ended_just_before() -> None:
     """Ended and off the card, and killed before the lamp was told."""
-    card, control = Card(), Control(POINTS, 1)
+    card, control = Card(), PriorityArrays(POINTS, 1)
     card.take(control.hold(LAMP, "rule", Held(value=0, by="x", ends_us=50))[1])
     card.take(control.expire(50)[1])
-    again = Control(POINTS, 2)
+    again = PriorityArrays(POINTS, 2)
     assert again.restore(card.kept, 5, None) == ([], {})
     assert list(again.held()) == [LAMP]
 
 
 def test_a_slot_kept_before_there_were_marks_is_given_one() -> None:
     kept = {n: b for n, b in kept_of().items() if "default" not in n}
-    control = Control(POINTS, 1)
+    control = PriorityArrays(POINTS, 1)
     _, changed = control.restore(kept, 5, None)
     assert set(changed) == {"slot/default/dim_level/lamp/1"}
-    control = Control(POINTS, 1)
+    control = PriorityArrays(POINTS, 1)
     dropped, changed = control.restore(kept, 50, None)
     assert len(dropped) == 1
     assert set(changed) == {"slot/hypervisor/dim_level/lamp/1", "slot/default/dim_level/lamp/1"}
@@ -179,7 +180,7 @@ def test_a_slot_kept_before_there_were_marks_is_given_one() -> None:
 
 
 def test_what_the_plan_holds_is_marked_until_something_kept_is() -> None:
-    control = Control(POINTS, 1)
+    control = PriorityArrays(POINTS, 1)
     mark = {"slot/default/dim_level/lamp/1"}
     assert set(control.hold(LAMP, "plan", Held(value=1, by="p"))[1]) == mark
     assert set(control.hold(LAMP, "plan", Held(value=2, by="p"))[1]) == mark, "the first may not have been kept"
@@ -197,7 +198,7 @@ def test_what_the_plan_holds_is_marked_until_something_kept_is() -> None:
     ids=["the point is gone", "its range is smaller", "its type is another"],
 )
 def test_what_the_site_file_does_not_allow_any_more_is_let_go(points: dict[Key, Point]) -> None:
-    control = Control(points, 1)
+    control = PriorityArrays(points, 1)
     dropped, changed = control.restore(kept_of(), 5, None)
     assert [d.held.order for d in dropped] == ["o1"]
     assert changed["slot/hypervisor/dim_level/lamp/1"] is None
@@ -205,7 +206,7 @@ def test_what_the_site_file_does_not_allow_any_more_is_let_go(points: dict[Key, 
 
 
 def test_what_cannot_be_read_is_let_go_and_the_rest_stays(caplog: pytest.LogCaptureFixture) -> None:
-    control = Control(POINTS, 1)
+    control = PriorityArrays(POINTS, 1)
     kept = {**kept_of(), "slot/rule/x/y": b"\xc1", "slot/rule/x/z": b"\x80"}
     dropped, changed = control.restore(kept, 5, None)
     assert (dropped, changed) == ([], {"slot/rule/x/y": None, "slot/rule/x/z": None})
@@ -214,7 +215,7 @@ def test_what_cannot_be_read_is_let_go_and_the_rest_stays(caplog: pytest.LogCapt
 
 
 def test_a_point_that_there_is_not_cannot_be_held_and_leaves_no_trace() -> None:
-    control = Control(POINTS, 1)
+    control = PriorityArrays(POINTS, 1)
     with pytest.raises(KeyError):
         control.hold(GONE, "rule", Held(value=1, by="x"))
     assert list(control.held()) == []

@@ -4,7 +4,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from edge.control.arbitration import Held
-from edge.control.arrays import Control
+from edge.control.arrays import PriorityArrays
 from edge.control.decided import HeldAt, decided
 from edge.plans.local import to_us
 from wire.device import Point
@@ -16,8 +16,10 @@ NOW_US = to_us(datetime(2026, 11, 24, 20, tzinfo=PARIS))
 UNTIL_US = to_us(datetime(2026, 11, 24, 22, 14, tzinfo=PARIS))
 
 
-def control() -> Control:
-    return Control({("lamp-2", "dim_level"): LEVEL, ("lamp-1", "dim_level"): LEVEL, ("lamp-1", "lamp_on"): SWITCH}, 1)
+def control() -> PriorityArrays:
+    return PriorityArrays(
+        {("lamp-2", "dim_level"): LEVEL, ("lamp-1", "dim_level"): LEVEL, ("lamp-1", "lamp_on"): SWITCH}, 1
+    )
 
 
 def test_every_point_that_something_is_held_for_with_all_its_levels() -> None:

@@ -18,11 +18,11 @@ from edge.control.on_site import (
     DEFAULT_FOR_S,
     MAX_FOR_S,
     AlarmActGiven,
+    BadRequest,
     CommandGiven,
     OnSite,
+    OrderProgress,
     RelinquishGiven,
-    Told,
-    Unreadable,
     read,
 )
 from edge.control.order_records import HowFar
@@ -83,13 +83,13 @@ def test_a_request_is_read_with_what_it_leaves_out() -> None:
     ],
 )
 def test_what_is_wrong_is_told_with_what_to_write(text: bytes, says: str) -> None:
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(BadRequest) as caught:
         read(text)
     assert says in str(caught.value)
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(BadRequest) as caught:
         read(body(by=3, pont="x", for_s="2h"))
     assert [p.partition(":")[0] for p in caught.value.problems] == ["pont", "by", "for_s"]
 
@@ -109,7 +109,7 @@ ORDERS = st.fixed_dictionaries(
                  ORDERS.map(lambda v: json.dumps(v).encode())))  # fmt: skip
 @settings(deadline=None)
 def test_nothing_that_comes_is_more_than_unreadable(text: bytes) -> None:
-    with contextlib.suppress(Unreadable):
+    with contextlib.suppress(BadRequest):
         assert len(read(text).by) <= 200
 
 
@@ -148,7 +148,7 @@ async def test_orders_are_the_technician_s_by_the_node_s_own_time() -> None:
     desk = Desk()
     site = desk.on_site()
     told = await site.give(CommandGiven(by="jean", device="d", point="p", value=80, for_s=60.0))
-    assert told == Told(id="site-0", stage="accepted", final=False)
+    assert told == OrderProgress(id="site-0", stage="accepted", final=False)
     await site.give(RelinquishGiven(by="jean", device="d", point="p"))
     await site.give(AlarmActGiven(by="jean", alarm="a", act="shelve", for_s=3600.0, note="n"))
     await site.give(AlarmActGiven(by="jean", alarm="a", act="acknowledge"))
@@ -168,7 +168,7 @@ async def test_how_far_is_asked_by_id() -> None:
     desk = Desk()
     desk.known["x"] = HowFar(stage="failed", final=True, read_back=3, detail="no answer")
     site = desk.on_site()
-    assert site.told("x") == Told(id="x", stage="failed", final=True, read_back=3, detail="no answer")
+    assert site.told("x") == OrderProgress(id="x", stage="failed", final=True, read_back=3, detail="no answer")
     assert site.told("y") is None
 
 

@@ -21,10 +21,11 @@ from drivers.errors import Unreachable
 from edge.control import order_records, orders
 from edge.control.actuators import Actuator, Actuators
 from edge.control.arbitration import Held
-from edge.control.arrays import Control, Ended, Key
+from edge.control.arrays import Ended, Key, PriorityArrays
 from edge.control.order_records import DAY_US, MAX_LAST_US, HowFar, Kept
-from edge.control.orders import AHEAD_US, RETELL_US, Declined, Desk
+from edge.control.orders import AHEAD_US, RETELL_US, Declined, OrderBook
 from edge.control.trusted import TrustedTime
+from support.examples import many
 from support.leaping import LeapingLoop
 from support.stubborn import LAMP, StubbornLamp, actuator
 from wire.device import Point
@@ -95,14 +96,14 @@ class World:
         self.run(self._start)
 
     def _start(self) -> None:
-        self.control = Control({LAMP: WIDE}, self.boot)
+        self.control = PriorityArrays({LAMP: WIDE}, self.boot)
         self.trusted = TrustedTime(self.now, self.mono)
         how = actuator()
         how = Actuator(how.device, WIDE, WIDE, polled=True, writing=how.writing)
         slots = {n: b for n, b in self.card.items() if n.startswith("slot/")}
         known = {n: b for n, b in self.card.items() if n.startswith("order/")}
         dropped, changed = self.control.restore(slots, self.mono(), self.trusted.now_us())
-        self.desk = Desk(
+        self.desk = OrderBook(
             control=self.control,
             acts=self,
             trusted=self.trusted,
@@ -375,7 +376,7 @@ class Orders(RuleBasedStateMachine):
 
 
 TestOrders = Orders.TestCase
-TestOrders.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestOrders.settings = settings(max_examples=many(100), stateful_step_count=30, deadline=None)
 TestOrders.pytestmark = pytest.mark.slow
 
 
@@ -707,8 +708,8 @@ def test_an_order_whose_point_is_no_more_fails(world: World) -> None:
     world.take(world.relinquish("b", level="emergency"))
     world.commit()
     known = {n: b for n, b in world.card.items() if n.startswith("order/")}
-    world.control = Control({}, 1)
-    desk = Desk(control=world.control, acts=world, trusted=world.trusted, now=world.now, monotonic_us=world.mono,
+    world.control = PriorityArrays({}, 1)
+    desk = OrderBook(control=world.control, acts=world, trusted=world.trusted, now=world.now, monotonic_us=world.mono,
                 insist=world.insist, wake=lambda _k, _a=None: None)  # fmt: skip
     desk.restore({**known, "order/x": b"\xc1"}, [])
     world.commit()

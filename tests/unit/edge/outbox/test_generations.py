@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from edge.outbox.generations import Generations, Heard
+from edge.outbox.generations import GenerationCheck, Generations
 from wire.batch import GENERATIONS_AHEAD_US
 
 NOW_US = 1_795_000_000_000_000
-KNOWN, NEWER, DOUBTED, IGNORED = Heard.KNOWN, Heard.NEWER, Heard.DOUBTED, Heard.IGNORED
+KNOWN, NEWER, DOUBTED, IGNORED = (
+    GenerationCheck.KNOWN,
+    GenerationCheck.NEWER,
+    GenerationCheck.DOUBTED,
+    GenerationCheck.IGNORED,
+)
 
 
-def heard(*generations: int) -> tuple[list[Heard], int]:
+def heard(*generations: int) -> tuple[list[GenerationCheck], int]:
     found = Generations()
     return [found.hear(g, NOW_US) for g in generations], found.known
 
@@ -30,7 +35,7 @@ def heard(*generations: int) -> tuple[list[Heard], int]:
         ([5, 5, 7, 4, 7], [KNOWN, KNOWN, DOUBTED, IGNORED, NEWER], 7),
     ],
 )
-def test_believed_is_what_is_said_again(generations: list[int], words: list[Heard], known: int) -> None:
+def test_believed_is_what_is_said_again(generations: list[int], words: list[GenerationCheck], known: int) -> None:
     assert heard(*generations) == (words, known)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from edge.outbox import joiner as opener_module
 from edge.outbox.joiner import ROWS_APART, Opener
-from edge.outbox.joining import MAX_FRAME_BYTES, Row, opened
+from edge.outbox.joining import MAX_FRAME_BYTES, SealedRow, opened
 from edge.outbox.sealing import seal
 from wire import codec
 from wire.batch import Batch, Lane
@@ -26,12 +26,12 @@ CLOCK = Clock(1, synced=True)
 PATIENCE_S = 30.0
 
 
-def rows(count: int) -> list[Row]:
-    found: list[Row] = []
+def rows(count: int) -> list[SealedRow]:
+    found: list[SealedRow] = []
     for n in range(count):
         samples = [Sample(f"lamp-{d}", 5_000_000 * n, CLOCK, {"level": d + n / 10, "on": n % 7 > 0}) for d in range(3)]
         (sealed,) = seal(samples)
-        found.append(Row(3 * n + 1, 3 * n + 3, bytes(16), sealed.body))
+        found.append(SealedRow(3 * n + 1, 3 * n + 3, bytes(16), sealed.body))
     return found
 
 

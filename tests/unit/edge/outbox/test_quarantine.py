@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from edge.outbox.contract import Cut, Place
+from edge.outbox.contract import Cut, PositionQuery
 from edge.outbox.quarantine import DAMAGED_ROWS
 from edge.outbox.sqlite import SqliteOutbox
 from support.cloud import SmallCloud
@@ -31,7 +31,7 @@ def box(path: Path, **more: Any) -> SqliteOutbox:
 
 
 async def next_cut(outbox: SqliteOutbox, cloud: SmallCloud, limit: int = 1) -> Cut:
-    while isinstance(found := await outbox.cut(Lane.BULK, limit), Place):
+    while isinstance(found := await outbox.cut(Lane.BULK, limit), PositionQuery):
         await outbox.confirm(cloud.ack(found.epoch, Lane.BULK))
     assert found is not None
     return found
@@ -72,7 +72,7 @@ async def test_a_file_of_an_earlier_version_keeps_its_rows_and_they_can_be_sent(
         assert await outbox.send_again() == (1, 0)
         while (found := await outbox.cut(Lane.BULK, 1 << 20)) is not None:
             await outbox.confirm(
-                cloud.ack(found.epoch, Lane.BULK) if isinstance(found, Place) else cloud.take(found.batch)
+                cloud.ack(found.epoch, Lane.BULK) if isinstance(found, PositionQuery) else cloud.take(found.batch)
             )
     assert [n for _, n in cloud.numbers()] == [5]
 

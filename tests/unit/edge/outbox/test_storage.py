@@ -12,7 +12,7 @@ import pytest
 
 from drivers.contract import Receipt
 from edge.outbox.card_lock import HolderDying, InUse
-from edge.outbox.contract import Place
+from edge.outbox.contract import PositionQuery
 from edge.outbox.group_commit import GroupCommit
 from edge.outbox.sqlite import SqliteOutbox
 from edge.outbox.storage import Storage
@@ -38,7 +38,9 @@ def storage(directory: Path, **more: Any) -> Storage:
 
 async def drain(outbox: SqliteOutbox, cloud: SmallCloud) -> None:
     while (found := await outbox.cut(Lane.BULK, 1 << 18)) is not None:
-        await outbox.confirm(cloud.ack(found.epoch, Lane.BULK) if isinstance(found, Place) else cloud.take(found.batch))
+        await outbox.confirm(
+            cloud.ack(found.epoch, Lane.BULK) if isinstance(found, PositionQuery) else cloud.take(found.batch)
+        )
 
 
 async def test_memory_begins_with_what_the_card_lets_itself_be_read_and_goes_back_to_it(tmp_path: Path) -> None:

@@ -14,17 +14,17 @@ import msgspec
 
 from edge.plans.dates import DAYS, span
 from edge.plans.public_holidays import Holidays, public_holidays
-from edge.plans.times import ClockTime, SunTime, told, when
-from edge.plans.words import (
+from edge.plans.tables import (
     AssignTable,
+    CalendarRuleTable,
     CalendarTable,
     HolidaysTable,
     PeriodTable,
     PlanTable,
     ProgramTable,
-    RuleTable,
     StepTable,
 )
+from edge.plans.times import ClockTime, SunTime, told, when
 from edge.selector import Selector
 from wire.device import Device
 
@@ -122,7 +122,7 @@ def talq_date(text: str) -> str:
     return text if len(text) == 10 else f"--{text}"
 
 
-def rule_to(rule: RuleTable, holidays: Holidays, key: int) -> list[Json]:
+def rule_to(rule: CalendarRuleTable, holidays: Holidays, key: int) -> list[Json]:
     made: Json = {"program": rule.program}
     if rule.holiday is not None:
         # TALQ knows no public holidays: a rule for each, for the years that are asked for.
@@ -239,7 +239,7 @@ def joined(item: Json, mark: str, read: Callable[[Any], str]) -> str:
     return read(item["start"]) + (f"{mark}{read(item['end'])}" if "end" in item else "")
 
 
-def rules_from(made: list[Json]) -> Iterator[RuleTable]:
+def rules_from(made: list[Json]) -> Iterator[CalendarRuleTable]:
     def key(item: tuple[int, Json]) -> tuple[int, int]:
         i, rule = item
         found = rule.get(X, {}).get("rule")
@@ -249,12 +249,12 @@ def rules_from(made: list[Json]) -> Iterator[RuleTable]:
         rule = next(group)[1]
         extra, condition = rule.get(X, {}), rule.get("condition", {})
         if "holiday" in extra:
-            yield RuleTable(
+            yield CalendarRuleTable(
                 program=rule["program"], holiday=extra["holiday"], name=extra["name"],
                 from_=extra["from"], until=extra["until"],
             )  # fmt: skip
             continue
-        yield RuleTable(
+        yield CalendarRuleTable(
             program=rule["program"],
             name=extra.get("name", ""),
             days=tuple(joined(d, "-", lambda n: DAYS[n - 1]) for d in condition.get("days", ())),

@@ -6,7 +6,7 @@ import pytest
 
 from edge.plans.calendar import Calendar, Choice
 from edge.plans.public_holidays import MAX_YEARS, none_known, public_holidays
-from edge.plans.words import CalendarTable, RuleTable
+from edge.plans.tables import CalendarRuleTable, CalendarTable
 
 # Code du travail, art. L3133-1; Easter is on 5 April 2026 and 28 March 2027.
 FRANCE = [
@@ -17,15 +17,15 @@ FRANCE = [
 ]  # fmt: skip
 
 
-def calendar(*rules: RuleTable) -> Calendar:
+def calendar(*rules: CalendarRuleTable) -> Calendar:
     return Calendar(CalendarTable(default="usual", rule=rules), public_holidays("FR"))
 
 
 def test_the_first_rule_that_fits_decides() -> None:
     found = calendar(
-        RuleTable(program="feast", dates=("07-14",)),
-        RuleTable(program="late", days=("tue",)),
-        RuleTable(program="never", days=("tue",)),
+        CalendarRuleTable(program="feast", dates=("07-14",)),
+        CalendarRuleTable(program="late", days=("tue",)),
+        CalendarRuleTable(program="never", days=("tue",)),
     )
     assert found.on(date(2026, 7, 14)) == Choice("feast", 0, "07-14"), "a Tuesday"
     assert found.on(date(2026, 7, 21)) == Choice("late", 1, "tue")
@@ -33,8 +33,8 @@ def test_the_first_rule_that_fits_decides() -> None:
 
 
 def test_public_holidays_and_their_eves() -> None:
-    days = calendar(RuleTable(program="h", holiday="day"))
-    eves = calendar(RuleTable(program="h", holiday="eve"))
+    days = calendar(CalendarRuleTable(program="h", holiday="day"))
+    eves = calendar(CalendarRuleTable(program="h", holiday="eve"))
     all_days = [date(2026, 1, 1) + timedelta(days=i) for i in range(730)]
     known = {date.fromisoformat(d) for d in FRANCE}
     assert {d for d in all_days if days.on(d).program == "h"} == known
@@ -45,18 +45,18 @@ def test_public_holidays_and_their_eves() -> None:
 
 
 def test_a_condition_and_a_span_must_both_hold() -> None:
-    found = calendar(RuleTable(program="summer", days=("sat-sun",), from_="06-15", until="09-15"))
+    found = calendar(CalendarRuleTable(program="summer", days=("sat-sun",), from_="06-15", until="09-15"))
     assert [found.on(date(2026, 6, d)).program for d in (14, 15, 20)] == ["usual", "usual", "summer"]
 
 
 def test_a_rule_without_a_condition_is_for_every_night_of_its_span() -> None:
-    found = calendar(RuleTable(program="works", from_="2026-05-01", until="2026-05-03"))
+    found = calendar(CalendarRuleTable(program="works", from_="2026-05-01", until="2026-05-03"))
     assert [found.on(date(2026, 5, d)).program for d in (1, 2, 3, 4)] == ["works"] * 3 + ["usual"]
     assert found.on(date(2026, 5, 1)).why == "2026-05-01…2026-05-03"
 
 
 def test_the_name_of_a_rule_says_why() -> None:
-    assert calendar(RuleTable(program="h", holiday="day", name="free")).on(date(2026, 5, 1)).why == "free"
+    assert calendar(CalendarRuleTable(program="h", holiday="day", name="free")).on(date(2026, 5, 1)).why == "free"
 
 
 def test_a_subdivision_has_holidays_of_its_own() -> None:

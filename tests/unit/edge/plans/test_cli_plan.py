@@ -8,12 +8,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from edge.plans.local import Place, to_us
+from edge.plans.local import Location, to_us
 from edge.verbs.plan import EXIT_CONFIG, EXIT_FAILED, MAX_SHOWN, add, run
 from wire.device import Device, Point, Roster
 
 STREET = Path(__file__).parents[4] / "examples" / "street" / "plan.toml"
-DIJON = Place(lat=47.322, lon=5.041, time_zone="Europe/Paris", country="FR")
+DIJON = Location(lat=47.322, lon=5.041, time_zone="Europe/Paris", country="FR")
 ROSTER = Roster(
     devices=(
         Device(id="lamp-1", kind="streetlight", profile="lx-1"),
@@ -26,7 +26,7 @@ NOW_US = to_us(datetime(2026, 11, 24, 9, tzinfo=ZoneInfo("Europe/Paris")))
 
 
 def said(
-    *words: str, plan: Path | None = STREET, place: Place | None = DIJON, roster: Roster = ROSTER, locale: str = "C"
+    *words: str, plan: Path | None = STREET, place: Location | None = DIJON, roster: Roster = ROSTER, locale: str = "C"
 ) -> tuple[int, str, str]:
     parser = argparse.ArgumentParser()
     add(parser.add_subparsers(dest="verb"))

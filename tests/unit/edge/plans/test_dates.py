@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from edge.plans.dates import DayRange, Span, YearDay, day_range, day_ranges, span, weekdays
+from edge.plans.dates import DateSpan, DayRange, YearDay, day_range, day_ranges, span, weekdays
 from edge.plans.times import ClockTime, SunTime, told, when
 
 YEAR = [date(2026, 1, 1) + timedelta(days=i) for i in range(365)]
@@ -121,4 +121,4 @@ def test_what_is_no_span_is_refused(first: str, last: str) -> None:
 
 def test_the_structs_say_what_they_hold() -> None:
     assert day_range("07-14") == DayRange(YearDay(7, 14), YearDay(7, 14))
-    assert span("07-14", "") == Span(YearDay(7, 14), None)
+    assert span("07-14", "") == DateSpan(YearDay(7, 14), None)

@@ -10,22 +10,23 @@ import pytest
 
 from drivers.tables import describe
 from edge.plans.load import load
-from edge.plans.local import Place
-from edge.plans.words import (
+from edge.plans.local import Location
+from edge.plans.tables import (
     AssignTable,
+    CalendarRuleTable,
     CalendarTable,
     HolidaysTable,
     PeriodTable,
     PlanTable,
     ProgramTable,
-    RuleTable,
     StepTable,
 )
 from edge.selector import Selector
 
 PAGE = (Path(__file__).parents[4] / "docs" / "plans.md").read_text()
 KINDS = [
-    PlanTable, HolidaysTable, ProgramTable, PeriodTable, StepTable, CalendarTable, RuleTable, AssignTable, Selector,
+    PlanTable, HolidaysTable, ProgramTable, PeriodTable, StepTable, CalendarTable, CalendarRuleTable,
+    AssignTable, Selector,
 ]  # fmt: skip
 
 
@@ -53,4 +54,4 @@ def test_every_key_is_told(kind: Any) -> None:
 
 def test_the_first_example_is_a_plan() -> None:
     examples = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
-    assert load(examples[0], Place(lat=47.3, lon=5.0, time_zone="Europe/Paris", country="FR"))
+    assert load(examples[0], Location(lat=47.3, lon=5.0, time_zone="Europe/Paris", country="FR"))

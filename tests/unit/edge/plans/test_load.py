@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from drivers.tables import Problem
 from edge.plans import load as offered
 from edge.plans.load import MAX_PROBLEMS, PlanError, load, load_file, read
-from edge.plans.local import Place
-from edge.plans.words import MAX_ASSIGNMENTS, MAX_CALENDARS, MAX_PROGRAMS, MAX_RULES, MAX_STEPS, MAX_TEXT_BYTES
+from edge.plans.local import Location
+from edge.plans.tables import MAX_ASSIGNMENTS, MAX_CALENDARS, MAX_PROGRAMS, MAX_RULES, MAX_STEPS, MAX_TEXT_BYTES
 from wire.device import Device, Point, Roster
 
 STREET = Path(__file__).parents[4] / "examples" / "street" / "plan.toml"
-DIJON = Place(lat=47.322, lon=5.041, time_zone="Europe/Paris")
+DIJON = Location(lat=47.322, lon=5.041, time_zone="Europe/Paris")
 HEAD = 'name = "p"\nversion = 1\n'
 PROGRAM = '[program.a]\nactive = [{ on = "dusk", off = "dawn" }]\nlevel = 100\n'
 CALENDAR = '[calendar.c]\ndefault = "a"\n'
@@ -28,7 +28,7 @@ BLUE = '"a"\n[[calendar.c.rule]]\nprogram = "b"\n[program.b]\nactive = []\nlevel
 DIM = Point(name="dim_level", type="float", unit="%", low=0, high=100, writable=True)
 
 
-def told(text: str | bytes, place: Place = DIJON, roster: Roster | None = None) -> dict[str, str]:
+def told(text: str | bytes, place: Location = DIJON, roster: Roster | None = None) -> dict[str, str]:
     with pytest.raises(PlanError) as caught:
         load(text, place, roster=roster)
     assert {p.file for p in caught.value.problems} == {"bundle"}
@@ -133,7 +133,7 @@ def test_what_is_no_text_of_a_plan() -> None:
 
 
 def test_a_site_without_a_known_time_zone_is_told() -> None:
-    assert "Europe/Paris" in told(GOOD, Place(lat=0, lon=0, time_zone="Mars/Phobos"))[""]
+    assert "Europe/Paris" in told(GOOD, Location(lat=0, lon=0, time_zone="Mars/Phobos"))[""]
 
 
 def test_the_bounds() -> None:

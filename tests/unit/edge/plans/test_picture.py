@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from edge.plans.load import load
-from edge.plans.local import Place
+from edge.plans.local import Location
 from edge.plans.picture import WIDTH, Language, picture
 from edge.plans.plan import Plan
 
 ROOT = Path(__file__).parents[4]
 STREET = (ROOT / "examples" / "street" / "plan.toml").read_text()
-DIJON = Place(lat=47.322, lon=5.041, time_zone="Europe/Paris", country="FR")
+DIJON = Location(lat=47.322, lon=5.041, time_zone="Europe/Paris", country="FR")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_a_long_name_is_cut_and_not_wrapped() -> None:
 
 
 def test_nights_without_a_turn_of_the_sun_say_so() -> None:
-    tromso = Place(lat=69.649, lon=18.955, time_zone="Europe/Oslo", country="NO")
+    tromso = Location(lat=69.649, lon=18.955, time_zone="Europe/Oslo", country="NO")
     plan = load(STREET, tromso)
     summer = picture(plan, "street", date(2026, 6, 22)).splitlines()
     assert summer[3].startswith("sunset none (light), dusk none (light), dawn none (light)")

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.plans.load import load
-from edge.plans.local import Place, bounds, to_us
+from edge.plans.local import Location, bounds, to_us
 from edge.plans.plan import MAX_DEVICES, MAX_NIGHTS, Plan, Setting, tonight
 from wire.device import Device
 
 STREET = Path(__file__).parents[4] / "examples" / "street" / "plan.toml"
-DIJON = Place(lat=47.322, lon=5.041, time_zone="Europe/Paris", country="FR")
+DIJON = Location(lat=47.322, lon=5.041, time_zone="Europe/Paris", country="FR")
 PARIS = ZoneInfo("Europe/Paris")
 LAMP = Device(id="lamp-1", kind="streetlight", profile="lx-1")
 CROSSING = Device(id="lamp-003", kind="streetlight", profile="lx-1", tags=("north", "school"))
@@ -261,7 +261,7 @@ def test_tonight_is_the_night_that_is_running_or_the_one_to_come(street: Plan, w
 
 
 def test_a_plan_lives_through_the_polar_year() -> None:
-    place = Place(lat=69.649, lon=18.955, time_zone="Europe/Oslo", country="NO")
+    place = Location(lat=69.649, lon=18.955, time_zone="Europe/Oslo", country="NO")
     plan = load(STREET.read_text().replace('country = "FR"', ""), place)
     value: Callable[[datetime], object] = lambda t: (s := plan.at(LAMP, to_us(t))) and s.value  # noqa: E731
     assert value(datetime(2026, 6, 21, 0, 30, tzinfo=plan.zone)) == 0, "midnight sun"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edge.plans.local import bounds, to_datetime
 from edge.plans.program import Program, laid
 from edge.plans.sun import Sun
-from edge.plans.words import MAX_PERIODS, MAX_STEPS, PeriodTable, ProgramTable, StepTable
+from edge.plans.tables import MAX_PERIODS, MAX_STEPS, PeriodTable, ProgramTable, StepTable
 
 PARIS, OSLO = ZoneInfo("Europe/Paris"), ZoneInfo("Europe/Oslo")
 DIJON, TROMSO = Sun(47.322, 5.041, PARIS), Sun(69.649, 18.955, OSLO)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from edge.plans.local import bounds
 from edge.plans.sun import CIVIL_DEG, EVENING, HORIZON_DEG, MAX_KEPT, TURNS, Sun, Turn
+from support.examples import many
 
 DAYS = [date(2026, 1, 1) + timedelta(days=i) for i in range(730)]
 DIJON = 47.322, 5.041, "Europe/Paris"
@@ -39,13 +40,15 @@ def witness(lat: float, lon: float, turn: Turn, from_us: int) -> float | None:
     return found.datetime().replace(tzinfo=UTC).timestamp()
 
 
+@pytest.mark.parametrize("every", [pytest.param(1, id="each day", marks=pytest.mark.slow), 10])
 @pytest.mark.parametrize("turn", TURNS)
 @pytest.mark.parametrize("name", PLACES)
-def test_two_years_of_turns_are_those_of_another_library(name: str, turn: Turn) -> None:
+def test_two_years_of_turns_are_those_of_another_library(name: str, turn: Turn, every: int) -> None:
     lat, lon, zone, within_s = PLACES[name]
     sun = Sun(lat, lon, ZoneInfo(zone))
     found = 0
-    for day in DAYS:
+    days = DAYS[::every]
+    for day in days:
         ours = sun.turn(turn, day)
         noon, next_noon = sun.noon(day), sun.noon(day + timedelta(days=1))
         theirs = witness(lat, lon, turn, noon if turn in EVENING else (noon + next_noon) // 2)
@@ -56,7 +59,7 @@ def test_two_years_of_turns_are_those_of_another_library(name: str, turn: Turn) 
             assert theirs is not None, day
             assert abs(ours / 1e6 - theirs) <= within_s, day
             found += 1
-    assert found > (400 if name == "Tromsø" else 729)
+    assert found > (0.54 * len(days) if name == "Tromsø" else len(days) - 1)
 
 
 @pytest.mark.slow
@@ -94,7 +97,7 @@ def test_without_a_zone_dates_are_those_of_the_sun() -> None:
     assert abs(noon - datetime(2026, 4, 15, 0, 4, tzinfo=UTC)) < timedelta(minutes=3)
 
 
-@settings(max_examples=200)
+@settings(max_examples=many(200))
 @given(st.floats(-66, 66), st.floats(-180, 180), st.dates(date(2000, 1, 1), date(2110, 1, 1)), st.sampled_from(TURNS))
 def test_anywhere_the_sun_crosses_the_height_at_its_turn(lat: float, lon: float, night: date, turn: Turn) -> None:
     sun = Sun(lat, lon)

@@ -19,18 +19,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.plans.load import load
-from edge.plans.local import Place
+from edge.plans.local import Location
 from edge.plans.public_holidays import public_holidays
-from edge.plans.times import ClockTime, SunTime, told
-from edge.plans.words import (
+from edge.plans.tables import (
     AssignTable,
+    CalendarRuleTable,
     CalendarTable,
     PeriodTable,
     PlanTable,
     ProgramTable,
-    RuleTable,
     StepTable,
 )
+from edge.plans.times import ClockTime, SunTime, told
 from edge.selector import Selector
 from unit.edge.plans.talq_shapes import (
     NOON,
@@ -54,7 +54,7 @@ STREET = ROOT / "examples" / "street" / "plan.toml"
 
 @pytest.fixture(scope="module")
 def street() -> PlanTable:
-    place = Place(lat=47.322, lon=5.041, time_zone="Europe/Paris", country="FR")
+    place = Location(lat=47.322, lon=5.041, time_zone="Europe/Paris", country="FR")
     return load(STREET.read_text(), place, source=str(STREET)).table
 
 
@@ -171,16 +171,16 @@ def test_any_program_goes_to_talq_and_back(program: ProgramTable, check: Callabl
 
 
 RULES = [
-    RuleTable(program="p", days=("mon-fri", "sun")),
-    RuleTable(program="p", days=("fri",), nth=("1", "last")),
-    RuleTable(program="p", dates=("07-14", "12-24..12-31", "*-01", "*-10..*-12"), name="dates"),
-    RuleTable(program="p", dates=("07-14",), from_="2026-01-01", until="2027-12-31"),
-    RuleTable(program="p", days=("sat-sun",), from_="06-15", until="09-15"),
-    RuleTable(program="p", from_="2026-06-21", until="2026-06-21"),
-    RuleTable(program="p"),
-    RuleTable(program="p", holiday="day", name="free"),
-    RuleTable(program="p", holiday="eve", from_="03-01"),
-    RuleTable(program="q", holiday="eve"),
+    CalendarRuleTable(program="p", days=("mon-fri", "sun")),
+    CalendarRuleTable(program="p", days=("fri",), nth=("1", "last")),
+    CalendarRuleTable(program="p", dates=("07-14", "12-24..12-31", "*-01", "*-10..*-12"), name="dates"),
+    CalendarRuleTable(program="p", dates=("07-14",), from_="2026-01-01", until="2027-12-31"),
+    CalendarRuleTable(program="p", days=("sat-sun",), from_="06-15", until="09-15"),
+    CalendarRuleTable(program="p", from_="2026-06-21", until="2026-06-21"),
+    CalendarRuleTable(program="p"),
+    CalendarRuleTable(program="p", holiday="day", name="free"),
+    CalendarRuleTable(program="p", holiday="eve", from_="03-01"),
+    CalendarRuleTable(program="q", holiday="eve"),
 ]
 
 

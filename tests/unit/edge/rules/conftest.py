@@ -10,8 +10,8 @@ from drivers.profile import Profile
 from drivers.profile_files import SHIPPED, load_profiles
 from drivers.tables import Problem
 from edge.rules.engine import Engine
+from edge.rules.load import load
 from edge.rules.rule import Rules
-from edge.rules.words import load
 from wire.device import Device, Roster
 from wire.sample import Clock, Sample, Value
 

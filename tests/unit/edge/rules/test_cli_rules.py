@@ -13,7 +13,7 @@ import pytest
 
 from edge.config import NodeTable
 from edge.outbox.sqlite import SqliteOutbox
-from edge.sampling.lines import Line
+from edge.sampling.lines import AttachedLine
 from edge.verbs import rules as cli_rules
 from wire.batch import Lane
 from wire.columns import Columns
@@ -50,7 +50,7 @@ class Config(msgspec.Struct):
     node: NodeTable
     rules: tuple[Path, ...]
     roster: Roster
-    lines: tuple[Line, ...] = ()
+    lines: tuple[AttachedLine, ...] = ()
 
 
 def ambient(_: int) -> Mapping[str, Value]:

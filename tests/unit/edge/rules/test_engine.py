@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edge.rules.effects import Effect, Hold, Mark, Raise, Release, Return
+from edge.rules.effects import Effect, Hold, MarkEffect, Raise, Release, Return
 from edge.rules.engine import HEAP_SLACK, Engine
 from edge.rules.seen import MAX_TOGETHER
 from wire.sample import Value
@@ -289,7 +289,7 @@ def test_an_alarm_says_what_it_saw_in_both_languages(street: Street) -> None:
     assert raised.text["fr"] == "95.25 pour cent"
     assert (raised.severity, raised.respond_within_s) == ("high", 3600)
     assert raised.values == {"fill_level": 95.25, "n": 7}
-    assert mark == Mark(rule="r", device="bin-1", tag="bins", values=raised.values, time_us=S)
+    assert mark == MarkEffect(rule="r", device="bin-1", tag="bins", values=raised.values, time_us=S)
 
 
 def test_the_world_is_looked_at_on_the_full_minute(street: Street) -> None:

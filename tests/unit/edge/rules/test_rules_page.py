@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from drivers.tables import Key, describe
-from edge.rules import rule, tables, trial, window, words
+from edge.rules import load, rule, tables, trial, window
 from edge.rules.condition import AMBIENT
 from edge.rules.language import FUNCTIONS
 from edge.selector import Selector
@@ -56,7 +56,7 @@ def test_every_key_is_told_with_its_default(heading: str) -> None:
 def test_every_name_function_and_bound_is_told() -> None:
     for name in (*AMBIENT, *FUNCTIONS, "silent", "quality.NAME", "age_s.NAME", *trial.QUALITIES):
         assert re.search(rf"[`\"]{name}\b", PAGE), name
-    assert f"{rule.MAX_RULES} rules and {words.MAX_FILES} files a node, {rule.MAX_WATCHES:,} pairs" in PAGE
+    assert f"{rule.MAX_RULES} rules and {load.MAX_FILES} files a node, {rule.MAX_WATCHES:,} pairs" in PAGE
     assert f"At most {tables.MAX_WINDOWS_A_RULE} windows a rule and {rule.MAX_WINDOWS:,} over" in PAGE
     assert f"{tables.MAX_CONDITION_CHARS:,} characters a condition" in PAGE
     assert f"up to {trial.MAX_TRIALS:,} combinations" in PAGE

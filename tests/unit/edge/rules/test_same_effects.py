@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from drivers.profile_files import SHIPPED, load_profiles
 from edge.rules.effects import Effect
 from edge.rules.engine import Engine
+from edge.rules.load import load
 from edge.rules.replay import MAX_WAITING, REORDER_US, Replay, replay
 from edge.rules.rule import Rules
-from edge.rules.words import load
+from support.examples import many
 from wire.columns import Columns
 from wire.device import Device, Roster
 from wire.sample import Clock, Sample, Value
@@ -96,7 +97,9 @@ def go(engine: Engine, inputs: Sequence[tuple[Sample, int, int]]) -> list[Effect
 
 @pytest.mark.slow
 @settings(
-    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+    max_examples=many(150),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
 )
 @given(texts=texts, drawn=steps, data=st.data())
 def test_through_and_restarted_and_looked_at_often(street: Street, texts: Any, drawn: Any, data: st.DataObject) -> None:
@@ -145,7 +148,9 @@ def test_through_and_restarted_and_looked_at_often(street: Street, texts: Any, d
 
 @pytest.mark.slow
 @settings(
-    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+    max_examples=many(60),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
 )
 @given(texts=texts, drawn=steps)
 def test_no_moment_is_missed(street: Street, texts: Any, drawn: Any) -> None:

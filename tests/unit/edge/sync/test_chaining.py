@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.ingest.bases import Bases, NoBase, in_full
-from edge.sync.chaining import KEY_S, Body, Chains
+from edge.sync.chaining import KEY_S, ChainedBody, Chains
 from support.cloud_batches import SECOND, START_US, Sender, columns
+from support.examples import many
 from wire import chain, codec
 from wire.batch import ORIGIN, Ack, Batch, Lane
 from wire.chain import MAX_BASE_BYTES
@@ -87,7 +88,7 @@ def test_a_lane_leans_on_its_own_and_a_large_body_is_no_base() -> None:
     chains.taken(Lane.URGENT, chains.body(first, 0), 0)
     assert not chains.body(second, 0).chained
     chains.taken(Lane.BULK, chains.body(first, 0), 0)
-    chains.taken(Lane.BULK, Body(b"", False, bytes(MAX_BASE_BYTES + 1)), 0)
+    chains.taken(Lane.BULK, ChainedBody(b"", False, bytes(MAX_BASE_BYTES + 1)), 0)
     assert not chains.body(second, 0).chained
 
 
@@ -98,13 +99,13 @@ events = st.sampled_from(
 
 @pytest.mark.slow
 @given(st.lists(events, max_size=30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=many(100), deadline=None)
 def test_whatever_is_lost_doubled_or_forgotten_it_reads_what_was_written_or_nothing(course: list[str]) -> None:
     chains, bases = Chains(), Bases()
     chains.heard(ack(1, 2))
-    sent: list[tuple[Body, bytes]] = []
+    sent: list[tuple[ChainedBody, bytes]] = []
 
-    def cloud_reads(body: Body, plain: bytes) -> bool:
+    def cloud_reads(body: ChainedBody, plain: bytes) -> bool:
         """What ingest does with a body before it looks at the batch."""
         if not body.chained:
             bases.keep("cab-1", Lane.BULK, body.data)

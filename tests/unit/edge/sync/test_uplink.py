@@ -13,7 +13,7 @@ from edge.outbox.contract import Cut
 from edge.outbox.memory import MemoryOutbox
 from edge.outbox.sqlite import SqliteOutbox
 from edge.sync import uplink
-from edge.sync.http import Answer, LinkDown
+from edge.sync.http import AckAnswer, LinkDown
 from edge.sync.refusals import BURST
 from edge.sync.uplink import MIN_BODY_BYTES, UNSUPPORTED_WAIT_S, Uplink
 from support.cloud import SmallCloud
@@ -267,7 +267,7 @@ async def test_an_answer_that_moves_nothing_is_waited_after(scene: Scene, what: 
             return await send(batch)
         scene.cloud.requests.append("bulk")
         ack = scene.cloud.ack(batch.epoch + (what == "another epoch"), batch.lane)
-        return Answer(msgspec.structs.replace(ack, generation=4) if what == "older generation" else ack, 0.01, 100)
+        return AckAnswer(msgspec.structs.replace(ack, generation=4) if what == "older generation" else ack, 0.01, 100)
 
     scene.cloud.send = stuck  # type: ignore[method-assign]
     await scene.push()

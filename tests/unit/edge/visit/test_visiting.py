@@ -6,7 +6,7 @@ import pytest
 
 from edge.visit import visiting
 from edge.visit.log import AGAIN, LOGGED_OUT, MAX_HERE_S, MAX_SAID, MORE, OVER, RESTARTED
-from edge.visit.sessions import LASTS_S, MAX_SESSIONS, Session
+from edge.visit.sessions import LASTS_S, MAX_SESSIONS, VisitSession
 from edge.visit.visiting import TurnedAway
 from support.visits import NOW_US, Cabinet, code_for
 from wire.sample import Clock
@@ -14,7 +14,7 @@ from wire.sample import Clock
 HERE, THERE = "192.0.2.7", "192.0.2.8"
 
 
-async def come(cabinet: Cabinet, counter: int, name: str = "M. Dupont", address: str = HERE) -> Session:
+async def come(cabinet: Cabinet, counter: int, name: str = "M. Dupont", address: str = HERE) -> VisitSession:
     return await cabinet.visiting.begin(name, code_for(name, counter), address)
 
 
@@ -105,7 +105,7 @@ async def test_one_of_two_who_give_the_same_code_gets_a_session() -> None:
     cabinet = Cabinet()
     found = await asyncio.gather(come(cabinet, 1), come(cabinet, 1), come(cabinet, 1, address=THERE),
                                  return_exceptions=True)  # fmt: skip
-    assert sum(isinstance(f, Session) for f in found) == 1
+    assert sum(isinstance(f, VisitSession) for f in found) == 1
     assert [f.why for f in found if isinstance(f, TurnedAway)] == ["code", "code"]
     assert [v.act for v in cabinet.told] == ["began"]
 

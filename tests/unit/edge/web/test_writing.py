@@ -11,7 +11,7 @@ from edge.control.order_records import HowFar
 from edge.visit.log import MAX_HERE_S
 from edge.web.hosts import foreign
 from edge.web.pages import Pages
-from edge.web.writing import COOKIE, CSRF, MAX_FIELDS, Writing
+from edge.web.writing import COOKIE, CSRF, MAX_FIELDS, TechnicianRoutes
 from support.visits import NOW_US, Cabinet, code_for
 from wire.entries import Health, Stage
 from wire.orders import AlarmAct, Command, Order, Relinquish
@@ -36,7 +36,7 @@ class Node:
             now=lambda: (NOW_US, Clock(7, synced=True)),
             draw_id=lambda: str(len(self.orders)),
         )
-        writing = Writing(self.cabinet.visiting, on_site)
+        writing = TechnicianRoutes(self.cabinet.visiting, on_site)
         self.app = Pages(look=self.look, decided=list, alarms=list, explain=lambda _: [], writing=writing).app()
         self.clients: list[httpx.AsyncClient] = []
 

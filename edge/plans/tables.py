@@ -45,7 +45,7 @@ Operation = Literal["set", "max", "min", "add", "sub", "mul"]
 
 
 def _wrong(found: Mapping[str, Callable[[], object]]) -> None:
-    """Try to read some texts; what is wrong in any of them is told in one go.
+    """Try to read some texts; what is wrong in any of them is reported at once.
 
     Raises:
         ValueError: names the keys and says what to write.
@@ -137,7 +137,7 @@ class ProgramTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError(f"steps has {', '.join(twice)} twice; keep one of them")
 
 
-class RuleTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class CalendarRuleTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """`[[calendar.NAME.rule]]`: a program for some nights. Of `days`, `dates` and `holiday` at most one is written."""
 
     program: Annotated[str, says("the program of these nights")]
@@ -188,7 +188,9 @@ class CalendarTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """`[calendar.NAME]`: which program on which night. The first rule that fits decides."""
 
     default: Annotated[str, says("the program of nights that no rule names")]
-    rule: Annotated[Annotated[tuple[RuleTable, ...], Meta(max_length=MAX_RULES)], says("its rules, in order")] = ()
+    rule: Annotated[
+        Annotated[tuple[CalendarRuleTable, ...], Meta(max_length=MAX_RULES)], says("its rules, in order")
+    ] = ()
 
 
 class AssignTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

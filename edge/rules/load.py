@@ -1,4 +1,4 @@
-"""From rules files to rules: everything that is wrong in all of them is told at once, with file, line and what to
+"""From rules files to rules: everything that is wrong in all of them is reported at once, with file, line and what to
 write instead.
 
 Rules are checked against the roster: the devices that they select, the points, types, units, ranges and choices of
@@ -17,7 +17,7 @@ from drivers.tables import MAX_FILE_BYTES, Problem
 from edge.alarms.own import is_own
 from edge.rules.read import Read, read_tables, read_text
 from edge.rules.rule import MAX_RULES, MAX_WATCHES, MAX_WINDOWS, Rule, Rules
-from edge.rules.street import Street
+from edge.rules.street import RuleContext
 from wire.device import Roster
 from wire.orders import MAX_BUNDLE_BYTES
 
@@ -36,7 +36,7 @@ def load(paths: Sequence[Path], roster: Roster, problems: list[Problem]) -> Rule
 def load_texts(texts: Mapping[Path, str], roster: Roster, problems: list[Problem], *, own: bool = True) -> Rules:
     """As `load`, from texts that are at hand; the paths are what they are called. `own`: they are the node's own files,
     and a rule that selects no device is wrong; else it is left out, and named in what is returned."""
-    street = Street(roster, own=own)
+    street = RuleContext(roster, own=own)
     read_in: list[Read] = []
     for path, text in texts.items():
         read_in += read_tables(path, text, problems, MAX_FILE_BYTES if own else MAX_BUNDLE_BYTES)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from drivers.tables import Problem
 from edge.rules import rule as bounds
+from edge.rules.load import MAX_FILES, load
 from edge.rules.rule import MAX_RULES
-from edge.rules.words import MAX_FILES, load
+from support.examples import many
 
 if TYPE_CHECKING:
     from conftest import Street
@@ -234,7 +235,7 @@ def test_a_clear_that_can_be_reached_is_taken(street: Street, when: str, clear: 
     assert street.problems(one(when, more=f'tag = "x"\nclear = "{clear}"')) == []
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=many(60))
 @given(begin=st.integers(1, 99), end=st.integers(1, 99), up=st.booleans())
 def test_of_two_thresholds_exactly_those_that_point_apart_are_taken(
     street: Street, begin: int, end: int, up: bool
@@ -308,8 +309,8 @@ def test_the_number_of_rules_files_watches_and_windows_is_bounded(
     street.file.write_text("")
     load([street.file] * (MAX_FILES + 1), street.roster, found)
     assert [str(p) for p in found] == ["rules: 51 files; a node has at most 50"]
-    monkeypatch.setattr("edge.rules.words.MAX_WATCHES", 1)
-    monkeypatch.setattr("edge.rules.words.MAX_WINDOWS", 1)
+    monkeypatch.setattr("edge.rules.load.MAX_WATCHES", 1)
+    monkeypatch.setattr("edge.rules.load.MAX_WINDOWS", 1)
     told = street.problems(one("w > 1", more='tag = "x"\nwindow.w = { count = "n", over_s = 9 }'))
     assert told == [
         "rules.toml:1: rule.r: 2 devices watched over all rules; a node has at most 1: select fewer devices",
@@ -337,7 +338,9 @@ words = st.sampled_from(TOKENS.split())
 
 @pytest.mark.slow
 @settings(
-    max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+    max_examples=many(200),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
 )
 @given(parts=st.lists(words, max_size=14), glue=st.sampled_from(["", " "]))
 def test_no_condition_stops_it(street: Street, parts: list[str], glue: str) -> None:
@@ -372,7 +375,9 @@ def toml(value: object) -> str:
 
 @pytest.mark.slow
 @settings(
-    max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+    max_examples=many(200),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
 )
 @given(tables=st.lists(st.dictionaries(st.sampled_from(KEYS), trees, max_size=6), min_size=1, max_size=2))
 def test_no_table_stops_it(street: Street, tables: list[dict[str, object]]) -> None:

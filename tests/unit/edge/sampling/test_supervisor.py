@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from edge.health import CONNECT_S
-from edge.node import Node
-from unit.edge.test_config import good
+from edge.sampling.last_samples import LastSamples
+from edge.sampling.supervisor import CONNECT_S, Supervisor
+from wire.sample import Clock
 
 
 class Told:
@@ -30,16 +29,22 @@ class Silent:
         return {"connected": 0}
 
 
-def test_what_drivers_note_is_what_health_says(tmp_path: Path) -> None:
-    node: Any = Node(good(tmp_path / "node.toml"))
+class NoReceipts:
+    async def recent(self, source: str) -> Sequence[bytes]:
+        del source
+        return ()
+
+
+def test_what_drivers_note_is_what_health_says() -> None:
+    lines: Any = Supervisor((), street=LastSamples(), now=lambda: (0, Clock(1, synced=True)), receipts=NoReceipts())
     old, new = time.monotonic() - CONNECT_S - 1, time.monotonic() + 3600
-    node._drivers = {
+    lines._drivers = {
         "a": Told(1), "b": Told(1, "forgotten", "refused"), "c": Told(0, "nobody listens"), "d": Silent(),
         "e": Told(0, "nobody listens yet"), "f": Told(0, "x"),
     }  # fmt: skip
-    node._opened = {**dict.fromkeys("abcdf", old), "e": new}
-    node._faults = {"f": "failed"}
-    assert node._line_faults() == {"c": "not connected; nobody listens", "d": "not connected", "f": "failed"}
-    assert node._line_troubles() == {
+    lines._opened = {**dict.fromkeys("abcdf", old), "e": new}
+    lines._faults = {"f": "failed"}
+    assert lines.faults() == {"c": "not connected; nobody listens", "d": "not connected", "f": "failed"}
+    assert lines.troubles() == {
         "b": "forgotten; refused", "c": "not connected; nobody listens", "d": "not connected", "f": "failed",
     }  # fmt: skip

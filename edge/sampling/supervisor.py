@@ -1,0 +1,168 @@
+"""Supervisor: keeps every line open, whatever its driver does: each in a task of its own, which starts again with
+back-off when the driver fails, without touching the others.
+
+Bounds: between two starts of a line a random wait of up to RESTART_MAX_S.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, cast
+
+from drivers.contract import Deliver, Driver, Noting, Now, Receipts
+from drivers.errors import DriverError, Misconfigured
+from edge.sampling.last_samples import LastSamples
+from edge.sampling.lines import AttachedLine
+from edge.sampling.poller import Poller
+from groundwork.backoff import Backoff, upper_half
+from wire.device import Point
+
+log = logging.getLogger(__name__)
+
+RESTART_FIRST_S: Final = 2.0
+RESTART_MAX_S: Final = 60.0
+CONNECT_S: Final = 5.0  # a line that has been open for less may still be connecting
+
+
+class Supervisor:
+    """One for a node. `begin` it; then it says how its lines are."""
+
+    def __init__(self, lines: Sequence[AttachedLine], *, street: LastSamples, now: Now, receipts: Receipts) -> None:
+        """`street` is told of devices that will not be polled any more; `receipts` is what drivers are opened with."""
+        self._lines, self._street, self._now, self._receipts = lines, street, now, receipts
+        self._line_of = {device: line.name for line in lines for device in line.tables}
+        self._faults: dict[str, str] = {}
+        self._drivers: dict[str, Driver] = {}
+        self._opened: dict[str, float] = {}
+        self._pollers: list[Poller] = []
+        self._counted: Counter[str] = Counter()  # by pollers of lines that have started again since
+        self._restarts = 0
+
+    def begin(
+        self, group: asyncio.TaskGroup, deliver: Deliver, opened: Callable[[Sequence[str]], object]
+    ) -> list[asyncio.Task[None]]:
+        """A task for each line, which ends only when it is cancelled. `opened` hears of a line's devices when it is
+        open."""
+        return [group.create_task(self._keep(line, deliver, opened), name=f"line {line.name}") for line in self._lines]
+
+    def driver_of(self, device: str) -> Driver | None:
+        """The open driver of a device; None while its line is down."""
+        return self._drivers.get(self._line_of[device])
+
+    def faults(self) -> Mapping[str, str]:
+        """Lines that failed, and those whose driver has no connection now: what raises alarms."""
+        unconnected = {
+            name: "; ".join(["not connected", *_notes(driver)])
+            for name, driver in self._drivers.items()
+            if driver.counters().get("connected", 1) == 0 and time.monotonic() - self._opened[name] > CONNECT_S
+        }
+        return unconnected | self._faults
+
+    def troubles(self) -> Mapping[str, str]:
+        """The same, and what drivers note of lines that work: what a person should know."""
+        noted = {
+            name: "; ".join(notes)
+            for name, driver in self._drivers.items()
+            if driver.counters().get("connected", 1) and (notes := _notes(driver))
+        }
+        return {**noted, **self.faults()}
+
+    def counters(self) -> Mapping[str, int]:
+        """What pollers counted since the start, and drivers since they were opened, those by line."""
+        found: Counter[str] = Counter(
+            polls=sum(p.polls for p in self._pollers),
+            polls_failed=sum(p.failed for p in self._pollers),
+            polls_missed=sum(p.missed for p in self._pollers),
+            line_restarts=self._restarts,
+        )
+        found.update(self._counted)
+        for name, driver in self._drivers.items():
+            found.update({f"{name}.{what}": count for what, count in driver.counters().items()})
+        return found
+
+    # ---- one line ------------------------------------------------------------------------------------------------
+
+    async def _keep(self, line: AttachedLine, deliver: Deliver, opened: Callable[[Sequence[str]], object]) -> None:
+        """Keep one line going for as long as the node lives."""
+        backoff = Backoff(first_s=RESTART_FIRST_S, longest_s=RESTART_MAX_S, jitter=upper_half)
+        while True:
+            started = time.monotonic()
+            try:
+                await self._open(line, deliver, opened)
+            except (Exception, SystemExit) as error:  # whatever a driver raises ends this line's turn, and no other's
+                self._faults[line.name] = _reason(error)
+                if time.monotonic() - started > RESTART_MAX_S:
+                    backoff.succeeded()
+                # What its driver says on purpose is one line; only what nobody expected is worth a traceback.
+                bug = None if isinstance(_first(error), DriverError) else error
+                log.log(logging.ERROR, "line %s failed and starts again: %s", line.name, _reason(error), exc_info=bug)
+            self._restarts += 1
+            await asyncio.sleep(backoff.failed())
+
+    async def _open(self, line: AttachedLine, deliver: Deliver, opened: Callable[[Sequence[str]], object]) -> None:
+        driver = line.kind.open(line.name, line.settings, line.attachments, self._now, self._receipts)
+        pollers: list[Poller] = []
+        try:
+            async with driver, asyncio.TaskGroup() as group:
+                self._drivers[line.name] = driver
+                self._opened[line.name] = time.monotonic()
+                self._faults.pop(line.name, None)
+                opened(list(line.tables))
+                listeners = [a.device for a in line.attachments if line.kind.polled(a.profile) < set(a.profile.points)]
+                if listeners:
+                    group.create_task(_fenced(driver.listen(listeners, deliver)))
+                for attachment in line.attachments:
+                    polled = line.kind.polled(attachment.profile)
+                    if points := [p for n, p in attachment.profile.points.items() if n in polled]:
+                        poll_s = line.tables[attachment.device.id].poll_s
+                        poller = Poller(
+                            attachment.device, points, poll_s, now=self._now, accept=lambda sample: deliver([sample])
+                        )
+                        pollers.append(poller)
+                        self._pollers.append(poller)
+                        group.create_task(self._poll(poller, driver, attachment.device.id, points))
+                await asyncio.Event().wait()
+        finally:
+            self._drivers.pop(line.name, None)
+            for poller in pollers:  # what they counted stays counted
+                self._pollers.remove(poller)
+                self._counted.update(polls=poller.polls, polls_failed=poller.failed, polls_missed=poller.missed)
+
+    async def _poll(self, poller: Poller, driver: Driver, device: str, points: Sequence[Point]) -> None:
+        try:
+            await _fenced(poller.run(driver))
+        except Misconfigured as error:
+            log.error("%s is not polled any more: %s", device, error)  # noqa: TRY400 - no bug of ours
+            self._street.devices[device].fault = f"misconfigured: {error} ({len(points)} points)"
+
+
+async def _fenced(call: Awaitable[None]) -> None:
+    """What a driver does in a task of its own; sys.exit() in there is no wish of the node's.
+
+    Raises:
+        RuntimeError: instead of SystemExit, which would end the loop.
+    """
+    try:
+        await call
+    except SystemExit as error:
+        raise RuntimeError(f"the driver called sys.exit({error.code!r})") from error
+
+
+def _notes(driver: Driver) -> Sequence[str]:
+    return driver.notes() if isinstance(driver, Noting) else ()
+
+
+def _reason(error: BaseException) -> str:
+    """The first thing that went wrong, in words."""
+    first = _first(error)
+    return f"{type(first).__name__}: {first}"[:300]
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error

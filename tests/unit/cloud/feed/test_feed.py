@@ -1,0 +1,93 @@
+"""What the store cannot give costs a reader of the feed no more than that, and no fault is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from starlette.requests import Request
+
+from cloud.api.routes import Asked
+from cloud.api.sse import StreamResponse
+from cloud.entrance.shares import Shares
+from cloud.feed import feed as feeds
+from cloud.feed.events import Slice
+from cloud.feed.feed import Feed
+from cloud.feed.slices import Slices
+from cloud.log.contract import Record, Unavailable
+from cloud.log.notices import Finding
+from cloud.metrics import Metrics
+from cloud.problem import Problem
+from cloud.sqlite.tokens import SqliteTokens
+from cloud.store import Store, opened
+from cloud.views.watching import Watching
+from support.cloud_batches import START_US, Ticking
+
+FOUND = Finding(node="cab-1", kind="gap", time_us=START_US, detail={})
+
+
+async def test_a_notice_that_is_damaged_is_left_out_and_its_readers_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(tmp_path, Ticking()) as store:
+        await store.log.note([FOUND])
+        at = store.log.reach().head
+        for body in (b"{", b'{"\xff": 1}', b"[]"):
+            await store.writer.do(lambda c, body=body: c.execute("UPDATE log SET body = ?", (body,)))
+            assert await Slices(store.log, store.views, 1 << 20).get(at, 0) == Slice((), 0, None)
+    assert [r.getMessage().partition(",")[0] for r in caplog.records] == [f"record {at} cannot be read"] * 3
+
+
+def feed_of(store: Store, tokens: SqliteTokens) -> Feed:
+    return Feed(
+        log=store.log,
+        views=store.views,
+        tokens=tokens,
+        shares=Shares(),
+        watching=Watching(),
+        metrics=Metrics(),
+        origins=lambda: store.log.origins,
+    )
+
+
+def asked(tokens: SqliteTokens, query: bytes) -> Asked:
+    tokens.create("reader", None, "", 1)
+    return Asked(Request({"type": "http", "method": "GET", "headers": [], "query_string": query}), tokens.all()[0])
+
+
+async def test_a_store_that_does_not_answer_ends_the_stream_without_a_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def busy(*_: object) -> Sequence[Record]:
+        raise Unavailable("database is locked")
+
+    tokens = SqliteTokens(tmp_path)
+    async with opened(tmp_path, Ticking()) as store:
+        await store.log.note([FOUND])
+        monkeypatch.setattr(store.log, "read", busy)
+        response = await feed_of(store, tokens)._open(asked(tokens, b"after=0"))
+        assert isinstance(response, StreamResponse)
+        pieces = [piece async for piece in response.body_iterator]
+        assert len(pieces) == 1, "where it is, and the end: it comes again"
+    assert [r.getMessage() for r in caplog.records] == ["a feed was ended: database is locked"]
+    tokens.close()
+
+
+async def test_who_looks_something_up_first_has_its_place_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "MAX_READERS", 1)
+    tokens = SqliteTokens(tmp_path)
+    async with opened(tmp_path, Ticking()) as store:
+        feed = feed_of(store, tokens)
+        opening = [feed._open(asked(tokens, b"node=cab-1")) for _ in range(3)]
+        answers = await asyncio.gather(*opening, return_exceptions=True)
+        assert [a.status for a in answers if isinstance(a, Problem)] == [503, 503]
+        assert feed.readers == 1
+        for answer in answers:
+            if isinstance(answer, StreamResponse):
+                answer._open.close()
+        assert feed.readers == 0
+    tokens.close()

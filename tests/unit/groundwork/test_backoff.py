@@ -1,0 +1,42 @@
+"""When something that failed is tried again; on a clock of our own."""
+
+from __future__ import annotations
+
+from groundwork.backoff import Backoff, upper_half
+
+
+def test_back_off_doubles_to_five_minutes() -> None:
+    at = 0.0
+    backoff = Backoff.of_device(lambda: at)
+    waits = [backoff.failed() for _ in range(12)]
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
+    assert backoff.left_s() == 300
+    at = 299.0
+    assert backoff.left_s() == 1
+    at = 301.0
+    assert backoff.left_s() == 0
+    assert backoff.failures == 12
+    backoff.succeeded()
+    assert backoff.failed() == 1
+
+
+def test_a_line_is_tried_at_random_moments_up_to_half_a_minute() -> None:
+    backoff = Backoff.of_line(lambda: 0.0)
+    waits = [backoff.failed() for _ in range(300)]
+    assert all(0.5 <= w <= 30 for w in waits)
+    assert max(waits[10:]) > 20
+    assert len(set(waits)) > 100
+
+
+def test_what_the_node_opens_anew_waits_for_half_of_the_bound_at_least() -> None:
+    backoff = Backoff(first_s=2, longest_s=60, jitter=upper_half, clock=lambda: 0.0)
+    bounds = [2, 4, 8, 16, 32, 60, 60]
+    waits = [backoff.failed() for _ in bounds]
+    assert all(bound / 2 <= wait <= bound for bound, wait in zip(bounds, waits, strict=True))
+
+
+def test_the_jitter_is_given_the_bound_and_after_a_success_the_first_one_again() -> None:
+    backoff = Backoff(first_s=1, longest_s=5, jitter=lambda bound_s: -bound_s)
+    assert [backoff.failed() for _ in range(5)] == [-1, -2, -4, -5, -5]
+    backoff.succeeded()
+    assert backoff.failed() == -1
