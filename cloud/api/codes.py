@@ -129,7 +129,10 @@ class Codes:
                 roles=READERS,
                 handler=self._given,
                 params=(_NODE, _LIMIT, _CURSOR),
-                answers={200: Answer(what="A page, the newest first.", body=CodesPage)},
+                answers={
+                    200: Answer(what="A page, the newest first.", body=CodesPage),
+                    **problem_answers(s404="No such node."),
+                },
             ),
             Route(
                 method="GET",
@@ -168,9 +171,7 @@ class Codes:
         held = [grant for grant, _ in self._tokens.of_node(node)]
         valid = [g for g in held if self._tokens.valid(g)]
         if not held:
-            near = await asyncio.to_thread(nearest, node, await self._views.names())
-            meant = "" if near is None else f"; did you mean {near}?"
-            raise not_found(f"node {node[:100]!r} has never had a token{meant}")
+            raise await self._no_node(node)
         if wanted is not None:
             found = next((g for g in valid if g.id == wanted), None)
             if found is None:
@@ -179,6 +180,11 @@ class Codes:
         if not valid:
             raise Problem(422, "not-possible", f"no token of node {node} is valid: make one, and write it on the node")
         return next((g for g in valid if g.id == self._spoke.get(node)), valid[0])
+
+    async def _no_node(self, node: str) -> Problem:
+        near = await asyncio.to_thread(nearest, node, await self._views.names())
+        meant = "" if near is None else f"; did you mean {near}?"
+        return not_found(f"node {node[:100]!r} has never had a token{meant}")
 
     async def _room(self, node: str, token: Grant) -> int:
         """The highest counter that is known to be used; raises Problem where the node would take no more."""
@@ -205,6 +211,8 @@ class Codes:
         limit, before = asked.number("limit", PAGE, 1, MAX_PAGE), asked.number("cursor", _END, 0, _END)
         rows = await self._store.given(asked.path("node"), before, limit + 1)
         page = rows[:limit]
+        if not rows and not self._tokens.of_node(asked.path("node")):
+            raise await self._no_node(asked.path("node"))
         return json_response(
             CodesPage(codes=tuple(g for _, g in page), next=str(page[-1][0]) if len(rows) > limit else None)
         )

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 CARD_S: Final = 2.0
 LOOK_S: Final = 5.0
+FULL: Final = "too many technicians are at work here"
 
 Why = Literal["name", "code", "too_soon", "full", "card", "no_codes"]
 
@@ -109,7 +110,7 @@ class Visiting:
             raise TurnedAway("code", "this code is wrong or was used already, or belongs to another name or node")
         self._guesses.right()
         if not self.sessions.room_for(by):  # the code stays good
-            raise TurnedAway("full", "too many technicians are at work here", 60.0)
+            raise TurnedAway("full", FULL, 60.0)
         visit, entries, kept = self.log.begin(by, counter, LASTS_S)
         done = self._insist(*entries, kept={**kept, **self._codes.using(counter)})
         self._granting[key] = (done, visit)
@@ -121,6 +122,8 @@ class Visiting:
         except TimeoutError:
             text = "the card does not take it: give the same code again in a while"
             raise TurnedAway("card", text, LOOK_S) from None
+        if not self.sessions.room_for(by):  # others were granted one meanwhile
+            raise TurnedAway("full", FULL, 60.0)
         if self._granting.pop(key, None) is None:  # somebody gave the same at the same time, and was first
             raise TurnedAway("code", "this code was used a moment ago")
         return self.sessions.begin(visit, by, address)

@@ -119,3 +119,13 @@ def test_both_ends_work_out_the_same_from_a_token(tmp_path: Path) -> None:
     with closing(SqliteTokens(tmp_path)) as tokens:
         token = tokens.create("node", "cab-1", "", 1)
         assert [digest for _, digest in tokens.of_node("cab-1")] == [token_digest(token)]
+
+
+def test_what_another_process_has_just_made_or_revoked_counts_for_codes(tmp_path: Path) -> None:
+    with closing(SqliteTokens(tmp_path)) as server, closing(SqliteTokens(tmp_path)) as verb:
+        assert server.of_node("cab-1") == []
+        verb.create("node", "cab-1", "", 1)
+        ((grant, _),) = server.of_node("cab-1")
+        assert verb.revoke(grant.id, 2)
+        ((grant, _),) = server.of_node("cab-1")
+        assert not server.valid(grant)

@@ -119,6 +119,20 @@ async def test_no_more_sessions_than_there_is_room_for_and_the_code_stays_good()
     assert (await come(cabinet, 50)).by == "M. Dupont"
 
 
+async def test_no_more_sessions_also_where_the_card_was_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visiting, "CARD_S", 0.01)
+    monkeypatch.setattr("edge.visit.sessions.MAX_SESSIONS", 1)
+    cabinet = Cabinet()
+    cabinet.hangs = True
+    assert [await why(cabinet, 1, "t1"), await why(cabinet, 2, "t2")] == ["card", "card"]
+    cabinet.hangs = False
+    cabinet.commit()
+    first = await come(cabinet, 1, "t1")
+    assert await why(cabinet, 2, "t2") == "full"
+    cabinet.visiting.end(first)
+    assert (await come(cabinet, 2, "t2")).by == "t2", "its code was not lost"
+
+
 async def test_ten_wrong_codes_then_the_right_one() -> None:
     cabinet = Cabinet()
     seen: list[str] = []
