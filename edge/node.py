@@ -37,10 +37,12 @@ from edge.sampling.supervisor import Supervisor
 from edge.sync.downlink import Downlink
 from edge.sync.http import Cloud, CloudLink
 from edge.sync.uplink import Uplink
+from edge.visit.visiting import Visiting
 from edge.web.hosts import Hosts
 from edge.web.listening import serve, tcp, unix
 from edge.web.pages import Pages
 from edge.web.peers import Technicians
+from edge.web.writing import TechnicianRoutes
 from groundwork.systemd import Notify
 from wire.entries import ClockFix
 
@@ -146,13 +148,14 @@ class Node:
             expect(config.lines, self._street)
             self._street.recall(await outbox.newest())
             commit.put(config.roster)
+            kept = await begun(outbox)
             autonomy = self._autonomy = Autonomy(
                 config,
                 street=self._street,
                 clock=self._clock,
                 commit=commit,
                 driver=lines.driver_of,
-                kept=await begun(outbox),
+                kept=kept,
                 try_out=Trial(Ground(site=config.site, roster=config.roster)).run,
                 card=lambda: storage.fault,
             )
@@ -160,6 +163,14 @@ class Node:
             if outbox.blank:
                 outbox.renewed()
             await autonomy.rebuild(outbox.history)
+            visiting = self._visiting = Visiting(
+                token=config.token,
+                kept=kept,
+                now=self._clock,
+                put=commit.put,
+                insist=commit.insist,
+                draw_id=lambda: secrets.token_hex(8),
+            )
             arrivals = Arrivals(self._gates, street=self._street, add=commit.add, follow=autonomy.take)
             listener = stack.enter_context(tcp(config.health.listen))
             pages = self._pages(doctor, autonomy, commit, outbox)
@@ -174,6 +185,7 @@ class Node:
                     always.create_task(self._watch(commit, storage), name="clock"),
                     always.create_task(serve(pages.app(), listener), name="web"),
                     always.create_task(self._serve_technicians(pages), name="technicians"),
+                    always.create_task(visiting.run(), name="visits"),
                 ]
                 self._ready(f"{config.health.listen.rpartition(':')[0]}:{listener.getsockname()[1]}")
                 if config.control.downlink:
@@ -207,6 +219,13 @@ class Node:
             await asyncio.sleep(SOCKET_AGAIN_S)
 
     def _pages(self, doctor: Doctor, autonomy: Autonomy, commit: GroupCommit, outbox: SqliteOutbox) -> Pages:
+        on_site = OnSite(
+            take=lambda order: autonomy.desk.take(order, on_site=True),
+            how_far=autonomy.desk.how_far,
+            durable=commit.insist,
+            now=self._clock,
+            draw_id=lambda: secrets.token_hex(8),
+        )
         zone = UTC if self._config.site is None else ZoneInfo(self._config.site.time_zone)
         return Pages(
             look=doctor.look,
@@ -217,13 +236,8 @@ class Node:
             hosts=Hosts(self._config.health.names),
             technicians=Technicians(self._config.control.technicians),
             quarantine=outbox,
-            on_site=OnSite(
-                take=lambda order: autonomy.desk.take(order, on_site=True),
-                how_far=autonomy.desk.how_far,
-                durable=commit.insist,
-                now=self._clock,
-                draw_id=lambda: secrets.token_hex(8),
-            ),
+            on_site=on_site,
+            writing=TechnicianRoutes(self._visiting, on_site),
         )
 
     def _ready(self, health: str) -> None:
@@ -279,6 +293,7 @@ class Node:
         found.update(lines.counters())
         found.update({f"orders_{stage}": count for stage, count in self._autonomy.desk.counts.items()})
         found["orders_open"] = self._autonomy.desk.open
+        found["codes_wrong"] = self._visiting.wrong
         found["autonomy_mishaps"] = self._autonomy.mishaps.count
         found["alarms_standing"] = len(self._autonomy.alarming.standing())
         if self._downlink is not None:

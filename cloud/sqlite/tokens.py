@@ -157,6 +157,14 @@ class SqliteTokens:
             return False
         return held[1].until_us is None or self._now() < held[1].until_us
 
+    def of_node(self, node: str) -> list[tuple[Grant, bytes]]:
+        """See `Tokens.of_node`. What another process made or revoked a moment ago counts: seldom asked, it looks each
+        time."""
+        self._checked_s = float("-inf")
+        self._refresh()
+        held = [(g, digest) for digest, g in self._known.values() if g.node == node]
+        return sorted(held, key=lambda h: (h[0].created_us, h[0].id), reverse=True)
+
     def stripped(self) -> frozenset[str]:
         """The nodes that have had tokens, all of which were revoked."""
         self._refresh()

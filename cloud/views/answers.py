@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from wire.device import Device, Point
-from wire.entries import AlarmState, Health, Severity, Stage
+from wire.entries import AlarmState, Health, Severity, Stage, VisitAct
 from wire.sample import Value
 
 ClockWord = Literal["synced", "estimated", "corrected", "ahead"]
@@ -231,6 +231,29 @@ class MarkSeen(msgspec.Struct, frozen=True, kw_only=True):
     values: Mapping[str, Value]
 
 
+class VisitSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """What a technician did at a node's cabinet, as the node said it (`wire.entries.Visit`).
+
+    `until` is until when they are there unless more is said, `code` the counter of the code that the visit began with,
+    `device` and `order` what was acted on and by which order; null where there is none.
+    """
+
+    node: str
+    visit: str
+    by: str
+    act: VisitAct
+    time: str
+    time_us: int
+    clock: ClockWord
+    boot: int | None
+    until: str | None
+    until_us: int | None
+    code: int | None
+    device: str | None
+    order: str | None
+    detail: str
+
+
 class ResultSeen(msgspec.Struct, frozen=True, kw_only=True):
     """A stage that an order has reached, as its node said it.
 
@@ -256,10 +279,23 @@ class ResultSeen(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
+class TechnicianSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who is at a node's cabinet, since and until when as far as is known; `here`: they have said so."""
+
+    by: str
+    visit: str
+    since: str
+    since_us: int
+    until: str
+    until_us: int
+    here: bool
+
+
 class NodeDetail(msgspec.Struct, frozen=True, kw_only=True):
     """One node: its ledger, its last health, its roster (with digest) and its alarms that are not cleared.
 
-    `verdict` is null while it is silent; `health` is what it said last, whenever that was.
+    `verdict` is null while it is silent; `health` is what it said last, whenever that was. `technicians` are those who
+    are at its cabinet now.
     """
 
     node: str
@@ -271,6 +307,7 @@ class NodeDetail(msgspec.Struct, frozen=True, kw_only=True):
     roster_digest: str | None
     devices: tuple[DeviceSeen, ...]
     alarms: tuple[AlarmSeen, ...]
+    technicians: tuple[TechnicianSeen, ...]
 
 
 class PointLatest(msgspec.Struct, frozen=True, kw_only=True):
