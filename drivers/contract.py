@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import msgspec
 
 from drivers.errors import Misconfigured
+from drivers.frames import Frame
 from drivers.profile import Profile
 from drivers.tables import why_unreadable
 from wire.device import Device, Point
@@ -140,6 +141,15 @@ class Noting(Protocol):
 
     def notes(self) -> Sequence[str]:
         """Why it has no connection now, and what it knows to be missing, each in one sentence; at most 5."""
+        ...
+
+
+@runtime_checkable
+class Traced(Protocol):
+    """A driver that also keeps the last frames of each device; see `drivers.frames` for how many."""
+
+    def frames(self, device: str) -> Sequence[Frame]:
+        """What was said to a device and what it said, oldest first, named by its profile; nothing of a stranger."""
         ...
 
 
