@@ -35,6 +35,7 @@ _OBJECTS: Final[dict[int, tuple[int, bool, float]]] = {
     **dict.fromkeys((0x0F, 0x10, 0x11, *range(0x15, 0x2E)), (1, False, 1)),
 }  # fmt: skip
 _WITH_LENGTH: Final = (0x53, 0x54)  # text and raw: one byte of length before them
+OBJECT_WIDTHS: Final = {n: width for n, (width, _, _) in _OBJECTS.items()}  # bytes of each object
 _SCALES: Final = {n: Scaling.of(factor) for n, (_, _, factor) in _OBJECTS.items()}
 _FLOATS: Final = {"f32": "f", "f64": "d"}
 
@@ -120,6 +121,13 @@ class Bytes:
             same = [(at, width) for number, at, width in objects if number == access.object]
             found += [(*at, name) for at in same[access.index : access.index + 1]]
         return [(at, width, name) for at, width, name in found if at + width <= len(data)]
+
+    def objects(self, data: bytes) -> int:
+        """How many BTHome objects are in this data."""
+        try:
+            return len(_Objects(data).places)
+        except Unreadable:
+            return 0
 
     @property
     def adverts(self) -> Sequence[str]:
