@@ -25,6 +25,7 @@ from pymodbus.pdu.register_message import ReadHoldingRegistersResponse
 
 from drivers.backoff import Monotonic
 from drivers.frames import Trace
+from drivers.modbus.ports import check_parity
 from drivers.modbus.words import Line, Space
 from drivers.reasons import why
 
@@ -139,6 +140,7 @@ class ModbusLink:
         self._name = name
         self._trace = trace or Trace(())
         self._asked = -1  # the unit that was asked last
+        self.pieces = 0  # of answers or noise, that have come since then
         self._line = line
         self._clock = clock
         self._silence_s = silence_s(line)
@@ -199,6 +201,7 @@ class ModbusLink:
         client.ctx.call_create = tell
         done = False
         try:
+            check_parity(self._line)
             async with asyncio.timeout(self._line.connect_timeout_s):
                 done = await client.connect()
         except TimeoutError as error:
@@ -422,10 +425,12 @@ class ModbusLink:
         if sending:
             self._asked = data[0 if self.serial else MBAP_UNIT]
             self._trace.note(self._asked, now_s, "out", data)
+            self.pieces = 0
             return data
         self._heard_s = now_s
         self._free_s = now_s + self._silence_s
         self._trace.heard(self._asked, now_s, data)
+        self.pieces += len(data) > 0
         return data
 
     def _on_connect(self, connected: bool) -> None:

@@ -261,3 +261,20 @@ async def test_on_a_serial_line_noise_costs_one_answer_and_no_more() -> None:
                 else:
                     assert first.values == {"a": 111, "b": 222}
             assert (await driver.poll(two.device, points(two))).values == {"a": 5, "b": 6}
+
+
+async def test_a_port_without_the_parity_is_told_so_each_time() -> None:
+    """A pseudo-terminal, which has none, stands for it. pyserial would keep it locked, for the next try to find so."""
+    profile = profile_of("lamp", LAMP)
+    async with RtuPort(ModbusServer({1: Unit(words(*WORDS))})) as port:
+        (lamp,) = lamps(profile, 1)
+        told = []
+        for _ in range(2):
+            driver = open_driver("modbus", {"serial": port.path, "parity": "E", "timeout_s": 0.2}, [lamp], Ledger())
+            async with driver:
+                with pytest.raises(Unreachable) as failed:
+                    await driver.poll(lamp.device, points(lamp))
+                told.append(str(failed.value))
+        assert told == [f'{port.path} cannot be opened: it has no parity "E"'] * 2
+        async with open_driver("modbus", {"serial": port.path, "timeout_s": 0.2}, [lamp], Ledger()) as driver:
+            assert (await driver.poll(lamp.device, points(lamp))).values["level"] == 65.5
