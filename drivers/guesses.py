@@ -6,12 +6,16 @@ A protocol makes them (`ProtocolKind.looking`); `edge.identify` judges which one
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 from drivers.profile import Profile
 from wire.sample import Value
+
+MAX_SECONDS: Final = 1_800.0
+Unit = Annotated[int, Meta(ge=0, le=255)]
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,11 +60,11 @@ class Guess(msgspec.Struct, frozen=True, kw_only=True):
 class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to look at, and for how long at most: a unit or all units of a bus, a topic (a filter), an advertiser."""
 
-    unit: int | None = None
-    units: tuple[int, int] | None = None
-    topic: str = ""
-    mac: str = ""
-    seconds: float = 10.0
+    unit: Unit | None = None
+    units: tuple[Unit, Unit] | None = None
+    topic: Annotated[str, Meta(max_length=1_000)] = ""
+    mac: Annotated[str, Meta(max_length=17)] = ""
+    seconds: Annotated[float, Meta(gt=0, le=MAX_SECONDS)] = 10.0
 
 
 Tell = Callable[[str, Mapping[str, Any]], None]

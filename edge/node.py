@@ -32,6 +32,7 @@ from edge.config import Config
 from edge.control.decided import decided
 from edge.control.on_site import OnSite
 from edge.health import Doctor
+from edge.identify.on_lines import OnLines
 from edge.outbox.group_commit import GroupCommit
 from edge.outbox.sqlite import SqliteOutbox
 from edge.outbox.storage import Storage
@@ -43,6 +44,7 @@ from edge.sync.downlink import Downlink
 from edge.sync.http import Cloud, CloudLink
 from edge.sync.uplink import Uplink
 from edge.web.hosts import Hosts
+from edge.web.identifying import Identifying
 from edge.web.listening import serve, tcp, unix
 from edge.web.pages import Pages
 from edge.web.peers import Technicians
@@ -234,6 +236,7 @@ class Node:
             hosts=Hosts(self._config.health.names),
             technicians=Technicians(self._config.control.technicians),
             quarantine=outbox,
+            identifying=Identifying(self._on_lines()),
             on_site=OnSite(
                 take=lambda order: autonomy.desk.take(order, on_site=True),
                 how_far=autonomy.desk.how_far,
@@ -242,6 +245,10 @@ class Node:
                 draw_id=lambda: secrets.token_hex(8),
             ),
         )
+
+    def _on_lines(self) -> OnLines:
+        folders = map(Path, self._config.node.profile_dirs)
+        return OnLines(self._config.lines, folders, self._drivers, self._street, self._line_faults)
 
     def _ready(self, health: str) -> None:
         self._systemd.tell("READY=1")

@@ -20,7 +20,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Final, Self, TypeVar
 
 from bleak import BleakClient, BleakScanner
@@ -32,14 +32,18 @@ from bleak.exc import BleakCharacteristicNotFoundError, BleakDBusError, BleakErr
 
 from drivers.backoff import Backoff, Monotonic
 from drivers.ble.inbox import Beacon, Inbox
+from drivers.ble.looking import Air, characteristics
 from drivers.ble.payload import Bytes, encode
 from drivers.ble.words import Access, Address, Line, Whole, full_uuid
 from drivers.contract import Attachment, Deliver, Now, Receipts
 from drivers.errors import Misconfigured, Refused, Unreachable
 from drivers.frames import Field, Frame, Trace
+from drivers.guesses import Ask, Heard, Tell
 from drivers.mishaps import Mishaps
+from drivers.profile import Profile
 from drivers.readings import allowed
-from drivers.turns import COMMAND, POLL, Turns
+from drivers.reasons import why
+from drivers.turns import COMMAND, LOOK, POLL, Turns
 from wire.device import Device, Point
 from wire.sample import Sample, Value, bad
 
@@ -120,6 +124,7 @@ class BleDriver:
         self._backoff = Backoff.of_line(clock)
         self._heard_s = 0.0
         self._scanning = False
+        self._airs: set[Air] = set()  # who looks at all that is heard
 
     async def __aenter__(self) -> Self:
         return self
@@ -217,6 +222,8 @@ class BleDriver:
                 return
             self._heard_s = self._clock()
             self._counts["adverts"] += 1
+            for air in self._airs:
+                air(device, advert)
             if peer is None:
                 return
             peer.seen = device
@@ -250,6 +257,32 @@ class BleDriver:
         if self._line.scanning == "passive":
             arguments["or_patterns"] = list(dict.fromkeys(p for n in nodes for p in _patterns(n.profile.whole)))
         return arguments
+
+    async def look(self, ask: Ask, profiles: Sequence[Profile], tell: Tell) -> Sequence[Heard]:
+        """Who speaks on the air, and what one of them holds; see the contract."""
+        air, until_s = Air(), self._clock() + ask.seconds
+        mac = ask.mac.upper()
+        self._airs.add(air)
+        try:
+            async with AsyncExitStack() as stack:
+                if not self._scanning:
+                    await stack.enter_async_context(self._discovery)
+                    await stack.enter_async_context(BleakScanner(air, bluez=self._adapter()))
+                while (left_s := until_s - self._clock()) > 0 and not (mac and mac in air.devices):
+                    tell("listening", {"found": len(air.devices), "left_s": round(left_s)})
+                    await asyncio.sleep(min(CHECK_S, left_s))
+            held: dict[str, bytes] = {}
+            if mac in air.devices and any(a.characteristic for p in profiles for a in p.access.values()):
+                tell("connecting", {"mac": mac})
+                peer = self._peers.get(mac) or _Peer(mac, self._line, self._clock)
+                with suppress(*_GONE):  # most beacons take no connection
+                    async with peer.turns.turn(LOOK), self._radio.turn(LOOK):
+                        held = await self._on_connection(peer, air.devices[mac], lambda c: characteristics(c, profiles))
+        except _GONE as error:
+            raise Unreachable(f"bluetooth cannot be listened to: {why(error)}") from error
+        finally:
+            self._airs.discard(air)
+        return air.heard(mac, held)
 
     # ---- connections
 

@@ -27,15 +27,18 @@ from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment, Deliver, Now
 from drivers.errors import Misconfigured, Refused, Unreachable
 from drivers.frames import Frame, Trace
+from drivers.guesses import Ask, Heard, Tell
 from drivers.modbus.limits import Span
 from drivers.modbus.link import ModbusLink, NoAnswer, NoLine, Said
+from drivers.modbus.looking import Asked, Looker
 from drivers.modbus.naming import named
 from drivers.modbus.reading import Reading, Unread
 from drivers.modbus.registers import Block, Decoder, encode, plan
 from drivers.modbus.units import Expected, Slave, Unit
 from drivers.modbus.words import Access, Address, Line
+from drivers.profile import Profile
 from drivers.readings import allowed
-from drivers.turns import COMMAND, POLL, Turns
+from drivers.turns import COMMAND, LOOK, POLL, Turns
 from wire.device import Device, Point
 from wire.sample import Sample, Value
 
@@ -164,6 +167,35 @@ class ModbusDriver:
             )  # fmt: skip
         except Said as said:
             raise Refused(str(said)) from said
+
+    async def look(self, ask: Ask, profiles: Sequence[Profile], tell: Tell) -> Sequence[Heard]:
+        """Ask units that no device may be known of; see the contract, and `looking.py`."""
+        return await Looker(self._ask_anybody, serial=self._link.serial, clock=self._clock).look(ask, profiles, tell)
+
+    async def _ask_anybody(self, number: int, block: Block, timeout_s: float) -> Asked:
+        """One read of whatever unit, when nobody else wants the line."""
+        async with self._turns.turn(LOOK):
+            if not self._link.connected:
+                await self._connect()
+            known = next((u for u in self._units.values() if u.slave.number == number), None)
+            slave = None if known is None else known.slave
+            try:
+                if known is not None and known.slave.owes:
+                    await self._settle(known)
+                answer = await self._link.read(number, block.space, block.start, block.count, timeout_s=timeout_s)
+            except Said as said:
+                return Asked(code=said.code)
+            except NoAnswer as silent:
+                garbled = self._link.pieces > 0 and not silent.got
+                if slave is not None:
+                    slave.owe(Expected.of_read(block.space, block.count))
+                await self._link.quiet()
+                return Asked(garbled=garbled)
+            except NoLine as gone:
+                raise self._lost(str(gone)) from gone
+            before = self._link.pieces
+            await self._link.quiet()
+            return Asked(answer, garbled=self._link.pieces > before)
 
     def _unit(self, device: Device) -> Unit:
         unit = self._units.get(device.id)

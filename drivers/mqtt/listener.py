@@ -27,7 +27,9 @@ from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment, Deliver, Keeps, Now, Receipt, Receipts
 from drivers.errors import Misconfigured, NotStored, Unreachable
 from drivers.frames import Frame, Trace
+from drivers.guesses import Ask, Heard, Tell
 from drivers.mishaps import Mishaps
+from drivers.mqtt import looking
 from drivers.mqtt.command import command
 from drivers.mqtt.inbox import Inbox, target
 from drivers.mqtt.payload import Payload
@@ -36,6 +38,7 @@ from drivers.mqtt.repeats import Repeats
 from drivers.mqtt.session import MqttSession
 from drivers.mqtt.subscriptions import Subscriptions
 from drivers.mqtt.words import Access, Address, Line, Whole
+from drivers.profile import Profile
 from drivers.readings import allowed
 from wire.device import Device, Point
 from wire.sample import Sample, Value
@@ -160,6 +163,11 @@ class MqttDriver:
         await self._session.publish(topic, data)
         self._trace.note(device.id, self._now()[0], "out", data, topic)
         self._counts["commands"] += 1
+
+    async def look(self, ask: Ask, profiles: Sequence[Profile], tell: Tell) -> Sequence[Heard]:
+        """What is published at the broker; see the contract."""
+        del profiles
+        return await looking.look(self._line, ask, tell, self._clock)
 
     def _forgot(self) -> None:
         """The broker was asked for the session that the node had there, and had none."""

@@ -43,6 +43,7 @@ class Scale(msgspec.Struct, frozen=True):
     unit: str
     becomes: float
     times: float
+    scale: float = 1  # to be written in its `at`
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +67,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     scales: tuple[Scale, ...] = ()
 
 
-class _Judged(msgspec.Struct, frozen=True):
+class Judged(msgspec.Struct, frozen=True):
+    """The best guess by one profile; beside one that changes it, the guess by the profile as it is written."""
+
     profile: Profile
     guess: Guess
     score: Score
@@ -75,15 +78,13 @@ class _Judged(msgspec.Struct, frozen=True):
 
 def findings(profiles: Iterable[Profile], guesses: Guesses, evidence: object) -> list[Finding]:
     """The profiles that fit best, the best first; none where none explains anything."""
-    judged: list[_Judged] = []
+    judged: list[Judged] = []
     for _ in judging(profiles, guesses, evidence, judged):
         pass
     return best(judged)
 
 
-def judging(
-    profiles: Iterable[Profile], guesses: Guesses, evidence: object, judged: list[_Judged]
-) -> Iterator[Profile]:
+def judging(profiles: Iterable[Profile], guesses: Guesses, evidence: object, judged: list[Judged]) -> Iterator[Profile]:
     """The same a profile a step, for whoever must let others have their turn; what comes of it is put into `judged`."""
     for profile in profiles:
         made = guesses(profile, evidence)
@@ -91,23 +92,23 @@ def judging(
             scored = [(g, score(profile.points, g)) for g in made]
             guess, found = max(scored, key=lambda pair: pair[1].bits)
             plain = next((g for g in made if not g.kind), None)
-            judged.append(_Judged(profile, guess, found, plain if guess.kind else None))
+            judged.append(Judged(profile, guess, found, plain if guess.kind else None))
         yield profile
 
 
-def best(judged: Sequence[_Judged]) -> list[Finding]:
+def best(judged: Sequence[Judged]) -> list[Finding]:
     """The best of what was judged, as it is told."""
     ranked = sorted((j for j in judged if j.score.bits > 0), key=lambda j: -j.score.bits)[:MAX_FINDINGS]
     second = ranked[1].score.bits if len(ranked) > 1 else 0.0
     return [_finding(j, sure=i == 0 and _sure(j, second)) for i, j in enumerate(ranked)]
 
 
-def _sure(judged: _Judged, second: float) -> bool:
+def _sure(judged: Judged, second: float) -> bool:
     bits, points = judged.score.bits, len(judged.score.by_point)
     return bits >= LEAST_BITS and bits - second >= SURE_BITS and judged.score.fits >= LEAST_FITS * points
 
 
-def _finding(judged: _Judged, *, sure: bool) -> Finding:
+def _finding(judged: Judged, *, sure: bool) -> Finding:
     profile, guess, found = judged.profile, judged.guess, judged.score
     written: Mapping[str, Told] = {} if judged.as_written is None else judged.as_written.points
     heard = {n: t for n, t in guess.points.items() if _last(t) is not None}
@@ -129,7 +130,11 @@ def _finding(judged: _Judged, *, sure: bool) -> Finding:
         shown=tuple(_shown(profile.points[n], heard[n], written.get(n)) for n in order[:MAX_SHOWN]),
         absent=tuple(n for n, t in guess.points.items() if t.absent and not t.optional),
         wrong=tuple(n for n, b in found.by_point.items() if b < 0 and not guess.points[n].absent),
-        scales=tuple(s for n, t in heard.items() if (s := _scale(profile.points[n], t)) is not None),
+        scales=tuple(
+            s
+            for n, t in heard.items()
+            if (s := _scale(profile.points[n], t, getattr(profile.access[n], "scale", 1))) is not None
+        ),
     )
 
 
@@ -143,7 +148,7 @@ def _shown(point: Point, told: Told, written: Told | None) -> Shown:
     return Shown(point.name, value, point.unit, other if other != value else None)
 
 
-def _scale(point: Point, told: Told) -> Scale | None:
+def _scale(point: Point, told: Told, scale: float) -> Scale | None:
     """The least change of scale by which a value of a well-known unit becomes usual, where it is not."""
     value = _last(told)
     if point.unit not in WINDOWS or isinstance(value, bool) or not isinstance(value, int | float) or not value:
@@ -155,4 +160,4 @@ def _scale(point: Point, told: Told) -> Scale | None:
     if not fitting:
         return None
     times = min(fitting, key=lambda t: abs(log10(t)))
-    return Scale(point.name, float(value), point.unit, float(value * times), times)
+    return Scale(point.name, float(value), point.unit, value * times, times, float(f"{scale * times:.12g}"))
