@@ -77,7 +77,7 @@ class ModbusDriver:
             address: Address = a.address
             slave = self._slaves.setdefault(address.unit, Slave(address.unit, clock, line.backoff_first_s))
             self._units[a.device.id] = Unit(a, slave, line, clock, decoders[id(a.profile)])
-        self._clock = clock
+        self._clock, self._settings = clock, line
         self._trace = Trace(self._slaves)
         self._link = ModbusLink(name, line, clock, self._trace)
         self._turns = Turns()
@@ -170,7 +170,7 @@ class ModbusDriver:
 
     async def look(self, ask: Ask, profiles: Sequence[Profile], tell: Tell) -> Sequence[Heard]:
         """Ask units that no device may be known of; see the contract, and `looking.py`."""
-        return await Looker(self._ask_anybody, serial=self._link.serial, clock=self._clock).look(ask, profiles, tell)
+        return await Looker(self._ask_anybody, self._settings, self._clock).look(ask, profiles, tell)
 
     async def _ask_anybody(self, number: int, block: Block, timeout_s: float) -> Asked:
         """One read of whatever unit, when nobody else wants the line."""

@@ -4,8 +4,8 @@ A unit counts as there when it says anything, a refusal included; what a gateway
 devices that are set to one unit are seen by what only they do: answers that cannot be read between others that can,
 a second answer after the first, values that change back and forth.
 
-Bounds: MAX_READS reads of one unit, some READINGS times, one time-out of at most TIMEOUT_S each; `Ask.seconds` in all,
-after which what has been found is told.
+Bounds: MAX_READS reads of one unit, some READINGS times, each with the line's time-out; a scan waits
+SCAN_TIMEOUT_S at most for each unit. `Ask.seconds` in all, after which what has been found is told.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from drivers.errors import Misconfigured
 from drivers.guesses import Ask, Heard, Tell
 from drivers.modbus.guessing import OTHER, Place, Registers
 from drivers.modbus.registers import Block, Piece, plan
-from drivers.modbus.words import Space
+from drivers.modbus.words import Line, Space
 from drivers.profile import Profile
 
-TIMEOUT_S: Final = 0.5
+SCAN_TIMEOUT_S: Final = 0.25
 MAX_READS: Final = 200
 READINGS: Final = 4
 TRIES: Final = 3  # of one read: on a poor line answers are lost
@@ -53,8 +53,9 @@ AskAnybody = Callable[[int, Block, float], Awaitable[Asked]]
 class Looker:
     """Looks at one line through whoever owns it."""
 
-    def __init__(self, ask: AskAnybody, *, serial: bool, clock: Monotonic) -> None:
-        self._ask, self._serial, self._clock = ask, serial, clock
+    def __init__(self, ask: AskAnybody, line: Line, clock: Monotonic) -> None:
+        self._ask, self._clock = ask, clock
+        self._serial, self._timeout_s = bool(line.serial), line.timeout_s
 
     async def look(self, ask: Ask, profiles: Sequence[Profile], tell: Tell) -> Sequence[Heard]:
         """The unit that is asked for, or those that answer; see the contract."""
@@ -85,7 +86,7 @@ class Looker:
                 if unit in found or self._clock() > until_s:
                     continue
                 tell("scanning", {"unit": unit, "done": n, "of": len(units), "found": len(found)})
-                asked = await self._ask(unit, Block(space, 0, 1, ()), TIMEOUT_S / 2)
+                asked = await self._ask(unit, Block(space, 0, 1, ()), min(SCAN_TIMEOUT_S, self._timeout_s))
                 if asked.there:
                     found.append(unit)
                 elif asked.garbled:
@@ -93,7 +94,7 @@ class Looker:
         return sorted(found), sorted(set(garbled))
 
     async def _unit(self, unit: int, profiles: Sequence[Profile], tell: Tell, until_s: float) -> Heard | None:
-        one = _Unit(unit, self._ask)
+        one = _Unit(unit, self._ask, self._timeout_s)
         for n, profile in enumerate(profiles):
             tell("reading", {"unit": unit, "done": n, "of": len(profiles)})
             if one.gone or self._clock() > until_s:
@@ -116,8 +117,8 @@ class Looker:
 class _Unit:
     """What is known of one unit so far."""
 
-    def __init__(self, unit: int, ask: AskAnybody) -> None:
-        self._number, self._ask = unit, ask
+    def __init__(self, unit: int, ask: AskAnybody, timeout_s: float) -> None:
+        self._number, self._ask, self._timeout_s = unit, ask, timeout_s
         self.readings: list[dict[Place, int]] = [{}]
         self.refused: set[Place] = set()
         self.garbled = 0
@@ -164,7 +165,7 @@ class _Unit:
         asked = Asked()
         for _ in range(TRIES):
             self._reads += 1
-            asked = await self._ask(self._number, block, TIMEOUT_S)
+            asked = await self._ask(self._number, block, self._timeout_s)
             self.garbled += asked.garbled
             if asked.there or asked.code in GATEWAY:
                 break
@@ -179,7 +180,7 @@ class _Unit:
         """Another reading of all that it gave."""
         found: dict[Place, int] = {}
         for block in self._blocks:
-            asked = await self._ask(self._number, block, TIMEOUT_S)
+            asked = await self._ask(self._number, block, self._timeout_s)
             self.garbled += asked.garbled
             if asked.answer is not None:
                 found.update(_words(block, asked.answer))

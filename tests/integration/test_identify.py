@@ -137,7 +137,7 @@ async def test_out_of_noise_and_a_neighbours_traffic() -> None:
     for seed, name in enumerate(("lx-1", "eastron-sdm120")):
         words = strangers.MODBUS[name]
         async with Busy(ModbusServer({7: unit_of(words)}), seed) as port:
-            line = line_of("modbus", {"serial": port.path, "baud": 115_200, "timeout_s": 0.2, "quiet_s": 0.01})
+            line = line_of("modbus", {"serial": port.path, "baud": 115_200, "timeout_s": 0.05, "quiet_s": 0.005})
             report = await look(line, unit=7, seconds=60)
         assert first(report) == name, report
 
@@ -158,7 +158,7 @@ class Picky(RtuPort):
 
 async def test_the_speed_of_a_line_is_found() -> None:
     async with Picky(ModbusServer({7: unit_of(strangers.TM3)})) as port:
-        line = line_of("modbus", {"serial": port.path, "quiet_s": 0.01})
+        line = line_of("modbus", {"serial": port.path, "timeout_s": 0.1, "quiet_s": 0.005})
         ask = LookFor(line="line", unit=7, seconds=60)
         report = await _alone(line, ask, list(PROFILES.values()), lambda _w, _d: None, sweep=True)
     assert report.settings == {"baud": 19_200, "parity": "N"}
@@ -177,10 +177,18 @@ class Twins(RtuPort):
 async def test_two_devices_at_one_number_are_told() -> None:
     alone = ModbusServer({7: unit_of(strangers.LX1)})
     async with RtuPort(alone) as port:
-        one = await look(line_of("modbus", {"serial": port.path}), unit=7, seconds=60)
+        one = await look(
+            line_of("modbus", {"serial": port.path, "baud": 115_200, "timeout_s": 0.2, "quiet_s": 0.02}),
+            unit=7,
+            seconds=60,
+        )
     assert "two_devices" not in one.found[0].notes
     async with Twins(ModbusServer({7: unit_of(strangers.LX1)})) as port:
-        two = await look(line_of("modbus", {"serial": port.path}), unit=7, seconds=60)
+        two = await look(
+            line_of("modbus", {"serial": port.path, "baud": 115_200, "timeout_s": 0.2, "quiet_s": 0.02}),
+            unit=7,
+            seconds=60,
+        )
     assert "two_devices" in two.found[0].notes
     assert "two devices seem to answer" in "\n".join(told(two, "en"))
 
