@@ -10,6 +10,7 @@ followed, proxies of the environment not used.
 from __future__ import annotations
 
 import argparse
+import socket
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -132,8 +133,13 @@ class Asking:
         self._base_url, self._socket = base, path
         if path is not None and transport is None:
             try:
-                transport = httpx.HTTPTransport(uds=self._reach.enter_context(reach(path)))
+                address = self._reach.enter_context(reach(path))
+                with socket.socket(socket.AF_UNIX) as knock:  # httpx leaves one open that cannot be connected
+                    knock.settimeout(TIMEOUT_S)
+                    knock.connect(address)
+                transport = httpx.HTTPTransport(uds=address)
             except OSError as error:
+                self._reach.close()
                 raise _unheard(error)(self._words[_key(error)].format(path, error)) from error
         self._client = httpx.Client(timeout=TIMEOUT_S, trust_env=False, transport=transport)
 
