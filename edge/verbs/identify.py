@@ -3,7 +3,9 @@
 Where the node runs it owns the lines, and is asked at its socket; else the line is opened here. A pasted frame needs
 neither. With `--sweep` the speeds and parities of a serial line are tried, which only who has it alone can do.
 
-Exit codes: 0 something was found that a profile fits, 1 nothing was, or it cannot be looked for. Bounds: `--seconds`;
+With nothing to look at, it lists the devices that the running node has never heard, with the last error of each.
+
+Exit codes: 0 something was found that a profile fits, or all are heard; 1 anything else. Bounds: `--seconds`;
 FRAMES frames of FRAME_BYTES.
 """
 
@@ -29,6 +31,7 @@ from drivers.tables import suggest
 from edge.config import Config
 from edge.identify.finding import Finding, findings
 from edge.identify.looking import LookFor, Report, identify
+from edge.identify.on_lines import Unheard
 from edge.identify.words import finding, progress, told
 from edge.sampling.lines import Line
 from edge.verbs.asking import EXIT_FAILED, Asking, Language, NoNode, Unanswered, Words, add_options, language_of
@@ -52,6 +55,9 @@ _WORDS: Final[Words] = {
         "what": "say what to look at: --unit N, --scan, --topic T, --advert ADDRESS or --frame HEX",
         "not hex": "a frame is written in hexadecimal, such as 0703028F, or as JSON",
         "no frame": "no profile fits this frame ({} were tried)",
+        "unheard": "{} (line {}): not heard since the start {:.0f} s ago: {}",
+        "no reason": "nothing came",
+        "all heard": "all devices have been heard since the start",
         "sweep": "--sweep needs the serial line alone: stop the node first (systemctl stop lamplighter-edge)",
         "no serial": "--sweep goes with a serial line",
     },
@@ -62,6 +68,9 @@ _WORDS: Final[Words] = {
         "what": "dites quoi regarder : --unit N, --scan, --topic T, --advert ADRESSE ou --frame HEX",
         "not hex": "une trame s'écrit en hexadécimal, par exemple 0703028F, ou en JSON",
         "no frame": "aucun profil ne convient à cette trame ({} essayés)",
+        "unheard": "{} (ligne {}) : pas entendu depuis le démarrage il y a {:.0f} s : {}",
+        "no reason": "rien n'est venu",
+        "all heard": "tous les appareils ont été entendus depuis le démarrage",
         "sweep": "--sweep demande la ligne série pour lui seul : arrêtez d'abord le nœud (systemctl stop"
         " lamplighter-edge)",
         "no serial": "--sweep va avec une ligne série",
@@ -99,6 +108,8 @@ def run(
     try:
         if args.frame:
             return _pasted(args.frame, profiles, language, out)
+        if not (args.scan or args.sweep or args.topic or args.advert or args.unit is not None or args.line):
+            return _unheard(config, args, language, out, transport)
         line, ask = _meant(config, args, language)
         try:
             report = _asked_of_node(config, args, ask, steps, language, transport)
@@ -111,6 +122,31 @@ def run(
     steps.end()
     out.writelines(f"{text}\n" for text in told(report, language))
     return 0 if any(f.findings for f in report.found) else EXIT_FAILED
+
+
+def _unheard(
+    config: Config, args: argparse.Namespace, language: Language, out: TextIO, transport: httpx.BaseTransport | None
+) -> int:
+    """Which devices the running node has never heard: what to look at before the door is closed.
+
+    Raises:
+        Unanswered.
+    """
+    words = _WORDS[language]
+    try:
+        with Asking(config, args.endpoints, language, transport, own=True) as node:
+            found = node.get("/identify", _Unheard).unheard
+    except NoNode:
+        raise Unanswered(words["what"]) from None
+    told_of = ((one.device, one.line, one.for_s, one.why or words["no reason"]) for one in found)
+    out.writelines(words["unheard"].format(*each) + "\n" for each in told_of)
+    if not found:
+        out.write(words["all heard"] + "\n")
+    return EXIT_FAILED if found else 0
+
+
+class _Unheard(msgspec.Struct):
+    unheard: list[Unheard]
 
 
 class _Steps:

@@ -212,5 +212,7 @@ def test_the_running_node_identifies_what_is_on_its_line(lamps: Lamps) -> None:
     assert (done.returncode, done.stdout) == (1, "ligne north : rien ne répond\n")
     assert lamps.level(1) == 35
     assert lamps.get("/identify") == {"unheard": []}
+    done = type_in(lamps, "identify")
+    assert (done.returncode, done.stdout) == (0, "all devices have been heard since the start\n")
     frames = lamps.get("/frames/lamp-001")
     assert any("dim_level" in field["name"] for frame in frames for field in frame["fields"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import httpx
 import pytest
 
 from edge.cli import parser
@@ -43,10 +44,12 @@ def config(tmp_path: Path) -> Config:
     return load(tmp_path / "node.toml")
 
 
-def typed(config: Config, *words: str, locale: str = "en_GB.UTF-8") -> tuple[int, str, str]:
+def typed(
+    config: Config, *words: str, locale: str = "en_GB.UTF-8", transport: httpx.BaseTransport | None = None
+) -> tuple[int, str, str]:
     args = parser().parse_args(["identify", "--config", "node.toml", *words])
     out, err = io.StringIO(), io.StringIO()
-    code = identify.run(config, args, locale=locale, out=out, err=err)
+    code = identify.run(config, args, locale=locale, out=out, err=err, transport=transport)
     return code, out.getvalue(), err.getvalue()
 
 
@@ -129,3 +132,25 @@ def test_all_that_is_to_be_said_of_what_was_found_has_words_in_both_languages() 
 def test_progress_is_words() -> None:
     assert progress("scanning", {"unit": 7, "found": 2, "done": 1, "of": 247}, "fr") == "unité 7 : 2 trouvés jusqu'ici"
     assert progress("strange", {}, "en") == "strange"
+
+
+@pytest.mark.parametrize(
+    ("locale", "said"),
+    [
+        ("en", "lamp-9 (line north): not heard since the start 31 s ago: bad:no answer within 1 s\n"),
+        ("fr", "lamp-9 (ligne north) : pas entendu depuis le démarrage il y a 31 s : bad:no answer within 1 s\n"),
+    ],
+)
+def test_devices_that_were_never_heard_are_told_before_the_door_is_closed(
+    config: Config, locale: str, said: str
+) -> None:
+    one = {"device": "lamp-9", "line": "north", "for_s": 31.4, "why": "bad:no answer within 1 s"}
+
+    def node(unheard: list[object]) -> httpx.MockTransport:
+        return httpx.MockTransport(lambda _request: httpx.Response(200, json={"unheard": unheard}))
+
+    assert typed(config, locale=locale, transport=node([one])) == (1, said, "")
+    code, out, _ = typed(config, locale=locale, transport=node([]))
+    assert code == 0
+    assert out
+    assert "{" not in out
