@@ -18,6 +18,7 @@ from drivers.errors import Unreachable
 MAX_WAITING: Final = 1024
 COMMAND: Final = 0
 POLL: Final = 1
+LOOK: Final = 2  # for devices that nobody knows: when nobody else wants the line
 
 
 class Turns:

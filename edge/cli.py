@@ -35,7 +35,7 @@ from wire.sample import Sample
 
 EXIT_FAILED = 1
 GIVE_UP_S = 18.0  # systemd's TimeoutStopSec is 20
-ASKING = frozenset({"why", "set", "release", "alarms", "acknowledge", "shelve", "unshelve", "quarantine"})
+ASKING = frozenset({"why", "set", "release", "alarms", "acknowledge", "shelve", "unshelve", "quarantine", "identify"})
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd is told not to try again
 
 
@@ -50,9 +50,9 @@ def parser(*, whole: bool = True) -> argparse.ArgumentParser:
     history.add_argument("--device", help="only this device")
     history.add_argument("--hours", type=float, default=1.0, help="how far back (default 1)")
     if whole:
-        from edge.verbs import alarms, plan, quarantine, rules, site, why
+        from edge.verbs import alarms, identify, plan, quarantine, rules, site, why
 
-        for module in (rules, plan, why, site, alarms, quarantine):
+        for module in (rules, plan, why, site, alarms, quarantine, identify):
             module.add(verbs)
     for verb in (run, check, history):
         verb.add_argument("--config", type=Path, required=True, help="node.toml")
@@ -103,6 +103,10 @@ def _main(given: list[str]) -> int:
                 err=sys.stderr,
                 colours=sys.stdout.isatty() and not os.environ.get("NO_COLOR"),
             )
+        case "identify":
+            from edge.verbs import identify
+
+            return identify.run(config, args, locale=_locale(), out=sys.stdout, err=sys.stderr)
         case "quarantine":
             from edge.verbs import quarantine
 

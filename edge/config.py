@@ -222,7 +222,11 @@ def load(
         raise ConfigError([*problems, *doubts])
     assert control is not None
     return Config(
-        node=msgspec.structs.replace(node, data_dir=str(path.parent / node.data_dir)),
+        node=msgspec.structs.replace(
+            node,
+            data_dir=str(path.parent / node.data_dir),
+            profile_dirs=tuple(str(path.parent / d) for d in node.profile_dirs),
+        ),
         cloud=msgspec.structs.replace(
             cloud, ca_file=_beside(path, cloud.ca_file), client_cert=_beside(path, cloud.client_cert)
         ),

@@ -28,6 +28,7 @@ from edge.config import Config
 from edge.control.decided import decided
 from edge.control.on_site import OnSite
 from edge.health import Doctor
+from edge.identify.on_lines import OnLines
 from edge.outbox.group_commit import GroupCommit
 from edge.outbox.sqlite import SqliteOutbox
 from edge.outbox.storage import Storage
@@ -39,6 +40,7 @@ from edge.sync.http import Cloud, CloudLink
 from edge.sync.uplink import Uplink
 from edge.visit.visiting import Visiting
 from edge.web.hosts import Hosts
+from edge.web.identifying import Identifying
 from edge.web.listening import serve, tcp, unix
 from edge.web.pages import Pages
 from edge.web.peers import Technicians
@@ -173,7 +175,7 @@ class Node:
             )
             arrivals = Arrivals(self._gates, street=self._street, add=commit.add, follow=autonomy.take)
             listener = stack.enter_context(tcp(config.health.listen))
-            pages = self._pages(doctor, autonomy, commit, outbox)
+            pages = self._pages(doctor, autonomy, commit, outbox, lines)
             async with asyncio.TaskGroup() as always:
                 tasks = [
                     always.create_task(
@@ -218,7 +220,11 @@ class Node:
                 said = True
             await asyncio.sleep(SOCKET_AGAIN_S)
 
-    def _pages(self, doctor: Doctor, autonomy: Autonomy, commit: GroupCommit, outbox: SqliteOutbox) -> Pages:
+    def _pages(
+        self, doctor: Doctor, autonomy: Autonomy, commit: GroupCommit, outbox: SqliteOutbox, lines: Supervisor
+    ) -> Pages:
+        config = self._config
+        on_lines = OnLines(config.lines, map(Path, config.node.profile_dirs), lines.drivers, self._street, lines.faults)
         on_site = OnSite(
             take=lambda order: autonomy.desk.take(order, on_site=True),
             how_far=autonomy.desk.how_far,
@@ -238,6 +244,7 @@ class Node:
             quarantine=outbox,
             on_site=on_site,
             writing=TechnicianRoutes(self._visiting, on_site),
+            identifying=Identifying(on_lines),
         )
 
     def _ready(self, health: str) -> None:

@@ -22,6 +22,7 @@ import msgspec
 from drivers.ble.payload import Bytes
 from drivers.ble.settings import Whole
 from drivers.contract import Attachment, Deliver, Now, Receipt
+from drivers.frames import Trace
 from drivers.mishaps import LineMishaps
 from drivers.readings import failed
 from groundwork.backoff import Monotonic
@@ -88,8 +89,17 @@ class Inbox:
     """
 
     def __init__(
-        self, *, source: str, max_pending: int, now: Now, clock: Monotonic, counts: Counter[str], mishaps: LineMishaps
+        self,
+        *,
+        source: str,
+        max_pending: int,
+        now: Now,
+        clock: Monotonic,
+        counts: Counter[str],
+        mishaps: LineMishaps,
+        trace: Trace | None = None,
     ) -> None:
+        self._trace = trace or Trace(())
         self._source = source
         self._max_pending = max_pending
         self._now = now
@@ -135,6 +145,7 @@ class Inbox:
         if beacon.repeats(packet, content, now_s):
             self._counts["repeats"] += 1
             return
+        self._trace.note(beacon.id, sample.time_us, "in", data, beacon.reader.known_by)
         if self._pending >= self._max_pending:
             self._counts["dropped"] += 1
             return

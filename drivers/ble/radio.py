@@ -20,7 +20,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Final, Self, TypeVar
 
 from bleak import BleakClient, BleakScanner
@@ -31,13 +31,18 @@ from bleak.backends.scanner import AdvertisementData
 from bleak.exc import BleakCharacteristicNotFoundError, BleakDBusError, BleakError, BleakGATTProtocolError
 
 from drivers.ble.inbox import Beacon, Inbox
+from drivers.ble.looking import Air, characteristics
 from drivers.ble.payload import Bytes, encode
 from drivers.ble.settings import Access, Address, Line, Whole, full_uuid
 from drivers.contract import Attachment, Deliver, Now, Receipts
 from drivers.errors import Misconfigured, Refused, Unreachable
+from drivers.frames import Field, Frame, Trace
+from drivers.guesses import Ask, Heard, Tell
 from drivers.mishaps import LineMishaps
+from drivers.profile import Profile
 from drivers.readings import allowed
-from drivers.turns import COMMAND, POLL, Turns
+from drivers.reasons import why
+from drivers.turns import COMMAND, LOOK, POLL, Turns
 from groundwork.backoff import Backoff, Monotonic
 from wire.device import Device, Point
 from wire.sample import Sample, Value, bad
@@ -105,6 +110,7 @@ class BleDriver:
         self._receipts = receipts
         self._source = f"ble:{name}"
         self._counts: Counter[str] = Counter()
+        self._trace = Trace(self._nodes)
         self._inbox = Inbox(
             source=self._source,
             max_pending=line.max_pending,
@@ -112,11 +118,13 @@ class BleDriver:
             clock=clock,
             counts=self._counts,
             mishaps=LineMishaps("advert", _log),
+            trace=self._trace,
         )
         self._radio = Turns(line.max_connections)
         self._backoff = Backoff.of_line(clock)
         self._heard_s = 0.0
         self._scanning = False
+        self._airs: set[Air] = set()  # who looks at all that is heard
 
     async def __aenter__(self) -> Self:
         return self
@@ -127,6 +135,21 @@ class BleDriver:
     def counters(self) -> Mapping[str, int]:
         """What was counted since it was opened."""
         return {**self._counts, "connected": int(self._scanning)}
+
+    def frames(self, device: str) -> Sequence[Frame]:
+        """What it said last in adverts and on connections, and was told; see the contract."""
+        if (node := self._nodes.get(device)) is None:
+            return ()
+        by_characteristic: dict[str, list[str]] = {}
+        for name, access in node.profile.access.items():
+            if access.characteristic is not None:
+                by_characteristic.setdefault(f"characteristic {full_uuid(access.characteristic)}", []).append(name)
+        found: list[Frame] = []
+        for each in self._trace.of(device):
+            names = by_characteristic.get(each.about, node.reader.adverts)
+            fields = sorted(node.reader.fields(each.data, names))
+            found.append(Frame(int(each.when), each.direction, each.data, tuple(Field(*f) for f in fields), each.about))
+        return found
 
     async def listen(self, devices: Sequence[Device], deliver: Deliver) -> None:
         """Deliver what devices send by themselves; see the contract."""
@@ -173,6 +196,8 @@ class BleDriver:
                 if not client.is_connected:
                     raise
                 raise Refused(f"the device refused the value: {_words(error)}") from error
+            finally:
+                self._trace.note(node.id, self._now()[0], "out", data, f"characteristic {uuid}")
 
         await self._connected(COMMAND, node, write)
 
@@ -197,6 +222,8 @@ class BleDriver:
                 return
             self._heard_s = self._clock()
             self._counts["adverts"] += 1
+            for air in self._airs:
+                air(device, advert)
             if peer is None:
                 return
             peer.seen = device
@@ -230,6 +257,32 @@ class BleDriver:
         if self._line.scanning == "passive":
             arguments["or_patterns"] = list(dict.fromkeys(p for n in nodes for p in _patterns(n.profile.whole)))
         return arguments
+
+    async def look(self, ask: Ask, profiles: Sequence[Profile], tell: Tell) -> Sequence[Heard]:
+        """Who speaks on the air, and what one of them holds; see the contract."""
+        air, until_s = Air(), self._clock() + ask.seconds
+        mac = ask.mac.upper()
+        self._airs.add(air)
+        try:
+            async with AsyncExitStack() as stack:
+                if not self._scanning:
+                    await stack.enter_async_context(self._discovery)
+                    await stack.enter_async_context(BleakScanner(air, bluez=self._adapter()))
+                while (left_s := until_s - self._clock()) > 0 and not (mac and mac in air.devices):
+                    tell("listening", {"found": len(air.devices), "left_s": round(left_s)})
+                    await asyncio.sleep(min(CHECK_S, left_s))
+            held: dict[str, bytes] = {}
+            if mac in air.devices and any(a.characteristic for p in profiles for a in p.access.values()):
+                tell("connecting", {"mac": mac})
+                peer = self._peers.get(mac) or _Peer(mac, self._line, self._clock)
+                with suppress(*_GONE):  # most beacons take no connection
+                    async with peer.turns.turn(LOOK), self._radio.turn(LOOK):
+                        held = await self._on_connection(peer, air.devices[mac], lambda c: characteristics(c, profiles))
+        except _GONE as error:
+            raise Unreachable(f"bluetooth cannot be listened to: {why(error)}") from error
+        finally:
+            self._airs.discard(air)
+        return air.heard(mac, held)
 
     # ---- connections
 
@@ -312,6 +365,7 @@ class BleDriver:
                 values |= dict.fromkeys(names)
                 quality |= dict.fromkeys(names, bad(refusals[-1]))
             else:
+                self._trace.note(node.id, self._now()[0], "in", data, f"characteristic {uuid}")
                 node.reader.characteristic(names, data, values, quality)
         if refusals and len(refusals) == len(wanted):
             raise Refused(refusals[0])

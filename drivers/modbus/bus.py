@@ -25,14 +25,19 @@ from typing import Any, Final, NamedTuple, Self
 
 from drivers.contract import Attachment, Deliver, Now
 from drivers.errors import Misconfigured, Refused, Unreachable
+from drivers.frames import Frame, Trace
+from drivers.guesses import Ask, Heard, Tell
 from drivers.modbus.limits import Span
 from drivers.modbus.link import ModbusLink, NoAnswer, NoLine, Said
+from drivers.modbus.looking import Asked, Looker
+from drivers.modbus.naming import named
 from drivers.modbus.reading import PollResult, Unread
 from drivers.modbus.registers import Block, Decoder, encode
 from drivers.modbus.settings import Access, Address, Line
 from drivers.modbus.units import Expected, Slave, Unit
+from drivers.profile import Profile
 from drivers.readings import allowed
-from drivers.turns import COMMAND, POLL, Turns
+from drivers.turns import COMMAND, LOOK, POLL, Turns
 from groundwork.backoff import Backoff, Monotonic
 from wire.device import Device, Point
 from wire.sample import Sample, Value
@@ -74,7 +79,9 @@ class ModbusDriver:
             address: Address = a.address
             slave = self._slaves.setdefault(address.unit, Slave(address.unit, clock, line.backoff_first_s))
             self._units[a.device.id] = Unit(a, slave, line, clock, decoders[id(a.profile)])
-        self._link = ModbusLink(name, line, clock)
+        self._clock, self._settings = clock, line
+        self._trace = Trace(self._slaves)
+        self._link = ModbusLink(name, line, clock, self._trace)
         self._turns = Turns()
         self._line = Backoff.of_line(clock)
         self._now = now
@@ -104,6 +111,13 @@ class ModbusDriver:
     def notes(self) -> Sequence[str]:
         """Why the line does not work; see the contract."""
         return [self._why] if self._why else []
+
+    def frames(self, device: str) -> Sequence[Frame]:
+        """What was said last to a unit and by it; see the contract. Devices of one unit have the same frames."""
+        if (unit := self._units.get(device)) is None:
+            return ()
+        to_us, serial = self._now()[0] - self._clock() * 1e6, self._link.serial
+        return named(self._trace.of(unit.slave.number), unit.profile, serial=serial, to_us=to_us)
 
     async def poll(self, device: Device, points: Sequence[Point]) -> Sample:
         """Read points of one device now; see the contract."""
@@ -155,6 +169,35 @@ class ModbusDriver:
             )  # fmt: skip
         except Said as said:
             raise Refused(str(said)) from said
+
+    async def look(self, ask: Ask, profiles: Sequence[Profile], tell: Tell) -> Sequence[Heard]:
+        """Ask units that no device may be known of; see the contract, and `looking.py`."""
+        return await Looker(self._ask_anybody, self._settings, self._clock).look(ask, profiles, tell)
+
+    async def _ask_anybody(self, number: int, block: Block, timeout_s: float) -> Asked:
+        """One read of whatever unit, when nobody else wants the line."""
+        async with self._turns.turn(LOOK):
+            if not self._link.connected:
+                await self._connect()
+            known = next((u for u in self._units.values() if u.slave.number == number), None)
+            slave = None if known is None else known.slave
+            try:
+                if known is not None and known.slave.owes:
+                    await self._settle(known)
+                answer = await self._link.read(number, block.space, block.start, block.count, timeout_s=timeout_s)
+            except Said as said:
+                return Asked(code=said.code)
+            except NoAnswer as silent:
+                garbled = self._link.pieces > 0 and not silent.got
+                if slave is not None:
+                    slave.owe(Expected.of_read(block.space, block.count))
+                await self._link.quiet()
+                return Asked(garbled=garbled)
+            except NoLine as gone:
+                raise self._lost(str(gone)) from gone
+            before = self._link.pieces
+            await self._link.quiet()
+            return Asked(answer, garbled=self._link.pieces > before)
 
     def _unit(self, device: Device) -> Unit:
         unit = self._units.get(device.id)

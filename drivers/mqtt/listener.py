@@ -25,14 +25,19 @@ from typing import Final, Self
 
 from drivers.contract import Attachment, Deliver, Keeps, Now, Receipt, Receipts
 from drivers.errors import Misconfigured, NotStored, Unreachable
+from drivers.frames import Frame, Trace
+from drivers.guesses import Ask, Heard, Tell
 from drivers.mishaps import LineMishaps
+from drivers.mqtt import looking
 from drivers.mqtt.command import command
 from drivers.mqtt.inbox import Inbox, target
 from drivers.mqtt.payload import Payload
+from drivers.mqtt.places import named
 from drivers.mqtt.repeats import Repeats
 from drivers.mqtt.session import MqttSession
 from drivers.mqtt.settings import Access, Address, Line, Whole
 from drivers.mqtt.subscriptions import Subscriptions
+from drivers.profile import Profile
 from drivers.readings import allowed
 from groundwork.backoff import Backoff, Monotonic
 from wire.device import Device, Point
@@ -73,6 +78,7 @@ class MqttDriver:
         self._refused: list[str] = []  # topics whose subscription the broker refuses
         self._forgotten: tuple[float, str] | None = None  # when the broker had forgotten the session: by our clock, UTC
         self._counts: Counter[str] = Counter(acknowledged=0)
+        self._trace = Trace(t.device for t in self._targets)
         self._mishaps = LineMishaps("payload", _log)
 
     async def __aenter__(self) -> Self:
@@ -98,6 +104,11 @@ class MqttDriver:
             )
         return notes
 
+    def frames(self, device: str) -> Sequence[Frame]:
+        """What it published last, and was told; see the contract."""
+        found = next((t for t in self._targets if t.device == device), None)
+        return () if found is None else named(self._trace.of(device), found.attachment.profile)
+
     async def poll(self, device: Device, points: Sequence[Point]) -> Sample:
         """Read points of one device now; see the contract."""
         raise Misconfigured(f"{device.id} publishes by itself: its {len(points)} points cannot be polled")
@@ -122,6 +133,7 @@ class MqttDriver:
                 deliver=deliver,
                 counts=self._counts,
                 mishaps=self._mishaps,
+                trace=self._trace,
             )
             try:
                 await self._connection(inbox, subscriptions, repeats, deliver)
@@ -149,7 +161,13 @@ class MqttDriver:
             raise Unreachable(f"no connection to broker {self._line.host}")
         topic, data = command(whole, access, address, point, value)
         await self._session.publish(topic, data)
+        self._trace.note(device.id, self._now()[0], "out", data, topic)
         self._counts["commands"] += 1
+
+    async def look(self, ask: Ask, profiles: Sequence[Profile], tell: Tell) -> Sequence[Heard]:
+        """What is published at the broker; see the contract."""
+        del profiles
+        return await looking.look(self._line, ask, tell, self._clock)
 
     def _forgot(self) -> None:
         """The broker was asked for the session that the node had there, and had none."""

@@ -49,6 +49,11 @@ class Supervisor:
         open."""
         return [group.create_task(self._keep(line, deliver, opened), name=f"line {line.name}") for line in self._lines]
 
+    @property
+    def drivers(self) -> Mapping[str, Driver]:
+        """Those that are open now, by line."""
+        return self._drivers
+
     def driver_of(self, device: str) -> Driver | None:
         """The open driver of a device; None while its line is down."""
         return self._drivers.get(self._line_of[device])

@@ -10,6 +10,7 @@ followed, proxies of the environment not used.
 from __future__ import annotations
 
 import argparse
+import socket
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -76,6 +77,10 @@ class Unanswered(Exception):
     of whoever asks."""
 
 
+class NoNode(Unanswered):
+    """No node runs here: whoever can do without one may."""
+
+
 def add_options(verb: argparse.ArgumentParser) -> None:
     """What every verb has that asks the node."""
     verb.add_argument("--config", type=Path, required=True, help="node.toml")
@@ -128,9 +133,14 @@ class Asking:
         self._base_url, self._socket = base, path
         if path is not None and transport is None:
             try:
-                transport = httpx.HTTPTransport(uds=self._reach.enter_context(reach(path)))
+                address = self._reach.enter_context(reach(path))
+                with socket.socket(socket.AF_UNIX) as knock:  # httpx leaves one open that cannot be connected
+                    knock.settimeout(TIMEOUT_S)
+                    knock.connect(address)
+                transport = httpx.HTTPTransport(uds=address)
             except OSError as error:
-                raise Unanswered(self._words[_key(error)].format(path, error)) from error
+                self._reach.close()
+                raise _unheard(error)(self._words[_key(error)].format(path, error)) from error
         self._client = httpx.Client(timeout=TIMEOUT_S, trust_env=False, transport=transport)
 
     def __enter__(self) -> Self:
@@ -190,7 +200,7 @@ class Asking:
             if answer.is_success:
                 return msgspec.convert(shown_in(msgspec.json.decode(content)), kind), answer
         except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
-            raise Unanswered(self._unheard(url, error)) from error
+            raise _unheard(error)(self._unheard(url, error)) from error
         try:
             said = shown(msgspec.json.decode(content, type=_Error).error)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -214,6 +224,12 @@ def _whole(answer: httpx.Response) -> bytes:
         if len(content) > MAX_ANSWER_BYTES:
             raise ValueError(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
     return bytes(content)
+
+
+def _unheard(error: Exception) -> type[Unanswered]:
+    """What kind of silence it is: that of a node that does not run, or another."""
+    absent = isinstance(error, FileNotFoundError | ConnectionRefusedError | httpx.ConnectError)
+    return NoNode if absent and _key(error) == "no socket" else Unanswered
 
 
 def _key(error: Exception) -> str:

@@ -2,12 +2,13 @@
 
 `GET /health` is how the node is; 503 when the verdict is `failed`. `GET /control` says for every point that something
 is held for what it should be and why, `GET /control/{device}` for one device; `GET /alarms` the alarms that stand; `GET
-/rules/{device}` where each rule stands on a device. A device that is not there is 404, with the nearest name. All of it
-is answered on TCP, to whoever calls the node by one of its names (`edge.web.hosts`; else 421), and at the node's Unix
+/rules/{device}` where each rule stands on a device; `GET /identify` devices that were never heard, `GET
+/frames/{device}` a device's last frames. A device that is not there is 404, with the nearest name. All of it is
+answered on TCP, to whoever calls the node by one of its names (`edge.web.hosts`; else 421), and at the node's Unix
 socket. A request that a page of another site has sent is refused (403). `POST /orders` and `GET /orders/{id}` are there
 for technicians: at the socket by who they are (`edge.web.peers`; 403 for all others), on TCP by a session that a
-one-time code has begun (`edge.web.writing`). `GET /quarantine` and `POST /quarantine/send` are there at the socket
-alone: a proxy before the node can carry nothing that lets it do that.
+one-time code has begun (`edge.web.writing`). `GET /quarantine`, `POST /quarantine/send` and `POST /identify` are there
+at the socket alone: a proxy before the node can carry nothing that lets it do that.
 
 Bounds: those of `edge.web.connections`; an answer has at most MAX_ITEMS, and `Left-Out` says how many more there are. A
 body has at most `edge.control.on_site.MAX_BODY_BYTES`, and BODY_S to arrive. Numbers that JSON has not (NaN,
@@ -37,6 +38,7 @@ from edge.rules.engine import Explained
 from edge.web.answers import body_of as _body
 from edge.web.answers import json_answer as _json
 from edge.web.hosts import Hosts, foreign
+from edge.web.identifying import Identifying
 from edge.web.peers import Peer, Technicians
 from edge.web.writing import TechnicianRoutes
 from wire.entries import Alarm, Health
@@ -78,6 +80,7 @@ class Pages:
         technicians: Technicians | None = None,
         quarantine: Quarantined | None = None,
         writing: TechnicianRoutes | None = None,
+        identifying: Identifying | None = None,
     ) -> None:
         """Without `on_site` no orders are taken, without `quarantine` nothing is sent again, without `writing` there
         are no sessions."""
@@ -85,6 +88,7 @@ class Pages:
         self._devices, self._hosts, self._on_site = devices, hosts or Hosts(), on_site
         self._technicians, self._quarantine = technicians or Technicians(), quarantine
         self._writing = writing
+        self._identifying = identifying
 
     def app(self) -> ASGIApp:
         """What is there on TCP: to be read, and to be done with a session."""
@@ -101,6 +105,8 @@ class Pages:
                 Route("/orders/{id}", self._order),
                 Route("/quarantine", self._set_aside),
                 Route("/quarantine/send", self._send_again, methods=["POST"]),
+                Route("/identify", self._look_for, methods=["POST"]),
+                Route("/identify/{id}", self._looked),
             ]
         )
 
@@ -111,6 +117,8 @@ class Pages:
             Route("/control/{device}", self._control),
             Route("/alarms", self._alarms),
             Route("/rules/{device}", self._rules),
+            Route("/identify", self._unheard, methods=["GET"]),
+            Route("/frames/{device}", self._frames),
         ]
 
     def _guarded(self, app: ASGIApp) -> ASGIApp:
@@ -209,6 +217,32 @@ class Pages:
             return _json({"error": str(error)}, 503)
         log.warning("%s has sent %d rows again that were set aside", peer.name, sent)
         return _json(SentAgain(sent=sent, unreadable=unreadable))
+
+    async def _unheard(self, _request: Request) -> Response:
+        return (
+            _json({"error": "nothing is looked for here"}, 404)
+            if self._identifying is None
+            else self._identifying.unheard()
+        )
+
+    async def _frames(self, request: Request) -> Response:
+        device: str = request.path_params["device"]
+        if device not in self._devices or self._identifying is None:
+            return self._unknown(device)
+        return self._identifying.frames(device)
+
+    async def _look_for(self, request: Request) -> Response:
+        peer, turned_away = self._technician(request)
+        if peer is None or self._identifying is None:
+            return turned_away
+        body = await _body(request)
+        return body if isinstance(body, Response) else self._identifying.begin(body)
+
+    async def _looked(self, request: Request) -> Response:
+        peer, turned_away = self._technician(request)
+        if peer is None or self._identifying is None:
+            return turned_away
+        return self._identifying.looked(request.path_params["id"])
 
     async def _elsewhere(self, _request: Request) -> Response:
         return _json({"error": self._technicians.why_not(None)}, 403)

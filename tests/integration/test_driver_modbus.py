@@ -280,3 +280,20 @@ async def test_on_a_serial_line_an_answer_with_a_wrong_bit_is_no_answer(at: int)
             port.noise(bytes(damaged))
             with pytest.raises(Unreachable):
                 await task
+
+
+async def test_a_port_without_the_parity_is_told_so_each_time() -> None:
+    """A pseudo-terminal, which has none, stands for it. pyserial would keep it locked, for the next try to find so."""
+    profile = profile_of("lamp", LAMP)
+    async with RtuPort(ModbusServer({1: Unit(words(*WORDS))})) as port:
+        (lamp,) = lamps(profile, 1)
+        told = []
+        for _ in range(2):
+            driver = open_driver("modbus", {"serial": port.path, "parity": "E", "timeout_s": 0.2}, [lamp], Ledger())
+            async with driver:
+                with pytest.raises(Unreachable) as failed:
+                    await driver.poll(lamp.device, points(lamp))
+                told.append(str(failed.value))
+        assert told == [f'{port.path} cannot be opened: it has no parity "E"'] * 2
+        async with open_driver("modbus", {"serial": port.path, "timeout_s": 0.2}, [lamp], Ledger()) as driver:
+            assert (await driver.poll(lamp.device, points(lamp))).values["level"] == 65.5

@@ -202,3 +202,17 @@ def test_a_node_that_was_killed_takes_orders_again(lamps: Lamps) -> None:
         assert node.get("/quarantine").json() == []
     assert type_in(lamps, "quarantine", "list").stdout == "nothing is set aside\n"
     assert type_in(lamps, "quarantine", "send").stdout == "0 rows are on their way again\n"
+
+
+def test_the_running_node_identifies_what_is_on_its_line(lamps: Lamps) -> None:
+    done = type_in(lamps, "identify", "--unit", "2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("unit 2\n  this is lamp-002\n  lx-1 fits: 18 of 18 points\n")
+    done = type_in(lamps, "identify", "--unit", "9", "--seconds", "20", lang="fr")
+    assert (done.returncode, done.stdout) == (1, "ligne north : rien ne répond\n")
+    assert lamps.level(1) == 35
+    assert lamps.get("/identify") == {"unheard": []}
+    done = type_in(lamps, "identify")
+    assert (done.returncode, done.stdout) == (0, "all devices have been heard since the start\n")
+    frames = lamps.get("/frames/lamp-001")
+    assert any("dim_level" in field["name"] for frame in frames for field in frame["fields"])
