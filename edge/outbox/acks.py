@@ -114,10 +114,10 @@ class Acks:
     async def _in_hole(self, run: Run, seq: int) -> bool:
         """Whether what the cloud has up to there may well be this run's, for nothing here says otherwise."""
         found = await self._card.db.all(
-            "SELECT id, first_seq FROM rows WHERE id >= ? AND id <= ? ORDER BY id LIMIT 1",
-            row_id(run, seq), row_id(run, run.head),
+            "SELECT id, first_seq <= ? FROM rows WHERE id >= ? AND id <= ? ORDER BY id LIMIT 1",
+            seq, row_id(run, seq), row_id(run, run.head),
         )  # fmt: skip
-        return bool(found) and found[0][0] in self._card.holes and found[0][1] <= seq
+        return bool(found) and found[0][0] in self._card.holes and bool(found[0][1])
 
     def safe(self) -> asyncio.Future[None] | None:
         """See `Outbox.safe`."""

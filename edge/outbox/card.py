@@ -30,7 +30,7 @@ from edge.outbox.rescue import look, make_new
 from edge.outbox.runs import Run, RunRecords, row_id
 from edge.outbox.salvage import SalvageReport, hole, salvage
 from edge.outbox.sealing import count_lost, seal
-from wire.batch import Lane
+from wire.batch import DIGEST_BYTES, Lane, advance
 from wire.entries import Gap
 
 log = logging.getLogger(__name__)
@@ -358,11 +358,18 @@ class Card:
             raise Damaged(f"the rows from {first_seq} to {last_seq} have gone")
         # Of a row that is not as it was written nothing is believed but where it lies.
         sound: list[Any] = []
-        next_seq = first_seq
+        next_seq, digest = first_seq, rows[-1][4]
         for row in rows:
             good = whole(row[6], *row[:6]) and row[1] == next_seq
-            sound.append(row if good else (row[0], next_seq, None, None, row[4], b"", None))
+            sound.append(row if good else (row[0], next_seq, None, None, None, b"", None))
             next_seq = seq_of(row[0]) + 1
+        if sound[-1][4] is None:  # the cloud may have it, with a digest that nobody knows here
+            await self.db.execute("INSERT OR IGNORE INTO holes VALUES (?)", rows[-1][0])
+            self.holes.add(rows[-1][0])
+            if last_seq == run.head:
+                digest = run.head_digest
+            elif not isinstance(digest, bytes) or len(digest) != DIGEST_BYTES:
+                digest = advance(run.told, b"%d" % last_seq)
         lost, devices = count_lost((seq_of(r[0]) - r[1] + 1, r[5]) for r in sound)
         gap = Gap(
             reason=reason,
@@ -374,4 +381,4 @@ class Card:
         )
         (sealed,) = seal([gap])
         await self.db.execute("DELETE FROM rows WHERE id BETWEEN ? AND ?", rows[0][0], rows[-1][0])
-        await self.put_row(rows[-1][0], first_seq, gap.from_us, gap.to_us, rows[-1][4], sealed.body)
+        await self.put_row(rows[-1][0], first_seq, gap.from_us, gap.to_us, digest, sealed.body)

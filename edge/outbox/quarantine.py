@@ -73,7 +73,7 @@ class Quarantine:
             now = self._card.runs.by_id(run.id)
             await self._card.db.execute(
                 "INSERT INTO quarantine (row, reason, body, aside_us)"
-                " SELECT id, ?, body, ? FROM rows WHERE id BETWEEN ? AND ?",
+                " SELECT id, ?, CAST(body AS BLOB), ? FROM rows WHERE id BETWEEN ? AND ?",
                 reason, self._now_us(), row_id(now, first_seq), row_id(now, last_seq),
             )  # fmt: skip
             await self._card.db.execute(
@@ -89,20 +89,23 @@ class Quarantine:
     async def listed(self) -> list[SetAside]:
         """What lies here, oldest first."""
         lanes = {run.id: run.lane for run in self._card.runs}
-        return [
-            SetAside(
-                id=id_,
-                lane=lanes.get(row >> SEQ_BITS, Lane.BULK),
-                through_seq=seq_of(row),
-                bytes=size,
-                reason=reason,
-                aside_us=aside_us,
-                sendable=not reason.startswith(_DAMAGED),
+        found: list[SetAside] = []
+        for id_, row, size, kind, reason, aside_us in await self._card.db.all(
+            "SELECT id, row, length(body), typeof(body), reason, aside_us FROM quarantine ORDER BY id"
+        ):
+            sound = isinstance(row, int) and isinstance(reason, str) and kind == "blob"  # it has no sum
+            found.append(
+                SetAside(
+                    id=id_,
+                    lane=lanes.get(row >> SEQ_BITS, Lane.BULK) if sound else Lane.BULK,
+                    through_seq=seq_of(row) if sound else 0,
+                    bytes=size,
+                    reason=reason if sound else f"{_DAMAGED}: it is not as it was set aside",
+                    aside_us=aside_us if isinstance(aside_us, int) else None,
+                    sendable=sound and not reason.startswith(_DAMAGED),
+                )
             )
-            for id_, row, size, reason, aside_us in await self._card.db.all(
-                "SELECT id, row, length(body), reason, aside_us FROM quarantine ORDER BY id"
-            )
-        ]
+        return found
 
     async def send(
         self, ids: Collection[int] | None, keep: Callable[[Lane, list[Sealed]], Awaitable[None]]

@@ -21,7 +21,7 @@ from edge.outbox import put_aside
 from edge.outbox.card import Card
 from edge.outbox.contract import MAX_CUT_BYTES, MAX_CUT_ROWS
 from edge.outbox.database import RESERVE_BYTES
-from edge.outbox.records import seq_of
+from edge.outbox.records import Damaged, seq_of
 from edge.outbox.runs import Run, row_id
 from wire import codec
 from wire.batch import Lane
@@ -131,13 +131,15 @@ class Retention:
         """
         from_seq = max(run.acked, run.sent)
         rows = await self._card.db.all(
-            "SELECT first_seq, id, length(body) FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+            "SELECT id, length(body) FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
             row_id(run, from_seq), row_id(run, run.head), limit + (MAX_CUT_ROWS if careful and run.ask else 0),
         )  # fmt: skip
+        lasts = [seq_of(id_) for id_, _ in rows]  # each begins where the one before ends, whatever a damaged one says
+        found = [(last + 1, id_) for last, (id_, _) in zip([from_seq, *lasts], rows, strict=False)]
         if careful and run.ask:
-            sizes = accumulate(size for _, _, size in rows)
-            rows = [row for row, size in zip(rows, sizes, strict=True) if size > MAX_CUT_BYTES][:limit]
-        return [(first, id_) for first, id_, _ in rows]
+            sizes = accumulate(size for _, size in rows)
+            found = [row for row, size in zip(found, sizes, strict=True) if size > MAX_CUT_BYTES][:limit]
+        return found
 
     async def _drop_aged(self, horizon_us: int) -> bool:
         for run in self._card.runs:
@@ -145,7 +147,7 @@ class Retention:
                 "SELECT to_us FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT 1",
                 row_id(run, 0), row_id(run, run.acked),
             )  # fmt: skip
-            if oldest and (oldest[0][0] or 0) < horizon_us and await self.drop_history(run, horizon_us):
+            if oldest and _time(oldest[0][0]) < horizon_us and await self.drop_history(run, horizon_us):
                 return True
         return False
 
@@ -156,7 +158,13 @@ class Retention:
             row_id(run, 0), row_id(run, run.acked), self._prune_rows(),
         )  # fmt: skip
         if horizon_us is not None:
-            rows = list(takewhile(lambda r: (r[2] or 0) < horizon_us, rows))
+            rows = list(takewhile(lambda r: _time(r[2]) < horizon_us, rows))
+        if not rows:
+            return False
+        while rows and not await self._card.runs.is_whole(rows[-1][0]):  # what is held begins with its digest
+            rows.pop()
+        if not rows and horizon_us is None:
+            raise Damaged("the oldest rows are not as they were written")
         if not rows:
             return False
 
@@ -226,6 +234,11 @@ class Retention:
                 log.warning("no room for the reserve of %d bytes: %s", RESERVE_BYTES, error)
             with contextlib.suppress(OSError):  # on a disk that has become read-only there is nothing to take away
                 self._reserve.unlink(missing_ok=True)
+
+
+def _time(of_row: object) -> int:
+    """When a row ends; one that says no time, or is damaged, is as old as any."""
+    return of_row if isinstance(of_row, int) else 0
 
 
 def _only_health(body: bytes) -> bool:

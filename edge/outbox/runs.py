@@ -123,6 +123,8 @@ class RunRecords:
         found = await self._db.all(f"SELECT {columns} FROM runs ORDER BY id")  # noqa: S608 - constants of our own
         check_runs(found)
         unchecked = dict(await self._db.all("SELECT run, head FROM unchecked"))
+        if not all(isinstance(head, int) for head in unchecked.values()):
+            raise Damaged("where a run ended is not as it was written")
         for id_, lane, epoch, held, base, acked, told, closed, _ in found:
             way = _WAYS[closed]
             run = Run(id_, Lane(lane), epoch, held, base, acked, told, way[0], way[1], held - 1, base, *way[2:])
@@ -137,15 +139,25 @@ class RunRecords:
             self._all.append(run)
 
     async def newest_us(self) -> int:
-        """The greatest time among the last rows of all runs; 0 where there is none."""
+        """The greatest time among the last rows of all runs that are as they were written; 0 where there is none."""
         found = 0
         for run in self._all:
-            newest = await self._db.all(
-                "SELECT max(to_us) FROM (SELECT to_us FROM rows WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 100)",
+            rows = await self._db.all(
+                "SELECT id, to_us FROM rows WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 100",
                 row_id(run, 0), row_id(run, run.head),
             )  # fmt: skip
-            found = max(found, newest[0][0] or 0)
+            later = [(to_us, id_) for id_, to_us in rows if isinstance(to_us, int) and to_us > found]
+            for to_us, id_ in sorted(later, reverse=True):
+                if await self.is_whole(id_):
+                    found = to_us
+                    break
         return found
+
+    async def is_whole(self, id_: int) -> bool:
+        """Whether the row with a key is as it was written."""
+        columns = "id, first_seq, from_us, to_us, digest, body, sum"
+        found = await self._db.all(f"SELECT {columns} FROM rows WHERE id = ?", id_)  # noqa: S608 - constants of our own
+        return bool(found) and whole(found[0][6], *found[0][:6])
 
     async def find_head(self, run: Run) -> None:
         """Look where a run ends now."""

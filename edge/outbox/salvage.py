@@ -478,6 +478,7 @@ def _receipts(
 def _quarantine(db: sqlite3.Connection, into: sqlite3.Connection) -> None:
     """As much as comes, the newest first: it can be sent again, or is for whoever looks for a fault."""
     query = f"SELECT id, row, reason, body FROM quarantine ORDER BY id DESC LIMIT {QUARANTINED}"  # noqa: S608  ours
-    with suppress(Damaged, sqlite3.IntegrityError):
+    with suppress(Damaged):
         for row in _all(db, query):
-            into.execute("INSERT INTO quarantine (id, row, reason, body) VALUES (?, ?, ?, ?)", row)
+            with suppress(sqlite3.IntegrityError):
+                into.execute("INSERT INTO quarantine (id, row, reason, body) VALUES (?, ?, ?, ?)", row)

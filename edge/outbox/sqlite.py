@@ -246,7 +246,7 @@ class SqliteOutbox:
                 if run.acked + 1 < run.held_from:
                     return self._cutter.gap_before(run)
                 rows, damage = await self._cutter.rows(run, limit_bytes)
-                if rows and row_id(run, rows[0].last_seq) in self.card.holes:
+                if rows and rows[0].first_seq <= run.acked:
                     return self._cutter.hole(run, rows[0])
                 head = self._cutter.batch(run)
                 # Before the lock is let go: a commit that makes room meanwhile must leave these rows alone.
@@ -314,7 +314,7 @@ class SqliteOutbox:
                         "SELECT from_us FROM rows WHERE id > ? AND id <= ? AND from_us IS NOT NULL ORDER BY id LIMIT 1",
                         row_id(run, run.acked), row_id(run, run.head),
                     )  # fmt: skip
-                    if found:
+                    if found and isinstance(found[0][0], int):  # or it is damaged, and told of when it is sent
                         oldest = found[0][0] if oldest is None else min(oldest, found[0][0])
             used = await self.card.db.used_bytes()
         return Depth(

@@ -159,7 +159,7 @@ class Downlink:
     def _down(self, data: str) -> None:
         try:
             down = _DOWN.decode(data)
-        except (msgspec.DecodeError, UnicodeError) as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             # A newer cloud may know orders that this node does not: they expire there, and the others go on.
             self.unreadable += 1
             log.error("something came down that cannot be read: %s", error)  # noqa: TRY400 - no bug of ours

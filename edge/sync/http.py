@@ -276,7 +276,7 @@ class _Problem(msgspec.Struct):
 def _problem(content: bytes) -> _Problem:
     try:
         return msgspec.json.decode(content, type=_Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _Problem()  # a proxy's page, say: the status code has to do
 
 

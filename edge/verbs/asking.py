@@ -175,7 +175,7 @@ class Asking:
             ) as answer:
                 content = _whole(answer)
             return tuple(map(shown, msgspec.json.decode(content, type=_Health).reasons))
-        except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, UnicodeDecodeError, ValueError):
+        except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, RecursionError, ValueError):
             return ()
 
     def post(self, path: str, body: object, kind: type[T]) -> T:
@@ -199,11 +199,11 @@ class Asking:
                 content = _whole(answer)
             if answer.is_success:
                 return msgspec.convert(shown_in(msgspec.json.decode(content)), kind), answer
-        except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, RecursionError, ValueError) as error:
             raise _unheard(error)(self._unheard(url, error)) from error
         try:
             said = shown(msgspec.json.decode(content, type=_Error).error)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise Unanswered(self._words["refused"].format(self._socket or url, answer.status_code)) from None
         raise Unanswered(self._words["says"].format(said[:MAX_SHOWN_CHARS]))
 

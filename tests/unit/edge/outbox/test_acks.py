@@ -61,6 +61,26 @@ async def test_a_card_that_is_pulled_out_of_a_running_node_has_not_gone_back(tmp
         assert len({epoch for epoch, _ in cloud.numbers()}) == 1
 
 
+async def test_a_damaged_row_that_was_set_aside_here_and_that_the_city_has_is_no_fork(tmp_path: Path) -> None:
+    cloud = SmallCloud()
+    async with box(tmp_path) as outbox:
+        await drain(outbox, cloud)
+        await outbox.append({Lane.BULK: [columns(range(2))]})
+        found = await outbox.cut(Lane.BULK, 1 << 20)
+        assert isinstance(found, Cut)
+        cloud.take(found.batch)  # its answer never comes
+        await outbox.append({Lane.BULK: [columns(range(2, 4))]})
+        with closing(sqlite3.connect(outbox.card.path)) as db, db:
+            db.execute(
+                "UPDATE rows SET digest = zeroblob(16) WHERE id = ?", (row_id(outbox.card.runs.open(Lane.BULK), 2),)
+            )
+        await drain(outbox, cloud)
+        assert (await outbox.depth()).quarantined == 1
+    assert [n for _, n in cloud.numbers()] == list(range(4))
+    assert len({epoch for epoch, _ in cloud.numbers()}) == 1
+    assert not [p for _, p in cloud.entries() if isinstance(p.entry, Gap)], "the city has it all"
+
+
 @pytest.mark.parametrize(
     "damage",
     ["digest = zeroblob(16)", "body = zeroblob(9)", "id = id + 1", "first_seq = first_seq - 1"],

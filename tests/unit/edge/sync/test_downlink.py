@@ -147,7 +147,8 @@ async def test_an_order_may_come_in_pieces_and_with_any_line_ends() -> None:
 
 async def test_what_cannot_be_read_or_taken_is_left_out_and_the_rest_comes(caplog: pytest.LogCaptureFixture) -> None:
     newer = 'data: {"server_us": 1, "order": {"order": "dance", "id": "x"}}\n\n'
-    scene = Scene(stream(beat(), newer, "data: \x00{\n\n", order("bug"), order("a")))
+    deep = 'data: {"server_us": 1, "x": ' + 30_000 * "[" + "\n\n"
+    scene = Scene(stream(beat(), newer, "data: \x00{\n\n", deep, order("bug"), order("a")))
 
     def take(down: Down) -> None:
         if down.order is not None and down.order.id == "bug":
@@ -157,7 +158,7 @@ async def test_what_cannot_be_read_or_taken_is_left_out_and_the_rest_comes(caplo
     scene.take = take
     link = await scene.run()
     assert scene.ids() == ["a"]
-    assert link.unreadable == 3
+    assert link.unreadable == 4
     assert "order bug could not be taken" in caplog.text
 
 

@@ -396,7 +396,11 @@ async def test_files_that_are_none(city: Authority, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 413, 415])
-@pytest.mark.parametrize("body", [b"<html>bad request</html>", {"type": "about:blank", "detail": "no"}])
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>bad request</html>", {"type": "about:blank", "detail": "no"}, b'{"x":' + 60_000 * b"["],
+    ids=["a page", "a problem", "deep"],
+)
 async def test_a_refusal_that_is_not_ours_says_nothing_about_the_body(
     server: Server, link: CloudLink, status: int, body: Any
 ) -> None:
