@@ -14,7 +14,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Final, cast
 from zoneinfo import ZoneInfo
@@ -39,6 +39,7 @@ from edge.sampling.intake import Gate, time_resolution_us
 from edge.sampling.last_samples import Street
 from edge.sampling.lines import Line
 from edge.sampling.poller import Poller
+from edge.sampling.quality_history import QualityHistory
 from edge.sync.downlink import Downlink
 from edge.sync.http import Cloud, CloudLink
 from edge.sync.uplink import Uplink
@@ -46,6 +47,8 @@ from edge.web.hosts import Hosts
 from edge.web.listening import serve, tcp, unix
 from edge.web.pages import Pages
 from edge.web.peers import Technicians
+from edge.web.screens import Screens
+from edge.web.sight import SELDOM_S, Days, Sight, recall
 from groundwork.systemd import Notify
 from wire.device import Point
 from wire.entries import ClockFix
@@ -77,6 +80,7 @@ class Node:
         self._config = config
         self._on_ready = on_ready
         self._street = Street()
+        self._history = QualityHistory(lambda: self._clock()[0])
         self._gates: dict[str, Gate] = {}
         self._faults: dict[str, str] = {}
         self._drivers: dict[str, Driver] = {}
@@ -159,6 +163,7 @@ class Node:
             )
             for line in config.lines:
                 self._expect(line)
+            self._history.expect(self._street.devices)
             self._street.recall(await outbox.newest())
             commit.put(config.roster)
             autonomy = self._autonomy = Autonomy(
@@ -189,6 +194,10 @@ class Node:
                     always.create_task(serve(pages.app(), listener), name="web"),
                     always.create_task(self._serve_technicians(pages), name="technicians"),
                 ]
+                if not outbox.card.memory:
+                    seldom = [d for d, k in self._street.devices.items() if k.expected_every_s > SELDOM_S]
+                    past = recall(self._history, outbox.card.path, seldom, self._clock()[0])
+                    tasks.append(always.create_task(past, name="past"))
                 self._ready(f"{config.health.listen.rpartition(':')[0]}:{listener.getsockname()[1]}")
                 if config.control.downlink:
                     client = await stack.enter_async_context(cloud.client(context))
@@ -234,6 +243,7 @@ class Node:
             hosts=Hosts(self._config.health.names),
             technicians=Technicians(self._config.control.technicians),
             quarantine=outbox,
+            screens=Screens(self._sight(doctor, autonomy, outbox, zone)),
             on_site=OnSite(
                 take=lambda order: autonomy.desk.take(order, on_site=True),
                 how_far=autonomy.desk.how_far,
@@ -246,6 +256,21 @@ class Node:
     def _ready(self, health: str) -> None:
         self._systemd.tell("READY=1")
         self._on_ready(Ready(health, str(self._config.socket)))
+
+    def _sight(self, doctor: Doctor, autonomy: Autonomy, outbox: SqliteOutbox, zone: tzinfo) -> Sight:
+        return Sight(
+            node=self._config.node.id,
+            zone=zone,
+            lines=self._config.lines,
+            street=self._street,
+            history=self._history,
+            examine=doctor.examine,
+            faults=self._line_faults,
+            decided=lambda: decided(autonomy.control, zone, self._clock()[0]),
+            alarms=autonomy.alarming.standing,
+            days=Days(lambda: None if outbox.card.memory else outbox.card.path, lambda: self._clock()[0]),
+            now=self._clock,
+        )
 
     # ---- lines -------------------------------------------------------------------------------------------------
 
@@ -333,6 +358,7 @@ class Node:
                 kept.append(sample)
                 live |= gate.moved(sample)
                 self._street.note(sample, now)
+                self._history.note(sample)
         done = commit.add(kept, receipt, live=live)
         for sample in kept:  # what follows from them goes into the same commit
             self._autonomy.take(sample)
@@ -366,6 +392,7 @@ class Node:
                 if (fix := self._clock.check()) is not None:
                     self._autonomy.corrected(fix)
                     self._street.clock_set()
+                    self._history.shifted(fix.offset_us)
                     commit.put(fix)
             await asyncio.sleep(min(CLOCK_CHECK_S, pat_s or CLOCK_CHECK_S))
 
@@ -374,6 +401,7 @@ class Node:
         if fix is not None:
             self._autonomy.corrected(fix)
             self._street.clock_set()
+            self._history.shifted(fix.offset_us)
         return fix
 
     def _driver_of(self, device: str) -> Driver | None:

@@ -4,8 +4,9 @@
 is held for what it should be and why, `GET /control/{device}` for one device; `GET /alarms` the alarms that stand; `GET
 /rules/{device}` where each rule stands on a device. A device that is not there is 404, with the nearest name. All of it
 is answered on TCP, to whoever calls the node by one of its names (`edge.web.hosts`; else 421), and at the node's Unix
-socket. `POST /orders`, `GET /orders/{id}`, `GET /quarantine` and `POST /quarantine/send` are there on the socket alone,
-for technicians (`edge.web.peers`; 403 for all others): a proxy before the node can carry nothing that lets it act.
+socket; on TCP there are also the pages of `edge.web.screens`. `POST /orders`, `GET /orders/{id}`, `GET /quarantine` and
+`POST /quarantine/send` are there on the socket alone, for technicians (`edge.web.peers`; 403 for all others): a proxy
+before the node can carry nothing that lets it act.
 
 Bounds: those of `edge.web.connections`; an answer has at most MAX_ITEMS, and `Left-Out` says how many more there are. A
 body has at most `edge.control.on_site.MAX_BODY_BYTES`, and BODY_S to arrive. Numbers that JSON has not (NaN,
@@ -34,6 +35,7 @@ from edge.outbox.contract import SendAgain, SentAgain, SetAside
 from edge.rules.engine import Explained
 from edge.web.hosts import Hosts
 from edge.web.peers import Peer, Technicians
+from edge.web.screens import Screens
 from wire.entries import Alarm, Health
 
 log = logging.getLogger(__name__)
@@ -73,8 +75,11 @@ class Pages:
         on_site: OnSite | None = None,
         technicians: Technicians | None = None,
         quarantine: Quarantined | None = None,
+        screens: Screens | None = None,
     ) -> None:
-        """Without `on_site` no orders are taken, without `quarantine` nothing is sent again."""
+        """Without `on_site` no orders are taken, without `quarantine` nothing is sent again, without `screens` there is
+        no page for people."""
+        self._screens = screens
         self._look, self._decided, self._alarming, self._explain = look, decided, alarms, explain
         self._devices, self._hosts, self._on_site = devices, hosts or Hosts(), on_site
         self._technicians, self._quarantine = technicians or Technicians(), quarantine
@@ -82,7 +87,8 @@ class Pages:
     def app(self) -> ASGIApp:
         """What is there on TCP: to be read."""
         told = [Route("/orders", self._elsewhere, methods=["GET", "POST"]), Route("/orders/{id}", self._elsewhere)]
-        return self._guarded(Starlette(routes=[*self._readable(), *told]))
+        screens = [] if self._screens is None else self._screens.routes()
+        return self._guarded(Starlette(routes=[*self._readable(), *told, *screens]))
 
     def own_app(self) -> Starlette:
         """What is there at the node's own socket."""
