@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
+from edge.sampling.quality_history import SLOT_US, SLOTS
 from edge.trouble import Trouble
 from edge.web import advice, devices
 from edge.web.advice import Advice, Weight
@@ -49,9 +51,8 @@ class Queue:
 
     reached: bool
     words: str
-    percent: int
+    back: int  # how far it reaches back, in slots of a strip
     oldest: str
-    late: bool
 
 
 @dataclass(frozen=True)
@@ -168,9 +169,10 @@ def queue(health: Health, looked: Looked, speech: Speech) -> Queue:
         words = speech.say("Not connected since the start")
     else:
         words = speech.say("Not connected for {duration}", duration=speech.lasting(health.last_ack_s))
-    percent = round(100 * health.outbox_bytes / health.outbox_limit_bytes) if health.outbox_limit_bytes else 0
-    oldest = "" if health.outbox_oldest_s is None else speech.lasting(health.outbox_oldest_s)
-    return Queue(reached, words, min(100, percent), oldest, (health.outbox_oldest_s or 0) > 1_800)
+    if not health.outbox_entries or health.outbox_oldest_s is None:
+        return Queue(reached, words, 0, "")
+    back = min(SLOTS, max(1, ceil(health.outbox_oldest_s * 1e6 / SLOT_US)))
+    return Queue(reached, words, back, speech.lasting(health.outbox_oldest_s))
 
 
 def rows(hung: Mapping[str, Hung], looked: Looked, sight: Sight, speech: Speech, start: int) -> list[Row]:
