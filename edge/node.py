@@ -43,12 +43,14 @@ from edge.sampling.quality_history import QualityHistory
 from edge.sync.downlink import Downlink
 from edge.sync.http import Cloud, CloudLink
 from edge.sync.uplink import Uplink
+from edge.visit.visiting import Visiting
 from edge.web.hosts import Hosts
 from edge.web.listening import serve, tcp, unix
 from edge.web.pages import Pages
 from edge.web.peers import Technicians
 from edge.web.screens import Screens
 from edge.web.sight import SELDOM_S, Days, Sight, recall
+from edge.web.writing import Writing
 from groundwork.systemd import Notify
 from wire.device import Point
 from wire.entries import ClockFix
@@ -166,13 +168,14 @@ class Node:
             self._history.expect(self._street.devices)
             self._street.recall(await outbox.newest())
             commit.put(config.roster)
+            kept = await begun(outbox)
             autonomy = self._autonomy = Autonomy(
                 config,
                 street=self._street,
                 clock=self._clock,
                 commit=commit,
                 driver=self._driver_of,
-                kept=await begun(outbox),
+                kept=kept,
                 try_out=Trial(Ground(site=config.site, roster=config.roster)).run,
                 card=lambda: storage.fault,
             )
@@ -180,6 +183,14 @@ class Node:
             if outbox.blank:
                 outbox.renewed()
             await autonomy.rebuild(outbox.history)
+            visiting = self._visiting = Visiting(
+                token=config.token,
+                kept=kept,
+                now=self._clock,
+                put=commit.put,
+                insist=commit.insist,
+                draw_id=lambda: secrets.token_hex(8),
+            )
             listener = stack.enter_context(tcp(config.health.listen))
             pages = self._pages(doctor, autonomy, commit, outbox)
             async with asyncio.TaskGroup() as always:
@@ -193,6 +204,7 @@ class Node:
                     always.create_task(self._watch(commit, storage), name="clock"),
                     always.create_task(serve(pages.app(), listener), name="web"),
                     always.create_task(self._serve_technicians(pages), name="technicians"),
+                    always.create_task(visiting.run(), name="visits"),
                 ]
                 if not outbox.card.memory:
                     seldom = [d for d, k in self._street.devices.items() if k.expected_every_s > SELDOM_S]
@@ -233,6 +245,14 @@ class Node:
             await asyncio.sleep(RESTART_MAX_S)
 
     def _pages(self, doctor: Doctor, autonomy: Autonomy, commit: GroupCommit, outbox: SqliteOutbox) -> Pages:
+        on_site = OnSite(
+            take=lambda order: autonomy.desk.take(order, on_site=True),
+            how_far=autonomy.desk.how_far,
+            durable=commit.insist,
+            now=self._clock,
+            draw_id=lambda: secrets.token_hex(8),
+        )
+        writing = Writing(self._visiting, on_site)
         zone = UTC if self._config.site is None else ZoneInfo(self._config.site.time_zone)
         return Pages(
             look=doctor.look,
@@ -243,14 +263,9 @@ class Node:
             hosts=Hosts(self._config.health.names),
             technicians=Technicians(self._config.control.technicians),
             quarantine=outbox,
-            screens=Screens(self._sight(doctor, autonomy, outbox, zone)),
-            on_site=OnSite(
-                take=lambda order: autonomy.desk.take(order, on_site=True),
-                how_far=autonomy.desk.how_far,
-                durable=commit.insist,
-                now=self._clock,
-                draw_id=lambda: secrets.token_hex(8),
-            ),
+            screens=Screens(self._sight(doctor, autonomy, outbox, zone), writing),
+            on_site=on_site,
+            writing=writing,
         )
 
     def _ready(self, health: str) -> None:
@@ -446,6 +461,7 @@ class Node:
         found.update(self._counted)
         found.update({f"orders_{stage}": count for stage, count in self._autonomy.desk.counts.items()})
         found["orders_open"] = self._autonomy.desk.open
+        found["codes_wrong"] = self._visiting.wrong
         found["autonomy_mishaps"] = self._autonomy.mishaps.count
         found["alarms_standing"] = len(self._autonomy.alarming.standing())
         if self._downlink is not None:

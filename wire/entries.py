@@ -21,6 +21,7 @@ AlarmState = Literal["raised", "acknowledged", "returned", "cleared", "shelved",
 Level = Literal["technician", "emergency", "hypervisor", "rule", "plan", "default"]  # the highest first
 Stage = Literal["accepted", "applied", "verified", "refused", "failed", "expired", "superseded"]
 Verdict = Literal["ok", "degraded", "failed"]
+VisitAct = Literal["began", "here", "acted", "left"]
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -81,6 +82,28 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     boot: int | None = None
 
 
+class Visit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a technician did at the cabinet, by the node's own clock. `visit` is its id, `by` the name that the code was
+    made for.
+
+    began: the code with the counter `code` was used; unless more is said, they are there until `until_us`. here: they
+    say that they are there until `until_us`. acted: `detail` says what was done, `device` and `order` to what and by
+    which order, where there is one. left: it is over, `detail` says why. `boot` is set where times are estimates of
+    that boot's clock.
+    """
+
+    visit: Name
+    by: Name
+    act: VisitAct
+    time_us: int
+    until_us: int | None = None
+    code: int | None = None
+    device: Name = ""
+    order: Name = ""
+    detail: Text = ""
+    boot: int | None = None
+
+
 class ClockFix(msgspec.Struct, frozen=True, kw_only=True):
     """Add `offset_us` to every estimated time of `boot` to have UTC, good to ± `error_us`."""
 
@@ -133,4 +156,4 @@ class Unknown(msgspec.Struct, frozen=True):
     type: str
 
 
-Entry = Columns | Alarm | ClockFix | Gap | Health | Mark | Result | Roster | Unknown
+Entry = Columns | Alarm | ClockFix | Gap | Health | Mark | Result | Roster | Unknown | Visit

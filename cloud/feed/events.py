@@ -21,11 +21,11 @@ from cloud.times import text
 from cloud.views.answers import ClockWord
 from cloud.views.contract import Fix
 from cloud.views.readings_page import clock_word, corrected, plain
-from cloud.views.reports import OWN, alarm_seen, mark_seen, result_seen
+from cloud.views.reports import OWN, alarm_seen, mark_seen, result_seen, visit_seen
 from wire.batch import Batch, Placed
 from wire.columns import ABSENT, Columns
 from wire.device import Roster
-from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result, Unknown
+from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result, Unknown, Visit
 from wire.orders import Order
 from wire.sample import Value
 
@@ -35,7 +35,9 @@ PREFIX: Final = "city.lamplighter."
 SLICE_BYTES: Final = 1 << 20
 EXPANDED: Final = 4_096  # readings that are expanded at a time
 
-EventType = Literal["reading", "alarm", "mark", "order", "result", "clock_fix", "gap", "health", "roster", "ledger"]
+EventType = Literal[
+    "reading", "alarm", "mark", "order", "result", "visit", "clock_fix", "gap", "health", "roster", "ledger"
+]
 TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
 
 
@@ -231,6 +233,9 @@ def _other(known: _Known, entry: Entry) -> _Parts | None:
         case Result():
             result = result_seen(node, entry, known.fixes, known.orders.get(entry.order))
             return _Parts("result", result.device, result.time_us, result)
+        case Visit():
+            visit = visit_seen(node, entry, known.fixes)
+            return _Parts("visit", visit.device, visit.time_us, visit)
         case Health():
             return _Parts("health", None, entry.time_us, data | msgspec.to_builtins(entry))
         case Gap():

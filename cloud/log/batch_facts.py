@@ -17,7 +17,7 @@ from cloud.times import TIME_BOUND_US
 from wire.batch import Batch, Placed, Snapshot
 from wire.codec import MAX_NAME_CHARS
 from wire.contents import Contents
-from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result
+from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result, Visit
 from wire.errors import Malformed
 from wire.sample import Clock, Value, why_unstorable
 
@@ -115,6 +115,13 @@ def _check(entry: Entry) -> None:
         if not entry.order:
             raise Malformed("a result names no order")
         _check_values("result", {"read_back": entry.read_back})
+    elif isinstance(entry, Visit):
+        within = (entry.time_us, entry.until_us or 0)
+        _check_boot("a visit", entry.boot)
+        if not entry.visit or not entry.by:
+            raise Malformed("a visit names no id, or nobody")
+        if entry.code is not None and not 0 <= entry.code < 2**63:
+            raise Malformed(f"a visit with the code {entry.code}")
     elif isinstance(entry, Health):
         within = (entry.time_us,)
         if not 0 < entry.interval_s <= 86_400:

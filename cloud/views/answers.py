@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from wire.device import Device, Point
-from wire.entries import AlarmState, Health, Severity, Stage
+from wire.entries import AlarmState, Health, Severity, Stage, VisitAct
 from wire.sample import Value
 
 ClockWord = Literal["synced", "estimated", "corrected", "ahead"]
@@ -229,6 +229,29 @@ class MarkSeen(msgspec.Struct, frozen=True, kw_only=True):
     clock: ClockWord
     boot: int | None
     values: Mapping[str, Value]
+
+
+class VisitSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """What a technician did at a node's cabinet, as the node said it (`wire.entries.Visit`).
+
+    `until` is until when they are there unless more is said, `code` the counter of the code that the visit began with,
+    `device` and `order` what was acted on and by which order; null where there is none.
+    """
+
+    node: str
+    visit: str
+    by: str
+    act: VisitAct
+    time: str
+    time_us: int
+    clock: ClockWord
+    boot: int | None
+    until: str | None
+    until_us: int | None
+    code: int | None
+    device: str | None
+    order: str | None
+    detail: str
 
 
 class ResultSeen(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Reports: what a node says of its alarms, its rules' marks and the orders it was given, as it is shown.
+"""Reports: what a node says of its alarms, its rules' marks, the orders it was given and who was there, as it is shown.
 
 Times of a boot that did not know the time are corrected by its clock fix, like those of readings, and `clock` says
 how they came about. All fields are written, also those that have their default. Pure.
@@ -11,10 +11,10 @@ from typing import Final
 
 from cloud.log.batch_facts import SYNCED
 from cloud.times import text
-from cloud.views.answers import AlarmSeen, MarkSeen, ResultSeen
+from cloud.views.answers import AlarmSeen, MarkSeen, ResultSeen, VisitSeen
 from cloud.views.contract import Fix
 from cloud.views.readings_page import clock_word, corrected, plain
-from wire.entries import Alarm, Mark, Result
+from wire.entries import Alarm, Mark, Result, Visit
 from wire.orders import AlarmAct, Bundle, Command, Order, Relinquish
 from wire.sample import Value
 
@@ -71,6 +71,29 @@ def mark_seen(node: str, mark: Mark, fixes: Mapping[int, Fix]) -> MarkSeen:
         clock=clock_word(of, fixes),
         boot=mark.boot,
         values=_plain(mark.values),
+    )
+
+
+def visit_seen(node: str, visit: Visit, fixes: Mapping[int, Fix]) -> VisitSeen:
+    """What a technician did at a node's cabinet."""
+    of = SYNCED if visit.boot is None else visit.boot
+    time_us = corrected(visit.time_us, of, fixes)
+    until_us = None if visit.until_us is None else corrected(visit.until_us, of, fixes)
+    return VisitSeen(
+        node=node,
+        visit=visit.visit,
+        by=visit.by,
+        act=visit.act,
+        time=text(time_us),
+        time_us=time_us,
+        clock=clock_word(of, fixes),
+        boot=visit.boot,
+        until=None if until_us is None else text(until_us),
+        until_us=until_us,
+        code=visit.code,
+        device=visit.device or None,
+        order=visit.order or None,
+        detail=visit.detail,
     )
 
 

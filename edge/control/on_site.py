@@ -138,10 +138,12 @@ class OnSite:
         the card."""
         self._take, self._how_far, self._durable, self._now, self._draw_id = take, how_far, durable, now, draw_id
 
-    async def give(self, given: Given) -> Told:
-        """Take an order; how far it is once it is on the card, or CARD_S later."""
+    async def give(self, given: Given, taken: Callable[[Told], None] = lambda _: None) -> Told:
+        """Take an order; how far it is once it is on the card, or CARD_S later. `taken` is told at once how far it is:
+        what it puts on the card goes there with the order."""
         order = self._order(given, PREFIX + self._draw_id(), self._now()[0])
         self._take(order)
+        taken(self._told(order.id))
         try:
             async with asyncio.timeout(CARD_S):
                 await self._durable()

@@ -7,7 +7,7 @@ Bounds: MAX_CARDS cards, ROWS devices a page, MAX_ALARMS alarms.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Final
@@ -15,6 +15,7 @@ from typing import Final
 from edge.sampling.quality_history import SLOT_US, SLOTS
 from edge.trouble import Trouble
 from edge.web import advice, devices
+from edge.web.acting import SHELVE_S
 from edge.web.advice import Advice, Weight
 from edge.web.devices import Hung, Row
 from edge.web.language import Speech
@@ -59,12 +60,26 @@ class Queue:
 class Standing:
     """An alarm."""
 
+    id: str
+    state: str
+    acknowledged: bool
     device: str
     here: bool
     text: str
     severity: str
     words: str
     asks: bool  # whether somebody should act
+
+    def acts(self, say: Callable[..., str]) -> list[tuple[str, str, int]]:
+        """What can be done with it from a page: the act, what stands on the button, and for how many seconds."""
+        found: list[tuple[str, str, int]] = []
+        if not self.acknowledged and self.state != "shelved":
+            found.append(("acknowledge", say("I have seen it"), 0))
+        if self.state == "shelved":
+            found.append(("unshelve", say("No longer shelved"), 0))
+        elif self.state in ("raised", "acknowledged"):
+            found.append(("shelve", say("Shelve for 1 h"), SHELVE_S))
+        return found
 
 
 @dataclass(frozen=True)
@@ -204,6 +219,9 @@ def standing(alarms: Sequence[Alarm], hung: Mapping[str, Hung], speech: Speech) 
             words.append(speech.say("until {until}", until=speech.clock(alarm.until_us)))
         found.append(
             Standing(
+                id=alarm.id,
+                state=alarm.state,
+                acknowledged=alarm.acknowledged or alarm.state == "acknowledged",
                 device=alarm.device,
                 here=alarm.device in hung,
                 text=alarm.text.get(speech.language) or alarm.text.get("en") or alarm.detail or alarm.rule,

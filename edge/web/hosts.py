@@ -11,7 +11,7 @@ Bounds: MAX_NAMES names; MAX_TOLD_CHARS of them are told.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
@@ -45,6 +45,18 @@ class Hosts:
             f"this node {called}; it answers to {names[:MAX_TOLD_CHARS]}: use one of these, or write the name into"
             " health.names of node.toml"
         )
+
+
+def foreign(host: str | None, origins: Sequence[bytes]) -> str | None:
+    """Why a request with these Origin headers was sent by a page of another site, in words; None where it was not:
+    browsers say whose page sends a form or a script's request (RFC 6454 section 7), and nothing else does."""
+    if not origins:
+        return None
+    given = origins[0].decode("latin-1")
+    scheme, _, rest = given.partition("://")
+    if len(origins) == 1 and scheme in ("http", "https") and host is not None and rest.lower() == host.strip().lower():
+        return None
+    return f"this was sent by a page of {given[:100]!r}, not of this node"
 
 
 def _plain(name: str) -> str:

@@ -4,9 +4,10 @@
 is held for what it should be and why, `GET /control/{device}` for one device; `GET /alarms` the alarms that stand; `GET
 /rules/{device}` where each rule stands on a device. A device that is not there is 404, with the nearest name. All of it
 is answered on TCP, to whoever calls the node by one of its names (`edge.web.hosts`; else 421), and at the node's Unix
-socket; on TCP there are also the pages of `edge.web.screens`. `POST /orders`, `GET /orders/{id}`, `GET /quarantine` and
-`POST /quarantine/send` are there on the socket alone, for technicians (`edge.web.peers`; 403 for all others): a proxy
-before the node can carry nothing that lets it act.
+socket; on TCP there are also the pages of `edge.web.screens`. A request that a page of another site has sent is refused
+(403). `POST /orders` and `GET /orders/{id}` are there for technicians: at the socket by who they are (`edge.web.peers`;
+403 for all others), on TCP by a session that a one-time code has begun (`edge.web.writing`). `GET /quarantine` and
+`POST /quarantine/send` are there at the socket alone: a proxy before the node can carry nothing that lets it do that.
 
 Bounds: those of `edge.web.connections`; an answer has at most MAX_ITEMS, and `Left-Out` says how many more there are. A
 body has at most `edge.control.on_site.MAX_BODY_BYTES`, and BODY_S to arrive. Numbers that JSON has not (NaN,
@@ -22,7 +23,7 @@ from typing import Final, Protocol
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -30,12 +31,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from drivers.errors import NotStored
 from drivers.tables import suggest
 from edge.control.decided import Decided
-from edge.control.on_site import MAX_BODY_BYTES, OnSite, Unreadable, read
+from edge.control.on_site import OnSite, Unreadable, read
 from edge.outbox.contract import SendAgain, SentAgain, SetAside
 from edge.rules.engine import Explained
-from edge.web.hosts import Hosts
+from edge.web.answers import body_of as _body
+from edge.web.answers import json_answer as _json
+from edge.web.hosts import Hosts, foreign
 from edge.web.peers import Peer, Technicians
 from edge.web.screens import Screens
+from edge.web.writing import Writing
 from wire.entries import Alarm, Health
 
 log = logging.getLogger(__name__)
@@ -44,7 +48,6 @@ MAX_ITEMS: Final = 4_000
 MAX_NEAR_CHARS: Final = 500
 MAX_ERROR_CHARS: Final = 2_000
 MAX_PROBLEMS: Final = 20
-BODY_S: Final = 5.0
 TURN_ITEMS: Final = 50  # are put into words before the others on this loop have their turn
 
 
@@ -75,18 +78,21 @@ class Pages:
         on_site: OnSite | None = None,
         technicians: Technicians | None = None,
         quarantine: Quarantined | None = None,
+        writing: Writing | None = None,
         screens: Screens | None = None,
     ) -> None:
-        """Without `on_site` no orders are taken, without `quarantine` nothing is sent again, without `screens` there is
-        no page for people."""
+        """Without `on_site` no orders are taken, without `quarantine` nothing is sent again, without `writing` there
+        are no sessions, without `screens` no pages for people."""
         self._screens = screens
         self._look, self._decided, self._alarming, self._explain = look, decided, alarms, explain
         self._devices, self._hosts, self._on_site = devices, hosts or Hosts(), on_site
         self._technicians, self._quarantine = technicians or Technicians(), quarantine
+        self._writing = writing
 
     def app(self) -> ASGIApp:
-        """What is there on TCP: to be read."""
+        """What is there on TCP: to be read, and to be done with a session."""
         told = [Route("/orders", self._elsewhere, methods=["GET", "POST"]), Route("/orders/{id}", self._elsewhere)]
+        told = told if self._writing is None else self._writing.routes()
         screens = [] if self._screens is None else self._screens.routes()
         return self._guarded(Starlette(routes=[*self._readable(), *told, *screens]))
 
@@ -122,6 +128,8 @@ class Pages:
             why = self._hosts.why_not(host, (scope.get("server") or (None,))[0])
             if why is not None:
                 await _json({"error": why}, 421)(scope, receive, send)
+            elif (why := foreign(host, [value for name, value in scope["headers"] if name == b"origin"])) is not None:
+                await _json({"error": why}, 403)(scope, receive, send)
             elif scope.get("state", {}).get("reserved") and scope["path"] != "/health":
                 busy = {"error": "too many connections are open; this one is kept for /health"}
                 await _json(busy, 503)(scope, receive, send)
@@ -222,31 +230,8 @@ class Pages:
         return _json({"error": f'there is no device "{device[:64]}"{near}'}, 404)
 
 
-async def _body(request: Request) -> bytes | Response:
-    """The whole body, or the answer to one that is not taken; then the rest of it is not read."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        return _json({"error": "the Content-Type must be application/json"}, 415)
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_S):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    return _json({"error": f"a body has at most {MAX_BODY_BYTES} bytes"}, 413)
-    except TimeoutError:
-        return _json({"error": f"the body did not come within {BODY_S:g} s"}, 408)
-    except ClientDisconnect:
-        return Response(status_code=400)  # nobody hears it
-    return bytes(body)
-
-
 def _listed(items: Sequence[object]) -> Response:
     answer = _json(items[:MAX_ITEMS])
     if len(items) > MAX_ITEMS:
         answer.headers["Left-Out"] = str(len(items) - MAX_ITEMS)
     return answer
-
-
-def _json(body: object, status: int = 200) -> Response:
-    content = msgspec.json.format(msgspec.json.encode(body))
-    return Response(content, status, {"Cache-Control": "no-store"}, "application/json")

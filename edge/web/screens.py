@@ -25,8 +25,10 @@ from starlette.routing import Route
 
 from drivers.tables import suggest
 from edge.web import devices, home
+from edge.web.acting import Acting, settings
 from edge.web.language import LANGUAGES, Language, Speech, preferred
 from edge.web.sight import Sight
+from edge.web.writing import Writing
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
@@ -45,7 +47,7 @@ POLICY: Final = (
 HEADERS: Final = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # without, a form would not say whence it comes
     "Vary": "Accept-Language, Cookie, Accept-Encoding",
     "Cache-Control": "no-cache",
 }
@@ -66,8 +68,9 @@ class _Made(NamedTuple):
 class Screens:
     """One for a node."""
 
-    def __init__(self, sight: Sight) -> None:
-        self._sight = sight
+    def __init__(self, sight: Sight, writing: Writing | None = None) -> None:
+        """Without `writing` nobody can act from a page."""
+        self._sight, self._writing = sight, writing
         self._hung = devices.hung(sight.lines)
         self._made: dict[tuple[str, ...], _Made] = {}
         self._making = asyncio.Lock()
@@ -130,6 +133,8 @@ class Screens:
             others = home.others_answer(hung, looked, device)
             ids = list(hung)
             at = ids.index(name)
+            now_us = sight.now()[0]
+            decided = [d for d in sight.decided() if d.device == name]
             shown = devices.readings(device, sight.street.devices[name], day or (), sight, speech)
             return {
                 "device": device,
@@ -146,7 +151,8 @@ class Screens:
                 "rest": [r for r in shown if not r.main],
                 "waiting": day is None,
                 "time_us": None if (s := sight.street.devices[name].sample) is None else s.time_us,
-                "decided": [d for d in sight.decided() if d.device == name],
+                "decided": decided,
+                "settings": settings(device.attachment.profile.points.values(), decided, now_us, speech),
                 "alarms": home.standing([a for a in looked.alarms if a.device == name], hung, speech),
                 "before": ids[at - 1] if at else None,
                 "after": ids[at + 1] if at + 1 < len(ids) else None,
@@ -167,20 +173,31 @@ class Screens:
             back.set_cookie(COOKIE, chosen or "", max_age=COOKIE_S, samesite="lax", httponly=True)
             return back
         language = _language(request)
-        key = (template, language, *what)
+        acting = self._acting(request)
+        key = (template, language, acting.visit, acting.problem, acting.retry_s, *what)
         made = self._made.get(key)
         if made is None or time.monotonic() - made.at >= FRESH_S:
             async with self._making:  # one at a time, and whoever waited looks again
                 made = self._made.get(key)
                 if made is None or time.monotonic() - made.at >= FRESH_S:
-                    made = await self._make(template, language, request.url.path, build, status)
+                    made = await self._make(template, language, request.url.path, acting, build, status)
                     self._made.pop(key, None)
                     while len(self._made) >= MAX_KEPT:
                         del self._made[next(iter(self._made))]
                     self._made[key] = made
         return _answer(request, made, "text/html", HEADERS)
 
-    async def _make(self, template: str, language: Language, path: str, build: Build, status: int) -> _Made:
+    def _acting(self, request: Request) -> Acting:
+        """Who asks, where they may act."""
+        if self._writing is None:
+            return Acting()
+        session = self._writing.session_of(request)
+        told = self._writing.told(session)
+        return Acting.of(told, request.query_params.get("problem", ""), request.query_params.get("retry_s", ""))
+
+    async def _make(
+        self, template: str, language: Language, path: str, acting: Acting, build: Build, status: int
+    ) -> _Made:
         if self._templates is None:
             self._templates = await asyncio.to_thread(_templates)
         now_us, clock = self._sight.now()
@@ -192,6 +209,8 @@ class Screens:
             "language": language,
             "other": "en" if language == "fr" else "fr",
             "path": path,
+            "acting": acting,
+            "message": acting.message(speech),
             "node": self._sight.node,
             "now_us": now_us,
             "synced": clock.synced,

@@ -21,7 +21,7 @@ from cloud.sqlite.tokens import tokens_of
 from support.cloud_batches import SECOND, Sender, columns, places, roster
 from support.cloud_process import Process
 from wire.batch import Lane
-from wire.entries import Alarm, ClockFix, Gap, Health, Mark, Result
+from wire.entries import Alarm, ClockFix, Gap, Health, Mark, Result, Visit
 from wire.sample import Clock
 
 NOW_US = time.time_ns() // 1000
@@ -91,6 +91,7 @@ def test_every_entry_is_a_valid_cloud_event(cloud: Process) -> None:
             Gap(reason="full", lost=3, seqs=3),
             Mark(device="lamp-001", rule="r", tag="t", time_us=NOW_US),
             Result(order="o-1", stage="verified", time_us=NOW_US, device="lamp-001", read_back=float("nan")),
+            Visit(visit="v-1", by="M. Dupont", act="acted", time_us=NOW_US, device="lamp-001", detail="on", boot=3),
             lane=Lane.URGENT,
         )
     )
@@ -100,21 +101,23 @@ def test_every_entry_is_a_valid_cloud_event(cloud: Process) -> None:
     cloud.push(sender.batch(columns(at_us=NOW_US, n=1, t=float("nan")), columns("x", n=1, clock=estimated), ahead=7))
     cloud.push(Sender(epoch=8).batch(columns(at_us=NOW_US + SECOND, n=1)))
     with cloud.feed(after="0") as feed:
-        events = [e["data"] for e in feed.take(12)]
+        events = [e["data"] for e in feed.take(13)]
     for event in events:
         validator.validate(event)
     assert [e["type"].removeprefix("city.lamplighter.") for e in events] == [
-        "roster", "alarm", "health", "clock_fix", "gap", "mark", "result", "order",
+        "roster", "alarm", "health", "clock_fix", "gap", "mark", "result", "visit", "order",
         "reading", "reading", "reading", "ledger",
     ]  # fmt: skip
-    first, corrected = events[8], events[9]
+    first, corrected = events[9], events[10]
     assert first["subject"] == "lamp-001"
     assert first["source"] == "/nodes/cab-1"
     assert first["data"]["kind"] == "streetlight"
     assert first["data"]["values"] == {"n": 0, "t": "NaN"}
     assert (corrected["data"]["clock"], corrected["data"]["boot"]) == ("corrected", 3)
-    assert events[11]["data"]["finding"] == "unfinished"
-    assert len({e["id"] for e in events}) == 12
+    assert events[7]["subject"] == "lamp-001"
+    assert (events[7]["data"]["by"], events[7]["data"]["clock"]) == ("M. Dupont", "corrected")
+    assert events[12]["data"]["finding"] == "unfinished"
+    assert len({e["id"] for e in events}) == 13
 
 
 def test_filters_by_type_kind_and_node(cloud: Process) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from wire.batch import Batch, Lane, Placed, Predecessor
 from wire.columns import Columns
 from wire.device import Device, Point, Roster
-from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result
+from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result, Visit
 from wire.sample import INT_MAX, INT_MIN, Clock, Sample, bad, uncertain
 
 clocks = st.builds(Clock, st.integers(0, 2**63 - 1), st.booleans())
@@ -73,6 +73,18 @@ others = st.one_of(
         time_us=times,
         device=texts,
         read_back=values,
+        boot=st.none() | st.integers(0, 2**63 - 1),
+    ),
+    st.builds(
+        Visit,
+        visit=texts,
+        by=texts,
+        act=st.sampled_from(["began", "here", "acted", "left"]),
+        time_us=times,
+        until_us=st.none() | times,
+        code=st.none() | st.integers(0, 2**63 - 1),
+        device=texts,
+        detail=texts,
         boot=st.none() | st.integers(0, 2**63 - 1),
     ),
     st.builds(

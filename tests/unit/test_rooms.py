@@ -29,7 +29,7 @@ PLANTED = {  # one line through each wall
     "only cloud.sqlite knows SQLite": ("cloud/orders/checks.py", "import sqlite3"),
     "the rooms of the node import one way": ("edge/sampling/poller.py", "import edge.outbox.card"),
     "only edge.outbox knows SQLite": ("edge/verbs/why.py", "import sqlite3"),
-    "wire alone knows CBOR and zstd": ("cloud/ingest/bases.py", "import cbor2"),
+    "wire alone knows CBOR, zstd and one-time passwords": ("cloud/ingest/bases.py", "import cbor2"),
     "pymodbus, aiomqtt and bleak are each known to one driver": ("edge/sync/proxies.py", "import aiomqtt"),
     "the Modbus driver has pymodbus": ("drivers/modbus/registers.py", "import bleak"),
     "the MQTT driver has aiomqtt": ("drivers/mqtt/inbox.py", "import pymodbus"),

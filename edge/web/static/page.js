@@ -15,7 +15,7 @@
     tag = answer.headers.get("ETag") || "";
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const now = fresh.getElementById("live");
-    if (!now || live.contains(document.activeElement) && document.activeElement.matches("input, select, textarea, button")) return;
+    if (!now || [...live.querySelectorAll("input:not([type=hidden])")].some((i) => i === document.activeElement || i.value !== i.defaultValue)) return;
     const open = [...live.querySelectorAll("details[open]")].map((d) => d.id);
     const at = live.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     live.replaceChildren(...now.childNodes);
@@ -36,6 +36,13 @@
     setTimeout(go, 1000 * Math.min(5, Number(live.dataset.every) || 5));
   }
 
+  setInterval(() => {
+    for (const shown of document.querySelectorAll("[data-left]")) {
+      const left = Math.max(0, Number(shown.dataset.left) - 1);
+      shown.dataset.left = left;
+      shown.textContent = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
+    }
+  }, 1000);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh().catch(() => { lost.hidden = false; }); });
   setTimeout(go, 1000 * Math.min(5, Number(live.dataset.every) || 5));
 })();

@@ -2,7 +2,8 @@
 
 The files hold what the functions below describe, as the version's own writer wrote it. Once a version is released
 they are never written again; a new version adds a folder (`python tests/unit/wire/test_golden.py tests/golden/v2`).
-v1.1 is version 1 with what its readers skip where they do not know it: a run's first batch names its predecessor.
+v1.1 is version 1 with what its readers skip where they do not know it: a run's first batch names its predecessor. v1.2
+has the visits of technicians, whose places older readers keep.
 
 The batch and the row are as a node writes them; the chunk names its places, as the cloud does.
 """
@@ -23,7 +24,7 @@ from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, Predecessor, Snapshot
 from wire.columns import Columns
 from wire.contents import Contents, join
 from wire.device import Device, Point, Roster
-from wire.entries import Alarm, ClockFix, Gap, Health, Mark, Result
+from wire.entries import Alarm, ClockFix, Gap, Health, Mark, Result, Unknown, Visit
 from wire.orders import AlarmAct, Bundle, Command, Down, Relinquish
 from wire.sample import Clock, Sample, bad, uncertain
 
@@ -160,6 +161,30 @@ def result() -> Result:
     return Result(order="o1", stage="verified", time_us=NOW, device="lamp-001", point="dim_level", read_back=40.5)
 
 
+def visits() -> list[Visit]:
+    return [
+        Visit(visit="v1", by="M. Dupont", act="began", time_us=NOW, until_us=NOW + 1_800_000_000, code=7, boot=43),
+        Visit(visit="v1", by="M. Dupont", act="here", time_us=NOW + 1, until_us=NOW + 7_200_000_000),
+        Visit(visit="v1", by="M. Dupont", act="acted", time_us=NOW + 2, device="lamp-001", order="site-1", detail="on"),
+        Visit(visit="v1", by="M. Dupont", act="left", time_us=NOW + 3, detail="logged out"),
+    ]
+
+
+def visiting() -> Batch:
+    return Batch(
+        node="cab-0042",
+        epoch=2**62 + 1,
+        lane=Lane.URGENT,
+        first_seq=5,
+        through_seq=8,
+        prev=ORIGIN,
+        digest=bytes(range(16)),
+        held_from=1,
+        head_seq=8,
+        entries=[Placed([i], visit) for i, visit in enumerate(visits())],
+    )
+
+
 def roster() -> Roster:
     return Roster(
         devices=(Device(id="lamp-001", kind="streetlight", profile="lx-1", lon=5.041, lat=47.322, tags=("rue",)),),
@@ -208,6 +233,7 @@ def written() -> dict[str, bytes]:
         "snapshot.cbor.zst": codec.encode_snapshot(snapshot()),
         "ack.cbor": codec.encode_ack(ack()),
         "downs.json": msgspec.json.Encoder().encode_lines(downs()),
+        "visits.cbor.zst": codec.encode_batch(visiting()),
         **{name: codec.encode_batch(first(predecessor)) for name, predecessor in PREDECESSORS.items()},
     }
 
@@ -265,6 +291,18 @@ def test_what_a_run_said_of_its_predecessor_is_read(name: str) -> None:
     assert shown(back.entries) == shown(first_row())
 
 
+def test_visits_are_read() -> None:
+    back = codec.decode_batch((GOLDEN / "v1.2" / "visits.cbor.zst").read_bytes())
+    assert [p.entry for p in back.entries] == visits()
+
+
+def test_who_does_not_know_visits_keeps_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    types = {name: kind for name, kind in codec._TYPES.items() if kind is not Visit}
+    monkeypatch.setattr(codec, "_TYPES", types)
+    back = codec.decode_batch((GOLDEN / "v1.2" / "visits.cbor.zst").read_bytes())
+    assert shown(back.entries) == [([i], Unknown("visit")) for i in range(4)]
+
+
 def test_this_version_writes_what_is_frozen() -> None:
     """A change of what is written is a new version, or a mistake. zstd's own bytes may differ between its releases."""
 
@@ -272,10 +310,10 @@ def test_this_version_writes_what_is_frozen() -> None:
         return zstandard.ZstdDecompressor().decompress(data) if name.endswith(".zst") else data
 
     now = written()
-    for version in ("v1", "v1.1"):
+    for version in ("v1", "v1.1", "v1.2"):
         for file in (GOLDEN / version).iterdir():
             assert plain(file.name, now[file.name]) == plain(file.name, file.read_bytes()), file.name
-    assert set(now) == {p.name for p in (GOLDEN / "v1.1").iterdir()}
+    assert set(now) == {p.name for p in (GOLDEN / "v1.2").iterdir()}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from cloud.log.batch_facts import check_snapshot, facts_of
 from support.cloud_batches import Sender, columns
 from wire.batch import Snapshot
 from wire.device import Point, Roster
-from wire.entries import Alarm, Entry, Gap, Health, Mark, Result
+from wire.entries import Alarm, Entry, Gap, Health, Mark, Result, Visit
 from wire.errors import Malformed
 
 
@@ -42,6 +42,12 @@ def alarm(**fields: Any) -> Alarm:
         Result(order="o", stage="verified", time_us=2**63),
         Result(order="o", stage="verified", time_us=1, read_back=2**64),
         Result(order="o", stage="verified", time_us=1, boot=2**63),
+        Visit(visit="", by="m", act="began", time_us=1),
+        Visit(visit="v", by="", act="began", time_us=1),
+        Visit(visit="v", by="m", act="began", time_us=2**63),
+        Visit(visit="v", by="m", act="here", time_us=1, until_us=2**63),
+        Visit(visit="v", by="m", act="began", time_us=1, code=2**63),
+        Visit(visit="v", by="m", act="began", time_us=1, boot=-1),
     ],
 )
 def test_what_the_store_cannot_keep(entry: Entry) -> None:
@@ -57,6 +63,7 @@ def test_what_the_store_cannot_keep(entry: Entry) -> None:
         alarm(until_us=2**60, boot=2**63 - 1),
         Mark(device="d", rule="r", tag="t", time_us=1, values={"n": None}),
         Result(order="o", stage="verified", time_us=1, read_back=float("nan")),
+        Visit(visit="v", by="m", act="began", time_us=1, until_us=2**60, code=2**63 - 1, boot=2**63 - 1),
         Roster(devices=(), profiles={"p": (Point(name="n", type="int", unit="W"),)}),
     ],
 )

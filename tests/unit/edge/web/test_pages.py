@@ -13,7 +13,7 @@ from edge.control.decided import Decided, HeldAt
 from edge.control.on_site import MAX_BODY_BYTES, OnSite
 from edge.control.order_records import HowFar
 from edge.rules.engine import Explained
-from edge.web import pages
+from edge.web import answers, pages
 from edge.web.hosts import Hosts
 from edge.web.pages import MAX_ITEMS, Pages
 from edge.web.peers import Peer
@@ -273,7 +273,7 @@ async def test_an_order_is_bounded_in_bytes_and_in_time(monkeypatch: pytest.Monk
     assert answer.status_code == 413
     answer = await cabinet.ask("POST", "/orders", content=b" " * MAX_BODY_BYTES, headers=headers)
     assert answer.status_code == 400, "as much as that is read"
-    monkeypatch.setattr(pages, "BODY_S", 0.01)
+    monkeypatch.setattr(answers, "BODY_S", 0.01)
 
     async def slowly() -> AsyncIterator[bytes]:
         yield b"{"

@@ -1,0 +1,1 @@
+"""Who is at the cabinet: one-time codes, sessions and the log of visits."""
