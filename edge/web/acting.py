@@ -104,15 +104,19 @@ def settings(points: Iterable[Point], decided: Sequence[Decided], now_us: int, s
                 point=point.name,
                 label=speech.label(point),
                 choices=[
-                    Choice(msgspec.json.encode(v).decode() if not isinstance(v, str) else v, speech.value(v, point))
+                    Choice(v if isinstance(v, str) else msgspec.json.encode(v).decode(), _shown(v, point, speech))
                     for v in choices
                 ],
-                held="" if held is None else speech.value(held.value, point),
+                held="" if held is None else _shown(held.value, point, speech),
                 by="" if held is None else held.by,
                 left_s=left_s,
             )
         )
     return found
+
+
+def _shown(value: Value, point: Point, speech: Speech) -> str:
+    return speech.value(int(value) if isinstance(value, float) and value.is_integer() else value, point)
 
 
 def _choices(point: Point) -> Sequence[Value]:

@@ -3,7 +3,8 @@ device. They need no script; with it, they are brought up to date every few seco
 elsewhere, and no browser would take it (Content-Security-Policy).
 
 The templates, and jinja2 with them, are loaded when somebody looks first: a node that nobody visits does without.
-A page is made at most once in FRESH_S for all who look at it, in pieces between which others have their turn.
+A page is made at most once in FRESH_S for all who look at it (for each technician who acts, each time), in pieces
+between which others have their turn.
 
 Bounds: MAX_KEPT pages are kept; a page lists at most `edge.web.home.ROWS` devices; those of `edge.web.connections`.
 """
@@ -175,11 +176,13 @@ class Screens:
         language = _language(request)
         acting = self._acting(request)
         key = (template, language, acting.visit, acting.problem, acting.retry_s, *what)
+        # Whoever acts sees what they have just done; all others may see what was made a moment ago.
+        since = time.monotonic() - (0 if acting.visit else FRESH_S)
         made = self._made.get(key)
-        if made is None or time.monotonic() - made.at >= FRESH_S:
+        if made is None or made.at < since:
             async with self._making:  # one at a time, and whoever waited looks again
                 made = self._made.get(key)
-                if made is None or time.monotonic() - made.at >= FRESH_S:
+                if made is None or made.at < since:
                     made = await self._make(template, language, request.url.path, acting, build, status)
                     self._made.pop(key, None)
                     while len(self._made) >= MAX_KEPT:
@@ -198,6 +201,7 @@ class Screens:
     async def _make(
         self, template: str, language: Language, path: str, acting: Acting, build: Build, status: int
     ) -> _Made:
+        began = time.monotonic()
         if self._templates is None:
             self._templates = await asyncio.to_thread(_templates)
         now_us, clock = self._sight.now()
@@ -219,7 +223,7 @@ class Screens:
             **await build(speech),
         }
         body = await _rendered(self._templates.get_template(template), context)
-        return _made(body, status)
+        return _made(body, status, began)
 
     def _file_tag(self, name: str) -> str:
         return self._read(name).tag
@@ -267,9 +271,10 @@ def _language(request: Request) -> Language:
     return chosen if chosen in LANGUAGES else preferred(request.headers.get("accept-language", ""))
 
 
-def _made(body: bytes, status: int) -> _Made:
+def _made(body: bytes, status: int, at: float | None = None) -> _Made:
     tag = blake2b(body, digest_size=8).hexdigest()
-    return _Made(time.monotonic(), status, body, gzip.compress(body, 6, mtime=0), tag)
+    at = time.monotonic() if at is None else at
+    return _Made(at, status, body, gzip.compress(body, 6, mtime=0), tag)
 
 
 def _answer(request: Request, made: _Made, kind: str, headers: Mapping[str, str]) -> Response:
