@@ -22,6 +22,7 @@ from cloud.alarms.own_alarms import Condition
 from cloud.alarms.trouble import Missed, Trouble
 from cloud.api import openapi
 from cloud.api.assignments import Assignments
+from cloud.api.codes import Codes
 from cloud.api.gate import Gate
 from cloud.api.guard import Guard, fault_problem, http_problem
 from cloud.api.queries import Queries
@@ -127,6 +128,7 @@ def application(
     table.extend(Alarms(store.alarms, store.ended_alarms, store.views, store.orders, orders).routes())
     table.extend(WriteOffs(store.write_offs, now).routes())
     table.extend(Assignments(store.claims, orders.door, now).routes())
+    table.extend(Codes(store.codes, store.views, tokens, gate.spoke, orders.door, now).routes())
     table.extend(downlink.routes())
     table.extend(feed.routes())
     table.extend(upkeep.routes())

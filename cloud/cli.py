@@ -18,12 +18,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import HTTPError
+from urllib.parse import quote
 from urllib.request import Request, urlopen
+from uuid import uuid4
 
 import uvloop
 
 from cloud import crash
 from cloud.entrance.quota import A_DAY
+from cloud.records.keys import HEADER
 from cloud.records.tokens import ROLES
 from cloud.server import Options, refusal, run
 from cloud.sqlite import backup
@@ -106,26 +109,42 @@ def _revoke(given: argparse.Namespace) -> int:
 
 
 def _assign(given: argparse.Namespace) -> int:
-    """Over HTTP, as any operator: a store that is served has one writer."""
+    done = _asked(given, "/v1/assignments", {"device": given.device, "node": given.node})
+    to = "to no node any more" if done["node"] is None else f"to {done['node']}"
+    print(shown(f"{done['device']} is assigned {to}, by {done['by']} at {done['time']}"))
+    return 0
+
+
+def _code(given: argparse.Namespace) -> int:
+    body = {"for": given.for_name} | ({} if given.of_token is None else {"token": given.of_token})
+    done = _asked(given, f"/v1/nodes/{quote(given.node, safe='')}/codes", body)
+    print(f"{done['code'][:4]} {done['code'][4:]}")
+    print(shown(f"for {done['for']}, at {done['node']}, once; number {done['counter']}"), file=sys.stderr)
+    return 0
+
+
+def _asked(given: argparse.Namespace, path: str, body: Any) -> Any:
+    """What a running aggregator answers, over HTTP as any operator asks: a store that is served has one writer."""
     if not given.url.startswith(("http://", "https://")):
         raise ValueError("--url begins with http:// or https://")
     request = Request(  # noqa: S310  the scheme was looked at
-        f"{given.url.rstrip('/')}/v1/assignments",
-        json.dumps({"device": given.device, "node": given.node}).encode(),
-        {"Authorization": f"Bearer {given.token_file.read_text().strip()}", "Content-Type": "application/json"},
+        f"{given.url.rstrip('/')}{path}",
+        json.dumps(body).encode(),
+        {
+            "Authorization": f"Bearer {given.token_file.read_text().strip()}",
+            "Content-Type": "application/json",
+            HEADER: str(uuid4()),
+        },
     )
     try:
         with urlopen(request, timeout=ANSWER_S) as answer:  # noqa: S310
-            done = json.loads(answer.read(MAX_ANSWER))
+            return json.loads(answer.read(MAX_ANSWER))
     except HTTPError as error:
         try:
             why = json.loads(error.read(MAX_ANSWER))["detail"]
         except (ValueError, KeyError, TypeError):
             why = error.reason
         raise ValueError(f"{error.code}: {why}") from None
-    to = "to no node any more" if done["node"] is None else f"to {done['node']}"
-    print(shown(f"{done['device']} is assigned {to}, by {done['by']} at {done['time']}"))
-    return 0
 
 
 def _backup(given: argparse.Namespace) -> int:
@@ -172,6 +191,15 @@ def _rebuild(given: argparse.Namespace) -> int:
     if told:
         print("the store can be used, but something is lost: see above", file=sys.stderr)
     return EXIT_LOST if told else 0
+
+
+def _asks(verb: argparse.ArgumentParser, act: Callable[[argparse.Namespace], int]) -> None:
+    """A verb that asks a running aggregator."""
+    verb.add_argument("--url", default="http://127.0.0.1:8080", help="where the aggregator answers")
+    verb.add_argument(
+        "--token-file", type=Path, required=True, metavar="FILE", help="a file with a token that may give orders"
+    )
+    verb.set_defaults(act=act)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -227,11 +255,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     added.add_argument("device")
     added.add_argument("node", nargs="?", help="the node; without it, an assignment is taken back")
-    added.add_argument("--url", default="http://127.0.0.1:8080", help="where the aggregator answers")
-    added.add_argument(
-        "--token-file", type=Path, required=True, metavar="FILE", help="a file with a token that may give orders"
-    )
-    added.set_defaults(act=_assign)
+    _asks(added, _assign)
+
+    what = "a one-time code with which a technician may act at a node's cabinet"
+    added = verbs.add_parser("code", help=what, description=f"Print {what}; who asked, and for whom, is kept.")
+    added.add_argument("node")
+    added.add_argument("--for", dest="for_name", required=True, metavar="NAME", help="the technician's name")
+    added.add_argument("--of-token", metavar="ID", help="the node's token that it follows from, where it has several")
+    _asks(added, _code)
 
     verb("backup", "copy the store while it is used", _backup).add_argument("to", type=Path, metavar="DIR")
     verb("restore", "put a copy back", _restore).add_argument("source", type=Path, metavar="DIR")

@@ -6,9 +6,9 @@ Nothing is handed out for it: both ends have what a node's token is checked by, 
     person  HMAC-SHA256(node, their name, as `spelled` has it)
     code    HOTP(person, counter) of DIGITS digits (RFC 4226, HMAC-SHA-1), for counters from 1 on
 
-So a code is good for one node, one token, one name and one counter, needs no clock, and ends with the token. The node
-takes a counter once, at most AHEAD beyond the highest that was used, and one that was passed over as long as it is at
-most BEHIND below that: two technicians may come in another order than they have asked in.
+So a code is good for one node, one token, one name and one counter, needs no clock, and ends when the node has another
+token. The node takes a counter once, at most AHEAD beyond the highest that was used, and one that was passed over as
+long as it is at most BEHIND below that: two technicians may come in another order than they have asked in.
 
 Bounds: a name has MAX_NAME_CHARS.
 """

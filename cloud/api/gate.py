@@ -34,6 +34,7 @@ class Gate:
         self._shares = shares
         self._failures = failures
         self._metrics = metrics
+        self.spoke: dict[str, str] = {}  # node to the id of the token that it came with last; as many as have tokens
 
     def grant(self, request: Request, roles: frozenset[Role]) -> Grant:
         """What the request's token allows.
@@ -57,6 +58,8 @@ class Gate:
         if found.role not in roles:
             self._metrics.denied("role")
             raise Problem(403, "forbidden", f"the role {found.role} may not do this; {', '.join(sorted(roles))} may")
+        if found.node is not None:
+            self.spoke[found.node] = found.id
         return found
 
     @asynccontextmanager

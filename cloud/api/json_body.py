@@ -128,14 +128,15 @@ def found_in(body: bytes, wanted: type[msgspec.Struct]) -> Found:
 
 def _found(given: dict[str, Any], wanted: type[msgspec.Struct], above: str) -> Found:
     """The same for an object; `above` is where it stands, with a dot, so that a key can be told from outside."""
-    hints = get_type_hints(wanted, include_extras=True)
+    types = get_type_hints(wanted, include_extras=True)
+    hints = {field.encode_name: types[field.name] for field in msgspec.structs.fields(wanted)}
     strange = [key for key in given if key not in hints]
     problems = [_unknown(key[:MAX_SHOWN], hints, above) for key in strange[:MAX_STRANGE]]
     if len(strange) > MAX_STRANGE:
         problems.append(f"and {len(strange) - MAX_STRANGE} more keys that there are not")
     made: dict[str, Any] = {}
     for field in msgspec.structs.fields(wanted):
-        name, hint = field.name, hints[field.name]
+        name, hint = field.encode_name, hints[field.encode_name]
         if name not in given:
             if field.required:
                 problems.append(f"{above}{name} is missing")
@@ -145,10 +146,10 @@ def _found(given: dict[str, Any], wanted: type[msgspec.Struct], above: str) -> F
             within = _found(given[name], inner, f"{above}{name}.")
             problems += within.problems
             if not within.problems:
-                made[name] = inner(**within.made)
+                made[field.name] = inner(**within.made)
             continue
         try:
-            made[name] = msgspec.convert(given[name], hint)
+            made[field.name] = msgspec.convert(given[name], hint)
         except (msgspec.ValidationError, RecursionError) as error:
             choices = get_args(hint) if get_origin(hint) is Literal else ()
             problems.append(in_words(f"{above}{name}", str(error), choices))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import sha256
 
 from msgspec.structs import replace
 
@@ -43,6 +44,11 @@ class MemoryTokens:
         held = next((g for g in self._grants.values() if g.id == grant.id), None)
         ends_us = None if held is None else held.until_us
         return held is not None and held.revoked_us is None and (ends_us is None or self._now() < ends_us)
+
+    def of_node(self, node: str) -> list[tuple[Grant, bytes]]:
+        """See `Tokens.of_node`."""
+        held = [(g, sha256(t.encode()).digest()) for t, g in self._grants.items() if g.node == node]
+        return sorted(held, key=lambda h: (h[0].created_us, h[0].id), reverse=True)
 
     def stripped(self) -> frozenset[str]:
         """See `Tokens.stripped`."""

@@ -30,17 +30,18 @@ from cloud.views.answers import (
     WrittenOff,
     seen_as,
 )
-from cloud.views.contract import AlarmsAsked, Fix, ReadingsAsked, Target, TargetsAsked
+from cloud.views.contract import AlarmsAsked, Fix, ReadingsAsked, Target, TargetsAsked, VisitAt
 from cloud.views.latest import AHEAD_US
 from cloud.views.ledger import MAX_GAPS, GapPlace, ledger_of
 from cloud.views.readings_page import clock_word, corrected, cursor_of, parse_cursor, plain
 from cloud.views.reports import alarm_seen
 from cloud.views.silence import Heard
+from cloud.views.visits import MAX_VISITS, technicians
 from groundwork.nearest import nearest
 from wire.batch import Batch, Lane, Snapshot
 from wire.columns import Columns
 from wire.device import Device, Point, Roster
-from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Result
+from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Result, Visit
 from wire.sample import Sample
 
 _SNAPSHOT = -1
@@ -135,6 +136,7 @@ class MemoryViews:
             roster_digest=None if roster is None else roster[1].digest().hex(),
             devices=tuple(self._seen(d, name) for d in sorted(self._firsts(name))),
             alarms=tuple(alarm_seen(name, a, fixes) for _, a in open_),
+            technicians=technicians((v.visit for v in self._visits(name)), fixes, self._now()),
         )
 
     async def devices(self, after: str, limit: int, kind: str | None, node: str | None) -> DevicesPage:
@@ -211,6 +213,11 @@ class MemoryViews:
             orders,
         )
 
+    async def visits(self, node: str, before: tuple[int, int], limit: int, *, acted: bool = True) -> Sequence[VisitAt]:
+        """All of them, the newest first."""
+        found = [v for v in self._visits(node) if (v.position, v.seq) < before]
+        return [v for v in found if acted or v.visit.act != "acted"][:limit]
+
     async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[Target]:
         """Each device under its owner."""
         known = self.known()
@@ -251,6 +258,15 @@ class MemoryViews:
         for position, _, batch, _ in self._ordered(node):
             for item in batch.entries:
                 yield position, batch, item.entry
+
+    def _visits(self, node: str) -> list[VisitAt]:
+        found = [
+            VisitAt(position, batch.first_seq + item.places[0], item.entry)
+            for position, _, batch, _ in self._ordered(node)
+            for item in batch.entries
+            if isinstance(item.entry, Visit)
+        ]
+        return sorted(found, key=lambda v: (v.position, v.seq), reverse=True)[:MAX_VISITS]
 
     def _samples(self, node: str, device: str) -> Iterator[tuple[int, Batch, int, Sample]]:
         for position, _, batch, _ in self._ordered(node):

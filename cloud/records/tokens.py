@@ -6,6 +6,7 @@ A token reads `lamp_ID_SECRET`. Roles: `node` (its own uplink and nothing else),
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal, Protocol, get_args
 
 import msgspec
@@ -35,6 +36,11 @@ class Tokens(Protocol):
 
     def valid(self, grant: Grant) -> bool:
         """Say whether a grant has neither been revoked nor expired."""
+        ...
+
+    def of_node(self, node: str) -> Sequence[tuple[Grant, bytes]]:
+        """The tokens of a node, the newest first, also those that are valid no more, each with the SHA-256 of its
+        secret."""
         ...
 
     def stripped(self) -> frozenset[str]:

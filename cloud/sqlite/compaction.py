@@ -30,7 +30,7 @@ from wire import codec
 from wire.batch import Placed
 from wire.columns import Columns, merge
 from wire.device import Roster
-from wire.entries import Alarm, ClockFix, Gap, Health, Result
+from wire.entries import Alarm, ClockFix, Gap, Health, Result, Visit
 from wire.errors import BadInput
 
 FOLD_RECORDS: Final = 512
@@ -273,6 +273,8 @@ def _needed(connection: sqlite3.Connection, node_no: int, position: int, entry: 
         case Result():
             query = "SELECT position FROM results WHERE id = ? AND node_no = ? AND stage = ?"
             values = (entry.order, node_no, entry.stage)
+        case Visit():  # one of its node's newest: the same position is that of its batch
+            query, values = "SELECT position FROM visits WHERE node_no = ? AND position = ?", (node_no, position)
         case _:
             return False
     row = connection.execute(query, values).fetchone()

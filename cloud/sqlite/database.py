@@ -3,6 +3,7 @@
     store.db     log and views; synchronous=FULL, one writer, readers on connections of their own
     generation   the generation once more and a serial number, outside every backup
     tokens.db    see `cloud.sqlite.tokens`
+    codes.db     see `cloud.sqlite.code_counters`
     lock         held by the one process that writes
 
 Store and file raise the serial number together every half minute. A backup that is put back says that it is one,

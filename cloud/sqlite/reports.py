@@ -1,5 +1,5 @@
-"""Alarms, results and the targets of orders, as they lie in SQLite. Promises and bounds as `cloud.views.contract` has
-them.
+"""Alarms, results, visits and the targets of orders, as they lie in SQLite. Promises and bounds as
+`cloud.views.contract` has them.
 
 Bound: SCANNED alarms are opened for one page; then it ends early.
 """
@@ -13,10 +13,10 @@ from typing import Final
 import msgspec
 
 from cloud.sqlite.view_builder import claims_of
-from cloud.views.contract import AlarmsAsked, Target, TargetsAsked
+from cloud.views.contract import AlarmsAsked, Target, TargetsAsked, VisitAt
 from groundwork.nearest import nearest
 from wire.device import Device, Point
-from wire.entries import Alarm, Result
+from wire.entries import Alarm, Result, Visit
 
 SCANNED: Final = 5_000
 _Profiles = dict[str, tuple[Point, ...]]
@@ -61,6 +61,18 @@ def results_of(connection: sqlite3.Connection, orders: Sequence[str]) -> Mapping
         if rows:
             found[order] = [(node, msgspec.msgpack.decode(body, type=Result)) for node, body in rows]
     return found
+
+
+def visits_of(
+    connection: sqlite3.Connection, node: str, before: tuple[int, int], limit: int, *, acted: bool
+) -> list[VisitAt]:
+    """What a node has said of visits, the newest first."""
+    rows = connection.execute(
+        "SELECT position, seq, body FROM visits JOIN nodes USING (node_no) WHERE name = ? AND (position, seq) < (?, ?)"
+        " AND (? OR act <> 'acted') ORDER BY position DESC, seq DESC LIMIT ?",
+        (node, *before, acted, limit),
+    )
+    return [VisitAt(position, seq, msgspec.msgpack.decode(body, type=Visit)) for position, seq, body in rows]
 
 
 def targets_of(connection: sqlite3.Connection, asked: TargetsAsked, limit: int) -> list[Target]:

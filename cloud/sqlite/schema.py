@@ -1,8 +1,8 @@
 """Schema: the tables of `store.db`, and how an older store gets those that it lacks.
 
-Three parts: what only the log knows, what was given or decided here (orders, our own alarms), and the views, which
-are built from the log and can be dropped at any time. A store of VERSION is read as it is, one of an older version
-in KNOWN is brought up when it is opened; there is no way down.
+Three parts: what only the log knows, what was given or decided here (orders, our own alarms, codes), and the views,
+which are built from the log and can be dropped at any time. A store of VERSION is read as it is, one of an older
+version in KNOWN is brought up when it is opened; there is no way down.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-VERSION: Final = 4
-KNOWN: Final = (0, 1, 2, 3)  # 0 is an empty file
+VERSION: Final = 5
+KNOWN: Final = (0, 1, 2, 3, 4)  # 0 is an empty file
 
 # What only the log knows. Nothing of this can be built from anything else.
 _LOG: Final = """
@@ -136,7 +136,20 @@ CREATE TABLE IF NOT EXISTS assignments (
     device TEXT PRIMARY KEY, node TEXT NOT NULL, by TEXT NOT NULL, time_us INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS barred (node TEXT PRIMARY KEY) WITHOUT ROWID;
 """
-VIEW_NAMES: Final = ("spans", "rosters", "rostered", "gaps", "alarms", "health", "fixes", "latest", "results")
+# What schema 5 has added: the codes of technicians that were given out, which are truth, and their visits, a view.
+_OURS_5: Final = """
+CREATE TABLE codes (
+    code_no INTEGER PRIMARY KEY, node TEXT NOT NULL, token TEXT NOT NULL, counter INTEGER NOT NULL,
+    body BLOB NOT NULL);
+CREATE INDEX codes_node ON codes (node, code_no);
+CREATE INDEX codes_token ON codes (token, counter);
+"""
+_VIEWS_5: Final = """
+CREATE TABLE visits (
+    node_no INTEGER NOT NULL, position INTEGER NOT NULL, seq INTEGER NOT NULL, act TEXT NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (node_no, position, seq)) WITHOUT ROWID;
+"""
+VIEW_NAMES: Final = ("spans", "rosters", "rostered", "gaps", "alarms", "health", "fixes", "latest", "results", "visits")
 
 
 def bring_up(connection: sqlite3.Connection, version: int) -> None:
@@ -151,6 +164,8 @@ def bring_up(connection: sqlite3.Connection, version: int) -> None:
         made += (_OURS, _VIEWS_2)
     if version < 3:
         made += (_LOG_3, _OURS_3, _VIEWS_3)
+    if version < 5:
+        made += (_OURS_5, _VIEWS_5)
     for script in (*made, _CLAIMS):
         _run(connection, script)
     if version < 2:
@@ -171,6 +186,7 @@ def drop_views(connection: sqlite3.Connection) -> None:
     _run(connection, _VIEWS)
     _run(connection, _VIEWS_2)
     _run(connection, _VIEWS_3)
+    _run(connection, _VIEWS_5)
 
 
 def _run(connection: sqlite3.Connection, script: str) -> None:

@@ -23,6 +23,8 @@ from cloud.sqlite import database, own_alarms
 from cloud.sqlite import rebuild as rebuilding
 from cloud.sqlite.card_losses import SqliteEndedAlarms
 from cloud.sqlite.claims import SqliteClaims
+from cloud.sqlite.code_counters import CodeCounters
+from cloud.sqlite.codes import SqliteCodes
 from cloud.sqlite.compaction import Compaction
 from cloud.sqlite.database import Sizes
 from cloud.sqlite.errors import Trouble, why
@@ -75,6 +77,7 @@ class SqliteStore(msgspec.Struct, frozen=True):
     ended_alarms: SqliteEndedAlarms
     claims: SqliteClaims
     write_offs: SqliteWriteOffs
+    codes: SqliteCodes
 
     @property
     def origins(self) -> Origins:
@@ -204,6 +207,7 @@ async def opened(
             applied=views.applied,
             now=now,
         )
+        counters = CodeCounters(directory)
         at = (writer, readers, log.note_in, log.grow)
         store = SqliteStore(
             directory=directory,
@@ -219,6 +223,7 @@ async def opened(
             ended_alarms=SqliteEndedAlarms(*at),
             claims=SqliteClaims(*at),
             write_offs=SqliteWriteOffs(writer, log.note_in, log.grow),
+            codes=SqliteCodes(*at, counters),
         )
         try:
             await _catch_up(store, progress, damage)
@@ -230,6 +235,7 @@ async def opened(
             except Unavailable as error:  # it goes over the log next time
                 LOG.warning("what is latest could not be saved at the end: %s", error)
         finally:
+            counters.close()
             await readers.close()
             await writer.close()
 

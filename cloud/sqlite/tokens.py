@@ -129,6 +129,12 @@ class SqliteTokens:
             return False
         return held[1].until_us is None or self._now() < held[1].until_us
 
+    def of_node(self, node: str) -> list[tuple[Grant, bytes]]:
+        """See `Tokens.of_node`."""
+        self._refresh()
+        held = [(g, digest) for digest, g in self._known.values() if g.node == node]
+        return sorted(held, key=lambda h: (h[0].created_us, h[0].id), reverse=True)
+
     def stripped(self) -> frozenset[str]:
         """The nodes that have had tokens, all of which were revoked."""
         self._refresh()

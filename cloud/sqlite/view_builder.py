@@ -18,9 +18,10 @@ from cloud.log.notices import Finding
 from cloud.sqlite.interned import Interned
 from cloud.times import DAY_US, SECOND_US
 from cloud.views.order_stages import forward
+from cloud.views.visits import MAX_VISITS
 from wire.batch import Batch
 from wire.device import Roster
-from wire.entries import Alarm, ClockFix, Gap, Health, Result
+from wire.entries import Alarm, ClockFix, Gap, Health, Result, Visit
 from wire.orders import FINAL
 
 # How long a run of samples lasts, in classes: within one, a search by its beginning knows how far back to look.
@@ -87,6 +88,8 @@ class Building:
                     connection, node_no, batch.node, (position, batch.first_seq + item.places[0]), entry, received_us
                 )
                 reported = True
+            elif isinstance(entry, Visit):
+                _visit(connection, node_no, (position, batch.first_seq + item.places[0]), entry)
             elif isinstance(entry, Roster):
                 new.extend(self._roster(connection, node_no, position, entry))
             elif isinstance(entry, Gap):
@@ -175,6 +178,18 @@ def _result(
             "UPDATE orders SET stage = ?, ended_us = ?, sent_us = ifnull(sent_us, ?) WHERE id = ?",
             (stage, received_us if stage in FINAL else None, received_us, result.order),
         )
+
+
+def _visit(connection: sqlite3.Connection, node_no: int, at: tuple[int, int], visit: Visit) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO visits VALUES (?, ?, ?, ?, ?)",
+        (node_no, *at, visit.act, msgspec.msgpack.encode(visit)),
+    )
+    connection.execute(
+        "DELETE FROM visits WHERE node_no = ?1 AND (position, seq) < (SELECT position, seq FROM visits"
+        " WHERE node_no = ?1 ORDER BY position DESC, seq DESC LIMIT 1 OFFSET ?2)",
+        (node_no, MAX_VISITS - 1),
+    )
 
 
 def _other(connection: sqlite3.Connection, node_no: int, position: int, entry: object) -> None:

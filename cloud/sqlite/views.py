@@ -43,12 +43,14 @@ from cloud.views.contract import (
     ReadingsAsked,
     Target,
     TargetsAsked,
+    VisitAt,
 )
 from cloud.views.latest import latest_of
 from cloud.views.ledger import MAX_CONFLICTS, MAX_GAPS, GapPlace, ledger_of
 from cloud.views.readings_page import Window, page, parse_cursor
 from cloud.views.reports import alarm_seen
 from cloud.views.silence import Heard, Hearing
+from cloud.views.visits import MAX_LOOKED, NEWEST, technicians
 from wire.batch import Batch, Snapshot
 from wire.device import Device, Point
 from wire.entries import Alarm, Gap, Health, Result
@@ -187,6 +189,12 @@ class SqliteViews:
         """The stages of orders."""
         return await self._readers.ask(lambda connection: reports.results_of(connection, orders))
 
+    async def visits(self, node: str, before: tuple[int, int], limit: int, *, acted: bool = True) -> Sequence[VisitAt]:
+        """What a node has said of visits."""
+        return await self._readers.ask(
+            lambda connection: reports.visits_of(connection, node, before, limit, acted=acted)
+        )
+
     async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[Target]:
         """The devices that an order is for."""
         return await self._readers.ask(lambda connection: reports.targets_of(connection, asked, limit))
@@ -256,6 +264,11 @@ class SqliteViews:
                 seen_as(device, name, _described(body), conflicts.get(device, ())) for device, _, body in devices
             ),
             alarms=tuple(alarm_seen(name, msgspec.msgpack.decode(body, type=Alarm), fixes) for (body,) in alarms),
+            technicians=technicians(
+                (at.visit for at in reports.visits_of(connection, name, NEWEST, MAX_LOOKED, acted=False)),
+                fixes,
+                self._now(),
+            ),
         )
 
 

@@ -279,10 +279,23 @@ class ResultSeen(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
+class TechnicianSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who is at a node's cabinet, since and until when as far as is known; `here`: they have said so."""
+
+    by: str
+    visit: str
+    since: str
+    since_us: int
+    until: str
+    until_us: int
+    here: bool
+
+
 class NodeDetail(msgspec.Struct, frozen=True, kw_only=True):
     """One node: its ledger, its last health, its roster (with digest) and its alarms that are not cleared.
 
-    `verdict` is null while it is silent; `health` is what it said last, whenever that was.
+    `verdict` is null while it is silent; `health` is what it said last, whenever that was. `technicians` are those who
+    are at its cabinet now.
     """
 
     node: str
@@ -294,6 +307,7 @@ class NodeDetail(msgspec.Struct, frozen=True, kw_only=True):
     roster_digest: str | None
     devices: tuple[DeviceSeen, ...]
     alarms: tuple[AlarmSeen, ...]
+    technicians: tuple[TechnicianSeen, ...]
 
 
 class PointLatest(msgspec.Struct, frozen=True, kw_only=True):

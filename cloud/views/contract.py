@@ -2,7 +2,7 @@
 
     apply      a batch at its position; one that was applied before changes nothing
     fresh      a snapshot: touches `latest` and nothing else, until the log has caught up with it
-    nodes, node, devices, device, readings, alarms, results   what the API answers
+    nodes, node, devices, device, readings, alarms, results, visits   what the API answers
     targets, near   which devices an order is for
 
 `latest` is the greatest measured time, never the last arrival. Estimated times are corrected by the boot's clock
@@ -21,7 +21,7 @@ from cloud.log.notices import Finding
 from cloud.views.answers import DeviceDetail, DevicesPage, NodeDetail, NodesPage, ReadingsPage
 from wire.batch import Batch, Snapshot
 from wire.device import Device, Point
-from wire.entries import Alarm, Result
+from wire.entries import Alarm, Result, Visit
 
 MAX_PAGE: Final = 1_000
 MAX_ROWS: Final = 5_000
@@ -90,6 +90,14 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     points: tuple[Point, ...]
 
 
+class VisitAt(msgspec.Struct, frozen=True):
+    """What a node has said of a visit, and where that stands: its batch's position, its seq."""
+
+    position: int
+    seq: int
+    visit: Visit
+
+
 class Fix(msgspec.Struct, frozen=True, gc=False):
     """What to add to the estimated times of a boot."""
 
@@ -142,6 +150,11 @@ class Views(Protocol):
 
     async def results(self, orders: Sequence[str]) -> Mapping[str, Sequence[tuple[str, Result]]]:
         """What was said of each order, with the node that said it: each stage once, as first said, in that order."""
+        ...
+
+    async def visits(self, node: str, before: tuple[int, int], limit: int, *, acted: bool = True) -> Sequence[VisitAt]:
+        """What a node has said of visits, the newest first, from before a position and seq on; without what was done
+        there where `acted` says so."""
         ...
 
     async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[Target]:

@@ -5,7 +5,8 @@ they said, or their session would last. A visit that stands lies on the card, un
 of its beginning to the one that tells of its end: a node that starts again ends those whose technician has not said
 until when they are there, and keeps the others.
 
-Bounds: MAX_VISITS stand, and the oldest ends for a new one; MAX_HERE_S ahead may be said; the last MAX_SAID are shown.
+Bounds: MAX_VISITS stand, and the oldest ends for a new one; a visit has MAX_ACTS, for whoever does more is a program,
+and the city keeps a bounded number; MAX_HERE_S ahead may be said; the last MAX_SAID are shown.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 PREFIX: Final = "visit/open/"
 MAX_VISITS: Final = 16
+MAX_ACTS: Final = 500
 MAX_SAID: Final = 200
 MIN_HERE_S: Final = 60.0
 MAX_HERE_S: Final = 12 * 3_600.0
@@ -48,13 +50,14 @@ class Put(Protocol):
 
 class Standing(msgspec.Struct, kw_only=True):
     """A visit that has not ended. `until_us` is by the node's clock, `ends_s` the same on the monotonic clock; `here`:
-    they have said until when."""
+    they have said until when. `acts` is how much was done or said."""
 
     visit: str
     by: str
     until_us: int
     ends_s: float
     here: bool = False
+    acts: int = 0
 
 
 class _Kept(msgspec.Struct, kw_only=True):
@@ -104,17 +107,23 @@ class VisitLog:
         self.said.append(began)
         return visit, [began], self._keep(one)
 
+    def may_act(self, visit: str) -> bool:
+        """Whether more may be done in a visit."""
+        return visit in self._standing and self._standing[visit].acts < MAX_ACTS
+
     def here(self, visit: str, for_s: float) -> None:
         """They are there for so many seconds from now."""
         one = self._standing.get(visit)
         if one is None:
             return
+        one.acts += 1
         one.until_us, one.ends_s, one.here = self._ends_us(for_s), self._monotonic() + for_s, True
         self._tell(self._visit(one, "here", until_us=one.until_us), self._keep(one))
 
     def acted(self, visit: str, detail: str, *, device: str = "", order: str = "") -> None:
         """They have done something."""
         if (one := self._standing.get(visit)) is not None:
+            one.acts += 1
             self._tell(self._visit(one, "acted", detail=detail[:2_000], device=device, order=order), {})
 
     def leave(self, visit: str, why: str) -> None:

@@ -138,7 +138,7 @@ class Writing:
 
     async def _end(self, request: Request) -> Response:
         try:
-            asked, session = await self._writes(request, bodiless=request.method == "DELETE")
+            asked, session = await self._writes(request, acts=False, bodiless=request.method == "DELETE")
         except _NotTaken as error:
             return error.answer
         self._visiting.end(session)
@@ -195,7 +195,7 @@ class Writing:
             json_answer({"error": f"no order {order[:64]} is known here"}, 404) if told is None else json_answer(told)
         )
 
-    async def _writes(self, request: Request, *, bodiless: bool = False) -> tuple[_Asked, Session]:
+    async def _writes(self, request: Request, *, acts: bool = True, bodiless: bool = False) -> tuple[_Asked, Session]:
         """What somebody wants to change, who has a session and says so.
 
         Raises:
@@ -211,6 +211,9 @@ class Writing:
                 f"this did not come from a page of this session: send its csrf in {CSRF}, or in the form's field csrf"
             )
             raise _NotTaken(asked.turned_away("csrf", text, 403))
+        if acts and not self._visiting.log.may_act(session.visit):
+            text = "so much was done in this visit that no more is taken: come again with another code"
+            raise _NotTaken(asked.turned_away("acts", text, 429))
         return asked, session
 
 

@@ -13,6 +13,7 @@ from cloud.records.tokens import Grant, Tokens
 from cloud.sqlite.tokens import SqliteTokens
 from support.cloud_batches import START_US, Ticking
 from support.cloud_records import KINDS
+from wire.codes import token_digest
 
 
 @pytest.fixture
@@ -99,3 +100,22 @@ def test_a_node_is_stripped_when_none_of_its_tokens_is_left(
         assert tokens.stripped() == stripped
     made.create("node", "cab-1", "", 3)
     assert tokens.stripped() == frozenset()
+
+
+def test_a_node_s_tokens_come_the_newest_first_with_what_they_are_checked_by(
+    made: MemoryTokens | SqliteTokens, tokens: Tokens
+) -> None:
+    ids = [looked(tokens, made.create("node", "cab-1", "", at)).id for at in (1, 3, 2)]
+    made.create("node", "cab-2", "", 4)
+    assert made.revoke(ids[1], 5)
+    held = tokens.of_node("cab-1")
+    assert [grant.id for grant, _ in held] == [ids[1], ids[2], ids[0]]
+    assert held[0][0].revoked_us == 5
+    assert len({digest for _, digest in held}) == 3
+    assert tokens.of_node("cab-9") == []
+
+
+def test_both_ends_work_out_the_same_from_a_token(tmp_path: Path) -> None:
+    with closing(SqliteTokens(tmp_path)) as tokens:
+        token = tokens.create("node", "cab-1", "", 1)
+        assert [digest for _, digest in tokens.of_node("cab-1")] == [token_digest(token)]

@@ -76,6 +76,12 @@ async def everything(views: Views, seed: int = 0) -> dict[str, Any]:
         answers[f"{node.node} detail"] = await views.node(node.node)
         answers[f"{node.node} kinds"] = await views.kinds(node.node)
         answers[f"{node.node} fixes"] = await views.fixes(node.node)
+        answers[f"{node.node} visits"] = visits = list(await views.visits(node.node, (2**62, 0), 1_000))
+        comings = await views.visits(node.node, (2**62, 0), 1_000, acted=False)
+        assert list(comings) == [v for v in visits if v.visit.act != "acted"]
+        if visits:
+            at = (visits[0].position, visits[0].seq)
+            assert await views.visits(node.node, at, 1_000) == visits[1:], "goes on where it was told to"
     for kind in (None, "bin"):
         for node in (None, "cab-1", "cab-2"):
             answers[f"devices {kind} {node}"] = (await views.devices("", 1_000, kind, node)).devices

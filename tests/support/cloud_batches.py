@@ -14,7 +14,7 @@ from wire import codec
 from wire.batch import ORIGIN, Batch, Lane, Placed, Predecessor, Snapshot, advance
 from wire.columns import Columns
 from wire.device import Device, Point, Roster
-from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result, Stage
+from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result, Stage, Visit, VisitAct
 from wire.sample import Clock, Sample, Value
 
 START_US = 1_790_000_000_000_000
@@ -168,6 +168,11 @@ class Weather:
         if kind == 3:
             return Gap(reason="full", lost=rng.randint(0, 9), seqs=rng.randint(1, 9), devices=("a",), from_us=now_us)
         boot = rng.choice([None, None, 1, 2, 3])
+        if kind == 4 and now_us // SECOND % 2:  # no more is drawn for it: all else stays as it was
+            n = now_us // SECOND // 2
+            until_us = (None, now_us + 3_600 * SECOND)[n % 2]
+            act = get_args(VisitAct)[n % 4]
+            return Visit(visit=f"v-{n % 3}", by="anna", act=act, time_us=now_us, until_us=until_us, boot=boot)
         if kind == 4:
             return Mark(device="a", rule="r", tag="t", time_us=now_us, values={"t": float("nan")}, boot=boot)
         if kind in {5, 6}:

@@ -12,6 +12,7 @@ import msgspec
 from cloud.log.contract import Log
 from cloud.log.notices import Notice
 from cloud.memory.claims import MemoryClaims
+from cloud.memory.codes import MemoryCodes
 from cloud.memory.ended_alarms import MemoryEndedAlarms
 from cloud.memory.keys import MemoryKeys
 from cloud.memory.log import MemoryLog
@@ -20,6 +21,7 @@ from cloud.memory.own_alarms import MemoryOwnAlarms
 from cloud.memory.views import MemoryViews
 from cloud.memory.write_offs import MemoryWriteOffs
 from cloud.records.claims import Claims
+from cloud.records.codes import CodeStore
 from cloud.records.ended_alarms import EndedAlarms
 from cloud.records.orders import OrderStore
 from cloud.records.own_alarms import OwnAlarmStore
@@ -41,6 +43,7 @@ class Records(msgspec.Struct, frozen=True):
     claims: Claims
     write_offs: WriteOffStore
     ended_alarms: EndedAlarms
+    codes: CodeStore
 
     async def notices(self) -> list[Notice]:
         """All that the log has, by position."""
@@ -69,6 +72,7 @@ async def records_of(
             MemoryClaims(log, views),
             MemoryWriteOffs(log, views),
             MemoryEndedAlarms(log, keys),
+            MemoryCodes(log, keys),
         )
     else:
         async with opened(directory, now) as store:
@@ -80,4 +84,5 @@ async def records_of(
                 store.claims,
                 store.write_offs,
                 store.ended_alarms,
+                store.codes,
             )

@@ -11,6 +11,8 @@ write.before      an order is durable, and its device has not been told
 write.after       its device has been told, and nobody else
 result.before     the device has been read back, and nobody knows
 result.after      the final result waits for its commit
+code.used         a technician's code is used in memory, and nothing of it is durable
+session.before    it is used on the card, its visit is told, and there is no session yet
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from drivers.mqtt.session import MqttSession
 from edge.cli import main
 from edge.control.orders import Desk
 from edge.outbox.sqlite import SqliteOutbox
+from edge.visit.sessions import Session, Sessions
+from edge.visit.visiting import Visiting
 
 POINT, _, COUNT = os.environ.get("KILL_AT", "").partition(":")
 _left = int(COUNT or 1)
@@ -91,6 +95,21 @@ def settled(self: Desk, key: Any, level: Any, held: Any, read_back: Any) -> None
         reached("result.after")
 
 
+_use, _begin = Visiting._use, Sessions.begin
+
+
+async def use(self: Visiting, *args: Any) -> None:
+    await _use(self, *args)
+    reached("code.used")
+
+
+def begin(self: Sessions, *args: Any) -> Session:
+    reached("session.before")
+    return _begin(self, *args)
+
+
+Visiting._use = use  # type: ignore[method-assign]
+Sessions.begin = begin  # type: ignore[method-assign]
 Desk.take = take  # type: ignore[method-assign]
 Desk.settled = settled  # type: ignore[method-assign]
 ModbusDriver.write = write  # type: ignore[method-assign]

@@ -54,6 +54,10 @@ async def write_off(store: Store) -> object:
     return await store.write_offs.write_off("cab-1", Lane.BULK, 1, "anna", 1, "")
 
 
+async def code(store: Store) -> object:
+    return await store.codes.give("cab-1", "t1", "M. Dupont", "anna", 1, KEYED, 0)
+
+
 def whole(connection: sqlite3.Connection) -> list[str]:
     """All that is kept, as statements."""
     return list(connection.iterdump())
@@ -69,6 +73,7 @@ Act = Callable[[Store], Awaitable[object]]
         ([take], end, ["UPDATE ON orders", "INSERT ON log"]),
         ([], alarm, ["INSERT ON own_alarms", "INSERT ON requests", "INSERT ON meta", "INSERT ON log"]),
         ([], assign, ["INSERT ON assignments", "INSERT ON log"]),
+        ([], code, ["INSERT ON codes", "INSERT ON requests", "INSERT ON log"]),
         ([], write_off, ["INSERT ON written_off", "INSERT ON log"]),
     ],
 )

@@ -166,6 +166,17 @@ async def test_here_is_told_with_until_when(node: Node) -> None:
     assert [v["act"] for v in (await client.get("/visits")).json()] == ["began", "here"]
 
 
+async def test_a_visit_has_a_bounded_number_of_acts(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.visit.log.MAX_ACTS", 3)
+    client = node.at(HERE)
+    await logged_in(client)
+    assert (await client.post("/here", json={"for_s": 600})).status_code == 200
+    assert [(await client.post("/orders", json=SET)).status_code for _ in range(4)] == [202, 202, 429, 429]
+    assert (await client.post("/here", json={"for_s": 600})).status_code == 429
+    assert len(node.orders) == 2
+    assert (await client.request("DELETE", "/session")).status_code == 200
+
+
 # ---- forms
 
 
