@@ -44,11 +44,11 @@ from edge.sync.downlink import Downlink
 from edge.sync.http import Cloud, CloudLink
 from edge.sync.uplink import Uplink
 from edge.visit.visiting import Visiting
+from edge.web.first_look import FirstLook
 from edge.web.hosts import Hosts
 from edge.web.listening import serve, tcp, unix
 from edge.web.pages import Pages
 from edge.web.peers import Technicians
-from edge.web.screens import Screens
 from edge.web.sight import SELDOM_S, Days, Sight, recall
 from edge.web.writing import Writing
 from groundwork.systemd import Notify
@@ -263,7 +263,7 @@ class Node:
             hosts=Hosts(self._config.health.names),
             technicians=Technicians(self._config.control.technicians),
             quarantine=outbox,
-            screens=Screens(self._sight(doctor, autonomy, outbox, zone), writing),
+            screens=FirstLook(self._sight(doctor, autonomy, outbox, zone), writing),
             on_site=on_site,
             writing=writing,
         )

@@ -36,9 +36,9 @@ from edge.outbox.contract import SendAgain, SentAgain, SetAside
 from edge.rules.engine import Explained
 from edge.web.answers import body_of as _body
 from edge.web.answers import json_answer as _json
+from edge.web.first_look import FirstLook
 from edge.web.hosts import Hosts, foreign
 from edge.web.peers import Peer, Technicians
-from edge.web.screens import Screens
 from edge.web.writing import Writing
 from wire.entries import Alarm, Health
 
@@ -79,7 +79,7 @@ class Pages:
         technicians: Technicians | None = None,
         quarantine: Quarantined | None = None,
         writing: Writing | None = None,
-        screens: Screens | None = None,
+        screens: FirstLook | None = None,
     ) -> None:
         """Without `on_site` no orders are taken, without `quarantine` nothing is sent again, without `writing` there
         are no sessions, without `screens` no pages for people."""

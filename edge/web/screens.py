@@ -2,7 +2,7 @@
 device. They need no script; with it, they are brought up to date every few seconds. Nothing on them comes from
 elsewhere, and no browser would take it (Content-Security-Policy).
 
-The templates, and jinja2 with them, are loaded when somebody looks first: a node that nobody visits does without.
+All of this is loaded when somebody looks first (`edge.web.first_look`): import it nowhere else.
 A page is made at most once in FRESH_S for all who look at it (for each technician who acts, each time), in pieces
 between which others have their turn.
 
@@ -22,7 +22,6 @@ from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
 
 from drivers.tables import suggest
 from edge.web import devices, home
@@ -78,15 +77,8 @@ class Screens:
         self._templates: Environment | None = None
         self._static: dict[str, _Made] = {}
 
-    def routes(self) -> list[Route]:
-        """What they answer to."""
-        return [
-            Route("/", self._home),
-            Route("/devices/{device}", self._device),
-            Route("/static/{name}", self._file),
-        ]
-
-    async def _home(self, request: Request) -> Response:
+    async def home(self, request: Request) -> Response:
+        """How the cabinet is."""
         page = request.query_params.get("page", "1")
         start = (int(page) - 1) * home.ROWS if page.isdecimal() and len(page) < 4 and page != "0" else 0
         start = min(start, max(0, len(self._hung) - 1) // home.ROWS * home.ROWS)
@@ -114,7 +106,8 @@ class Screens:
 
         return await self._page(request, "home.html", (str(start),), build)
 
-    async def _device(self, request: Request) -> Response:
+    async def device(self, request: Request) -> Response:
+        """One device; 404 where there is none of this name."""
         name: str = request.path_params["device"]
         device = self._hung.get(name)
         if device is None:
@@ -233,7 +226,8 @@ class Screens:
             self._static[name] = _made((HERE / "static" / name).read_bytes(), 200)
         return self._static[name]
 
-    async def _file(self, request: Request) -> Response:
+    async def file(self, request: Request) -> Response:
+        """The style, the script, the icon."""
         name: str = request.path_params["name"]
         if name not in KINDS:
             return Response("there is nothing of this name", 404, media_type="text/plain")

@@ -19,8 +19,8 @@ from edge.sampling.last_samples import Street
 from edge.sampling.quality_history import QualityHistory
 from edge.trouble import Trouble
 from edge.web import screens as web
+from edge.web.first_look import FirstLook
 from edge.web.home import MAX_ALARMS, ROWS
-from edge.web.screens import Screens
 from edge.web.sight import Days, Sight
 from unit.edge.test_config import good
 from wire.entries import Alarm, Health
@@ -99,7 +99,7 @@ class Cabinet:
             now=lambda: (NOW_US, CLOCK),
             monotonic=lambda: self.now,
         )
-        return Starlette(routes=Screens(sight).routes())
+        return Starlette(routes=FirstLook(sight).routes())
 
     async def get(self, path: str = "/", headers: Mapping[str, str] = {}) -> httpx.Response:
         transport = httpx.ASGITransport(self.app())
