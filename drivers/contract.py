@@ -13,6 +13,8 @@ from typing import Any, Protocol, Self, runtime_checkable
 import msgspec
 
 from drivers.errors import Misconfigured
+from drivers.frames import Frame
+from drivers.guesses import Ask, Guesses, Heard, Tell
 from drivers.profile import Profile
 from drivers.tables import why_unreadable
 from wire.device import Device, Point
@@ -143,6 +145,15 @@ class Noting(Protocol):
         ...
 
 
+@runtime_checkable
+class Traced(Protocol):
+    """A driver that also keeps the last frames of each device; see `drivers.frames` for how many."""
+
+    def frames(self, device: str) -> Sequence[Frame]:
+        """What was said to a device and what it said, oldest first, named by its profile; nothing of a stranger."""
+        ...
+
+
 class Open(Protocol):
     """Make a driver, not yet entered, for the line `name`; `line` is the protocol's `Line`, already checked."""
 
@@ -175,6 +186,31 @@ def claims_nothing(_line: Any, _attachments: Sequence[Attachment]) -> Iterable[C
     return ()
 
 
+@runtime_checkable
+class Looks(Protocol):
+    """A driver that can also look for devices that nobody has told it of, beside all that it does: others go first."""
+
+    async def look(self, ask: Ask, profiles: Sequence[Profile], tell: Tell) -> Sequence[Heard]:
+        """What answers, or speaks, within `ask.seconds`; `profiles` say what is worth asking for.
+
+        Raises:
+            Unreachable: the line itself does not work.
+            Misconfigured: this line cannot be asked that.
+        """
+        ...
+
+
+class Looking(msgspec.Struct, frozen=True):
+    """How profiles are tried on what was heard; `drivers.guesses` has the nouns.
+
+    `guesses` are all ways in which a profile may read it. `pasted` makes evidence of bytes that somebody has copied
+    from elsewhere: all that they may be in this protocol.
+    """
+
+    guesses: Guesses
+    pasted: Callable[[Sequence[bytes]], Sequence[Any]]
+
+
 class ProtocolKind(msgspec.Struct, frozen=True, kw_only=True):
     """One registry line: what a protocol asks of files, and how it is opened.
 
@@ -184,7 +220,8 @@ class ProtocolKind(msgspec.Struct, frozen=True, kw_only=True):
     profile, `fits` what a device's address lacks for its profile, `on_line` what of it cannot be on its line: each as
     (key, what is wrong and what to write).
     `claims` says what a line and its devices must have for themselves, over all lines of the node.
-    `broken` says why one that is installed cannot be used: then its tables are not looked at, and no line of it opens.
+    `looking` is there where profiles can be tried on what an unknown device says. `broken` says why one that is
+    installed cannot be used: then its tables are not looked at, and no line of it opens.
     """
 
     name: str
@@ -198,6 +235,7 @@ class ProtocolKind(msgspec.Struct, frozen=True, kw_only=True):
     fits: Callable[[Profile, Any], Sequence[tuple[str, str]]]
     on_line: Callable[[Any, Any], Sequence[tuple[str, str]]] = any_address
     claims: Callable[[Any, Sequence[Attachment]], Iterable[Claim]] = claims_nothing
+    looking: Looking | None = None
     broken: str = ""
 
     def named(self, name: str) -> ProtocolKind:

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from drivers.contract import Driver, Noting, Receipt
+from drivers.contract import Driver, Noting, Receipt, Traced
 from drivers.errors import DriverError, Misconfigured
 from edge.acting.autonomy import Autonomy
 from edge.acting.bundles import Ground
@@ -285,6 +285,7 @@ class Node:
             alarms=autonomy.alarming.standing,
             days=Days(lambda: None if outbox.card.memory else outbox.card.path, lambda: self._clock()[0]),
             now=self._clock,
+            frames=lambda d: driver.frames(d) if isinstance(driver := self._driver_of(d), Traced) else (),
         )
 
     # ---- lines -------------------------------------------------------------------------------------------------

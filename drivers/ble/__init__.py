@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from drivers.ble.words import Access, Address, Line, Whole, full_uuid, polled
-from drivers.contract import Attachment, Claim, Driver, Now, ProtocolKind, Receipts
+from drivers.contract import Attachment, Claim, Driver, Looking, Now, ProtocolKind, Receipts
+from drivers.guesses import Guess
 from drivers.profile import Profile
 
 
@@ -55,6 +56,18 @@ def _claims(line: Any, attachments: Sequence[Attachment]) -> Iterable[Claim]:
                 yield Claim(what, "mac", device, hint)
 
 
+def _guesses(profile: Profile, evidence: Any) -> Sequence[Guess]:
+    from drivers.ble.guessing import guesses
+
+    return guesses(profile, evidence)
+
+
+def _pasted(frames: Sequence[bytes]) -> Sequence[Any]:
+    from drivers.ble.guessing import pasted
+
+    return pasted(frames)
+
+
 PROTOCOL = ProtocolKind(
     name="ble",
     Line=Line,
@@ -66,4 +79,5 @@ PROTOCOL = ProtocolKind(
     check=_check,
     fits=lambda _profile, _address: (),
     claims=_claims,
+    looking=Looking(_guesses, _pasted),
 )

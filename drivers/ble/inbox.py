@@ -23,6 +23,7 @@ from drivers.backoff import Monotonic
 from drivers.ble.payload import Bytes
 from drivers.ble.words import Whole
 from drivers.contract import Attachment, Deliver, Now, Receipt
+from drivers.frames import Trace
 from drivers.mishaps import Mishaps
 from drivers.readings import failed
 from wire.sample import Sample
@@ -88,8 +89,17 @@ class Inbox:
     """
 
     def __init__(
-        self, *, source: str, max_pending: int, now: Now, clock: Monotonic, counts: Counter[str], mishaps: Mishaps
+        self,
+        *,
+        source: str,
+        max_pending: int,
+        now: Now,
+        clock: Monotonic,
+        counts: Counter[str],
+        mishaps: Mishaps,
+        trace: Trace | None = None,
     ) -> None:
+        self._trace = trace or Trace(())
         self._source = source
         self._max_pending = max_pending
         self._now = now
@@ -135,6 +145,7 @@ class Inbox:
         if beacon.repeats(packet, content, now_s):
             self._counts["repeats"] += 1
             return
+        self._trace.note(beacon.id, sample.time_us, "in", data, beacon.reader.known_by)
         if self._pending >= self._max_pending:
             self._counts["dropped"] += 1
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, cast
 
 from drivers.ble.words import Access, Whole, full_uuid, polled
@@ -35,6 +35,7 @@ _OBJECTS: Final[dict[int, tuple[int, bool, float]]] = {
     **dict.fromkeys((0x0F, 0x10, 0x11, *range(0x15, 0x2E)), (1, False, 1)),
 }  # fmt: skip
 _WITH_LENGTH: Final = (0x53, 0x54)  # text and raw: one byte of length before them
+OBJECT_WIDTHS: Final = {n: width for n, (width, _, _) in _OBJECTS.items()}  # bytes of each object
 _SCALES: Final = {n: Scaling.of(factor) for n, (_, _, factor) in _OBJECTS.items()}
 _FLOATS: Final = {"f32": "f", "f64": "d"}
 
@@ -48,6 +49,8 @@ class Bytes:
         self._whole: Whole = profile.whole
         self._service = full_uuid(self._whole.service) if self._whole.service is not None else None
         self._prefix = bytes.fromhex(self._whole.prefix)
+        company = self._whole.manufacturer
+        self.known_by = f"manufacturer 0x{company:04X}" if company is not None else f"service {self._whole.service}"
         on_connection = polled(profile)
         self._access: Mapping[str, Access] = profile.access
         self._adverts = [n for n in profile.points if n not in on_connection]
@@ -100,6 +103,36 @@ class Bytes:
         for name in self._adverts:
             self._read(name, data, values, quality)
         return values, quality
+
+    def fields(self, data: bytes, names: Iterable[str]) -> list[tuple[int, int, str]]:
+        """Where in this data these points stand: first byte, bytes, point."""
+        found: list[tuple[int, int, str]] = []
+        objects = None
+        for name in names:
+            access = self._access[name]
+            if access.object is None:
+                found.append((access.byte or 0, access.width, name))
+                continue
+            if objects is None:
+                try:
+                    objects = _Objects(data).places
+                except Unreadable:
+                    objects = []
+            same = [(at, width) for number, at, width in objects if number == access.object]
+            found += [(*at, name) for at in same[access.index : access.index + 1]]
+        return [(at, width, name) for at, width, name in found if at + width <= len(data)]
+
+    def objects(self, data: bytes) -> int:
+        """How many BTHome objects are in this data."""
+        try:
+            return len(_Objects(data).places)
+        except Unreadable:
+            return 0
+
+    @property
+    def adverts(self) -> Sequence[str]:
+        """The points of its adverts."""
+        return self._adverts
 
     def characteristic(
         self, names: Sequence[str], data: bytes, values: dict[str, Value], quality: dict[str, str]
@@ -170,6 +203,7 @@ class _Objects:
         if data[0] & 1:
             raise Unreadable("the advert is encrypted")
         self.found: dict[int, list[Value]] = {}
+        self.places: list[tuple[int, int, int]] = []  # of each object: its id, where its value begins, and its bytes
         self.end = ""
         self._last = -1
         self._sorted = True
@@ -202,4 +236,5 @@ class _Objects:
         elif number not in _WITH_LENGTH:
             raw = int.from_bytes(data[at : at + width], "little", signed=signed)
             self.found.setdefault(number, []).append(_SCALES[number].value(raw))
+            self.places.append((number, at, width))
         return at + width

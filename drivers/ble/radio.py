@@ -36,6 +36,7 @@ from drivers.ble.payload import Bytes, encode
 from drivers.ble.words import Access, Address, Line, Whole, full_uuid
 from drivers.contract import Attachment, Deliver, Now, Receipts
 from drivers.errors import Misconfigured, Refused, Unreachable
+from drivers.frames import Field, Frame, Trace
 from drivers.mishaps import Mishaps
 from drivers.readings import allowed
 from drivers.turns import COMMAND, POLL, Turns
@@ -105,6 +106,7 @@ class BleDriver:
         self._receipts = receipts
         self._source = f"ble:{name}"
         self._counts: Counter[str] = Counter()
+        self._trace = Trace(self._nodes)
         self._inbox = Inbox(
             source=self._source,
             max_pending=line.max_pending,
@@ -112,6 +114,7 @@ class BleDriver:
             clock=clock,
             counts=self._counts,
             mishaps=Mishaps("advert", _log),
+            trace=self._trace,
         )
         self._radio = Turns(line.max_connections)
         self._backoff = Backoff.of_line(clock)
@@ -127,6 +130,21 @@ class BleDriver:
     def counters(self) -> Mapping[str, int]:
         """What was counted since it was opened."""
         return {**self._counts, "connected": int(self._scanning)}
+
+    def frames(self, device: str) -> Sequence[Frame]:
+        """What it said last in adverts and on connections, and was told; see the contract."""
+        if (node := self._nodes.get(device)) is None:
+            return ()
+        by_characteristic: dict[str, list[str]] = {}
+        for name, access in node.profile.access.items():
+            if access.characteristic is not None:
+                by_characteristic.setdefault(f"characteristic {full_uuid(access.characteristic)}", []).append(name)
+        found: list[Frame] = []
+        for each in self._trace.of(device):
+            names = by_characteristic.get(each.about, node.reader.adverts)
+            fields = sorted(node.reader.fields(each.data, names))
+            found.append(Frame(int(each.when), each.direction, each.data, tuple(Field(*f) for f in fields), each.about))
+        return found
 
     async def listen(self, devices: Sequence[Device], deliver: Deliver) -> None:
         """Deliver what devices send by themselves; see the contract."""
@@ -173,6 +191,8 @@ class BleDriver:
                 if not client.is_connected:
                     raise
                 raise Refused(f"the device refused the value: {_words(error)}") from error
+            finally:
+                self._trace.note(node.id, self._now()[0], "out", data, f"characteristic {uuid}")
 
         await self._connected(COMMAND, node, write)
 
@@ -312,6 +332,7 @@ class BleDriver:
                 values |= dict.fromkeys(names)
                 quality |= dict.fromkeys(names, bad(refusals[-1]))
             else:
+                self._trace.note(node.id, self._now()[0], "in", data, f"characteristic {uuid}")
                 node.reader.characteristic(names, data, values, quality)
         if refusals and len(refusals) == len(wanted):
             raise Refused(refusals[0])

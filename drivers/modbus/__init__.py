@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from drivers.contract import Attachment, Claim, Driver, Now, ProtocolKind, Receipts
+from drivers.contract import Attachment, Claim, Driver, Looking, Now, ProtocolKind, Receipts
+from drivers.guesses import Guess
 from drivers.modbus.words import Access, Address, Line, Whole
 from drivers.profile import Profile
 
@@ -83,6 +84,18 @@ def _claims(line: Line, attachments: Sequence[Attachment]) -> Iterator[Claim]:
                 yield Claim(f"{access.space} {register} of {unit}, which is written,", "unit", device, hint)
 
 
+def _guesses(profile: Profile, evidence: Any) -> Sequence[Guess]:
+    from drivers.modbus.guessing import guesses
+
+    return guesses(profile, evidence)
+
+
+def _pasted(frames: Sequence[bytes]) -> Sequence[Any]:
+    from drivers.modbus.guessing import pasted
+
+    return pasted(frames)
+
+
 PROTOCOL = ProtocolKind(
     name="modbus",
     Line=Line,
@@ -95,4 +108,5 @@ PROTOCOL = ProtocolKind(
     fits=lambda _profile, _address: (),
     on_line=_on_line,
     claims=_claims,
+    looking=Looking(_guesses, _pasted),
 )

@@ -26,8 +26,10 @@ from typing import Any, Final, NamedTuple, Self
 from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment, Deliver, Now
 from drivers.errors import Misconfigured, Refused, Unreachable
+from drivers.frames import Frame, Trace
 from drivers.modbus.limits import Span
 from drivers.modbus.link import ModbusLink, NoAnswer, NoLine, Said
+from drivers.modbus.naming import named
 from drivers.modbus.reading import Reading, Unread
 from drivers.modbus.registers import Block, Decoder, encode, plan
 from drivers.modbus.units import Expected, Slave, Unit
@@ -72,7 +74,9 @@ class ModbusDriver:
             address: Address = a.address
             slave = self._slaves.setdefault(address.unit, Slave(address.unit, clock, line.backoff_first_s))
             self._units[a.device.id] = Unit(a, slave, line, clock, decoders[id(a.profile)])
-        self._link = ModbusLink(name, line, clock)
+        self._clock = clock
+        self._trace = Trace(self._slaves)
+        self._link = ModbusLink(name, line, clock, self._trace)
         self._turns = Turns()
         self._line = Backoff.of_line(clock)
         self._now = now
@@ -102,6 +106,13 @@ class ModbusDriver:
     def notes(self) -> Sequence[str]:
         """Why the line does not work; see the contract."""
         return [self._why] if self._why else []
+
+    def frames(self, device: str) -> Sequence[Frame]:
+        """What was said last to a unit and by it; see the contract. Devices of one unit have the same frames."""
+        if (unit := self._units.get(device)) is None:
+            return ()
+        to_us, serial = self._now()[0] - self._clock() * 1e6, self._link.serial
+        return named(self._trace.of(unit.slave.number), unit.profile, serial=serial, to_us=to_us)
 
     async def poll(self, device: Device, points: Sequence[Point]) -> Sample:
         """Read points of one device now; see the contract."""

@@ -24,6 +24,7 @@ from pymodbus.pdu import ModbusPDU
 from pymodbus.pdu.register_message import ReadHoldingRegistersResponse
 
 from drivers.backoff import Monotonic
+from drivers.frames import Trace
 from drivers.modbus.words import Line, Space
 from drivers.reasons import why
 
@@ -47,6 +48,7 @@ RTU_FAST_S: Final = 0.00175
 RTU_BITS: Final = (
     11  # of a character: start, eight of data, parity and stop; a line without parity should have two stops
 )
+MBAP_UNIT: Final = 6  # where the unit stands in a frame over TCP (Modbus Messaging on TCP/IP V1.0b, 3.1.3)
 HABIT_S: Final = 1.0  # who closes a connection so soon after an answer does it because of the answer
 HURRY_S: Final = 0.25  # a request so soon after an answer may be lost on who needs a pause
 
@@ -132,8 +134,11 @@ class OneFrame(FramerRTU):
 class ModbusLink:
     """One TCP connection or serial line. Its caller sees to it that there is one request at a time."""
 
-    def __init__(self, name: str, line: Line, clock: Monotonic = time.monotonic) -> None:
+    def __init__(self, name: str, line: Line, clock: Monotonic = time.monotonic, trace: Trace | None = None) -> None:
+        """`trace` keeps what passes, by unit."""
         self._name = name
+        self._trace = trace or Trace(())
+        self._asked = -1  # the unit that was asked last
         self._line = line
         self._clock = clock
         self._silence_s = silence_s(line)
@@ -413,9 +418,14 @@ class ModbusLink:
             _give_up(client, NoLine(f"{self.where} closed the connection", sent=True))
 
     def _on_packet(self, sending: bool, data: bytes) -> bytes:
-        if not sending:
-            self._heard_s = self._clock()
-            self._free_s = self._heard_s + self._silence_s
+        now_s = self._clock()
+        if sending:
+            self._asked = data[0 if self.serial else MBAP_UNIT]
+            self._trace.note(self._asked, now_s, "out", data)
+            return data
+        self._heard_s = now_s
+        self._free_s = now_s + self._silence_s
+        self._trace.heard(self._asked, now_s, data)
         return data
 
     def _on_connect(self, connected: bool) -> None:

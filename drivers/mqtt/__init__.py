@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from drivers.contract import Attachment, Claim, Driver, Now, ProtocolKind, Receipts
+from drivers.contract import Attachment, Claim, Driver, Looking, Now, ProtocolKind, Receipts
+from drivers.guesses import Guess
 from drivers.mqtt.words import PLACEHOLDER, VALUE, Access, Address, Line, Whole
 from drivers.profile import Profile
 from drivers.tables import suggest
@@ -107,6 +108,18 @@ def _claims(line: Line, attachments: Sequence[Attachment]) -> Iterable[Claim]:
         yield Claim(what, key, attachment.device.id, hint)
 
 
+def _guesses(profile: Profile, evidence: Any) -> Sequence[Guess]:
+    from drivers.mqtt.guessing import guesses
+
+    return guesses(profile, evidence)
+
+
+def _pasted(frames: Sequence[bytes]) -> Sequence[Any]:
+    from drivers.mqtt.guessing import pasted
+
+    return pasted(frames)
+
+
 PROTOCOL = ProtocolKind(
     name="mqtt",
     Line=Line,
@@ -118,4 +131,5 @@ PROTOCOL = ProtocolKind(
     check=_check,
     fits=_fits,
     claims=_claims,
+    looking=Looking(_guesses, _pasted),
 )

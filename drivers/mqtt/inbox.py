@@ -25,6 +25,7 @@ import msgspec
 
 from drivers.contract import Attachment, Deliver, Now, Receipt
 from drivers.errors import NotStored
+from drivers.frames import Trace
 from drivers.mishaps import Mishaps, Unreadable
 from drivers.mqtt.moment import NotBelieved
 from drivers.mqtt.payload import Payload, Reading
@@ -79,8 +80,10 @@ class Inbox:
         deliver: Deliver,
         counts: Counter[str],
         mishaps: Mishaps,
+        trace: Trace | None = None,
     ) -> None:
         self._line = line
+        self._trace = trace or Trace(())
         self._targets: dict[str, tuple[Target, ...]] = {}  # by filter
         for each in targets:
             self._targets[each.topic] = (*self._targets.get(each.topic, ()), each)
@@ -146,6 +149,8 @@ class Inbox:
                 self._settled(message, durable)
                 return
         stamp = self._now()
+        for each in targets:
+            self._trace.note(each.device, stamp[0], "in", message.payload, topic)
         samples, content, within_s = self._samples(targets, message, stamp)
         if content:
             seen, durable = self._repeats.published(content, within_s)

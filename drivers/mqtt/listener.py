@@ -26,10 +26,12 @@ from typing import Final, Self
 from drivers.backoff import Backoff, Monotonic
 from drivers.contract import Attachment, Deliver, Keeps, Now, Receipt, Receipts
 from drivers.errors import Misconfigured, NotStored, Unreachable
+from drivers.frames import Frame, Trace
 from drivers.mishaps import Mishaps
 from drivers.mqtt.command import command
 from drivers.mqtt.inbox import Inbox, target
 from drivers.mqtt.payload import Payload
+from drivers.mqtt.places import named
 from drivers.mqtt.repeats import Repeats
 from drivers.mqtt.session import MqttSession
 from drivers.mqtt.subscriptions import Subscriptions
@@ -73,6 +75,7 @@ class MqttDriver:
         self._refused: list[str] = []  # topics whose subscription the broker refuses
         self._forgotten: tuple[float, str] | None = None  # when the broker had forgotten the session: by our clock, UTC
         self._counts: Counter[str] = Counter(acknowledged=0)
+        self._trace = Trace(t.device for t in self._targets)
         self._mishaps = Mishaps("payload", _log)
 
     async def __aenter__(self) -> Self:
@@ -98,6 +101,11 @@ class MqttDriver:
             )
         return notes
 
+    def frames(self, device: str) -> Sequence[Frame]:
+        """What it published last, and was told; see the contract."""
+        found = next((t for t in self._targets if t.device == device), None)
+        return () if found is None else named(self._trace.of(device), found.attachment.profile)
+
     async def poll(self, device: Device, points: Sequence[Point]) -> Sample:
         """Read points of one device now; see the contract."""
         raise Misconfigured(f"{device.id} publishes by itself: its {len(points)} points cannot be polled")
@@ -122,6 +130,7 @@ class MqttDriver:
                 deliver=deliver,
                 counts=self._counts,
                 mishaps=self._mishaps,
+                trace=self._trace,
             )
             try:
                 await self._connection(inbox, subscriptions, repeats, deliver)
@@ -149,6 +158,7 @@ class MqttDriver:
             raise Unreachable(f"no connection to broker {self._line.host}")
         topic, data = command(whole, access, address, point, value)
         await self._session.publish(topic, data)
+        self._trace.note(device.id, self._now()[0], "out", data, topic)
         self._counts["commands"] += 1
 
     def _forgot(self) -> None:

@@ -232,6 +232,11 @@ def why_no_expression(expression: str) -> str | None:
     return None
 
 
+def steps_of(expression: str) -> list[Any] | None:
+    """The names and indexes of an expression; None where it is more than these."""
+    return _steps(cast("Mapping[str, Any]", jmespath.compile(expression).parsed))
+
+
 def _steps(node: Mapping[str, Any]) -> list[Any] | None:
     """Names and indexes, where an expression is nothing else."""
     children = cast("Sequence[Mapping[str, Any]]", node["children"])

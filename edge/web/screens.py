@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from drivers.tables import suggest
-from edge.web import devices, home
+from edge.web import devices, framed, home
 from edge.web.acting import Acting, settings
 from edge.web.language import LANGUAGES, Language, Speech, preferred
 from edge.web.sight import Sight
@@ -146,6 +146,7 @@ class Screens:
                 "waiting": day is None,
                 "time_us": None if (s := sight.street.devices[name].sample) is None else s.time_us,
                 "decided": decided,
+                "frames": framed.shown(sight.frames(name)),
                 "settings": settings(device.attachment.profile.points.values(), decided, now_us, speech),
                 "alarms": home.standing([a for a in looked.alarms if a.device == name], hung, speech),
                 "before": ids[at - 1] if at else None,

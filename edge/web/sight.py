@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from drivers.contract import Now
+from drivers.frames import Frame
 from edge.control.decided import Decided
 from edge.outbox.reading import CardError
 from edge.outbox.skimming import glance, survey
@@ -109,4 +110,5 @@ class Sight:
     alarms: Callable[[], Sequence[Alarm]]
     days: Days
     now: Now
+    frames: Callable[[str], Sequence[Frame]] = lambda _device: ()
     monotonic: Callable[[], float] = time.monotonic

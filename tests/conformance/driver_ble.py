@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from dbus_fast import BusType, DBusError, PropertyAccess, Variant
 from dbus_fast.aio import MessageBus
@@ -327,6 +327,10 @@ LAMP_MAC, DEAD_MAC = "C4:00:00:00:00:01", "C4:00:00:00:00:02"
 
 class BleRig(Rig):
     listens = True
+    said: ClassVar = {
+        "sequence": b"\0\x03", "temperature": b"\x07\xd3", "moisture": b"\x0d\x8e", "fault": b"\x01",
+        "level": b"\x64\0",
+    }  # fmt: skip
 
     @classmethod
     @asynccontextmanager

@@ -13,10 +13,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from drivers import registry
 from drivers.contract import RECENT, Attachment, Driver, Receipt
@@ -141,6 +141,8 @@ class Rig:
     polls = True
     listens = False
     writes = True
+    traced = True  # whether the driver is a `Traced`
+    said: Mapping[str, bytes] = {}  # bytes of points as the wire had them, after `publish(3)` where it listens
 
     def __init__(self) -> None:
         self.ledger = Ledger()
@@ -164,6 +166,7 @@ class Rig:
 
 class FakeRig(Rig):
     listens = False
+    traced = False
 
     @classmethod
     @asynccontextmanager
@@ -209,6 +212,10 @@ WORDS = [19544, 0b1001, 655, 650, 0, 0x4241, 1, 2]
 
 
 class ModbusTcpRig(Rig):
+    said: ClassVar = {
+        "level": b"\x02\x8f", "power": b"\0\0\x42\x41", "on": b"\0\x09", "energy": b"\0\x01\0\x02",
+    }  # fmt: skip
+
     @classmethod
     @asynccontextmanager
     async def open(cls) -> AsyncIterator[Rig]:
@@ -348,6 +355,7 @@ BIN = {
 class MqttRig(Rig):
     polls = False
     listens = True
+    said: ClassVar = {"n": b"3", "fill": b"43.5"}
 
     @classmethod
     @asynccontextmanager

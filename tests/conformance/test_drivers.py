@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from conformance.driver_ble import BleRig
-from conformance.driver_rigs import FakeRig, ModbusRtuRig, ModbusTcpRig, MqttRig, Rig, listening, until
+from conformance.driver_rigs import FakeRig, ModbusRtuRig, ModbusTcpRig, MqttRig, Rig, listening, now, until
+from drivers.contract import Traced
 from drivers.errors import DriverError, Misconfigured, Refused, Unreachable
+from drivers.frames import EXCHANGES, FRAME_BYTES, Frame
 from wire.device import Device
 
 RIGS: dict[str, Any] = {
     "fake": FakeRig, "modbus-tcp": ModbusTcpRig, "modbus-rtu": ModbusRtuRig, "mqtt": MqttRig, "ble": BleRig,
 }  # fmt: skip
+POINTS = ("level", "power", "on", "energy", "n", "fill", "sequence", "temperature", "moisture", "fault")
 
 
 @pytest.fixture(params=RIGS)
@@ -130,3 +134,64 @@ async def test_a_driver_can_be_left_while_it_is_used(rig: Rig) -> None:
     with pytest.raises(DriverError):
         async with asyncio.timeout(5):
             await task
+
+
+async def test_the_last_frames_of_a_device_are_there_named_by_its_profile(rig: Rig) -> None:
+    if not rig.traced:
+        return
+    assert isinstance(rig.driver, Traced)
+    assert rig.driver.frames("stranger") == ()
+    before_us = now()[0]
+    async with listening(rig.driver, [rig.lamp.device, rig.dead.device], rig.ledger):
+        if rig.listens:
+            await until(lambda: rig.driver.counters()["connected"])
+        values = dict(rig.expected)
+        for n in range(1, EXCHANGES + 5):
+            if rig.listens:
+                values |= await rig.publish(n)
+                await rig.ledger.count(n)
+            if rig.polls:
+                await rig.driver.poll(rig.lamp.device, rig.polled)
+        frames = rig.driver.frames("lamp")
+        with contextlib.suppress(DriverError):
+            await rig.driver.write(rig.lamp.device, rig.lamp.profile.points["level"], 42.5)
+        told = rig.driver.frames("lamp")[-2:]
+    assert 0 < len(frames) <= 2 * EXCHANGES
+    assert all(0 < len(f.data) <= FRAME_BYTES for f in frames)
+    times = [f.time_us for f in frames]
+    assert times == sorted(times)
+    assert before_us - 1_000_000 < times[0] <= times[-1] < now()[0] + 1_000_000
+    assert {p for f in frames if f.direction == "in" for p in points_of(f)} == values.keys()
+    for frame in frames:
+        assert all(0 <= f.first < f.first + f.length <= len(frame.data) for f in frame.fields)
+        if frame.direction == "in":
+            assert points_of(frame), frame
+    assert any(f.direction == "out" for f in told)
+    assert not [f for f in rig.driver.frames("dead") if f.direction == "in"]
+
+
+def points_of(frame: Frame) -> dict[str, bytes]:
+    """The points that a frame is said to hold, and their bytes."""
+    return {
+        word.strip(","): frame.data[f.first : f.first + f.length]
+        for f in frame.fields
+        for word in f.name.split(" ")
+        if word.strip(",") in POINTS
+    }
+
+
+async def test_the_bytes_of_a_point_are_those_that_the_device_gave(rig: Rig) -> None:
+    if not rig.traced:
+        return
+    async with listening(rig.driver, [rig.lamp.device], rig.ledger):
+        if rig.listens:
+            await until(lambda: rig.driver.counters()["connected"])
+            await rig.publish(3)
+            await rig.ledger.count(1)
+        if rig.polls:
+            await rig.driver.poll(rig.lamp.device, rig.polled)
+        found: dict[str, bytes] = {}
+        for frame in rig.driver.frames("lamp"):
+            if frame.direction == "in":
+                found |= points_of(frame)
+    assert {n: found.get(n) for n in rig.said} == rig.said
