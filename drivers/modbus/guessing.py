@@ -70,7 +70,7 @@ def _variants(profile: Profile) -> Iterator[Variant]:
     for by in (1, -1):
         if all(a.where + by >= 0 and a.where + by + a.width <= 65536 for a in access.values()):
             yield "shift", {"by": by}, _with(profile, {n: _moved(a, a.space, a.where + by) for n, a in access.items()})
-    spaces = [s for s in OTHER if any(a.space == s for a in access.values())]
+    spaces: list[Space] = [s for s in OTHER if any(a.space == s for a in access.values())]
     if len(spaces) == 1:
         other = OTHER[spaces[0]]
         made = {n: _moved(a, other, a.where) for n, a in access.items() if a.space in OTHER}

@@ -31,6 +31,7 @@ PROBLEMS: Final[Mapping[str, str]] = {
     "order": N_("This cannot be set so."),
     "refused": N_("The node has refused it."),
     "for_s": N_("This cannot be set so."),
+    "acts": N_("This is as much as one visit may do. Log in again with another code."),
 }
 
 
