@@ -1,10 +1,12 @@
 """Catalogues: what the node's pages say in other languages, compiled when this project is built or installed.
 
-`python hatch_build.py` looks through sources and templates and brings the `.po` files up to date, for who translates.
+`python hatch_build.py` looks through sources and templates and brings the `.po` files up to date, for who translates;
+with `--compile` it only compiles them.
 """
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -96,5 +98,6 @@ class CatalogueHook(BuildHookInterface[Any]):
 
 
 if __name__ == "__main__":
-    update()
+    if "--compile" not in sys.argv:
+        update()
     compile_all()

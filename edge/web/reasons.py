@@ -102,6 +102,8 @@ KNOWN: Final[Sequence[tuple[str, str]]] = (  # as it is said, and what to check:
     (N_("not connected; {0}"), ""),
     (N_("no connection to broker {0}"), N_("Is the broker running? Check its machine and the network.")),
     (N_("it does not open"), ""),
+    (N_("ConnectError: {0}"), ""),
+    (N_("ConnectTimeout: {0}"), ""),
 )
 
 _KIND: Final = re.compile(r"^(bad|uncertain):|^(Unreachable|Refused|Misconfigured): ")

@@ -47,6 +47,8 @@ SYSTEM = {
     "Connection refused",
     "No route to host",
     "Device or resource busy",
+    "ConnectError",  # httpx, by edge.sync.http
+    "ConnectTimeout",
 }
 SAY = ("drivers/**/*.py", "edge/node.py", "edge/acting/own_alarms.py", "edge/sampling/intake.py")
 
