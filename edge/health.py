@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Generic, TypeVar
@@ -18,6 +18,7 @@ from edge.outbox.contract import Depth, Outbox
 from edge.outbox.group_commit import GroupCommit
 from edge.sampling.last_samples import LastSamples
 from edge.sync.uplink import Uplink
+from edge.trouble import Trouble
 from wire.entries import Health, Verdict
 
 ACK_LATE_INTERVALS: Final = 3
@@ -96,57 +97,59 @@ class Doctor:
 
     async def look(self) -> Health:
         """The node's health now."""
+        return (await self.examine())[0]
+
+    async def examine(self) -> tuple[Health, Sequence[Trouble]]:
+        """The node's health now, and what its reasons are made of; those that name single devices are all there."""
         now, (time_us, clock) = self._monotonic(), self._clock()
-        failed: list[str] = []
-        degraded: list[str] = []
+        failed: list[Trouble] = []
+        degraded: list[Trouble] = []
         (depth, depth_why), (free_bytes, free_why) = await asyncio.gather(self._depth.ask(), self._free.ask())
         if (stuck_s := self._stuck_s()) > SLOW_S:
-            failed.append(f"the card has not answered for {stuck_s:.0f} s: nothing can be kept")
+            failed.append(Trouble(code="card-hangs", numbers={"seconds": stuck_s}))
         if depth_why is not None:
-            failed.append(f"the outbox cannot be read: {depth_why}")
+            failed.append(Trouble(code="outbox-unreadable", why=depth_why))
         if free_why is not None:
-            failed.append(f"the disk cannot be read: {free_why}")
+            failed.append(Trouble(code="disk-unreadable", why=free_why))
         silent = self._street.silent(now)
         oldest_s = None if depth.oldest_us is None else max(0.0, (time_us - depth.oldest_us) / 1e6)
         last_ack_s = None if self._uplink.last_ack is None else now - self._uplink.last_ack
         if self._commit.refused is not None:
-            failed.append(f"nothing can be kept: {self._commit.refused}")
-        for name, fault in self._faults().items():
-            degraded.append(f"line {name}: {fault}")
-        for device, known in self._street.devices.items():
-            if known.fault is not None:
-                degraded.append(f"device {device}: {known.fault}")
+            failed.append(Trouble(code="not-kept", why=self._commit.refused))
+        if (fault := self._card()) is not None:
+            degraded.append(Trouble(code="card", why=fault))
+        degraded += [Trouble(code="line", line=name, why=fault) for name, fault in self._faults().items()]
+        of_devices = self._street.troubles(now)
+        degraded += [t for t in of_devices if t.code == "misconfigured"]
         if silent:
-            degraded.append(f"{len(silent)} of {len(self._street.devices)} devices are silent")
-        causes = self._street.causes(now)
-        degraded += causes[:MAX_CAUSES]
-        if len(causes) > MAX_CAUSES:
-            degraded.append(f"{len(causes) - MAX_CAUSES} more devices like these")
+            numbers = {"silent": len(silent), "all": len(self._street.devices)}
+            degraded.append(Trouble(code="devices-silent", numbers=numbers))
+        degraded += [t for t in of_devices if t.code != "misconfigured"]
         trying = not self._uplink.failures and now - self._started < CONNECT_S  # nothing has gone wrong yet
         if self._uplink.down is not None and not trying:
-            degraded.append(f"the cloud is out of reach: {self._uplink.down}")
+            degraded.append(Trouble(code="cloud-unreachable", why=self._uplink.down))
         elif last_ack_s is not None and last_ack_s > ACK_LATE_INTERVALS * max(self._push_interval_s, self._interval_s):
-            degraded.append(f"the last ack is {last_ack_s:.0f} s old")
+            degraded.append(Trouble(code="cloud-late", numbers={"seconds": last_ack_s}))
         if depth.used_bytes > OUTBOX_FULL * depth.limit_bytes and sum(depth.pending.values()):
-            degraded.append(f"the outbox is {100 * depth.used_bytes // depth.limit_bytes} % full")
+            percent = 100 * depth.used_bytes // depth.limit_bytes
+            degraded.append(Trouble(code="outbox-filling", numbers={"percent": percent}))
         if depth.quarantined:
-            degraded.append(f"{depth.quarantined} rows were set aside because the cloud could not read them")
+            degraded.append(Trouble(code="set-aside", numbers={"rows": depth.quarantined}))
         if self._uplink.held is not None:
-            degraded.append(self._uplink.held)
+            degraded.append(Trouble(code="cloud-refuses", why=self._uplink.held))
         if self._free.known and free_bytes < DISK_LOW_BYTES:
-            degraded.append(f"only {free_bytes // 1_000_000} MB are free on the disk")
-        if (fault := self._card()) is not None:
-            degraded.insert(0, fault)
+            degraded.append(Trouble(code="disk-low", numbers={"free_mb": free_bytes // 1_000_000}))
         degraded += self._of_time(synced=clock.synced)
         if (deaf := self._deaf()) is not None:
-            degraded.append(deaf)
+            degraded.append(Trouble(code="deaf", why=deaf))
         if self._insecure:
-            degraded.append("insecure = true: what goes to the cloud can be read on the way")
+            degraded.append(Trouble(code="insecure"))
         verdict: Verdict = "failed" if failed else "degraded" if degraded else "ok"
-        return Health(
+        troubles = (*failed, *degraded)
+        health = Health(
             time_us=time_us,
             verdict=verdict,
-            reasons=(*failed, *degraded)[:50],
+            reasons=tuple(t.text for t in told(troubles))[:50],
             version=self._version,
             uptime_s=round(now - self._started, 1),
             interval_s=self._interval_s,
@@ -163,14 +166,33 @@ class Doctor:
             roster=self._roster,
             counters=self._counters(),
         )
+        return health, troubles
 
-    def _of_time(self, *, synced: bool) -> list[str]:
+    def _of_time(self, *, synced: bool) -> list[Trouble]:
         """What is wrong with the time here, or with the aggregator's."""
-        found: list[str] = []
+        found: list[Trouble] = []
         if (jump_us := self._clock.jump_us) is not None:
-            found.append(f"the clock has jumped by {jump_us / 1e6:+.0f} s: times are counted on until it is confirmed")
+            found.append(Trouble(code="clock-jumped", numbers={"seconds": jump_us / 1e6}))
         elif not synced:
-            found.append("the clock is not synchronised: times are estimated")
+            found.append(Trouble(code="clock-estimated"))
         if (apart_us := self._apart_us()) is not None:
-            found.append(f"the aggregator's clock is {apart_us / 1e6:+.0f} s off this one, which is synchronised")
+            found.append(Trouble(code="clock-apart", numbers={"seconds": apart_us / 1e6}))
         return found
+
+
+def told(troubles: Iterable[Trouble]) -> list[Trouble]:
+    """Those that become reasons: of silent devices the causes alone, where there are any, and MAX_CAUSES of them."""
+    found: list[Trouble] = []
+    causes, last = 0, 0
+    for trouble in troubles:
+        if trouble.code in ("silent", "never-heard"):
+            if trouble.code == "silent" and not trouble.why:
+                continue
+            causes += 1
+            if causes > MAX_CAUSES:
+                continue
+            last = len(found) + 1
+        found.append(trouble)
+    if causes > MAX_CAUSES:
+        found.insert(last, Trouble(code="more-devices", numbers={"more": causes - MAX_CAUSES}))
+    return found

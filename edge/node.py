@@ -12,13 +12,14 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import msgspec
 
+from drivers.contract import Traced
 from edge.acting.autonomy import Autonomy
 from edge.acting.bundles import Ground
 from edge.acting.probation import begun
@@ -34,16 +35,19 @@ from edge.outbox.sqlite import SqliteOutbox
 from edge.outbox.storage import Storage
 from edge.sampling.arrivals import Arrivals, expect, gates_of
 from edge.sampling.last_samples import LastSamples
+from edge.sampling.quality_history import QualityHistory
 from edge.sampling.supervisor import Supervisor
 from edge.sync.downlink import Downlink
 from edge.sync.http import Cloud, CloudLink
 from edge.sync.uplink import Uplink
 from edge.visit.visiting import Visiting
+from edge.web.first_look import FirstLook
 from edge.web.hosts import Hosts
 from edge.web.identifying import Identifying
 from edge.web.listening import serve, tcp, unix
 from edge.web.pages import Pages
 from edge.web.peers import Technicians
+from edge.web.sight import SELDOM_S, Days, Sight, recall
 from edge.web.writing import TechnicianRoutes
 from groundwork.systemd import Notify
 from wire.entries import ClockFix
@@ -73,6 +77,7 @@ class Node:
         self._config = config
         self._on_ready = on_ready
         self._street = LastSamples()
+        self._history = QualityHistory(lambda: self._clock()[0])
         self._gates = gates_of(config.lines)
         self._downlink: Downlink | None = None
         self._systemd = Notify()
@@ -148,6 +153,7 @@ class Node:
                 apart_us=lambda: self._autonomy.trusted.apart_us(),  # noqa: PLW0108 - it is made below
             )
             expect(config.lines, self._street)
+            self._history.expect(self._street.devices)
             self._street.recall(await outbox.newest())
             commit.put(config.roster)
             kept = await begun(outbox)
@@ -173,7 +179,9 @@ class Node:
                 insist=commit.insist,
                 draw_id=lambda: secrets.token_hex(8),
             )
-            arrivals = Arrivals(self._gates, street=self._street, add=commit.add, follow=autonomy.take)
+            arrivals = Arrivals(
+                self._gates, street=self._street, history=self._history, add=commit.add, follow=autonomy.take
+            )
             listener = stack.enter_context(tcp(config.health.listen))
             pages = self._pages(doctor, autonomy, commit, outbox, lines)
             async with asyncio.TaskGroup() as always:
@@ -189,6 +197,10 @@ class Node:
                     always.create_task(self._serve_technicians(pages), name="technicians"),
                     always.create_task(visiting.run(), name="visits"),
                 ]
+                if not outbox.card.memory:
+                    seldom = [d for d, k in self._street.devices.items() if k.expected_every_s > SELDOM_S]
+                    past = recall(self._history, outbox.card.path, seldom, self._clock()[0])
+                    tasks.append(always.create_task(past, name="past"))
                 self._ready(f"{config.health.listen.rpartition(':')[0]}:{listener.getsockname()[1]}")
                 if config.control.downlink:
                     client = await stack.enter_async_context(cloud.client(context))
@@ -232,6 +244,7 @@ class Node:
             now=self._clock,
             draw_id=lambda: secrets.token_hex(8),
         )
+        writing = TechnicianRoutes(self._visiting, on_site)
         zone = UTC if self._config.site is None else ZoneInfo(self._config.site.time_zone)
         return Pages(
             look=doctor.look,
@@ -242,14 +255,33 @@ class Node:
             hosts=Hosts(self._config.health.names),
             technicians=Technicians(self._config.control.technicians),
             quarantine=outbox,
+            screens=FirstLook(self._sight(doctor, autonomy, outbox, lines, zone), writing),
             on_site=on_site,
-            writing=TechnicianRoutes(self._visiting, on_site),
+            writing=writing,
             identifying=Identifying(on_lines),
         )
 
     def _ready(self, health: str) -> None:
         self._systemd.tell("READY=1")
         self._on_ready(Ready(health, str(self._config.socket)))
+
+    def _sight(
+        self, doctor: Doctor, autonomy: Autonomy, outbox: SqliteOutbox, lines: Supervisor, zone: tzinfo
+    ) -> Sight:
+        return Sight(
+            node=self._config.node.id,
+            zone=zone,
+            lines=self._config.lines,
+            street=self._street,
+            history=self._history,
+            examine=doctor.examine,
+            faults=lines.faults,
+            decided=lambda: decided(autonomy.control, zone, self._clock()[0]),
+            alarms=autonomy.alarming.standing,
+            days=Days(lambda: None if outbox.card.memory else outbox.card.path, lambda: self._clock()[0]),
+            now=self._clock,
+            frames=lambda d: driver.frames(d) if isinstance(driver := lines.driver_of(d), Traced) else (),
+        )
 
     # ---- what the node says of itself ---------------------------------------------------------------------------
 
@@ -271,6 +303,7 @@ class Node:
                 if (fix := self._clock.check()) is not None:
                     self._autonomy.corrected(fix)
                     self._street.clock_set()
+                    self._history.shifted(fix.offset_us)
                     commit.put(fix)
             await asyncio.sleep(min(CLOCK_CHECK_S, pat_s or CLOCK_CHECK_S))
 
@@ -279,6 +312,7 @@ class Node:
         if fix is not None:
             self._autonomy.corrected(fix)
             self._street.clock_set()
+            self._history.shifted(fix.offset_us)
         return fix
 
     def _counters(

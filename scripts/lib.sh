@@ -32,7 +32,13 @@ need_debian() {
 need_python() {
     local venv=${1-.venv} lock=${2-requirements.lock} stamp
     stamp=$(cat "$lock" pyproject.toml firmware-sim/pyproject.toml | sha256sum)
-    [ "$(cat "$venv/stamp" 2>/dev/null)" = "$stamp" ] && [ -x "$venv/bin/python" ] && return 0
+    if [ "$(cat "$venv/stamp" 2>/dev/null)" = "$stamp" ] && [ -x "$venv/bin/python" ]; then
+        local words
+        for words in edge/web/locale/*/LC_MESSAGES/*.po; do  # what was translated since is compiled again
+            [ "${words%.po}.mo" -nt "$words" ] || { "$venv/bin/python" hatch_build.py --compile; break; }
+        done
+        return 0
+    fi
     echo "preparing the Python environment …" >&2
     local python=${PYTHON-} candidate
     for candidate in $python python3.11 python3.12 python3.13 python3; do

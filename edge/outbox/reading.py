@@ -40,7 +40,7 @@ async def read_history(path: Path, from_us: int, to_us: int, device: str | None 
     Raises:
         CardError: it cannot be read, or not beyond some row.
     """
-    with _errors(path):
+    with card_errors(path):
         async for _, body in read_rows(path, from_us, to_us):
             for columns in columns_of(body, device):
                 yield columns
@@ -52,7 +52,7 @@ def read_kept(path: Path, key: str) -> bytes | None:
     Raises:
         CardError: the file cannot be read, or what is kept is not as it was.
     """
-    with _errors(path):
+    with card_errors(path):
         if not path.exists():
             return None
         with closing(sqlite3.connect(_read_only(path), uri=True, timeout=READ_S)) as card:
@@ -100,7 +100,8 @@ def columns_of(body: bytes, device: str | None) -> Iterator[Columns]:
 
 
 @contextmanager
-def _errors(path: Path) -> Generator[None]:
+def card_errors(path: Path) -> Generator[None]:
+    """What goes wrong with a file, as a CardError."""
     try:
         yield
     except sqlite3.Error as error:

@@ -14,6 +14,7 @@ from drivers.contract import Receipt
 from edge.sampling.intake import Gate, time_resolution_us
 from edge.sampling.last_samples import LastSamples
 from edge.sampling.lines import AttachedLine
+from edge.sampling.quality_history import QualityHistory
 from wire.sample import Sample
 
 
@@ -54,10 +55,16 @@ class Arrivals:
     """One for a node."""
 
     def __init__(
-        self, gates: Mapping[str, Gate], *, street: LastSamples, add: Add, follow: Callable[[Sample], object]
+        self,
+        gates: Mapping[str, Gate],
+        *,
+        street: LastSamples,
+        history: QualityHistory,
+        add: Add,
+        follow: Callable[[Sample], object],
     ) -> None:
         """`follow` hears of each sample that is kept, before it is on the card."""
-        self._gates, self._street = gates, street
+        self._gates, self._street, self._history = gates, street, history
         self._add, self._follow = add, follow
 
     def take(self, samples: Sequence[Sample], receipt: Receipt | None = None) -> asyncio.Future[None]:
@@ -74,6 +81,7 @@ class Arrivals:
                 kept.append(sample)
                 live |= gate.moved(sample)
                 self._street.note(sample, now)
+                self._history.note(sample)
         done = self._add(kept, receipt, live=live)
         for sample in kept:  # what follows from them goes into the same commit
             self._follow(sample)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from edge.trouble import Trouble
 from wire.columns import Columns
 from wire.sample import Sample
 
@@ -43,7 +44,7 @@ class LastSamples:
             return
         if known.sample is None or not known.compared or sample.time_us >= known.sample.time_us:
             known.sample, known.compared = sample, True
-        if _says_something(sample):
+        if says_something(sample):
             known.good, known.fault, known.why = now, None, ""
         elif sample.quality:
             known.why = next(iter(sample.quality.values()))
@@ -59,7 +60,7 @@ class LastSamples:
             known = self.devices.get(run.device)
             for sample in run.samples() if known is not None else ():
                 if known is not None and (known.sample is None or sample.time_us > known.sample.time_us):
-                    known.sample, known.recalled = sample, known.recalled or _says_something(sample)
+                    known.sample, known.recalled = sample, known.recalled or says_something(sample)
 
     def silent(self, now: float) -> tuple[str, ...]:
         """Devices not heard for three of their periods."""
@@ -69,26 +70,34 @@ class LastSamples:
             if now - (known.since if known.good is None else known.good) > SILENT_PERIODS * known.expected_every_s
         )
 
-    def causes(self, now: float) -> tuple[str, ...]:
-        """Of each device that is silent, or was never heard, what was seen of it last."""
-        found: list[str] = []
+    def troubles(self, now: float) -> Sequence[Trouble]:
+        """What is wrong with devices, one each: misconfigured, never heard, or silent; in the order of the devices."""
+        found: list[Trouble] = []
         silent = set(self.silent(now))
         for device, known in self.devices.items():
-            unheard = known.good is None and not known.recalled and now - known.since >= UNHEARD_S
-            if unheard:
-                why = f": {known.why}" if known.why else ""
+            if known.fault is not None:
+                found.append(Trouble(code="misconfigured", device=device, why=known.fault, since=known.since))
+            elif known.good is None and not known.recalled and now - known.since >= UNHEARD_S:
+                minutes = (now - known.since) / 60
                 found.append(
-                    f"device {device}: never heard since the start {(now - known.since) / 60:.0f} min ago{why}"
+                    Trouble(
+                        code="never-heard",
+                        device=device,
+                        why=known.why,
+                        numbers={"minutes": minutes},
+                        since=known.since,
+                    )
                 )
-            elif device in silent and known.why:
-                found.append(f"device {device}: {known.why}")
-        return tuple(found)
+            elif device in silent:
+                since = known.since if known.good is None else known.good
+                found.append(Trouble(code="silent", device=device, why=known.why, since=since))
+        return found
 
     def latest(self) -> Sequence[Columns]:
         """Each device's last sample, for a Snapshot."""
         return [Columns.of([k.sample]) for k in self.devices.values() if k.sample is not None]
 
 
-def _says_something(sample: Sample) -> bool:
+def says_something(sample: Sample) -> bool:
     """Whether anything in it is not bad."""
     return len(sample.quality) < len(sample.values) or any(not q.startswith("bad") for q in sample.quality.values())

@@ -5,10 +5,11 @@ is held for what it should be and why, `GET /control/{device}` for one device; `
 /rules/{device}` where each rule stands on a device; `GET /identify` devices that were never heard, `GET
 /frames/{device}` a device's last frames. A device that is not there is 404, with the nearest name. All of it is
 answered on TCP, to whoever calls the node by one of its names (`edge.web.hosts`; else 421), and at the node's Unix
-socket. A request that a page of another site has sent is refused (403). `POST /orders` and `GET /orders/{id}` are there
-for technicians: at the socket by who they are (`edge.web.peers`; 403 for all others), on TCP by a session that a
-one-time code has begun (`edge.web.writing`). `GET /quarantine`, `POST /quarantine/send` and `POST /identify` are there
-at the socket alone: a proxy before the node can carry nothing that lets it do that.
+socket; on TCP there are also the pages of `edge.web.screens`. A request that a page of another site has sent is refused
+(403). `POST /orders` and `GET /orders/{id}` are there for technicians: at the socket by who they are (`edge.web.peers`;
+403 for all others), on TCP by a session that a one-time code has begun (`edge.web.writing`). `GET /quarantine`, `POST
+/quarantine/send` and `POST /identify` are there at the socket alone: a proxy before the node can carry nothing that
+lets it do that.
 
 Bounds: those of `edge.web.connections`; an answer has at most MAX_ITEMS, and `Left-Out` says how many more there are. A
 body has at most `edge.control.on_site.MAX_BODY_BYTES`, and BODY_S to arrive. Numbers that JSON has not (NaN,
@@ -37,6 +38,7 @@ from edge.outbox.contract import SendAgain, SentAgain, SetAside
 from edge.rules.engine import Explained
 from edge.web.answers import body_of as _body
 from edge.web.answers import json_answer as _json
+from edge.web.first_look import FirstLook
 from edge.web.hosts import Hosts, foreign
 from edge.web.identifying import Identifying
 from edge.web.peers import Peer, Technicians
@@ -81,9 +83,11 @@ class Pages:
         quarantine: Quarantined | None = None,
         writing: TechnicianRoutes | None = None,
         identifying: Identifying | None = None,
+        screens: FirstLook | None = None,
     ) -> None:
         """Without `on_site` no orders are taken, without `quarantine` nothing is sent again, without `writing` there
-        are no sessions."""
+        are no sessions, without `screens` no pages for people."""
+        self._screens = screens
         self._look, self._decided, self._alarming, self._explain = look, decided, alarms, explain
         self._devices, self._hosts, self._on_site = devices, hosts or Hosts(), on_site
         self._technicians, self._quarantine = technicians or Technicians(), quarantine
@@ -94,7 +98,8 @@ class Pages:
         """What is there on TCP: to be read, and to be done with a session."""
         told = [Route("/orders", self._elsewhere, methods=["GET", "POST"]), Route("/orders/{id}", self._elsewhere)]
         told = told if self._writing is None else self._writing.routes()
-        return self._guarded(Starlette(routes=[*self._readable(), *told]))
+        screens = [] if self._screens is None else self._screens.routes()
+        return self._guarded(Starlette(routes=[*self._readable(), *told, *screens]))
 
     def own_app(self) -> Starlette:
         """What is there at the node's own socket."""

@@ -10,6 +10,7 @@ from drivers.errors import NotStored
 from edge.sampling.arrivals import Arrivals
 from edge.sampling.intake import Gate, Report
 from edge.sampling.last_samples import LastSamples
+from edge.sampling.quality_history import QualityHistory
 from wire.device import Point
 from wire.sample import Clock, Sample
 
@@ -33,7 +34,9 @@ def lamp(value: float, second: int, device: str = "lamp") -> Sample:
 
 def arrivals(commit: Commit, followed: list[Sample]) -> Arrivals:
     gate = Gate({"power": Point(name="power", type="float")}, time_resolution_us=1, reports={"power": Report()})
-    return Arrivals({"lamp": gate}, street=LastSamples(), add=commit.add, follow=followed.append)
+    return Arrivals(
+        {"lamp": gate}, street=LastSamples(), history=QualityHistory(lambda: 0), add=commit.add, follow=followed.append
+    )
 
 
 async def test_what_has_not_changed_and_whoever_is_unknown_goes_no_further() -> None:

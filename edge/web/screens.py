@@ -1,0 +1,281 @@
+"""Screens: the pages for who stands at the cabinet, with a phone: `GET /` how the cabinet is, `GET /devices/{id}` one
+device. They need no script; with it, they are brought up to date every few seconds. Nothing on them comes from
+elsewhere, and no browser would take it (Content-Security-Policy).
+
+All of this is loaded when somebody looks first (`edge.web.first_look`): import it nowhere else.
+A page is made at most once in FRESH_S for all who look at it (for each technician who acts, each time), in pieces
+between which others have their turn.
+
+Bounds: MAX_KEPT pages are kept; a page lists at most `edge.web.home.ROWS` devices; those of `edge.web.connections`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from drivers.tables import suggest
+from edge.web import devices, framed, home
+from edge.web.acting import Acting, settings
+from edge.web.language import LANGUAGES, Language, Speech, preferred
+from edge.web.sight import Sight
+from edge.web.writing import TechnicianRoutes
+
+if TYPE_CHECKING:
+    from jinja2 import Environment, Template
+
+FRESH_S: Final = 1.0
+MAX_KEPT: Final = 32
+TURN_S: Final = 0.005  # a page is made for so long before the others on this loop have their turn
+COOKIE: Final = "language"
+COOKIE_S: Final = 365 * 86_400
+HERE: Final = Path(__file__).parent
+KINDS: Final = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+POLICY: Final = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS: Final = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",  # without, a form would not say whence it comes
+    "Vary": "Accept-Language, Cookie, Accept-Encoding",
+    "Cache-Control": "no-cache",
+}
+
+Build = Callable[[Speech], Awaitable[Mapping[str, Any]]]
+
+
+class _Made(NamedTuple):
+    """A page, and when it was made."""
+
+    at: float
+    status: int
+    body: bytes
+    squeezed: bytes
+    tag: str
+
+
+class Screens:
+    """One for a node."""
+
+    def __init__(self, sight: Sight, writing: TechnicianRoutes | None = None) -> None:
+        """Without `writing` nobody can act from a page."""
+        self._sight, self._writing = sight, writing
+        self._hung = devices.hung(sight.lines)
+        self._made: dict[tuple[str, ...], _Made] = {}
+        self._making = asyncio.Lock()
+        self._templates: Environment | None = None
+        self._static: dict[str, _Made] = {}
+
+    async def home(self, request: Request) -> Response:
+        """How the cabinet is."""
+        page = request.query_params.get("page", "1")
+        start = (int(page) - 1) * home.ROWS if page.isdecimal() and len(page) < 4 and page != "0" else 0
+        start = min(start, max(0, len(self._hung) - 1) // home.ROWS * home.ROWS)
+
+        async def build(speech: Speech) -> Mapping[str, Any]:
+            sight, hung = self._sight, self._hung
+            looked = await home.look(sight)
+            found = home.cards(hung, looked, sight, speech)
+            state, sentence = home.verdict(hung, looked, found, speech)
+            return {
+                "state": state,
+                "sentence": sentence,
+                "cards": [c for c in found if c.advice.weight != "note"][: home.MAX_CARDS],
+                "notes": [c for c in found if c.advice.weight == "note"],
+                "more_cards": max(0, sum(c.advice.weight != "note" for c in found) - home.MAX_CARDS),
+                "queue": home.queue(looked.health, looked, speech),
+                "rows": home.rows(hung, looked, sight, speech, start),
+                "pages": range(1, (len(hung) - 1) // home.ROWS + 2),
+                "page_number": start // home.ROWS + 1,
+                "total": len(hung),
+                "alarms": home.standing(looked.alarms, hung, speech),
+                "alarms_more": max(0, len(looked.alarms) - home.MAX_ALARMS),
+                "health": looked.health,
+            }
+
+        return await self._page(request, "home.html", (str(start),), build)
+
+    async def device(self, request: Request) -> Response:
+        """One device; 404 where there is none of this name."""
+        name: str = request.path_params["device"]
+        device = self._hung.get(name)
+        if device is None:
+            near = suggest(name[:64], self._hung)[:500]
+
+            async def lost(_speech: Speech) -> Mapping[str, Any]:
+                return {"asked": name[:64], "near": near}
+
+            return await self._page(request, "lost.html", (name[:64],), lost, 404)
+
+        async def build(speech: Speech) -> Mapping[str, Any]:
+            sight, hung = self._sight, self._hung
+            day = await sight.days.of(name)
+            looked = await home.look(sight)
+            trouble = looked.of_device.get(name)
+            down = looked.down.get(device.line.name)
+            others = home.others_answer(hung, looked, device)
+            ids = list(hung)
+            at = ids.index(name)
+            now_us = sight.now()[0]
+            decided = [d for d in sight.decided() if d.device == name]
+            shown = devices.readings(device, sight.street.devices[name], day or (), sight, speech)
+            return {
+                "device": device,
+                "row": devices.row(device, trouble, sight, speech, alarms=looked.alarmed.get(name, 0)),
+                "advice": None
+                if trouble is None
+                else devices.judge(device, trouble, sight, speech, others_answer=others),
+                "line_down": None
+                if down is None
+                else home.advice.of_line(device.line.name, down, 1, speech, down=True),
+                "address": devices.address(device, speech),
+                "where": devices.where(device, speech),
+                "main": [r for r in shown if r.main],
+                "rest": [r for r in shown if not r.main],
+                "waiting": day is None,
+                "time_us": None if (s := sight.street.devices[name].sample) is None else s.time_us,
+                "decided": decided,
+                "frames": framed.shown(sight.frames(name)),
+                "settings": settings(device.attachment.profile.points.values(), decided, now_us, speech),
+                "alarms": home.standing([a for a in looked.alarms if a.device == name], hung, speech),
+                "before": ids[at - 1] if at else None,
+                "after": ids[at + 1] if at + 1 < len(ids) else None,
+            }
+
+        return await self._page(request, "device.html", (name,), build)
+
+    # ---- how a page is made -------------------------------------------------------------------------------------
+
+    async def _page(
+        self, request: Request, template: str, what: tuple[str, ...], build: Build, status: int = 200
+    ) -> Response:
+        accept = request.headers.get("accept", "*/*")
+        if "text/html" not in accept and "*/*" not in accept:
+            return Response("this is a page; GET /health is for programs", 406, media_type="text/plain")
+        if (chosen := request.query_params.get("lang")) in LANGUAGES:
+            back = RedirectResponse(quote(request.url.path), 303, HEADERS)
+            back.set_cookie(COOKIE, chosen or "", max_age=COOKIE_S, samesite="lax", httponly=True)
+            return back
+        language = _language(request)
+        acting = self._acting(request)
+        key = (template, language, acting.visit, acting.problem, acting.retry_s, *what)
+        # Whoever acts sees what they have just done; all others may see what was made a moment ago.
+        since = time.monotonic() - (0 if acting.visit else FRESH_S)
+        made = self._made.get(key)
+        if made is None or made.at < since:
+            async with self._making:  # one at a time, and whoever waited looks again
+                made = self._made.get(key)
+                if made is None or made.at < since:
+                    made = await self._make(template, language, request.url.path, acting, build, status)
+                    self._made.pop(key, None)
+                    while len(self._made) >= MAX_KEPT:
+                        del self._made[next(iter(self._made))]
+                    self._made[key] = made
+        return _answer(request, made, "text/html", HEADERS)
+
+    def _acting(self, request: Request) -> Acting:
+        """Who asks, where they may act."""
+        if self._writing is None:
+            return Acting()
+        session = self._writing.session_of(request)
+        told = self._writing.told(session)
+        return Acting.of(told, request.query_params.get("problem", ""), request.query_params.get("retry_s", ""))
+
+    async def _make(
+        self, template: str, language: Language, path: str, acting: Acting, build: Build, status: int
+    ) -> _Made:
+        began = time.monotonic()
+        if self._templates is None:
+            self._templates = await asyncio.to_thread(_templates)
+        now_us, clock = self._sight.now()
+        speech = await asyncio.to_thread(Speech, language, self._sight.zone, now_us)
+        context = {
+            "say": speech.say,
+            "count": speech.count,
+            "speech": speech,
+            "language": language,
+            "other": "en" if language == "fr" else "fr",
+            "path": path,
+            "acting": acting,
+            "message": acting.message(speech),
+            "node": self._sight.node,
+            "now_us": now_us,
+            "synced": clock.synced,
+            "style": self._file_tag("page.css"),
+            "script": self._file_tag("page.js"),
+            **await build(speech),
+        }
+        body = await _rendered(self._templates.get_template(template), context)
+        return _made(body, status, began)
+
+    def _file_tag(self, name: str) -> str:
+        return self._read(name).tag
+
+    def _read(self, name: str) -> _Made:
+        if name not in self._static:
+            self._static[name] = _made((HERE / "static" / name).read_bytes(), 200)
+        return self._static[name]
+
+    async def file(self, request: Request) -> Response:
+        """The style, the script, the icon."""
+        name: str = request.path_params["name"]
+        if name not in KINDS:
+            return Response("there is nothing of this name", 404, media_type="text/plain")
+        headers = {**HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
+        return _answer(request, self._read(name), KINDS[name], headers)
+
+
+async def _rendered(template: Template, context: Mapping[str, Any]) -> bytes:
+    """A template with what belongs in it, made piece by piece."""
+    pieces: list[str] = []
+    began = time.monotonic()
+    for piece in template.generate(**context):
+        pieces.append(piece)
+        if time.monotonic() - began > TURN_S:
+            await asyncio.sleep(0)
+            began = time.monotonic()
+    return "".join(pieces).encode()
+
+
+def _templates() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+
+
+def _language(request: Request) -> Language:
+    chosen = request.cookies.get(COOKIE, "")
+    return chosen if chosen in LANGUAGES else preferred(request.headers.get("accept-language", ""))
+
+
+def _made(body: bytes, status: int, at: float | None = None) -> _Made:
+    tag = blake2b(body, digest_size=8).hexdigest()
+    at = time.monotonic() if at is None else at
+    return _Made(at, status, body, gzip.compress(body, 6, mtime=0), tag)
+
+
+def _answer(request: Request, made: _Made, kind: str, headers: Mapping[str, str]) -> Response:
+    headers = {**headers, "ETag": f'"{made.tag}"'}
+    if request.headers.get("if-none-match") == f'"{made.tag}"':
+        return Response(status_code=304, headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(made.squeezed, made.status, {**headers, "Content-Encoding": "gzip"}, kind)
+    return Response(made.body, made.status, headers, kind)
