@@ -179,7 +179,7 @@ async def test_a_device_that_breaks_the_connection_is_left_alone_in_the_end() ->
     server = ModbusServer({1: Unit(words(*WORDS))}, drop={9})
     good, rogue = lamps(profile, 1, 9)
     async with line(server, [good, rogue], backoff_first_s=60) as driver:
-        driver._line._retrying.wait = lambda _state: 0.0  # the line itself may be opened again at once
+        driver._line._jitter = lambda _longest_s: 0.0  # the line itself may be opened again at once
         for _ in range(6):
             with pytest.raises(Unreachable):
                 await driver.poll(rogue.device, points(rogue))
