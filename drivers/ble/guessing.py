@@ -28,7 +28,7 @@ class Advert(msgspec.Struct, frozen=True):
     service: Mapping[str, bytes] = {}
 
 
-class Seen(msgspec.Struct, frozen=True):
+class HeardAddress(msgspec.Struct, frozen=True):
     """What was heard of one address, oldest first, and what its characteristics held when they were read. `bare` is
     data of which nobody knows where it stood."""
 
@@ -38,7 +38,7 @@ class Seen(msgspec.Struct, frozen=True):
     bare: bytes = b""
 
 
-def guesses(profile: Profile, evidence: Seen) -> Sequence[Guess]:
+def guesses(profile: Profile, evidence: HeardAddress) -> Sequence[Guess]:
     """What was heard as this profile reads it; nothing where none of it is of its kind."""
     reader = Bytes(profile)
     whole: Whole = profile.whole
@@ -144,10 +144,10 @@ def _of_size(data: bytes, profile: Profile) -> dict[str, bytes]:
     return {uuid: data for uuid, end in ends.items() if end == len(data)}
 
 
-def pasted(frames: Sequence[bytes]) -> list[Seen]:
+def pasted(frames: Sequence[bytes]) -> list[HeardAddress]:
     """Copied adverts: whole ones, built of structures with length and type (Bluetooth Core, vol 3, part C, 11); data
     with its company or service before it, little-endian; bare data."""
-    found: list[Seen] = []
+    found: list[HeardAddress] = []
     for data in frames:
         manufacturer, service = dict[int, bytes](), dict[str, bytes]()
         for kind, body in _structures(data):
@@ -158,7 +158,7 @@ def pasted(frames: Sequence[bytes]) -> list[Seen]:
         if not manufacturer and not service and len(data) > 4:
             number = int.from_bytes(data[:2], "little")
             manufacturer, service = {number: data[2:]}, {full_uuid(f"{number:04x}"): data[2:]}
-        found += [Seen("", (Advert(manufacturer, service),)), Seen("", bare=data)]
+        found += [HeardAddress("", (Advert(manufacturer, service),)), HeardAddress("", bare=data)]
     return found
 
 

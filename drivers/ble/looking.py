@@ -14,7 +14,7 @@ from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
 from bleak.exc import BleakError
 
-from drivers.ble.guessing import Advert, Seen
+from drivers.ble.guessing import Advert, HeardAddress
 from drivers.ble.settings import full_uuid
 from drivers.guesses import Heard
 from drivers.profile import Profile
@@ -51,7 +51,7 @@ class Air:
         return [
             Heard(
                 address={"mac": each},
-                evidence=Seen(each, tuple(self._adverts[each]), characteristics or {}),
+                evidence=HeardAddress(each, tuple(self._adverts[each]), characteristics or {}),
                 rssi=self._rssi[each],
                 notes={"name": self._names[each]} if each in self._names else {},
             )

@@ -26,7 +26,7 @@ LEAST_FITS: Final = 0.7
 SCALES: Final = (10.0, 100.0, 1000.0, 0.1, 0.01, 0.001)
 
 
-class Shown(msgspec.Struct, frozen=True):
+class GuessedValue(msgspec.Struct, frozen=True):
     """One value by the guess, and by the profile as it is written where that is another."""
 
     point: str
@@ -61,7 +61,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     changes: Mapping[str, str | int] = {}
     changed: tuple[str, ...] = ()
     written: Mapping[str, str] = {}
-    shown: tuple[Shown, ...] = ()
+    shown: tuple[GuessedValue, ...] = ()
     absent: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
     scales: tuple[Scale, ...] = ()
@@ -142,10 +142,10 @@ def _last(told: Told) -> Value:
     return next((v for v in reversed(told.values) if v is not None), None)
 
 
-def _shown(point: Point, told: Told, written: Told | None) -> Shown:
+def _shown(point: Point, told: Told, written: Told | None) -> GuessedValue:
     other = None if written is None else _last(written)
     value = _last(told)
-    return Shown(point.name, value, point.unit, other if other != value else None)
+    return GuessedValue(point.name, value, point.unit, other if other != value else None)
 
 
 def _scale(point: Point, told: Told, scale: float) -> Scale | None:

@@ -36,7 +36,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class LookReport(msgspec.Struct, frozen=True, kw_only=True):
     """What is on a line; `profiles` is how many were tried, `settings` what of the line must be written otherwise."""
 
     line: str
@@ -46,7 +46,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     settings: Mapping[str, str | int] = {}
 
 
-async def identify(line: AttachedLine, driver: Driver, ask: Ask, profiles: Sequence[Profile], tell: Tell) -> Report:
+async def identify(line: AttachedLine, driver: Driver, ask: Ask, profiles: Sequence[Profile], tell: Tell) -> LookReport:
     """Look, and try the profiles.
 
     Raises:
@@ -56,7 +56,7 @@ async def identify(line: AttachedLine, driver: Driver, ask: Ask, profiles: Seque
         raise Misconfigured(f"{line.kind.name} cannot look for devices")
     mine = [p for p in profiles if p.driver == line.kind.name]
     found = [await _judged(line, heard, mine) for heard in await driver.look(ask, mine, tell)]
-    return Report(line=line.name, protocol=line.kind.name, profiles=len(mine), found=tuple(found))
+    return LookReport(line=line.name, protocol=line.kind.name, profiles=len(mine), found=tuple(found))
 
 
 async def _judged(line: AttachedLine, heard: Heard, profiles: Sequence[Profile]) -> Found:

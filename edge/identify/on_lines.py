@@ -17,7 +17,7 @@ from drivers.errors import Misconfigured, Unreachable
 from drivers.frames import Frame
 from drivers.guesses import Tell
 from drivers.profile_files import SHIPPED, load_profiles
-from edge.identify.looking import LookFor, Report, identify
+from edge.identify.looking import LookFor, LookReport, identify
 from edge.sampling.last_samples import LastSamples
 from edge.sampling.lines import AttachedLine
 from groundwork.backoff import Monotonic
@@ -64,7 +64,7 @@ class OnLines:
         driver = self._drivers.get(self._line_of[device])
         return driver.frames(device) if isinstance(driver, Traced) else None
 
-    async def look(self, ask: LookFor, tell: Tell) -> Report:
+    async def look(self, ask: LookFor, tell: Tell) -> LookReport:
         """What is on a line.
 
         Raises:

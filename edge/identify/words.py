@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
-from edge.identify.finding import Finding, Shown
-from edge.identify.looking import Found, Report
+from edge.identify.finding import Finding, GuessedValue
+from edge.identify.looking import Found, LookReport
 from wire.sample import Value
 
 Language = Literal["en", "fr"]
@@ -79,7 +79,7 @@ def progress(word: str, details: Mapping[str, object], language: Language) -> st
     return _WORDS[language][word].format_map(dict(details)) if word in _WORDS[language] else word
 
 
-def told(report: Report, language: Language) -> Iterator[str]:
+def told(report: LookReport, language: Language) -> Iterator[str]:
     """A report in lines."""
     words = _WORDS[language]
     if report.settings:
@@ -95,7 +95,7 @@ def _loud(found: Found) -> list[str]:
     return [] if found.rssi is None else [f"({found.rssi} dBm)"]
 
 
-def _of(found: Found, report: Report, language: Language) -> Iterator[str]:
+def _of(found: Found, report: LookReport, language: Language) -> Iterator[str]:
     words = _WORDS[language]
     if found.known:
         yield words["known"].format(_names(found.known, language))
@@ -124,7 +124,7 @@ def finding(one: Finding, language: Language) -> Iterator[str]:
     changed = _names(one.changed, language)
     match one.kind:
         case "order":
-            seen = next((s for s in one.shown if s.as_written is not None), Shown("", None, ""))
+            seen = next((s for s in one.shown if s.as_written is not None), GuessedValue("", None, ""))
             order, written = one.changes["order"], one.written.get("order", "")
             good, bad = _value(seen.value, seen.unit), _value(seen.as_written, seen.unit)
             yield words["order"].format(order, good, written, bad, seen.point, order, changed)

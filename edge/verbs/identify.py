@@ -30,12 +30,12 @@ from drivers.profile_files import SHIPPED, load_profiles
 from drivers.tables import suggest
 from edge.config import Config
 from edge.identify.finding import Finding, findings
-from edge.identify.looking import LookFor, Report, identify
+from edge.identify.looking import LookFor, LookReport, identify
 from edge.identify.on_lines import Unheard
 from edge.identify.words import finding, progress, told
 from edge.sampling.lines import AttachedLine
 from edge.verbs.asking import EXIT_FAILED, Asking, Language, NoNode, Unanswered, Words, add_options, language_of
-from edge.web.identifying import Looked
+from edge.web.identifying import LookProgress
 from wire.sample import Clock
 
 FRAMES: Final = 16
@@ -205,7 +205,7 @@ def _asked_of_node(
     tell: Tell,
     language: Language,
     transport: httpx.BaseTransport | None,
-) -> Report:
+) -> LookReport:
     """What the running node says.
 
     Raises:
@@ -215,18 +215,20 @@ def _asked_of_node(
         if args.sweep:
             node.get("/health", dict[str, Any])  # whether it is there at all
             raise Unanswered(_WORDS[language]["sweep"])
-        looked = node.post("/identify", ask, Looked)
+        looked = node.post("/identify", ask, LookProgress)
         while looked.report is None:
             if looked.error:
                 raise Unanswered(looked.error)
             if looked.step:
                 tell(looked.step, looked.details)
             time.sleep(LOOK_S)
-            looked = node.get(f"/identify/{looked.id}", Looked)
+            looked = node.get(f"/identify/{looked.id}", LookProgress)
         return looked.report
 
 
-async def _alone(line: AttachedLine, ask: LookFor, profiles: Sequence[Profile], tell: Tell, *, sweep: bool) -> Report:
+async def _alone(
+    line: AttachedLine, ask: LookFor, profiles: Sequence[Profile], tell: Tell, *, sweep: bool
+) -> LookReport:
     """Look on a line that nobody else has.
 
     Raises:
@@ -234,7 +236,7 @@ async def _alone(line: AttachedLine, ask: LookFor, profiles: Sequence[Profile], 
     """
     if not sweep:
         return await _look(line, ask, profiles, tell)
-    report: Report | None = None
+    report: LookReport | None = None
     trouble: DriverError | None = None
     for settings in _settings(line):
         tell("sweeping", settings)
@@ -264,7 +266,7 @@ def _settings(line: AttachedLine) -> Iterator[dict[str, Any]]:
         yield {"baud": baud, "parity": parity}
 
 
-async def _look(line: AttachedLine, ask: LookFor, profiles: Sequence[Profile], tell: Tell) -> Report:
+async def _look(line: AttachedLine, ask: LookFor, profiles: Sequence[Profile], tell: Tell) -> LookReport:
     driver: Driver = line.kind.open(line.name, line.settings, (), _now, _NoReceipts())
     async with driver:
         return await identify(line, driver, ask, profiles, tell)

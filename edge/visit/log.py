@@ -48,7 +48,7 @@ class PutVisit(Protocol):
         ...
 
 
-class Standing(msgspec.Struct, kw_only=True):
+class OpenVisit(msgspec.Struct, kw_only=True):
     """A visit that has not ended. `until_us` is by the node's clock, `ends_s` the same on the monotonic clock; `here`:
     they have said until when. `acts` is how much was done or said."""
 
@@ -80,12 +80,12 @@ class VisitLog:
         draw_id: Callable[[], str],
     ) -> None:
         self._now, self._monotonic, self._put, self._draw_id = now, monotonic, put, draw_id
-        self._standing: dict[str, Standing] = {}  # oldest first
+        self._standing: dict[str, OpenVisit] = {}  # oldest first
         self.said: deque[Visit] = deque(maxlen=MAX_SAID)
         self._restore({k: v for k, v in kept.items() if k.startswith(PREFIX)})
 
     @property
-    def standing(self) -> list[Standing]:
+    def standing(self) -> list[OpenVisit]:
         """The visits that have not ended, oldest first."""
         return list(self._standing.values())
 
@@ -101,7 +101,7 @@ class VisitLog:
         while len(self._standing) >= MAX_VISITS:
             self.leave(next(iter(self._standing)), MORE)
         visit = self._draw_id()
-        one = Standing(visit=visit, by=by, until_us=self._ends_us(lasts_s), ends_s=self._monotonic() + lasts_s)
+        one = OpenVisit(visit=visit, by=by, until_us=self._ends_us(lasts_s), ends_s=self._monotonic() + lasts_s)
         self._standing[visit] = one
         began = self._visit(one, "began", until_us=one.until_us, code=code)
         self.said.append(began)
@@ -148,7 +148,7 @@ class VisitLog:
                 continue
             # However far off the clock was or is: nobody is there for longer than could have been said.
             left_s = min((was.until_us - now_us) / 1e6, MAX_HERE_S)
-            one = Standing(visit=was.visit, by=was.by, until_us=was.until_us, ends_s=now_s + left_s, here=was.here)
+            one = OpenVisit(visit=was.visit, by=was.by, until_us=was.until_us, ends_s=now_s + left_s, here=was.here)
             self._standing[one.visit] = one
             if not was.here or left_s <= 0:
                 self.leave(one.visit, RESTARTED)
@@ -161,12 +161,12 @@ class VisitLog:
     def _ends_us(self, in_s: float) -> int:
         return self._now()[0] + round(in_s * 1e6)
 
-    def _visit(self, one: Standing, act: VisitAct, **more: Any) -> Visit:
+    def _visit(self, one: OpenVisit, act: VisitAct, **more: Any) -> Visit:
         now_us, clock = self._now()
         boot = None if clock.synced else clock.boot
         return Visit(visit=one.visit, by=one.by, act=act, time_us=now_us, boot=boot, **more)
 
     @staticmethod
-    def _keep(one: Standing) -> Kept:
+    def _keep(one: OpenVisit) -> Kept:
         kept = _Kept(visit=one.visit, by=one.by, until_us=one.until_us, here=one.here)
         return {PREFIX + one.visit: msgspec.msgpack.encode(kept)}

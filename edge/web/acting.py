@@ -72,7 +72,7 @@ class Acting:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Button:
     """A button: what is sent, and what stands on it."""
 
     value: str
@@ -80,20 +80,20 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Setting:
+class SettablePoint:
     """A point that may be set. `left_s`: for how long a technician holds it; None where nobody does."""
 
     point: str
     label: str
-    choices: Sequence[Choice]
+    choices: Sequence[Button]
     held: str
     by: str
     left_s: int | None
 
 
-def settings(points: Iterable[Point], decided: Sequence[Decided], now_us: int, speech: Speech) -> list[Setting]:
+def settings(points: Iterable[Point], decided: Sequence[Decided], now_us: int, speech: Speech) -> list[SettablePoint]:
     """What can be set at a device, from a page."""
-    found: list[Setting] = []
+    found: list[SettablePoint] = []
     for point in points:
         if not point.writable or not (choices := _choices(point)):
             continue
@@ -101,11 +101,11 @@ def settings(points: Iterable[Point], decided: Sequence[Decided], now_us: int, s
         held = next((h for h in levels if h.level == "technician"), None)
         left_s = None if held is None or held.until_us is None else max(0, (held.until_us - now_us) // 1_000_000)
         found.append(
-            Setting(
+            SettablePoint(
                 point=point.name,
                 label=speech.label(point),
                 choices=[
-                    Choice(v if isinstance(v, str) else msgspec.json.encode(v).decode(), _shown(v, point, speech))
+                    Button(v if isinstance(v, str) else msgspec.json.encode(v).decode(), _shown(v, point, speech))
                     for v in choices
                 ],
                 held="" if held is None else _shown(held.value, point, speech),

@@ -166,7 +166,7 @@ _SILENT_CHECKS: Final[Mapping[str, str]] = {
 _ELSE: Final = N_("Check its supply, its wiring and its address ({address}).")
 
 
-class Seen(NamedTuple):
+class JudgedDevice(NamedTuple):
     """What is known of a device when it is judged. `since_us` is when it was heard last, or when the node began."""
 
     name: str
@@ -178,7 +178,7 @@ class Seen(NamedTuple):
     since_us: int
 
 
-def of_device(trouble: Trouble, seen: Seen, speech: Speech) -> Advice:
+def of_device(trouble: Trouble, seen: JudgedDevice, speech: Speech) -> Advice:
     """The words for one device that needs somebody."""
     why = reasons.plain(reasons.plain(trouble.why))
     since = speech.clock(seen.since_us)

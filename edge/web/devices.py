@@ -17,7 +17,7 @@ from edge.sampling.lines import AttachedLine, DeviceTable
 from edge.sampling.quality_history import BAD, GOOD, PARTLY
 from edge.trouble import Trouble
 from edge.web import advice, drawing, reasons
-from edge.web.advice import Advice, Seen
+from edge.web.advice import Advice, JudgedDevice
 from edge.web.language import Speech
 from edge.web.sight import DAY_US, Sight
 from wire.columns import ABSENT, Columns
@@ -99,7 +99,7 @@ def judge(device: Hung, trouble: Trouble, sight: Sight, speech: Speech, *, other
     """What is wrong with one device, and what to check."""
     if trouble.code == "silent" and never(trouble.device, sight):
         trouble = msgspec.structs.replace(trouble, code="never-heard")  # no need to wait for what is plain
-    seen = Seen(
+    seen = JudgedDevice(
         name=device.attachment.device.name or device.id,
         protocol=device.line.kind.name,
         line=device.line.name,

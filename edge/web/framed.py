@@ -17,7 +17,7 @@ SHOWN_BYTES: Final = 48
 
 
 @dataclass(frozen=True)
-class Piece:
+class FramePart:
     """Some bytes of a frame; `name` is empty where nobody has named them."""
 
     octets: str
@@ -25,20 +25,20 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Shown:
+class FramedLine:
     """A frame. `text` is what it reads as, where it is plain text."""
 
     time_us: int
     out: bool
     about: str
-    pieces: Sequence[Piece]
+    pieces: Sequence[FramePart]
     text: str
 
 
-def shown(frames: Sequence[Frame]) -> list[Shown]:
+def shown(frames: Sequence[Frame]) -> list[FramedLine]:
     """The newest frames, the newest first."""
     return [
-        Shown(f.time_us, f.direction == "out", f.about, _pieces(f)[:MAX_PIECES], _text(f.data))
+        FramedLine(f.time_us, f.direction == "out", f.about, _pieces(f)[:MAX_PIECES], _text(f.data))
         for f in reversed(frames[-MAX_FRAMES:])
     ]
 
@@ -50,18 +50,18 @@ def _text(data: bytes) -> str:
     return text
 
 
-def _pieces(frame: Frame) -> list[Piece]:
-    found: list[Piece] = []
+def _pieces(frame: Frame) -> list[FramePart]:
+    found: list[FramePart] = []
     at = 0
     for field in sorted(frame.fields, key=lambda f: f.first):
         if field.first < at or field.length < 1:
             continue  # a part of one that was told: several points may share a register
         if field.first > at:
-            found.append(Piece(_hex(frame.data[at : field.first]), ""))
+            found.append(FramePart(_hex(frame.data[at : field.first]), ""))
         at = field.first + field.length
-        found.append(Piece(_hex(frame.data[field.first : at]), field.name))
+        found.append(FramePart(_hex(frame.data[field.first : at]), field.name))
     if at < len(frame.data):
-        found.append(Piece(_hex(frame.data[at:]), ""))
+        found.append(FramePart(_hex(frame.data[at:]), ""))
     return found
 
 

@@ -39,7 +39,7 @@ STATES: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Card:
+class TaskCard:
     """Something to do, or to know."""
 
     advice: Advice
@@ -57,7 +57,7 @@ class Queue:
 
 
 @dataclass(frozen=True)
-class Standing:
+class StandingAlarm:
     """An alarm."""
 
     id: str
@@ -83,7 +83,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Looked:
+class NodeSeen:
     """The node as it is now, and what is wrong with each device."""
 
     health: Health
@@ -94,16 +94,16 @@ class Looked:
     alarmed: Mapping[str, int]
 
 
-async def look(sight: Sight) -> Looked:
+async def look(sight: Sight) -> NodeSeen:
     """Look at the node once, for a page."""
     health, troubles = await sight.examine()
     alarms = sight.alarms()
     alarmed = Counter(a.device for a in alarms if a.active and a.state in ("raised", "acknowledged"))
     of_device = {t.device: t for t in troubles if t.code in OF_DEVICES}
-    return Looked(health, troubles, of_device, sight.faults(), alarms, alarmed)
+    return NodeSeen(health, troubles, of_device, sight.faults(), alarms, alarmed)
 
 
-def mute(hung: Mapping[str, Hung], looked: Looked) -> dict[str, list[str]]:
+def mute(hung: Mapping[str, Hung], looked: NodeSeen) -> dict[str, list[str]]:
     """Lines that are open and of whose devices none answers, where they are at least two; and the devices."""
     by_line: dict[str, list[str]] = {}
     for device in hung.values():
@@ -117,30 +117,30 @@ def mute(hung: Mapping[str, Hung], looked: Looked) -> dict[str, list[str]]:
     }
 
 
-def cards(hung: Mapping[str, Hung], looked: Looked, sight: Sight, speech: Speech) -> list[Card]:
+def cards(hung: Mapping[str, Hung], looked: NodeSeen, sight: Sight, speech: Speech) -> list[TaskCard]:
     """What to do, the worst first, and what there is to know."""
-    found: list[Card] = []
+    found: list[TaskCard] = []
     silent_lines = mute(hung, looked)
     for trouble in looked.troubles:
         if trouble.code == "line":
             n = sum(1 for d in hung.values() if d.line.name == trouble.line)
             down = trouble.line in looked.down
-            found.append(Card(advice.of_line(trouble.line, trouble.why, n, speech, down=down)))
+            found.append(TaskCard(advice.of_line(trouble.line, trouble.why, n, speech, down=down)))
         elif trouble.code not in OF_DEVICES | SUMS:
-            found.append(Card(advice.advise(trouble, speech)))
+            found.append(TaskCard(advice.advise(trouble, speech)))
     for line, mute_devices in silent_lines.items():
         first = hung[mute_devices[0]]
         why = looked.of_device[first.id].why
-        found.append(Card(advice.silent_line(line, len(mute_devices), why, first.line.kind.name, speech)))
+        found.append(TaskCard(advice.silent_line(line, len(mute_devices), why, first.line.kind.name, speech)))
     for device, trouble in looked.of_device.items():
         if device in hung and hung[device].line.name not in {*looked.down, *silent_lines}:
             others = others_answer(hung, looked, hung[device])
-            found.append(Card(devices.judge(hung[device], trouble, sight, speech, others_answer=others), device))
+            found.append(TaskCard(devices.judge(hung[device], trouble, sight, speech, others_answer=others), device))
     order: tuple[Weight, ...] = ("failed", "act", "note")
     return sorted(found, key=lambda c: order.index(c.advice.weight))
 
 
-def others_answer(hung: Mapping[str, Hung], looked: Looked, device: Hung) -> bool:
+def others_answer(hung: Mapping[str, Hung], looked: NodeSeen, device: Hung) -> bool:
     """Whether another device on the same line is heard."""
     return device.polled and any(
         d.line.name == device.line.name and d.id != device.id and d.id not in looked.of_device and d.polled
@@ -148,14 +148,14 @@ def others_answer(hung: Mapping[str, Hung], looked: Looked, device: Hung) -> boo
     )
 
 
-def needing(hung: Mapping[str, Hung], looked: Looked) -> set[str]:
+def needing(hung: Mapping[str, Hung], looked: NodeSeen) -> set[str]:
     """Devices that need somebody, but those whose line as a whole does."""
     whole = set(looked.down) | set(mute(hung, looked))
     found = {d for d in looked.of_device if d in hung and hung[d].line.name not in whole}
     return found | {d for d in looked.alarmed if d in hung and hung[d].line.name not in whole}
 
 
-def verdict(hung: Mapping[str, Hung], looked: Looked, found: Sequence[Card], speech: Speech) -> tuple[str, str]:
+def verdict(hung: Mapping[str, Hung], looked: NodeSeen, found: Sequence[TaskCard], speech: Speech) -> tuple[str, str]:
     """`well`, `act` or `failed`, and the one sentence."""
     if any(c.advice.weight == "failed" for c in found):
         return "failed", speech.say("This cabinet is losing readings")
@@ -175,7 +175,7 @@ def verdict(hung: Mapping[str, Hung], looked: Looked, found: Sequence[Card], spe
     return "well", speech.say("This cabinet is working")
 
 
-def queue(health: Health, looked: Looked, speech: Speech) -> Queue:
+def queue(health: Health, looked: NodeSeen, speech: Speech) -> Queue:
     """The way to the city, and what waits for it."""
     reached = not any(t.code == "cloud-unreachable" for t in looked.troubles) and health.last_ack_s is not None
     if reached and health.last_ack_s is not None:
@@ -190,7 +190,7 @@ def queue(health: Health, looked: Looked, speech: Speech) -> Queue:
     return Queue(reached, words, back, speech.lasting(health.outbox_oldest_s))
 
 
-def rows(hung: Mapping[str, Hung], looked: Looked, sight: Sight, speech: Speech, start: int) -> list[Row]:
+def rows(hung: Mapping[str, Hung], looked: NodeSeen, sight: Sight, speech: Speech, start: int) -> list[Row]:
     """The devices from `start` on, those first that need somebody."""
     rank = {"act": 0, "partly": 1, "waiting": 2, "well": 3}
     judged = sorted(
@@ -203,13 +203,13 @@ def rows(hung: Mapping[str, Hung], looked: Looked, sight: Sight, speech: Speech,
     return sorted(shown, key=lambda r: rank[r.state])
 
 
-def standing(alarms: Sequence[Alarm], hung: Mapping[str, Hung], speech: Speech) -> list[Standing]:
+def standing(alarms: Sequence[Alarm], hung: Mapping[str, Hung], speech: Speech) -> list[StandingAlarm]:
     """Alarms, those first that ask for somebody and are the worst."""
 
     def key(alarm: Alarm) -> tuple[bool, int, int]:
         return not _asks(alarm), -_SEVERITY[alarm.severity], alarm.raised_us
 
-    found: list[Standing] = []
+    found: list[StandingAlarm] = []
     for alarm in sorted(alarms, key=key)[:MAX_ALARMS]:
         state = speech.say(STATES.get(alarm.state, alarm.state))
         words = [speech.say("since {since}", since=speech.clock(alarm.raised_us)), state]
@@ -218,7 +218,7 @@ def standing(alarms: Sequence[Alarm], hung: Mapping[str, Hung], speech: Speech) 
         if alarm.until_us is not None and alarm.state == "shelved":
             words.append(speech.say("until {until}", until=speech.clock(alarm.until_us)))
         found.append(
-            Standing(
+            StandingAlarm(
                 id=alarm.id,
                 state=alarm.state,
                 acknowledged=alarm.acknowledged or alarm.state == "acknowledged",

@@ -23,7 +23,7 @@ from starlette.responses import Response
 
 from drivers.errors import DriverError
 from drivers.frames import Frame
-from edge.identify.looking import LookFor, Report
+from edge.identify.looking import LookFor, LookReport
 from edge.identify.on_lines import OnLines
 from groundwork.backoff import Monotonic
 
@@ -33,13 +33,13 @@ KEPT: Final = 8
 log = logging.getLogger(__name__)
 
 
-class Looked(msgspec.Struct, kw_only=True):
+class LookProgress(msgspec.Struct, kw_only=True):
     """How far a look has come: a word of progress with its details, or what was found, or why nothing could be."""
 
     id: str
     step: str = ""
     details: Mapping[str, Any] = {}
-    report: Report | None = None
+    report: LookReport | None = None
     error: str = ""
 
 
@@ -67,7 +67,7 @@ class Identifying:
 
     def __init__(self, lines: OnLines, clock: Monotonic = time.monotonic) -> None:
         self._lines, self._clock = lines, clock
-        self._kept: dict[str, Looked] = {}
+        self._kept: dict[str, LookProgress] = {}
         self._working: asyncio.Task[None] | None = None
         self._asked_s = 0.0
 
@@ -90,7 +90,7 @@ class Identifying:
             return _json({"error": f"this cannot be looked for: {error}"}, 400)
         if self._working is not None and not self._working.done():
             return _json({"error": "somebody looks already: wait until they have done"}, 409)
-        looked = Looked(id=secrets.token_hex(8))
+        looked = LookProgress(id=secrets.token_hex(8))
         self._kept[looked.id] = looked
         for old in list(self._kept)[:-KEPT]:
             del self._kept[old]
@@ -107,7 +107,7 @@ class Identifying:
         self._asked_s = self._clock()
         return _json(found)
 
-    async def _work(self, ask: LookFor, looked: Looked) -> None:
+    async def _work(self, ask: LookFor, looked: LookProgress) -> None:
         working = asyncio.current_task()
 
         def tell(word: str, details: Mapping[str, Any]) -> None:

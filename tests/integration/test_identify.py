@@ -16,7 +16,7 @@ from conformance.driver_modbus_server import ModbusServer, RtuPort, Unit
 from conformance.driver_rigs import Ledger, attach, broker, now
 from drivers import registry
 from drivers.tables import parse
-from edge.identify.looking import LookFor, Report, identify
+from edge.identify.looking import LookFor, LookReport, identify
 from edge.identify.words import told
 from edge.sampling.lines import AttachedLine
 from edge.verbs.identify import _alone
@@ -34,7 +34,7 @@ def line_of(protocol: str, table: Mapping[str, Any], attachments: Sequence[Any] 
     return AttachedLine("line", kind, settings, tuple(attachments), {})
 
 
-async def look(line: AttachedLine, **ask: Any) -> Report:
+async def look(line: AttachedLine, **ask: Any) -> LookReport:
     driver = line.kind.open("line", line.settings, line.attachments, now, Ledger())
     async with driver:
         steps: list[str] = []
@@ -48,7 +48,7 @@ def unit_of(words: Mapping[strangers.Place, int]) -> Unit:
     return Unit({where: word for (_, where), word in words.items()})
 
 
-def first(report: Report, n: int = 0) -> str:
+def first(report: LookReport, n: int = 0) -> str:
     assert report.found, report
     return report.found[n].findings[0].profile if report.found[n].findings else ""
 
@@ -236,6 +236,6 @@ async def test_what_is_on_the_air_is_found_and_one_is_connected_to() -> None:
 
 
 def test_a_report_crosses_the_socket_as_it_is() -> None:
-    report = Report(line="a", protocol="modbus", profiles=3, found=())
-    assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report
+    report = LookReport(line="a", protocol="modbus", profiles=3, found=())
+    assert msgspec.json.decode(msgspec.json.encode(report), type=LookReport) == report
     assert list(told(report, "fr")) == ["ligne a : rien ne répond"]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from drivers.ble.guessing import Advert, Seen
+from drivers.ble.guessing import Advert, HeardAddress
 from drivers.ble.settings import full_uuid
 from drivers.modbus.guessing import Place, Registers
 from drivers.mqtt.guessing import Published
@@ -100,8 +100,8 @@ def advert(data: str | bytes, manufacturer: int | None = None, service: str = ""
     return Advert({} if manufacturer is None else {manufacturer: data}, {full_uuid(service): data} if service else {})
 
 
-def seen(*adverts: Advert, characteristics: Mapping[str, bytes] = {}) -> Seen:
-    return Seen("C6:4C:50:00:00:01", adverts, characteristics)
+def seen(*adverts: Advert, characteristics: Mapping[str, bytes] = {}) -> HeardAddress:
+    return HeardAddress("C6:4C:50:00:00:01", adverts, characteristics)
 
 
 SP1 = frames("sp-1", "soil")

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def test_a_line_through_each_wall_is_found(tmp_path: Path) -> None:
     assert broken == set(CONTRACTS), done.stdout + done.stderr
 
 
+@cache
 def modules() -> dict[str, ast.Module]:
     found: dict[str, ast.Module] = {}
     for package in PACKAGES:

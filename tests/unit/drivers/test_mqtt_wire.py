@@ -213,6 +213,7 @@ async def test_many_publishes_over_tls(tmp_path: Path) -> None:
     assert server.acknowledged == [g.mid for g in got]
 
 
+@pytest.mark.slow
 async def test_a_silent_broker_is_asked_while_publishes_are_read_by_the_stream() -> None:
     async with broker() as server, session(server, keepalive_s=5) as made:
         server.writer.write(publish())

@@ -188,6 +188,7 @@ def test_battery_only_falls_with_age_and_sags_in_the_cold() -> None:
     assert cell.voltage_v(0.0, -10.0) < cell.voltage_v(0.0, 20.0)
 
 
+@pytest.mark.slow
 def test_soil_stays_in_its_bounds_for_a_year() -> None:
     soil = Soil(world(), Noise(1, "soil-001"), NOON)
     for day in range(1, 366):

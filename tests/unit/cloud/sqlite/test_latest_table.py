@@ -132,6 +132,7 @@ async def test_it_is_folded_and_packed_beside_the_event_loop_a_slice_at_a_time(
         assert most <= latest_table.SAVE_SLICE
 
 
+@pytest.mark.slow
 async def test_what_changes_while_it_is_saved_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latest_table, "SAVE_SLICE", 10)
     now = Ticking()

@@ -8,6 +8,8 @@ import tracemalloc
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from cloud.sqlite.rebuild import rebuild
 from cloud.sqlite.salvage import COPIED
 from cloud.store import opened, silent
@@ -17,6 +19,7 @@ BODY_BYTES = 10_000
 RECORDS = 5 * COPIED
 
 
+@pytest.mark.slow
 async def test_the_names_of_streams_are_found_in_a_log_that_does_not_fit_into_memory(tmp_path: Path) -> None:
     now = Ticking()
     node = Sender()

@@ -54,6 +54,7 @@ async def test_a_fork_stays_within_the_cap_and_survives_a_crash_half_way(
     assert numbers == list(range(1501)), "nothing is lost, and nothing is twice"
 
 
+@pytest.mark.slow
 async def test_a_card_that_turns_out_damaged_while_a_fork_moves_its_rows_loses_one_row(tmp_path: Path) -> None:
     cloud, rows = SmallCloud(), MOVE_ROWS + 40
     async with box(tmp_path) as outbox:

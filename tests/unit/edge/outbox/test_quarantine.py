@@ -9,6 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from edge.outbox.contract import Cut, PositionQuery
 from edge.outbox.quarantine import DAMAGED_ROWS
 from edge.outbox.sqlite import SqliteOutbox
@@ -37,6 +39,7 @@ async def next_cut(outbox: SqliteOutbox, cloud: SmallCloud, limit: int = 1) -> C
     return found
 
 
+@pytest.mark.slow
 async def test_what_does_not_fit_is_not_set_aside_and_nothing_goes_for_it(tmp_path: Path) -> None:
     cloud = SmallCloud()
     async with box(tmp_path, limit_bytes=8 << 20) as outbox:  # an eighth: 1 MiB

@@ -60,6 +60,7 @@ async def test_at_its_cap_the_oldest_unsent_bulk_becomes_one_gap_and_alarms_stay
     assert len(cloud.entries(Lane.URGENT)) == total // 50
 
 
+@pytest.mark.slow
 async def test_a_row_that_was_sent_keeps_its_end(tmp_path: Path) -> None:
     """The cloud may have taken a batch whose ack never came: its place must still be found."""
     cloud = SmallCloud()

@@ -99,6 +99,7 @@ def test_two_years_minute_by_minute_are_what_the_file_says(street: Plan) -> None
 
 
 @pytest.mark.parametrize("device", [LAMP, CROSSING], ids=lambda d: d.id)
+@pytest.mark.slow
 def test_the_settings_of_two_years_have_no_holes_and_no_overlaps(street: Plan, device: Device) -> None:
     found = street.changes(device, FROM_US, TO_US)
     assert found[0].since_us <= FROM_US
@@ -221,6 +222,7 @@ def test_a_device_that_changes_is_looked_up_again(street: Plan) -> None:
     assert street.follows(LAMP) == "street"
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_bounded(street: Plan) -> None:
     for i in range(MAX_DEVICES + 10):
         street.follows(Device(id=f"d{i}", kind="bin", profile="bn-1"))

@@ -10,8 +10,8 @@ import pytest
 
 from edge.cli import parser
 from edge.config import Config, load
-from edge.identify.finding import Finding, Scale, Shown
-from edge.identify.looking import Found, Report
+from edge.identify.finding import Finding, GuessedValue, Scale
+from edge.identify.looking import Found, LookReport
 from edge.identify.words import finding, progress, told
 from edge.verbs import identify
 from support import strangers
@@ -89,7 +89,7 @@ SWAPPED = Finding(
     profile="eastron-sdm630", driver="modbus", bits=50, fits=17, points=18, sure=True, address={"unit": 7},
     kind="order", changes={"order": "CDAB"}, changed=tuple(f"voltage_l{n}" for n in range(1, 8)),
     written={"order": "ABCD"},
-    shown=(Shown("voltage_l1", 231.4, "V", 2e-38),), absent=("energy_total",), wrong=("mode",),
+    shown=(GuessedValue("voltage_l1", 231.4, "V", 2e-38),), absent=("energy_total",), wrong=("mode",),
     scales=(Scale("frequency", 500.0, "Hz", 50.0, 0.1, 0.01),),
 )  # fmt: skip
 
@@ -112,7 +112,7 @@ def test_the_key_to_write_is_told_in_both_languages() -> None:
 
 
 def test_all_that_is_to_be_said_of_what_was_found_has_words_in_both_languages() -> None:
-    report = Report(
+    report = LookReport(
         line="north", protocol="modbus", profiles=9, settings={"baud": 19200, "parity": "E"},
         found=(
             Found(address={"unit": 7}, findings=(SWAPPED,), notes={"two_devices": 3}),

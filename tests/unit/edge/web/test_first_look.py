@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 LATER = (
     "jinja2",
     "markupsafe",
@@ -16,6 +18,7 @@ LATER = (
 )
 
 
+@pytest.mark.slow
 def test_what_pages_need_comes_at_the_first_of_them() -> None:
     script = "import sys, edge.cli, edge.node; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from drivers.frames import Field, Frame
-from edge.web.framed import MAX_FRAMES, SHOWN_BYTES, Piece, shown
+from edge.web.framed import MAX_FRAMES, SHOWN_BYTES, FramePart, shown
 
 
 def test_a_frame_is_told_in_pieces_with_their_names_and_nothing_is_left_out() -> None:
@@ -11,7 +11,8 @@ def test_a_frame_is_told_in_pieces_with_their_names_and_nothing_is_left_out() ->
     (found,) = shown([Frame(5, "in", bytes(range(250, 256)) + b"\1\2", fields)])
     assert (found.time_us, found.out, found.text) == (5, False, "")
     assert found.pieces == [
-        Piece("fa", "unit"), Piece("fb", ""), Piece("fc fd", "dim_level"), Piece("fe ff", ""), Piece("01 02", "beyond"),
+        FramePart("fa", "unit"), FramePart("fb", ""), FramePart("fc fd", "dim_level"), FramePart("fe ff",
+        ""), FramePart("01 02", "beyond"),
     ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import msgspec
+import pytest
 
 from conformance.driver_rigs import attach, profile_of
 from drivers import registry
@@ -164,6 +165,7 @@ async def test_what_goes_wrong_is_told() -> None:
         assert (await client.get("/identify/nobody")).status_code == 404
 
 
+@pytest.mark.slow
 async def test_a_look_that_nobody_follows_ends_and_few_are_kept() -> None:
     node = Node()
     async with node.client() as client:

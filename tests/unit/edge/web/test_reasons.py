@@ -50,7 +50,7 @@ SYSTEM = {
     "ConnectError",  # httpx, by edge.sync.http
     "ConnectTimeout",
 }
-SAY = ("drivers/**/*.py", "edge/node.py", "edge/acting/own_alarms.py", "edge/sampling/intake.py")
+SAY = ("drivers/**/*.py", "edge/sampling/supervisor.py", "edge/acting/own_alarms.py", "edge/sampling/intake.py")
 
 
 def test_drivers_and_the_system_still_say_so() -> None:
