@@ -235,6 +235,7 @@ def to_paste(stage: Stage) -> list[str]:
         "get '/v1/devices/bin-001/readings?limit=5'",
         "order lamp-010 40",
         "why lamp-010",
+        "code Camille",
         "feed",
     ]
 
@@ -262,6 +263,8 @@ def showing(view: View, console: Console) -> Iterator[None]:
     """Say what can be tried; then draw on a terminal, and elsewhere write a line now and then."""
     console.print("To try it yourself, paste these into another terminal, one line at a time:", highlight=False)
     console.print("\n".join(to_paste(view.stage)), soft_wrap=True, highlight=False, style="cyan")
+    page = view.stage.health_url.removesuffix("/health") + "/"
+    console.print(f"The cabinet's own page, as a technician sees it: [cyan]{page}[/]", highlight=False, soft_wrap=True)
     if console.is_terminal:
         with Live(get_renderable=lambda: view, console=console, refresh_per_second=2, screen=False):
             yield

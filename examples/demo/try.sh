@@ -9,4 +9,9 @@ order() { # DEVICE PERCENT: for a minute
         -H "Content-Type: application/json" -d "$body" "$U/v1/commands"
     echo
 }
+code() { # NAME: a technician's one-time code, for the cabinet's own page
+    curl -s -H "Authorization: Bearer $O" -H "Idempotency-Key: $RANDOM$RANDOM" \
+        -H "Content-Type: application/json" -d "{\"for\": \"$1\"}" "$U/v1/nodes/cab-demo/codes"
+    echo
+}
 why() { lamplighter-edge why "$1" --config "$NODE_CONFIG" --endpoints "$NODE_ENDPOINTS"; }
