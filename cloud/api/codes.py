@@ -37,7 +37,7 @@ from cloud.views.answers import VisitSeen
 from cloud.views.contract import Views
 from cloud.views.reports import visit_seen
 from cloud.views.visits import NEWEST, highest_code
-from groundwork.nearest import nearest
+from groundwork.nearest import did_you_mean, nearest
 from wire.codes import AHEAD, MAX_NAME_CHARS, code, node_secret, person_secret, spelled
 
 PAGE: Final = 100
@@ -182,9 +182,10 @@ class Codes:
         return next((g for g in valid if g.id == self._spoke.get(node)), valid[0])
 
     async def _no_node(self, node: str) -> Problem:
-        near = await asyncio.to_thread(nearest, node, await self._views.names())
-        meant = "" if near is None else f"; did you mean {near}?"
-        return not_found(f"node {node[:100]!r} has never had a token{meant}")
+        return not_found(f"node {node[:100]!r} has never had a token{await self._meant(node)}")
+
+    async def _meant(self, node: str) -> str:
+        return did_you_mean(await asyncio.to_thread(nearest, node, await self._views.names()))
 
     async def _room(self, node: str, token: Grant) -> int:
         """The highest counter that is known to be used; raises Problem where the node would take no more."""
@@ -221,7 +222,7 @@ class Codes:
         node, limit = asked.path("node"), asked.number("limit", PAGE, 1, MAX_PAGE)
         before = _place(asked.one("cursor"))
         if node not in await self._views.names():
-            raise not_found(f"no node {node[:100]!r} was ever heard")
+            raise not_found(f"no node {node[:100]!r} was ever heard{await self._meant(node)}")
         fixes = await self._views.fixes(node)
         rows = await self._views.visits(node, before, limit + 1)
         page = rows[:limit]
@@ -238,6 +239,9 @@ def _place(cursor: str | None) -> tuple[int, int]:
     if cursor is None:
         return NEWEST
     numbers = cursor.split(".")
-    if len(numbers) != 2 or not all(n.isascii() and n.isdecimal() and len(n) < 20 for n in numbers):
+    if len(numbers) != 2 or not all(n.isascii() and n.isdecimal() and len(n) <= 19 for n in numbers):
         raise bad_request("cursor is none of ours")
-    return int(numbers[0]), int(numbers[1])
+    position, seq = map(int, numbers)
+    if max(position, seq) > NEWEST[0]:
+        raise bad_request("cursor is none of ours")
+    return position, seq

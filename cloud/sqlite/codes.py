@@ -19,7 +19,7 @@ from cloud.times import text
 
 
 class SqliteCodes:
-    """Owns the counters, but neither writer nor readers; `cloud.store` does."""
+    """Owns the counters, but neither writer nor readers; `cloud.sqlite.store` does."""
 
     def __init__(
         self,

@@ -80,8 +80,8 @@ class Screens:
     async def home(self, request: Request) -> Response:
         """How the cabinet is."""
         page = request.query_params.get("page", "1")
-        start = (int(page) - 1) * home.ROWS if page.isdecimal() and len(page) < 4 and page != "0" else 0
-        start = min(start, max(0, len(self._hung) - 1) // home.ROWS * home.ROWS)
+        number = int(page) if page.isdecimal() and len(page) < 4 else 1
+        start = min(max(0, number - 1), max(0, len(self._hung) - 1) // home.ROWS) * home.ROWS
 
         async def build(speech: Speech) -> Mapping[str, Any]:
             sight, hung = self._sight, self._hung

@@ -274,6 +274,6 @@ def _value(text: str) -> object:
     """A field as JSON has it: a number or true and false where it is written so, else a text."""
     try:
         found: object = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return text
     return found if isinstance(found, int | float) else text

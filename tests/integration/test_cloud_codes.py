@@ -144,5 +144,6 @@ def test_who_is_at_a_cabinet_and_what_was_done_there(cloud: Process) -> None:
     assert [(v["act"], v["detail"], v["device"]) for v in visits] == [
         ("left", "logged out", None), ("acted", "on", "lamp-1"), ("here", "", None), ("began", "", None),
     ]  # fmt: skip
-    for path, status in (("cab-9/visits", 404), ("cab-9/codes", 404), ("cab-1/visits?cursor=x", 400)):
+    for path, status in (("cab-9/visits", 404), ("cab-9/codes", 404), ("cab-1/visits?cursor=x", 400),
+                         ("cab-1/visits?cursor=9999999999999999999.0", 400)):  # fmt: skip
         assert cloud.client.get(f"{cloud.url}/v1/nodes/{path}", headers=cloud.bearer()).status_code == status

@@ -243,7 +243,7 @@ async def test_the_language_of_the_phone_and_another_by_a_link(cabinet: Cabinet)
 
 async def test_many_devices_are_told_page_by_page(tmp_path: Path) -> None:
     cabinet = Cabinet(tmp_path, {f"lamp-{n:03}": "" for n in range(2 * ROWS + 1)})
-    for page, there in (("1", ROWS), ("3", 1), ("0", ROWS), ("999", 1), ("-1", ROWS), ("x", ROWS)):
+    for page, there in (("1", ROWS), ("3", 1), ("0", ROWS), ("00", ROWS), ("999", 1), ("-1", ROWS), ("x", ROWS)):
         assert (await cabinet.get(f"/?page={page}")).text.count('class="row ') == there, page
 
 

@@ -223,6 +223,14 @@ async def test_a_form_that_is_turned_away_says_why_in_the_query(node: Node) -> N
     assert (await client.post("/orders", data={**SET, "csrf": csrf})).headers["Location"] == "/?problem=refused"
 
 
+async def test_a_value_that_nests_without_end_is_a_text(node: Node) -> None:
+    client = node.at(HERE)
+    csrf = await logged_in(client)
+    answer = await client.post("/orders", data={**SET, "value": "[" * 4_000, "csrf": csrf})
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/")
+    assert [o.value for o in node.orders if isinstance(o, Command)] == ["[" * 4_000]
+
+
 @pytest.mark.parametrize("to", ["//evil.example", "http://evil.example", "/\\evil.example", "", "/a\r\nX: y", "/?a=b"])
 async def test_a_form_leads_to_no_other_site(node: Node, to: str) -> None:
     data = {"name": "M. Dupont", "code": code_for("M. Dupont", 1), "next": to}
