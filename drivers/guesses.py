@@ -18,7 +18,7 @@ MAX_SECONDS: Final = 1_800.0
 Unit = Annotated[int, Meta(ge=0, le=255)]
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class GuessedPoint(msgspec.Struct, frozen=True, kw_only=True):
     """What one point would be by a guess: a value a reading, None where there is none.
 
     `bits` of the raw value, `real` where they are a floating-point number, `step` what one step of a whole raw number
@@ -48,7 +48,7 @@ class Guess(msgspec.Struct, frozen=True, kw_only=True):
     the profile does not name.
     """
 
-    points: Mapping[str, Told]
+    points: Mapping[str, GuessedPoint]
     changes: Mapping[str, str | int] = {}
     changed: tuple[str, ...] = ()
     kind: Literal["", "order", "shift", "space", "topic"] = ""

@@ -9,7 +9,7 @@ import msgspec
 
 from drivers.ble.payload import OBJECT_WIDTHS, Bytes
 from drivers.ble.settings import Access, Whole, full_uuid, polled
-from drivers.guesses import Guess, Told
+from drivers.guesses import Guess, GuessedPoint
 from drivers.mishaps import Unreadable
 from drivers.profile import Profile
 from wire.sample import Value
@@ -73,7 +73,7 @@ def guesses(profile: Profile, evidence: HeardAddress) -> Sequence[Guess]:
     points = {
         name: _told(profile.access[name], tuple(values[name]), whys.get(name, ""), blank=blank[name])
         if name in values
-        else Told(absent=True, optional=profile.access[name].object is not None)
+        else GuessedPoint(absent=True, optional=profile.access[name].object is not None)
         for name in profile.points
         if name in values or name not in on_connection  # nobody has connected: then nothing is known of these
     }
@@ -106,10 +106,10 @@ def _keep(
             whys[name] = quality[name]
 
 
-def _told(access: Access, values: tuple[Value, ...], why: str, *, blank: bool) -> Told:
+def _told(access: Access, values: tuple[Value, ...], why: str, *, blank: bool) -> GuessedPoint:
     field = access.field
     width = access.width if access.object is None else OBJECT_WIDTHS.get(access.object, 1)
-    return Told(
+    return GuessedPoint(
         values=values,
         bits=field[1] - field[0] + 1 if field is not None else 8 * width,
         real=access.as_ in ("f32", "f64"),

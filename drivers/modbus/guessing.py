@@ -12,7 +12,7 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
-from drivers.guesses import Guess, Told
+from drivers.guesses import Guess, GuessedPoint
 from drivers.modbus.registers import Block, Piece, Reader
 from drivers.modbus.settings import Access, Order, Space
 from drivers.profile import Profile
@@ -86,14 +86,14 @@ def _with(profile: Profile, access: Mapping[str, Access]) -> Profile:
     return msgspec.structs.replace(profile, access={**profile.access, **access})
 
 
-def _told(profile: Profile, found: Registers) -> dict[str, Told]:
+def _told(profile: Profile, found: Registers) -> dict[str, GuessedPoint]:
     """What each point would be. Points that were not asked for are left out."""
-    points: dict[str, Told] = {}
+    points: dict[str, GuessedPoint] = {}
     for name in profile.points:
         access: Access = profile.access[name]
         places: list[Place] = [(access.space, access.where + i) for i in range(access.width)]
         if any(p in found.refused for p in places):
-            points[name] = Told(absent=True)
+            points[name] = GuessedPoint(absent=True)
             continue
         values: list[Value] = []
         blank, why = True, ""
@@ -116,11 +116,11 @@ def _told(profile: Profile, found: Registers) -> dict[str, Told]:
     return points
 
 
-def told(access: Access, values: tuple[Value, ...], *, blank: bool, why: str) -> Told:
+def told(access: Access, values: tuple[Value, ...], *, blank: bool, why: str) -> GuessedPoint:
     """A point as it was read, with what its raw value is like."""
     field = access.field
     bits = 1 if access.is_bit else field[1] - field[0] + 1 if field is not None else 16 * access.width
-    return Told(
+    return GuessedPoint(
         values=values,
         bits=bits,
         real=access.as_ in ("f32", "f64"),

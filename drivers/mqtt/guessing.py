@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from drivers.guesses import Guess, Told
+from drivers.guesses import Guess, GuessedPoint
 from drivers.mishaps import Unreadable
 from drivers.mqtt.payload import Payload, steps_of
 from drivers.mqtt.places import places
@@ -47,13 +47,13 @@ def guesses(profile: Profile, evidence: Published) -> Sequence[Guess]:
                 whys[name] = why
     if not values:
         return ()
-    points: dict[str, Told] = {}
+    points: dict[str, GuessedPoint] = {}
     for name in profile.points:
         access: Access = profile.access[name]
         points[name] = (
-            Told(values=tuple(values[name]), why=whys.get(name, ""), codes=len(access.choices or ()))
+            GuessedPoint(values=tuple(values[name]), why=whys.get(name, ""), codes=len(access.choices or ()))
             if name in values
-            else Told(absent=True, optional=True)
+            else GuessedPoint(absent=True, optional=True)
         )
     whole: Whole = profile.whole
     address, known_by = _topic(whole.topic, evidence.topic)

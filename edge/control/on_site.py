@@ -102,7 +102,7 @@ def read(body: bytes) -> Given:
     """What a request asks for.
 
     Raises:
-        Unreadable: it asks for nothing that can be done, in words.
+        BadRequest: it asks for nothing that can be done, in words.
     """
     try:
         table: object = msgspec.json.decode(body)

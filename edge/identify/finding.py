@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from drivers.guesses import Guess, Guesses, Told
+from drivers.guesses import Guess, GuessedPoint, Guesses
 from drivers.profile import Profile
 from edge.identify.scoring import Score, score
 from edge.identify.windows import WINDOWS, window
@@ -110,7 +110,7 @@ def _sure(judged: Judged, second: float) -> bool:
 
 def _finding(judged: Judged, *, sure: bool) -> Finding:
     profile, guess, found = judged.profile, judged.guess, judged.score
-    written: Mapping[str, Told] = {} if judged.as_written is None else judged.as_written.points
+    written: Mapping[str, GuessedPoint] = {} if judged.as_written is None else judged.as_written.points
     heard = {n: t for n, t in guess.points.items() if _last(t) is not None}
     order = sorted(heard, key=lambda n: (n not in guess.changed, -found.by_point[n]))
     return Finding(
@@ -138,17 +138,17 @@ def _finding(judged: Judged, *, sure: bool) -> Finding:
     )
 
 
-def _last(told: Told) -> Value:
+def _last(told: GuessedPoint) -> Value:
     return next((v for v in reversed(told.values) if v is not None), None)
 
 
-def _shown(point: Point, told: Told, written: Told | None) -> GuessedValue:
+def _shown(point: Point, told: GuessedPoint, written: GuessedPoint | None) -> GuessedValue:
     other = None if written is None else _last(written)
     value = _last(told)
     return GuessedValue(point.name, value, point.unit, other if other != value else None)
 
 
-def _scale(point: Point, told: Told, scale: float) -> Scale | None:
+def _scale(point: Point, told: GuessedPoint, scale: float) -> Scale | None:
     """The least change of scale by which a value of a well-known unit becomes usual, where it is not."""
     value = _last(told)
     if point.unit not in WINDOWS or isinstance(value, bool) or not isinstance(value, int | float) or not value:

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from drivers.guesses import Guess, Told
+from drivers.guesses import Guess, GuessedPoint
 from edge.identify.windows import SLOW, window
 from wire.device import Point
 from wire.sample import Value
@@ -52,7 +52,7 @@ def score(points: Mapping[str, Point], guess: Guess) -> Score:
     return Score(sum(by_point.values()) + rest, by_point)
 
 
-def _point(point: Point, told: Told) -> float:
+def _point(point: Point, told: GuessedPoint) -> float:
     if told.absent:
         return LEFT_OUT if told.optional else ABSENT
     if not told.values:
@@ -65,7 +65,7 @@ def _point(point: Point, told: Told) -> float:
     return min(MOST, bits) + _steadiness(point, told.values)
 
 
-def _value(point: Point, told: Told, value: Value) -> float:
+def _value(point: Point, told: GuessedPoint, value: Value) -> float:
     match value:
         case None:
             return 0.0
@@ -77,7 +77,7 @@ def _value(point: Point, told: Told, value: Value) -> float:
             return _number(point, told, value)
 
 
-def _text(told: Told, value: str) -> float:
+def _text(told: GuessedPoint, value: str) -> float:
     if told.codes:
         return 0.0 if told.blank or not told.bits else min(MOST, told.bits - log2(told.codes))
     if not value:
@@ -85,7 +85,7 @@ def _text(told: Told, value: str) -> float:
     return min(MOST, CHARACTER_BITS * len(value)) if value.isprintable() and value.isascii() else WRONG
 
 
-def _number(point: Point, told: Told, value: float) -> float:
+def _number(point: Point, told: GuessedPoint, value: float) -> float:
     if not isfinite(value):
         return WRONG
     if (point.low is not None and value < point.low) or (point.high is not None and value > point.high):
@@ -106,7 +106,7 @@ def _number(point: Point, told: Told, value: float) -> float:
     return min(MOST, -log2(_share(told, low, high, signed=point.low is None or point.low < 0)))
 
 
-def _share(told: Told, low: float, high: float, *, signed: bool) -> float:
+def _share(told: GuessedPoint, low: float, high: float, *, signed: bool) -> float:
     """What part of all raw numbers would be in the window too."""
     if told.real:
         octaves = log2(high / max(low, high * 1e-6)) * (2 if signed else 1)
@@ -115,7 +115,7 @@ def _share(told: Told, low: float, high: float, *, signed: bool) -> float:
     return min(1.0, max(1.0, (high - low) / step * (2 if signed else 1)) / 2.0**told.bits)
 
 
-def _count(told: Told, size: float) -> float:
+def _count(told: GuessedPoint, size: float) -> float:
     """Of whole numbers without bounds small ones are likely, each twice as large one half as much: log-uniform."""
     if not told.bits:
         return 0.5

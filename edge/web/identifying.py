@@ -6,7 +6,7 @@ line (`edge.identify.looking.LookFor`), for technicians at the node's socket; `G
 has come, and at the end what was found.
 
 Bounds: one look at a time, which ends by itself when nobody has asked for it in LEFT_ALONE_S; the last KEPT are kept; a
-body as in `edge.web.pages`.
+body as in `edge.web.answers`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from drivers.errors import DriverError
 from drivers.frames import Frame
 from edge.identify.looking import LookFor, LookReport
 from edge.identify.on_lines import OnLines
+from edge.web.answers import json_answer
 from groundwork.backoff import Monotonic
 
 LEFT_ALONE_S: Final = 20.0
@@ -73,39 +74,39 @@ class Identifying:
 
     def unheard(self) -> Response:
         """Which devices have never been heard."""
-        return _json({"unheard": self._lines.unheard()})
+        return json_answer({"unheard": self._lines.unheard()})
 
     def frames(self, device: str) -> Response:
         """The last frames of a device that is there."""
         found = self._lines.frames(device)
         if found is None:
-            return _json({"error": f"the driver of {device} keeps no frames"}, 404)
-        return _json([shown(f) for f in found])
+            return json_answer({"error": f"the driver of {device} keeps no frames"}, 404)
+        return json_answer([shown(f) for f in found])
 
     def begin(self, body: bytes) -> Response:
         """Begin to look on a line."""
         try:
             ask = msgspec.json.decode(body, type=LookFor)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return _json({"error": f"this cannot be looked for: {error}"}, 400)
+            return json_answer({"error": f"this cannot be looked for: {error}"}, 400)
         if self._working is not None and not self._working.done():
-            return _json({"error": "somebody looks already: wait until they have done"}, 409)
+            return json_answer({"error": "somebody looks already: wait until they have done"}, 409)
         looked = LookProgress(id=secrets.token_hex(8))
         self._kept[looked.id] = looked
         for old in list(self._kept)[:-KEPT]:
             del self._kept[old]
         self._asked_s = self._clock()
         self._working = asyncio.create_task(self._work(ask, looked), name="identify")
-        answer = _json(looked, 202)
+        answer = json_answer(looked, 202)
         answer.headers["Location"] = f"/identify/{looked.id}"
         return answer
 
     def looked(self, one: str) -> Response:
         """How far it has come."""
         if (found := self._kept.get(one)) is None:
-            return _json({"error": f"no look {one[:64]} is known here"}, 404)
+            return json_answer({"error": f"no look {one[:64]} is known here"}, 404)
         self._asked_s = self._clock()
-        return _json(found)
+        return json_answer(found)
 
     async def _work(self, ask: LookFor, looked: LookProgress) -> None:
         working = asyncio.current_task()
@@ -131,8 +132,3 @@ def shown(frame: Frame) -> ShownFrame:
         ShownField(f.first, f.length, f.name, frame.data[f.first : f.first + f.length].hex()) for f in frame.fields
     )
     return ShownFrame(frame.time_us, frame.direction, frame.about, frame.data.hex(), tuple(fields))
-
-
-def _json(body: object, status: int = 200) -> Response:
-    content = msgspec.json.format(msgspec.json.encode(body))
-    return Response(content, status, {"Cache-Control": "no-store"}, "application/json")
