@@ -211,13 +211,13 @@ class ModbusDriver:
         Raises:
             Unreachable, Said, Unread.
         """
-        expected = Expected.of_read(block.space, block.count)
+        expected, span = Expected.of_read(block.space, block.count), Span.of(block)
         answer = await self._turn(
-            POLL, unit, _Asked(expected, Span.of(block), answers), lambda: self._link.read(
+            POLL, unit, _Asked(expected, span, answers), lambda: self._link.read(
                 unit.slave.number, block.space, block.start, block.count, timeout_s=unit.timeout_s
             )
         )  # fmt: skip
-        unit.gave(block)
+        unit.gave(block, expected, span)
         return answer
 
     async def _second_try(self, unit: Unit) -> None:
@@ -350,7 +350,8 @@ class ModbusDriver:
             raise Unreachable(slave.why if slave.backoff.failures else NOT_APART)
         span, sure = found
         self._counts["settled"] += 1
-        slave.owe(Expected.of_read(span.space, span.size), span)  # until it is answered, also when cancelled
+        expected = Expected.of_read(span.space, span.size)
+        slave.owe(expected, span)  # until it is answered, also when cancelled
         try:
             await self._link.read(
                 slave.number, span.space, span.start, span.size, timeout_s=unit.timeout_s, doubtful=not sure
@@ -359,7 +360,7 @@ class ModbusDriver:
             if said.code in GATEWAY:
                 raise
         else:
-            slave.gave(Block(span.space, span.start, span.size, ()))
+            slave.gave(Block(span.space, span.start, span.size, ()), expected)
         slave.settled()
         slave.heard = True
         self._silent = 0

@@ -84,12 +84,12 @@ class Slave:
         self._owed.clear()
         self._guessed = False
 
-    def gave(self, block: Block) -> None:
+    def gave(self, block: Block, expected: Expected) -> None:
         """It answered this."""
-        expected = Expected.of_read(block.space, block.count)
         if block.pieces or expected not in self._known:
             self._known[expected] = block
-        self._silent.pop((block.space, block.start), None)
+        if self._silent:
+            self._silent.pop((block.space, block.start), None)
 
     def probe(self, points: Sequence[Span]) -> tuple[Span, bool] | None:
         """A read whose answer cannot be taken for one that is owed, and whether even a refusal could not. None where
@@ -206,7 +206,7 @@ class Unit:
 
     def suspects(self, span: Span) -> bool:
         """Whether this read got no answer when it was asked for last."""
-        return span in self._silences
+        return bool(self._silences) and span in self._silences
 
     @property
     def points(self) -> list[Span]:
@@ -214,14 +214,15 @@ class Unit:
         found = spaces(self.profile, list(self.profile.points))
         return [_span(space, piece) for space, pieces in found.items() for piece in pieces]
 
-    def gave(self, block: Block) -> None:
+    def gave(self, block: Block, expected: Expected, span: Span) -> None:
         """It answered this."""
-        self.slave.gave(block)
-        span = Span.of(block)
-        self._silences.pop(span, None)
-        if len(self._gave) >= len(self.profile.points):
-            self._gave.clear()
-        self._gave.add(span)
+        self.slave.gave(block, expected)
+        if self._silences:
+            self._silences.pop(span, None)
+        if span not in self._gave:
+            if len(self._gave) >= len(self.profile.points):
+                self._gave.clear()
+            self._gave.add(span)
 
     def learnt(self) -> None:
         """What it gives is known better now: plan anew."""

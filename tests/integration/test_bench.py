@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from bench import rows
+from bench import machine, rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,3 +37,9 @@ def test_a_row_has_its_figures(row: str, tmp_path: Path) -> None:
         assert figure["name"].split("/")[0] == row
         assert figure["ours"] is not None or figure["note"]
     assert any(figure["ours"] is not None for figure in figures) or "scripts/bench brings them" in figures[0]["note"]
+
+
+def test_several_may_describe_the_machine_at_once() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(lambda _: machine.describe(), range(8)))
+    assert len({t["machine"] for t in told}) == 1
