@@ -37,6 +37,7 @@ from cloud.sqlite.tokens import tokens_of
 from cloud.store import rebuild
 from cloud.times import DAY_US, parse, text, utc_us
 from groundwork.terminal import guard, log_to_stderr, shown
+from wire.time import Micros
 
 ANSWER_S: Final = 30
 MAX_ANSWER: Final = 1 << 20
@@ -80,7 +81,7 @@ def _create(given: argparse.Namespace) -> int:
     if given.days is not None:
         if not 0 < given.days <= MAX_DAYS:
             raise ValueError(f"--days lies between 0 and {MAX_DAYS:,}")
-        until_us = now_us + int(given.days * DAY_US)
+        until_us = now_us + Micros(given.days * DAY_US)
     with tokens_of(given.data) as tokens:
         print(tokens.create(given.role, given.node, given.name, now_us, until_us))
     return 0

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Final
 
 from cloud.times import SECOND_US, Now
+from wire.time import Micros, Utc
 
-LEAST_US: Final = 2 * SECOND_US
+LEAST_US: Final = Micros(2 * SECOND_US)
 
 
 class ClockJumps:
@@ -21,12 +22,12 @@ class ClockJumps:
         self._monotonic_s = monotonic_s
         self._ahead_us = self._ahead()
 
-    def jumped_us(self) -> int:
+    def jumped_us(self) -> Micros:
         """Microseconds by which the clock was set forward since the last time, less than 0 for back, 0 for not."""
         ahead_us = self._ahead()
         jumped_us = ahead_us - self._ahead_us
         self._ahead_us = ahead_us
-        return jumped_us if abs(jumped_us) >= LEAST_US else 0
+        return jumped_us if abs(jumped_us) >= LEAST_US else Micros(0)
 
-    def _ahead(self) -> int:
-        return self._now() - int(self._monotonic_s() * SECOND_US)
+    def _ahead(self) -> Micros:
+        return self._now() - Utc(self._monotonic_s() * SECOND_US)

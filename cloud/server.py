@@ -46,6 +46,7 @@ from cloud.store import Store, opened
 from cloud.times import DAY_US, utc_us
 from groundwork.serving import Server
 from groundwork.systemd import Notify
+from wire.time import Micros
 
 BACKLOG: Final = 2_048
 GRACE_S: Final = 2
@@ -227,7 +228,7 @@ async def run(options: Options, crash: Crash) -> None:
             metrics.gauge("strangers", "Connections without a valid token", lambda: door.strangers)
             metrics.gauge("strangers_evicted", "Connections without a token closed for others", lambda: door.evicted)
             metrics.gauge("requests_malformed", "Connections ended for what came on them", lambda: door.refused)
-            step = store.compaction(int(options.feed_days * DAY_US), utc_us, crash, metrics.compacted).step
+            step = store.compaction(Micros(options.feed_days * DAY_US), utc_us, crash, metrics.compacted).step
             gc.collect()
             gc.freeze()  # what is held now stays; see `cloud.app`
             server = _Server(_config(options, app.asgi), door)

@@ -16,6 +16,7 @@ from cloud.crash import Crash, never
 from cloud.sqlite import store as kept
 from cloud.sqlite.store import Progress, SqliteStore, rebuild, silent, untimed
 from cloud.times import Now, utc_us
+from wire.time import Micros, Utc
 
 __all__ = ["Progress", "Store", "opened", "rebuild", "silent"]
 
@@ -26,7 +27,11 @@ class Store(SqliteStore, frozen=True):
     alarms: Keeper
 
     async def look(
-        self, now_us: int, since_us: int, jumped_us: int = 0, holding: Mapping[str, StandingCondition] | None = None
+        self,
+        now_us: Utc,
+        since_us: Utc,
+        jumped_us: Micros = Micros(0),
+        holding: Mapping[str, StandingCondition] | None = None,
     ) -> None:
         """Tell who has fallen silent and who is heard again, and let our own alarms follow.
 

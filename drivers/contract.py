@@ -19,8 +19,9 @@ from drivers.profile import Profile
 from drivers.tables import why_unreadable
 from wire.device import Device, Point
 from wire.sample import Clock, Sample, Value
+from wire.time import Utc
 
-Now = Callable[[], tuple[int, Clock]]
+Now = Callable[[], tuple[Utc, Clock]]
 """The node's clock: UTC microseconds, and whose they are."""
 
 RECENT = 4096  # receipts kept of each source, whatever others deliver; what a source may send unconfirmed is no more

@@ -13,6 +13,8 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from wire.time import Utc
+
 FRAME_BYTES: Final = 512
 EXCHANGES: Final = 8
 LINE_FRAMES: Final = 4_096
@@ -32,7 +34,7 @@ class Frame(msgspec.Struct, frozen=True):
     """What was sent (`out`) or came (`in`) at a moment (UTC microseconds). `about` says what the bytes do not: the
     topic of a publish, the company of an advert."""
 
-    time_us: int
+    time_us: Utc
     direction: Direction
     data: bytes
     fields: tuple[Field, ...] = ()

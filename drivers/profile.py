@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from wire.device import Point
+from wire.time import Micros
 
 
 class Writing(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,5 +32,5 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     points: Mapping[str, Point]
     access: Mapping[str, Any]
     whole: Any
-    time_resolution_us: int | None = None
+    time_resolution_us: Micros | None = None
     writing: Mapping[str, Writing] = {}  # of the points that are writable

@@ -19,6 +19,7 @@ from drivers.errors import Refused
 from drivers.profile import Profile, Writing
 from drivers.tables import Problem
 from wire.device import Point, PointType
+from wire.time import Micros
 
 MAX_POINTS: Final = 256
 Positive = Annotated[float, Meta(gt=0)]
@@ -182,7 +183,7 @@ def parse_profile(name: str, table: Mapping[str, Any], file: str, problems: list
         points=points,
         access=access,
         whole=whole,
-        time_resolution_us=None if resolution is None else round(resolution * 1_000_000),
+        time_resolution_us=None if resolution is None else Micros(round(resolution * 1_000_000)),
         writing={n: _writing(n, t, access) for n, t in head.point.items() if t.writable},
     )
     wrong = registry.checked(profile, kind)

@@ -17,6 +17,7 @@ from drivers.errors import Misconfigured, Refused
 from drivers.scaling import IDENTITY, Scaling
 from wire.device import Point
 from wire.sample import Clock, Sample, Value, bad, uncertain, why_unstorable
+from wire.time import Utc
 
 Finish = Callable[[Value], tuple[Value, str | None]]
 """A decoded value in, the point's value and its quality (None where good) out."""
@@ -150,7 +151,7 @@ def _code(raw: Value) -> str:
     return str(int(raw)) if isinstance(raw, float) and raw.is_integer() else str(raw)
 
 
-def failed(device: str, points: Sequence[Point], stamp: tuple[int, Clock], reason: str) -> Sample:
+def failed(device: str, points: Sequence[Point], stamp: tuple[Utc, Clock], reason: str) -> Sample:
     """A sample that says of each point why there is no value."""
     quality = bad(reason)
     return Sample(device, *stamp, {p.name: None for p in points}, {p.name: quality for p in points})

@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -27,11 +26,13 @@ from drivers.tables import suggest
 from edge import interpreter
 from edge.acting.bundles import followed
 from edge.acting.sky import sky
+from edge.clock import utc_us
 from edge.config import Config, ConfigError, load, place_of
 from edge.node import Node, Ready
 from edge.outbox.reading import CardError, read_history
 from groundwork.terminal import guard, log_to_stderr, shown
 from wire.sample import Sample
+from wire.time import Utc, micros
 
 EXIT_FAILED = 1
 GIVE_UP_S = 18.0  # systemd's TimeoutStopSec is 20
@@ -137,8 +138,8 @@ def _history(config: Config, device: str | None, hours: float) -> int:
     path = Path(config.node.data_dir) / "outbox.db"
 
     async def show() -> None:
-        from_us = int((time.time() - hours * 3600) * 1e6)
-        async for columns in read_history(path, from_us, 2**62, device):
+        from_us = utc_us() - micros(hours * 3600)
+        async for columns in read_history(path, from_us, Utc(2**62), device):
             for sample in columns.samples():
                 if sample.time_us >= from_us:
                     print(shown(_line(sample)))
@@ -180,7 +181,7 @@ def _plan(config: Config, args: argparse.Namespace) -> int:
         plan=config.plan,
         place=None if config.site is None else place_of(config.site),
         roster=config.roster,
-        now_us=time.time_ns() // 1000,
+        now_us=utc_us(),
         out=sys.stdout,
         err=sys.stderr,
         locale=_locale(),

@@ -23,13 +23,14 @@ import msgspec
 
 from wire.entries import ClockFix
 from wire.sample import Clock
+from wire.time import Micros, Mono, Utc
 
 STA_UNSYNC: Final = 0x0040  # adjtimex(2), <linux/timex.h>
-DRIFT_US: Final = 500_000  # how far a clock set by the cloud may drift before it is set again
-EARLIEST_US: Final = 1_767_225_600_000_000  # 2026-01-01: this software is not older
-JUMP_US: Final = 10_000_000  # what NTP slews or steps in everyday life is less
-CONFIRM_US: Final = 60_000_000
-SERVER_ERROR_MAX_US: Final = 2_000_000  # an answer that took longer than this says too little about the time
+DRIFT_US: Final = Micros(500_000)  # how far a clock set by the cloud may drift before it is set again
+EARLIEST_US: Final = Utc(1_767_225_600_000_000)  # 2026-01-01: this software is not older
+JUMP_US: Final = Micros(10_000_000)  # what NTP slews or steps in everyday life is less
+CONFIRM_US: Final = Micros(60_000_000)
+SERVER_ERROR_MAX_US: Final = Micros(2_000_000)  # an answer that took longer than this says too little about the time
 
 
 def kernel_synced() -> bool:
@@ -48,17 +49,22 @@ def kernel_boot() -> int:
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
-def monotonic_us() -> int:
+def utc_us() -> Utc:
+    """What the machine's clock shows, believed or not."""
+    return Utc(time.time_ns() // 1000)
+
+
+def monotonic_us() -> Mono:
     """Time since boot, suspended or not."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+    return Mono(time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
 
 
 class _Jump(msgspec.Struct):
     """By how much the system's clock is off what was counted, since when on the monotonic clock, and the boot that it
     interrupted."""
 
-    off_us: int
-    since_us: int
+    off_us: Micros
+    since_us: Mono
     boot: int
 
 
@@ -68,29 +74,29 @@ class NodeClock:
     def __init__(
         self,
         *,
-        last_known_us: int,
+        last_known_us: Utc,
         trust_system: bool = False,
-        wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
-        monotonic_us: Callable[[], int] = monotonic_us,
+        wall_us: Callable[[], Utc] = utc_us,
+        monotonic_us: Callable[[], Mono] = monotonic_us,
         synced: Callable[[], bool] = kernel_synced,
         boot: Callable[[], int] = kernel_boot,
     ) -> None:
         self._wall_us, self._monotonic_us = wall_us, monotonic_us
         self._synced: Callable[[], bool] = (lambda: True) if trust_system else synced
         self._boot = boot()
-        self._last_us = 0
+        self._last_us = Utc(0)
         self._jump: _Jump | None = None
         self.jumps = 0
         if self._synced() and wall_us() >= EARLIEST_US:
             self.clock = Clock(self._boot, synced=True)
-            self._base_us: int | None = None
+            self._base_us: Micros | None = None  # of the monotonic clock: how far it is behind UTC
             self._seen = (wall_us(), monotonic_us())
         else:
-            self._seen = (0, 0)
+            self._seen = (Utc(0), Mono(0))
             self.clock = Clock(self._boot, synced=False)
-            self._base_us = max(wall_us(), last_known_us, EARLIEST_US) - monotonic_us()
+            self._base_us = Micros(max(wall_us(), last_known_us, EARLIEST_US) - monotonic_us())
 
-    def __call__(self) -> tuple[int, Clock]:
+    def __call__(self) -> tuple[Utc, Clock]:
         """Now. Never less than before, but for what a `ClockFix` says."""
         wall_us, mono_us = self._wall_us(), self._monotonic_us()
         if self._base_us is None:
@@ -99,12 +105,12 @@ class NodeClock:
                 self._doubt(off_us, mono_us)
             else:
                 self._seen = (wall_us, mono_us)
-        now = wall_us if self._base_us is None else self._base_us + mono_us
+        now = wall_us if self._base_us is None else Utc(self._base_us + mono_us)
         self._last_us = max(self._last_us, now)
         return self._last_us, self.clock
 
     @property
-    def jump_us(self) -> int | None:
+    def jump_us(self) -> Micros | None:
         """By how much the system's clock has jumped, while that is not confirmed."""
         return None if self._jump is None else self._jump.off_us
 
@@ -120,11 +126,11 @@ class NodeClock:
             return self._look_at(self._jump)
         if self._base_us is None or not self._synced() or self._wall_us() < EARLIEST_US:
             return None
-        fix = None if self.synced else self._fix(self._wall_us(), error_us=100_000)
+        fix = None if self.synced else self._fix(self._wall_us(), error_us=Micros(100_000))
         self._follow()
         return fix
 
-    def hear(self, server_us: int, took_us: int) -> ClockFix | None:
+    def hear(self, server_us: Utc, took_us: Micros) -> ClockFix | None:
         """The cloud's time, from an answer that took so long: only while nothing better is known.
 
         Afterwards it is listened to again and again, for a crystal drifts by seconds a day.
@@ -136,14 +142,14 @@ class NodeClock:
             return self._weigh(self._jump, true_us)
         if self.synced and abs(true_us - self()[0]) < DRIFT_US + took_us // 2:
             return None
-        fix = None if self.synced else self._fix(true_us, error_us=took_us // 2 + 1000)
-        self._base_us = true_us - self._monotonic_us()
+        fix = None if self.synced else self._fix(true_us, error_us=took_us // 2 + Micros(1000))
+        self._base_us = Micros(true_us - self._monotonic_us())
         return fix
 
-    def _doubt(self, off_us: int, mono_us: int) -> None:
+    def _doubt(self, off_us: Micros, mono_us: Mono) -> None:
         """Go on by the monotonic clock from the last time that was believed."""
         self.jumps += 1
-        self._base_us = self._seen[0] - self._seen[1]
+        self._base_us = Micros(self._seen[0] - self._seen[1])
         self._jump = _Jump(off_us=off_us, since_us=mono_us, boot=self._boot)
         # A fix goes for all that was estimated in its boot: these times must not be corrected by that of others.
         number = blake2b(f"{self._boot} {self._seen} {self.jumps}".encode(), digest_size=8).digest()
@@ -154,7 +160,7 @@ class NodeClock:
         """Whether the clock is back, or has stood at its new time for long enough."""
         assert self._base_us is not None
         mono_us = self._monotonic_us()
-        off_us = self._wall_us() - (self._base_us + mono_us)
+        off_us = self._wall_us() - Utc(self._base_us + mono_us)
         if abs(off_us - jump.off_us) > JUMP_US and abs(off_us) > JUMP_US:
             jump.off_us, jump.since_us = off_us, mono_us  # it has jumped again
         back = abs(off_us) <= JUMP_US
@@ -162,18 +168,18 @@ class NodeClock:
             return None
         return self._settle(jump)
 
-    def _weigh(self, jump: _Jump, true_us: int) -> ClockFix | None:
+    def _weigh(self, jump: _Jump, true_us: Utc) -> ClockFix | None:
         """The cloud knows which of the two is right, as far as it goes."""
         assert self._base_us is not None
         mono_us = self._monotonic_us()
         if abs(true_us - self._wall_us()) <= JUMP_US and self._synced():
             return self._settle(jump)
-        if abs(true_us - (self._base_us + mono_us)) <= JUMP_US:
+        if abs(true_us - Utc(self._base_us + mono_us)) <= JUMP_US:
             jump.since_us = mono_us  # two against one: the clock has to stand for longer
         return None
 
     def _settle(self, jump: _Jump) -> ClockFix:
-        fix = self._fix(self._wall_us(), error_us=100_000)
+        fix = self._fix(self._wall_us(), error_us=Micros(100_000))
         self._boot = jump.boot
         self.clock = Clock(self._boot, synced=True)
         self._jump = None
@@ -185,10 +191,12 @@ class NodeClock:
         self._base_us = None
         self._seen = (self._wall_us(), self._monotonic_us())
 
-    def _fix(self, true_us: int, error_us: int) -> ClockFix:
+    def _fix(self, true_us: Utc, error_us: Micros) -> ClockFix:
         assert self._base_us is not None
-        fix = ClockFix(boot=self._boot, offset_us=true_us - (self._base_us + self._monotonic_us()), error_us=error_us)
+        fix = ClockFix(
+            boot=self._boot, offset_us=true_us - Utc(self._base_us + self._monotonic_us()), error_us=error_us
+        )
         self.clock = Clock(self._boot, synced=True)
         # Time may step back here: times that were estimated are marked so, and the fix says by how much.
-        self._last_us = 0
+        self._last_us = Utc(0)
         return fix

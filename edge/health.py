@@ -20,6 +20,7 @@ from edge.sampling.last_samples import LastSamples
 from edge.sync.uplink import Uplink
 from edge.trouble import Trouble
 from wire.entries import Health, Verdict
+from wire.time import Micros
 
 ACK_LATE_INTERVALS: Final = 3
 CONNECT_S: Final = 30.0
@@ -79,7 +80,7 @@ class Doctor:
         push_interval_s: float,
         insecure: bool,
         monotonic: Callable[[], float],
-        apart_us: Callable[[], int | None] = lambda: None,
+        apart_us: Callable[[], Micros | None] = lambda: None,
         deaf: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._uplink, self._commit, self._street, self._clock = uplink, commit, street, clock

@@ -51,6 +51,7 @@ from edge.web.sight import SELDOM_S, Days, Sight, recall
 from edge.web.writing import TechnicianRoutes
 from groundwork.systemd import Notify
 from wire.entries import ClockFix
+from wire.time import Micros, Utc, micros
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +99,8 @@ class Node:
                 directory,
                 node=config.node.id,
                 limit_bytes=config.outbox.limit_bytes,
-                history_us=int(config.outbox.history_days * 86_400e6),
-                now_us=lambda: self._clock()[0] if hasattr(self, "_clock") else 0,  # it needs what the card knows
+                history_us=micros(config.outbox.history_days * 86_400),
+                now_us=lambda: self._clock()[0] if hasattr(self, "_clock") else Utc(0),  # it needs what the card knows
                 busy=_still_starting(self._systemd),
             )
             outbox = await stack.enter_async_context(storage)
@@ -307,7 +308,7 @@ class Node:
                     commit.put(fix)
             await asyncio.sleep(min(CLOCK_CHECK_S, pat_s or CLOCK_CHECK_S))
 
-    def _hear(self, server_us: int, took_us: int) -> ClockFix | None:
+    def _hear(self, server_us: Utc, took_us: Micros) -> ClockFix | None:
         fix = self._clock.hear(server_us, took_us)
         if fix is not None:
             self._autonomy.corrected(fix)

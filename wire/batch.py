@@ -18,13 +18,14 @@ import msgspec
 
 from wire.columns import Columns
 from wire.contents import Placed
+from wire.time import Micros, Utc
 
 DIGEST_BYTES: Final = 16
 ORIGIN: Final = bytes(DIGEST_BYTES)  # the digest before the first row
 GENERATION_HEADER: Final = "Lamplighter-Generation"  # of a request: the generation that the node knows, in decimal
-_YEAR_US: Final = 366 * 86_400_000_000
-GENERATIONS_FROM_US: Final = 1_764_547_200_000_000  # December 2025: no true clock shows less
-GENERATIONS_AHEAD_US: Final = 10 * _YEAR_US
+_YEAR_US: Final = Micros(366 * 86_400_000_000)
+GENERATIONS_FROM_US: Final = Micros(1_764_547_200_000_000)  # December 2025: no true clock shows less
+GENERATIONS_AHEAD_US: Final = Micros(10 * _YEAR_US)
 
 
 class Lane(StrEnum):
@@ -52,7 +53,7 @@ class Predecessor(msgspec.Struct, frozen=True):
     whole: bool = True
 
 
-def believable(generation: int, now_us: int) -> bool:
+def believable(generation: int, now_us: Utc) -> bool:
     """Whether a generation may be believed, by one's own clock.
 
     Generations are drawn from the clock (µs UTC), or one greater than the last. More than GENERATIONS_AHEAD_US ahead
@@ -97,7 +98,7 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     through_seq: int
     digest: bytes
     accepts: tuple[int, ...]
-    server_us: int
+    server_us: Utc
     pause_s: float = 0.0
     live_s: float = 0.0
     held_s: float = 0.0

@@ -33,6 +33,7 @@ from wire.errors import Malformed, TooLarge, Unsupported
 from wire.frame import MAX_BODY_BYTES, MAX_PLAIN_BYTES, dumps, loads, plain_bytes, squeeze, stretch
 from wire.sample import QUALITY_MAX_CHARS, Clock
 from wire.table import Table
+from wire.time import Micros
 from wire.vector import Runs, one_run
 
 VERSION: Final = 1
@@ -42,7 +43,7 @@ MAX_ENTRIES: Final = 100_000
 MAX_READINGS: Final = 500_000
 MAX_SPREAD_BYTES: Final = 32 << 20
 MAX_NAME_CHARS: Final = 200
-MAX_TIME_US: Final = 2**52  # the year 2112
+MAX_TIME_US: Final = Micros(2**52)  # the year 2112
 
 _TYPES: Final[Mapping[str, type[Alarm | ClockFix | Gap | Health | Mark | Result | Roster | Visit]]] = {
     "alarm": Alarm,

@@ -17,6 +17,7 @@ import msgspec
 
 from wire import vector
 from wire.sample import Clock, Sample, Value
+from wire.time import Utc
 from wire.vector import Vector, one_run
 
 PRESENT: Final = 1
@@ -77,7 +78,7 @@ class Columns(msgspec.Struct, frozen=True, gc=False):
 
     device: str
     clock: Clock
-    times: Sequence[int]
+    times: Sequence[Utc]
     cells: Mapping[str, Cell]
 
     @property

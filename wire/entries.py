@@ -11,6 +11,7 @@ from msgspec import Meta
 from wire.columns import Columns
 from wire.device import Roster
 from wire.sample import Value
+from wire.time import Micros, Utc
 
 # What comes from outside is held to these; what we write ourselves stays below them.
 Name = Annotated[str, Meta(max_length=200)]
@@ -38,9 +39,9 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rule: Name
     severity: Severity
     state: AlarmState
-    raised_us: int
-    time_us: int
-    respond_by_us: int | None = None
+    raised_us: Utc
+    time_us: Utc
+    respond_by_us: Utc | None = None
     detail: Text = ""
     text: Annotated[Mapping[Name, Text], Meta(max_length=10)] = {}  # by language
     values: Annotated[Mapping[Name, Value], Meta(max_length=256)] = {}
@@ -48,7 +49,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     acknowledged: bool = False
     escalated: bool = False  # the time to respond is nearly over and nobody has acknowledged it
     cause: Name = ""
-    until_us: int | None = None
+    until_us: Utc | None = None
     by: Name = ""
     boot: int | None = None
 
@@ -59,7 +60,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     device: Name
     rule: Name
     tag: Name
-    time_us: int
+    time_us: Utc
     values: Annotated[Mapping[Name, Value], Meta(max_length=256)] = {}
     boot: int | None = None
 
@@ -74,7 +75,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     order: Name
     stage: Stage
-    time_us: int
+    time_us: Utc
     device: Name = ""
     point: Name = ""
     read_back: Value = None
@@ -95,8 +96,8 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     visit: Name
     by: Name
     act: VisitAct
-    time_us: int
-    until_us: int | None = None
+    time_us: Utc
+    until_us: Utc | None = None
     code: int | None = None
     device: Name = ""
     order: Name = ""
@@ -108,8 +109,8 @@ class ClockFix(msgspec.Struct, frozen=True, kw_only=True):
     """Add `offset_us` to every estimated time of `boot` to have UTC, good to ± `error_us`."""
 
     boot: int
-    offset_us: int
-    error_us: int
+    offset_us: Micros
+    error_us: Micros
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -122,15 +123,15 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: Text
     lost: int
     seqs: int = 1
-    from_us: int | None = None
-    to_us: int | None = None
+    from_us: Utc | None = None
+    to_us: Utc | None = None
     devices: Annotated[tuple[Name, ...], Meta(max_length=1_000)] = ()
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """How the node is: the same object that its `GET /health` shows. Sizes in bytes, ages in seconds."""
 
-    time_us: int
+    time_us: Utc
     verdict: Verdict
     reasons: Annotated[tuple[Text, ...], Meta(max_length=50)] = ()
     version: Name = ""

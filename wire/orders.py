@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from wire.entries import Level, Name, Stage, Text
+from wire.time import Utc
 
 MAX_BUNDLE_CHARS: Final = 256 * 1024
 MAX_BUNDLE_BYTES: Final = MAX_BUNDLE_CHARS  # of the text as UTF-8: what a node reads, so what the aggregator takes
@@ -22,7 +23,7 @@ MAX_DOWN_BYTES: Final = 2 * 1024 * 1024  # a bundle of MAX_BUNDLE_CHARS, each wr
 LEVELS: Final[tuple[Level, ...]] = ("technician", "emergency", "hypervisor", "rule", "plan", "default")
 FINAL: Final[frozenset[Stage]] = frozenset({"verified", "refused", "failed", "expired", "superseded"})
 
-Time = Annotated[int, Meta(ge=0, lt=2**52)]
+Time = Annotated[Utc, Meta(ge=0, lt=2**52)]
 # Whoever is not at the cabinet speaks at one of these; the others are the node's own.
 Commanding = Literal["technician", "emergency", "hypervisor"]
 

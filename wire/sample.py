@@ -11,6 +11,8 @@ from typing import Final
 
 import msgspec
 
+from wire.time import Utc
+
 Value = int | float | bool | str | None
 
 INT_MIN: Final = -(2**63)
@@ -30,7 +32,7 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
     """One device's points at one moment. `time_us` is UTC microseconds since 1970."""
 
     device: str
-    time_us: int
+    time_us: Utc
     clock: Clock
     values: Mapping[str, Value]
     quality: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])

@@ -13,12 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 from wire import vector
 from wire.columns import ABSENT, PRESENT, Cell, Columns, Quality, cut_runs, runs_of
 from wire.rejoin import flat, rejoin
 from wire.sample import Clock, Sample
+from wire.time import Utc
 from wire.vector import Runs, Vector, one_run
 
 Pick = Callable[[Sequence[Any]], Sequence[Any]]
@@ -44,7 +45,7 @@ class Table:
         "unit_us",
     )
 
-    _spans: list[tuple[int, int]] | None
+    _spans: list[tuple[Utc, Utc]] | None
     _ready: dict[str, tuple[Vector, Sequence[int]]]  # a point's vector, and its values before each device
 
     def __init__(
@@ -73,21 +74,22 @@ class Table:
         return self.runs.n
 
     @property
-    def times(self) -> Sequence[int]:
+    def times(self) -> Sequence[Utc]:
         """The times of all samples, device after device; unpacked anew each time they are asked for."""
         ticks = vector.unpack_ints(self.ticks, self.runs)
-        return ticks if self.unit_us == 1 else [t * self.unit_us for t in ticks]
+        return cast("Sequence[Utc]", ticks if self.unit_us == 1 else [t * self.unit_us for t in ticks])
 
     @property
-    def spans(self) -> Sequence[tuple[int, int]]:
+    def spans(self) -> Sequence[tuple[Utc, Utc]]:
         """Of each device the least and the greatest time."""
         if self._spans is None:
             unit_us = self.unit_us
-            self._spans = [(low * unit_us, high * unit_us) for low, high in vector.spans(self.ticks, self.runs)]
+            spans = [(low * unit_us, high * unit_us) for low, high in vector.spans(self.ticks, self.runs)]
+            self._spans = cast("list[tuple[Utc, Utc]]", spans)
         return self._spans
 
     @property
-    def span(self) -> tuple[int, int]:
+    def span(self) -> tuple[Utc, Utc]:
         """The least and the greatest time of all."""
         return min(low for low, _ in self.spans), max(high for _, high in self.spans)
 
@@ -139,7 +141,7 @@ class Table:
         """The columns of the i-th device alone."""
         ticks = vector.unpack_ints(vector.run_of(self.ticks, self.runs, i), one_run(self.runs.counts[i]))
         times = ticks if self.unit_us == 1 else [t * self.unit_us for t in ticks]
-        return Columns(self.devices[i], self.clock, times, _Cut(self, i))
+        return Columns(self.devices[i], self.clock, cast("Sequence[Utc]", times), _Cut(self, i))
 
     def cell(self, point: str, i: int) -> Cell:
         """One point of the i-th device."""

@@ -35,9 +35,10 @@ from cloud.views.reports import alarm_seen
 from groundwork.nearest import did_you_mean, nearest
 from wire.entries import Alarm, AlarmState, Severity
 from wire.orders import AlarmAct
+from wire.time import Micros, Utc
 
 PAGE: Final = 100
-ACT_LIFE_US: Final = 7 * DAY_US
+ACT_LIFE_US: Final = Micros(7 * DAY_US)
 STATES: Final[frozenset[str]] = frozenset(get_args(AlarmState))
 SEVERITIES: Final[frozenset[str]] = frozenset(get_args(Severity))
 
@@ -147,7 +148,7 @@ class Alarms:
             if (before := await self._store.answered(key)) is not None:
                 return response(before)
             given, by, wrongs = read(body, ActGiven), self._orders.given(asked), Wrongs()
-            until_us: int | None = None
+            until_us: Utc | None = None
             if given.act == "shelve":
                 until_us = end_of(given.until, given.for_s, ("until", "for_s"), by.now_us, wrongs)
             elif given.until is not None or given.for_s is not None:
@@ -176,7 +177,7 @@ class Alarms:
             return await self._ask(owner, name, given, by, until_us, key)
 
     async def _ask(
-        self, node: str, name: str, given: ActGiven, by: Given, until_us: int | None, key: Keyed
+        self, node: str, name: str, given: ActGiven, by: Given, until_us: Utc | None, key: Keyed
     ) -> Response:
         life_us = by.now_us + ACT_LIFE_US
         order = AlarmAct(

@@ -27,6 +27,7 @@ from cloud.views.contract import AlarmsAsked
 from cloud.views.reports import NO_FIXES, OWN, alarm_seen
 from cloud.views.silence import LastHeard
 from wire.entries import Alarm
+from wire.time import Utc
 
 
 class Keeper:
@@ -65,7 +66,7 @@ class Keeper:
         """One that stands."""
         return self._alarms.get(name)
 
-    async def look(self, now_us: int, since_us: int, holding: Mapping[str, StandingCondition] | None = None) -> bool:
+    async def look(self, now_us: Utc, since_us: Utc, holding: Mapping[str, StandingCondition] | None = None) -> bool:
         """Take what has happened since the last time; whether there is more. Until `since_us` we were not here.
 
         `holding` are conditions that hold now, beside those that the store itself shows; None: not known now.
@@ -99,7 +100,7 @@ class Keeper:
                 raise
 
     async def act(
-        self, alarm: Alarm, act: Act, by: str, now_us: int, until_us: int | None, note: str, keyed: Keyed
+        self, alarm: Alarm, act: Act, by: str, now_us: Utc, until_us: Utc | None, note: str, keyed: Keyed
     ) -> Answered | None:
         """Do what an operator asks, at once, unless the request was answered before: then that answer.
 

@@ -30,9 +30,10 @@ from cloud.alarms.own_texts import Texts
 from cloud.times import SECOND_US
 from wire.entries import Alarm, AlarmState, Severity
 from wire.sample import Value
+from wire.time import Micros, Utc
 
 OUTAGE_NODES: Final = 10
-RECENT_US: Final = 3_600 * SECOND_US
+RECENT_US: Final = Micros(3_600 * SECOND_US)
 CITY: Final = "city"
 OUTAGE: Final = "aggregator:city-outage"
 SINCE: Final = "since_us"  # among the values of a silent alarm: when its node was last heard
@@ -85,7 +86,7 @@ def state_of(alarm: Alarm) -> AlarmState:
     return "acknowledged" if alarm.acknowledged else "raised"
 
 
-def changed(alarm: Alarm, now_us: int, **fields: Any) -> Alarm:
+def changed(alarm: Alarm, now_us: Utc, **fields: Any) -> Alarm:
     """The alarm after a step, in the state that follows."""
     stepped = msgspec.structs.replace(alarm, time_us=now_us, **fields)
     return msgspec.structs.replace(stepped, state=state_of(stepped))
@@ -96,7 +97,7 @@ def reworded(alarm: Alarm, texts: Texts) -> dict[str, Any]:
     return {"text": texts, "detail": texts["en"] if alarm.detail == alarm.text.get("en", "") else alarm.detail}
 
 
-def acted(alarm: Alarm, act: Act, by: str, now_us: int, until_us: int | None, note: str) -> Alarm:
+def acted(alarm: Alarm, act: Act, by: str, now_us: Utc, until_us: Utc | None, note: str) -> Alarm:
     """The alarm after what an operator has done."""
     detail = note or alarm.detail
     match act:
@@ -112,11 +113,11 @@ def acted(alarm: Alarm, act: Act, by: str, now_us: int, until_us: int | None, no
 
 def step(
     alarms: Mapping[str, Alarm],
-    silent: Mapping[str, int],
+    silent: Mapping[str, Utc],
     quiet: Collection[str],
-    heard: Mapping[str, int],
+    heard: Mapping[str, Utc],
     occurred: Iterable[Occurrence],
-    now_us: int,
+    now_us: Utc,
     holding: Mapping[str, StandingCondition] | None = None,
 ) -> dict[str, Alarm]:
     """The alarms that are other than before, by id: at most one change each.
@@ -138,7 +139,7 @@ def step(
             steps.rise("silent", node, own_texts.silent(node, heard_us), {SINCE: heard_us})
     for alarm in alarms.values():
         if alarm.rule == "silent" and alarm.active and alarm.device not in silent:
-            since_us = _count(alarm, SINCE) or alarm.raised_us
+            since_us = Utc(_count(alarm, SINCE)) or alarm.raised_us
             until_us = max(since_us, min(now_us, heard.get(alarm.device, now_us)))
             steps.change(alarm.id, own_texts.silent(alarm.device, since_us, until_us), active=False)
     if holding is not None:
@@ -150,7 +151,7 @@ def step(
 class _Steps:
     """Alarms as they were, and as they are after the steps so far."""
 
-    def __init__(self, alarms: Mapping[str, Alarm], now_us: int) -> None:
+    def __init__(self, alarms: Mapping[str, Alarm], now_us: Utc) -> None:
         self._alarms = alarms
         self._now_us = now_us
         self.done: dict[str, Alarm] = {}
@@ -230,7 +231,7 @@ def _hold(steps: _Steps, alarms: Mapping[str, Alarm], holding: Mapping[str, Stan
 
 
 def _outage(
-    steps: _Steps, silent: Mapping[str, int], quiet: Collection[str], heard: Mapping[str, int], now_us: int
+    steps: _Steps, silent: Mapping[str, Utc], quiet: Collection[str], heard: Mapping[str, Utc], now_us: Utc
 ) -> None:
     """Raise, keep or end the one alarm for all, and let it explain the others."""
     outage = steps.now(OUTAGE)

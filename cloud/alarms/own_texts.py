@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cloud.times import SECOND_US, text
+from wire.time import Utc
 
 Texts = Mapping[str, str]  # by language
 
 
-def moment(time_us: int) -> str:
+def moment(time_us: Utc) -> str:
     """A time as people read it: UTC, to the second, cut."""
     return f"{text(time_us - time_us % SECOND_US)[:19].replace('T', ' ')} UTC"
 
 
-def silent(node: str, since_us: int, until_us: int | None = None) -> Texts:
+def silent(node: str, since_us: Utc, until_us: Utc | None = None) -> Texts:
     """Of a node that is not heard; `until_us` is when it was heard again."""
     since = moment(since_us)
     if until_us is None:
@@ -48,7 +49,7 @@ def fork(node: str, last: Texts) -> Texts:
     }
 
 
-def outage(nodes: int, since_us: int, until_us: int | None = None) -> Texts:
+def outage(nodes: int, since_us: Utc, until_us: Utc | None = None) -> Texts:
     """Of many nodes that are not heard; `nodes` is how many there were at most."""
     since = moment(since_us)
     why_en, why_fr = "a fault of the network, or ours", "panne du réseau, ou de notre côté"
@@ -82,7 +83,7 @@ def unfinished(epoch: int, lane: str, from_seq: int, to_seq: int) -> Texts:
     }
 
 
-def span(from_us: int, to_us: int) -> Texts:
+def span(from_us: Utc, to_us: Utc) -> Texts:
     """Between which times."""
     since, until = moment(from_us), moment(to_us)
     return {"en": f"from {since} to {until}", "fr": f"du {since} au {until}"}

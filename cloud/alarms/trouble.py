@@ -20,6 +20,7 @@ from cloud.alarms.own_texts import Texts, moment
 from cloud.sqlite.database import Sizes
 from cloud.sqlite.errors import StoreTrouble
 from wire.entries import Alarm
+from wire.time import Utc
 
 STORE: Final = "aggregator:store"
 LEAST_FREE_BYTES: Final = 256 << 20
@@ -28,7 +29,7 @@ LEAST_FREE_BYTES: Final = 256 << 20
 class Missed(msgspec.Struct, frozen=True):
     """Since when the store could not be opened, and why."""
 
-    since_us: int
+    since_us: Utc
     why: Texts
 
 
@@ -56,10 +57,10 @@ class StoreWatch:
         """`missed` is what could not be taken before the store was open."""
         self._store = store
         self._missed = missed
-        self._opened_us: int | None = None  # until when it was missed
+        self._opened_us: Utc | None = None  # until when it was missed
         self._low = False
 
-    async def look(self, now_us: int) -> None:
+    async def look(self, now_us: Utc) -> None:
         """Let the alarm follow.
 
         Raises:
@@ -72,7 +73,7 @@ class StoreWatch:
         if wrong is None:  # the text that stays is the last one
             self._missed = None
 
-    def _told(self, now_us: int) -> Texts | None:
+    def _told(self, now_us: Utc) -> Texts | None:
         """What was missed."""
         if (missed := self._missed) is None:
             return None
@@ -100,7 +101,7 @@ class StoreWatch:
         return None
 
 
-def following(standing: Alarm | None, words: Texts | None, now_us: int) -> Alarm | None:
+def following(standing: Alarm | None, words: Texts | None, now_us: Utc) -> Alarm | None:
     """What the alarm becomes; None when it stays as it is. Pure."""
     holds = standing is not None and standing.active
     if words is None:

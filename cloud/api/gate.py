@@ -22,6 +22,7 @@ from cloud.metrics import Metrics
 from cloud.problem import Problem, too_many
 from cloud.records.tokens import Grant, Role, Tokens
 from cloud.times import text
+from wire.time import Utc
 
 REALM: Final = {"WWW-Authenticate": 'Bearer realm="lamplighter"'}
 
@@ -52,7 +53,8 @@ class Gate:
             raise _unauthorized(f"the token {found.id} was revoked at {text(found.revoked_us)}")
         if not self._tokens.valid(found):
             self._metrics.denied("expired")
-            raise _unauthorized(f"the token {found.id} has expired at {text(found.until_us or 0)}; ask for a new one")
+            until_us = found.until_us or Utc(0)
+            raise _unauthorized(f"the token {found.id} has expired at {text(until_us)}; ask for a new one")
         if connection is not None:
             connection.known(found)
         if found.role not in roles:

@@ -18,6 +18,7 @@ from cloud.views.answers import DeviceDetail, DevicesPage, NodeDetail, NodesPage
 from cloud.views.contract import MAX_PAGE, MAX_ROWS, ReadingsAsked, Views
 from cloud.views.watching import Watching
 from groundwork.nearest import did_you_mean, nearest
+from wire.time import Utc
 
 PAGE: Final = 100
 ROWS: Final = 1_000
@@ -151,7 +152,7 @@ class Queries:
             device=device,
             node=asked.one("node"),
             points=points,
-            from_us=_time(asked, "from", -TIME_BOUND_US),
+            from_us=_time(asked, "from", Utc(-TIME_BOUND_US)),
             to_us=_time(asked, "to", TIME_BOUND_US),
             cursor=asked.one("cursor"),
             limit=asked.number("limit", ROWS, 1, MAX_ROWS),
@@ -180,7 +181,7 @@ class Queries:
         return f"{of} {device[:MAX_SHOWN]!r}" + did_you_mean(await self._views.near(device))
 
 
-def _time(asked: Asked, name: str, default: int) -> int:
+def _time(asked: Asked, name: str, default: Utc) -> Utc:
     given = asked.one(name)
     try:
         return default if given is None else parse(given)

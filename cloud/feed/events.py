@@ -28,6 +28,7 @@ from wire.device import Roster
 from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result, Unknown, Visit
 from wire.orders import Order
 from wire.sample import Value
+from wire.time import Utc
 
 NO_ORDERS: Final[Mapping[str, Order]] = {}
 PREFIX: Final = "city.lamplighter."
@@ -47,7 +48,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     node: str
     device: str
     kind: str | None
-    time_us: int
+    time_us: Utc
     clock: ClockWord
     boot: int | None
     values: Mapping[str, Value]
@@ -100,7 +101,7 @@ class _Known(msgspec.Struct, frozen=True):
 class _Parts(msgspec.Struct, frozen=True):
     type: EventType
     device: str | None
-    time_us: int
+    time_us: Utc
     data: Any
 
 

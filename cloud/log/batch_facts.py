@@ -20,6 +20,7 @@ from wire.contents import Contents
 from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result, Visit
 from wire.errors import Malformed
 from wire.sample import Clock, Value, why_unstorable
+from wire.time import Utc
 
 MAX_BATCH_DEVICES: Final = 20_000
 SYNCED: Final = -1  # where a boot would stand: times that need no correction
@@ -35,8 +36,8 @@ def base(clock: Clock) -> int:
 class Extent(msgspec.Struct, gc=False):
     """The devices of a batch whose times count from one base, and between which times they were measured."""
 
-    from_us: int
-    to_us: int
+    from_us: Utc
+    to_us: Utc
     devices: set[str]
 
 
@@ -49,7 +50,7 @@ class BatchFacts(msgspec.Struct, frozen=True):
     others: tuple[Placed, ...]
 
     @property
-    def reach_us(self) -> tuple[int, int] | None:
+    def reach_us(self) -> tuple[Utc, Utc] | None:
         """The least and the greatest time measured, or None when nothing was."""
         if not self.extents:
             return None

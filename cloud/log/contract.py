@@ -21,6 +21,7 @@ from cloud.log.batch_facts import BatchFacts
 from cloud.log.notices import Announcement, Finding
 from cloud.log.streams import LogPosition
 from wire.batch import Batch, Lane
+from wire.time import Utc
 
 READ_BYTES = 8 << 20
 
@@ -36,7 +37,7 @@ class Record(msgspec.Struct, frozen=True):
     """One thing in the log: the body of a batch as it was received, or a notice in JSON."""
 
     position: int
-    received_us: int
+    received_us: Utc
     notice: bool
     body: bytes
 

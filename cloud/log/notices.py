@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from wire.time import Utc
+
 FindingKind = Literal[
     "unfinished", "written_off", "fork", "conflict", "assigned", "silent", "heard_again", "generation", "damaged"
 ]
@@ -22,7 +24,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     node: str
     kind: FindingKind
-    time_us: int
+    time_us: Utc
     detail: Mapping[str, Any]
 
 
@@ -31,7 +33,7 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
 
     node: str
     type: Literal["order", "result", "alarm", "code"]
-    time_us: int
+    time_us: Utc
     data: Any
     subject: str = ""
     device_kind: str = ""

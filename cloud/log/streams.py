@@ -16,6 +16,7 @@ import msgspec
 
 from cloud.log.batch_facts import BatchFacts
 from wire.batch import ORIGIN, Batch, Lane, Predecessor
+from wire.time import Utc
 
 Said = Literal["unsaid", "none", "named", "lost"]
 
@@ -39,16 +40,16 @@ class Stream(msgspec.Struct, kw_only=True):
     epoch: int
     lane: Lane
     order: int
-    first_heard_us: int
-    last_heard_us: int
+    first_heard_us: Utc
+    last_heard_us: Utc
     through_seq: int = 0
     digest: bytes = ORIGIN
     held_from: int = 0
     head_seq: int = 0
     samples: int = 0
     readings: int = 0
-    from_us: int | None = None
-    to_us: int | None = None
+    from_us: Utc | None = None
+    to_us: Utc | None = None
     said: Said = "unsaid"
     before_epoch: int | None = None
     before_seq: int | None = None
@@ -70,7 +71,7 @@ class Stream(msgspec.Struct, kw_only=True):
         """The one rule."""
         return batch.first_seq == self.through_seq + 1 and batch.prev == self.digest
 
-    def advance(self, batch: Batch, facts: BatchFacts, now_us: int, head: int) -> None:
+    def advance(self, batch: Batch, facts: BatchFacts, now_us: Utc, head: int) -> None:
         """Take a batch that fits; the log stands at `head` before it."""
         self.heard_at = head
         self.through_seq = batch.through_seq
@@ -95,7 +96,7 @@ def fits_nowhere_yet(batch: Batch) -> bool:
     return batch.first_seq == 1 and batch.prev == ORIGIN
 
 
-def begun(batch: Batch, position: int, now_us: int) -> Stream:
+def begun(batch: Batch, position: int, now_us: Utc) -> Stream:
     """A stream at its origin, given its first batch."""
     before = batch.predecessor
     stream = Stream(

@@ -18,6 +18,7 @@ from cloud.records.claims import (
     not_assigned,
 )
 from cloud.times import text
+from wire.time import Utc
 
 
 class MemoryClaims:
@@ -28,7 +29,7 @@ class MemoryClaims:
         self._views = views
         self._made: dict[str, Assignment] = {}
 
-    async def assign(self, device: str, node: str | None, by: str, now_us: int) -> Assignment:
+    async def assign(self, device: str, node: str | None, by: str, now_us: Utc) -> Assignment:
         """See `Claims.assign`."""
         made = Assignment(device=device, node=node, by=by, time=text(now_us), time_us=now_us)
         if node is None:

@@ -11,6 +11,7 @@ from cloud.memory.log import MemoryLog
 from cloud.records.codes import KEPT, CodeGiven, told
 from cloud.records.keys import Answered, Keyed
 from cloud.times import text
+from wire.time import Utc
 
 
 class MemoryCodes:
@@ -26,7 +27,7 @@ class MemoryCodes:
         before = self._keys.answered(keyed)
         return None if before is None else msgspec.json.decode(before.body, type=CodeGiven)
 
-    async def give(self, node: str, token: str, name: str, by: str, now_us: int, keyed: Keyed, used: int) -> CodeGiven:
+    async def give(self, node: str, token: str, name: str, by: str, now_us: Utc, keyed: Keyed, used: int) -> CodeGiven:
         """See `CodeStore.give`."""
         if (before := await self.answered(keyed)) is not None:
             return before

@@ -10,6 +10,7 @@ from cloud.records.ended_alarms import acknowledged, answer_of, told_of
 from cloud.records.keys import Answered, Keyed
 from wire import codec
 from wire.entries import Alarm
+from wire.time import Utc
 
 
 class MemoryEndedAlarms:
@@ -28,7 +29,7 @@ class MemoryEndedAlarms:
         """See `EndedAlarms.has`."""
         return (node, name) in self._ended and not await self._said_again(node, name)
 
-    async def acknowledge(self, node: str, name: str, by: str, now_us: int, note: str, keyed: Keyed) -> Answered | None:
+    async def acknowledge(self, node: str, name: str, by: str, now_us: Utc, note: str, keyed: Keyed) -> Answered | None:
         """See `EndedAlarms.acknowledge`."""
         if (before := self._keys.answered(keyed)) is not None:
             return before

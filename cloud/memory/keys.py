@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cloud.records.keys import KEPT_US, MAX_KEYS, MAX_OF_ONE, Answered, Keyed, no_more, no_more_of_one, used
+from wire.time import Utc
 
 
 class MemoryKeys:
@@ -24,11 +25,11 @@ class MemoryKeys:
             raise no_more_of_one()
         return None
 
-    def keep(self, keyed: Keyed, answer: Answered, now_us: int) -> None:
+    def keep(self, keyed: Keyed, answer: Answered, now_us: Utc) -> None:
         """Keep an answer."""
         self._kept[keyed.key] = keyed, answer, now_us
 
-    def forget(self, now_us: int, most: int) -> int:
+    def forget(self, now_us: Utc, most: int) -> int:
         """Drop the oldest that are old enough; how many."""
         old = [key for key, (_, _, at_us) in self._kept.items() if at_us < now_us - KEPT_US][:most]
         for key in old:

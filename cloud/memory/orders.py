@@ -20,6 +20,7 @@ from cloud.views.order_stages import forward, own_end
 from wire import codec
 from wire.entries import Result
 from wire.orders import FINAL, AlarmAct, Bundle, Order
+from wire.time import Utc
 
 
 class MemoryOrders:
@@ -38,7 +39,7 @@ class MemoryOrders:
         return self._keys.answered(keyed)
 
     async def take(
-        self, drafts: Sequence[Draft], keyed: Keyed, answer: Answered, now_us: int, taken: Callable[[], None]
+        self, drafts: Sequence[Draft], keyed: Keyed, answer: Answered, now_us: Utc, taken: Callable[[], None]
     ) -> Answered:
         """See `OrderStore.take`."""
         if (before := self._keys.answered(keyed)) is not None:
@@ -66,11 +67,11 @@ class MemoryOrders:
         taken()
         return answer
 
-    async def unheard(self, node: str, now_us: int) -> list[tuple[str, bool]]:
+    async def unheard(self, node: str, now_us: Utc) -> list[tuple[str, bool]]:
         """See `OrderStore.unheard`."""
         return [(k.order.id, k.sent_us is not None) for k in await self._all() if k.node == node and _waits(k, now_us)]
 
-    async def sending(self, names: Sequence[tuple[str, bool]], now_us: int) -> list[Order]:
+    async def sending(self, names: Sequence[tuple[str, bool]], now_us: Utc) -> list[Order]:
         """See `OrderStore.sending`."""
         for kept in await self._all():
             if (kept.order.id, False) in names and kept.sent_us is None and _waits(kept, now_us):
@@ -111,7 +112,7 @@ class MemoryOrders:
                 found.setdefault((kept.node, kept.order.alarm), []).append(kept)
         return found
 
-    async def end_due(self, now_us: int) -> int:
+    async def end_due(self, now_us: Utc) -> int:
         """See `OrderStore.end_due`."""
         ends = [
             (k, own_end(k.stage, k.order.expires_us, now_us, sent=k.sent_us is not None)) for k in await self._all()
@@ -122,7 +123,7 @@ class MemoryOrders:
         await self._log.note([told_ended(k.node, k.kind, k.order, ending) for k, ending in due])
         return len(due)
 
-    async def prune(self, now_us: int) -> int:
+    async def prune(self, now_us: Utc) -> int:
         """See `OrderStore.prune`."""
         ended = sorted((k.ended_us, k.order_no) for k in await self._all() if k.ended_us is not None)
         old = sum(at_us < now_us - KEPT_US for at_us, _ in ended)
@@ -143,7 +144,7 @@ class MemoryOrders:
                         self._hear(batch.node, item.entry, record.received_us)
         return list(self._kept)
 
-    def _hear(self, node: str, result: Result, received_us: int) -> None:
+    def _hear(self, node: str, result: Result, received_us: Utc) -> None:
         for kept in self._kept:
             stage = forward(kept.stage, result.stage)
             if (kept.node, kept.order.id) == (node, result.order) and stage != kept.stage:
@@ -154,7 +155,7 @@ class MemoryOrders:
         self._kept = [changed if k.order_no == changed.order_no else k for k in self._kept]
 
 
-def _waits(kept: Kept, now_us: int) -> bool:
+def _waits(kept: Kept, now_us: Utc) -> bool:
     return kept.ended_us is None and kept.stage in {"issued", "sent"} and kept.order.expires_us > now_us
 
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from cloud.records.tokens import Grant, Role
 from cloud.times import Now
+from wire.time import Utc
 
 
 class MemoryTokens:
@@ -18,7 +19,7 @@ class MemoryTokens:
         self._now = now
         self._grants: dict[str, Grant] = {}
 
-    def create(self, role: Role, node: str | None, name: str, now_us: int, until_us: int | None = None) -> str:
+    def create(self, role: Role, node: str | None, name: str, now_us: Utc, until_us: Utc | None = None) -> str:
         """Make a token."""
         made = f"{len(self._grants)}"
         token = f"lamp_{made}_secret{made}"
@@ -27,7 +28,7 @@ class MemoryTokens:
         )
         return token
 
-    def revoke(self, token_id: str, now_us: int) -> bool:
+    def revoke(self, token_id: str, now_us: Utc) -> bool:
         """Let a token be valid no more."""
         for token, grant in self._grants.items():
             if grant.id == token_id and grant.revoked_us is None:

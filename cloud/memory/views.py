@@ -33,7 +33,7 @@ from cloud.views.answers import (
 from cloud.views.contract import AlarmsAsked, Fix, KnownDevice, ReadingsAsked, TargetsAsked, VisitAt
 from cloud.views.latest import AHEAD_US
 from cloud.views.ledger import MAX_GAPS, GapPlace, ledger_of
-from cloud.views.readings_page import clock_word, corrected, cursor_of, parse_cursor, plain
+from cloud.views.readings_page import Key, clock_word, corrected, cursor_of, parse_cursor, plain
 from cloud.views.reports import alarm_seen
 from cloud.views.silence import LastHeard
 from cloud.views.visits import MAX_VISITS, technicians
@@ -43,6 +43,7 @@ from wire.columns import Columns
 from wire.device import Device, Point, Roster
 from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Result, Visit
 from wire.sample import Sample
+from wire.time import Utc
 
 _SNAPSHOT = -1
 
@@ -59,15 +60,15 @@ class MemoryViews:
 
     def __init__(self, now: Now) -> None:
         self._now = now
-        self._batches: dict[int, tuple[int, Batch, BatchFacts]] = {}
-        self._snapshots: list[tuple[int, int, Snapshot]] = []
+        self._batches: dict[int, tuple[Utc, Batch, BatchFacts]] = {}
+        self._snapshots: list[tuple[int, Utc, Snapshot]] = []
         self._expanded: dict[int, list[tuple[str, int, Sample]]] = {}
         self._heard = LastHeard()
         self.assigned: dict[str, str] = {}  # device to node: what `cloud.memory.claims` knows
         self.barred: frozenset[str] = frozenset()
         self.written_off: dict[str, dict[tuple[int, Lane], WrittenOff]] = {}  # what `cloud.memory.write_offs` knows
 
-    async def apply(self, position: int, received_us: int, batch: Batch, facts: BatchFacts) -> Sequence[Finding]:
+    async def apply(self, position: int, received_us: Utc, batch: Batch, facts: BatchFacts) -> Sequence[Finding]:
         """Keep it, unless it is known."""
         before = self._claimed(batch.node)
         self._batches[position] = (received_us, batch, facts)
@@ -169,7 +170,7 @@ class MemoryViews:
         if claim is None:
             return None
         fixes = await self.fixes(claim.node)
-        rows: list[tuple[tuple[int, int, str, int], Row]] = []
+        rows: list[tuple[Key, Row]] = []
         for _, batch, seq, sample in self._samples(claim.node, asked.device):
             moment = corrected(sample.time_us, base(sample.clock), fixes)
             values = {p: plain(v) for p, v in sample.values.items() if not asked.points or p in asked.points}
@@ -248,7 +249,7 @@ class MemoryViews:
         """The last one a boot."""
         return {e.boot: Fix(e.offset_us, e.error_us) for _, _, e in self._entries(node) if isinstance(e, ClockFix)}
 
-    def _ordered(self, node: str) -> Iterator[tuple[int, int, Batch, BatchFacts]]:
+    def _ordered(self, node: str) -> Iterator[tuple[int, Utc, Batch, BatchFacts]]:
         for position in sorted(self._batches):
             received_us, batch, facts = self._batches[position]
             if batch.node == node:
@@ -349,11 +350,11 @@ class MemoryViews:
         for _, received_us, snapshot in self._snapshots:
             for columns in snapshot.columns if snapshot.node == node else ():
                 samples += [(_SNAPSHOT, received_us, s) for s in columns.samples() if columns.device == device]
-        best: dict[str, tuple[bool, int, int, Sample]] = {}
+        best: dict[str, tuple[bool, Utc, int, Sample]] = {}
         for position, received_us, sample in samples:
-            moment = corrected(sample.time_us, base(sample.clock), fixes)
+            time_us = corrected(sample.time_us, base(sample.clock), fixes)
             fits = not (sample.clock.synced and sample.time_us > received_us + AHEAD_US)
-            moment = moment if fits else received_us
+            moment = time_us if fits else received_us
             for point in sample.values:
                 if point not in best or (fits, moment, position) >= best[point][:3]:
                     best[point] = (fits, moment, position, sample)
@@ -365,7 +366,7 @@ class MemoryViews:
         name: str,
         described: Point | None,
         fits: bool,
-        moment: int,
+        moment: Utc,
         _position: int,
         sample: Sample,
         fixes: Mapping[int, Fix],

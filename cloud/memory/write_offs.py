@@ -10,6 +10,7 @@ from cloud.times import text
 from cloud.views.answers import WrittenOff
 from cloud.views.runs import states_of
 from wire.batch import Lane
+from wire.time import Utc
 
 
 class MemoryWriteOffs:
@@ -19,7 +20,7 @@ class MemoryWriteOffs:
         self._log = log
         self._views = views
 
-    async def write_off(self, node: str, lane: Lane, epoch: int, by: str, now_us: int, note: str) -> WrittenOff:
+    async def write_off(self, node: str, lane: Lane, epoch: int, by: str, now_us: Utc, note: str) -> WrittenOff:
         """See `WriteOffStore.write_off`."""
         runs = self._views.runs(node)
         run = next((r for r in runs if (r.lane, r.epoch) == (lane, epoch)), None)

@@ -24,9 +24,10 @@ from groundwork.nearest import near
 from wire.device import Point
 from wire.orders import Command, Relinquish
 from wire.sample import why_unstorable
+from wire.time import Micros, Utc
 
 MAX_GROUP_DEVICES: Final = 10_000
-MAX_LIFE_US: Final = 30 * DAY_US
+MAX_LIFE_US: Final = Micros(30 * DAY_US)
 MAX_UNKNOWN: Final = 5
 MAX_SHOWN: Final = 50
 
@@ -44,7 +45,7 @@ class Given(msgspec.Struct, frozen=True):
     """Who gives the orders and when; `group` is one for all of a request."""
 
     by: str
-    now_us: int
+    now_us: Utc
     group: str
     draw: Draw
 
@@ -74,10 +75,10 @@ def end_of(
     until: str | float | None,
     for_s: float | None,
     names: tuple[str, str],
-    now_us: int,
+    now_us: Utc,
     wrongs: Wrongs,
-    default_us: int | None = None,
-) -> int:
+    default_us: Micros | None = None,
+) -> Utc:
     """UTC microseconds of an end that is written as a time or as seconds from now: in the future, within
     MAX_LIFE_US."""
     if until is None and for_s is None and default_us is not None:
@@ -86,7 +87,7 @@ def end_of(
         wrongs.problems.append(f"write one of {names[0]} (RFC 3339) and {names[1]}")
         return now_us
     try:
-        end_us = now_us + int((for_s or 0) * SECOND_US) if until is None else parse(str(until))
+        end_us = now_us + Micros((for_s or 0) * SECOND_US) if until is None else parse(str(until))
     except ValueError as error:
         wrongs.problems.append(f"{names[0]}: {error}")
         return now_us
@@ -99,7 +100,7 @@ def end_of(
 
 
 def drafts_of(
-    given: CommandGiven | RelinquishGiven, targets: Sequence[KnownDevice], expires_us: int, by: Given, wrongs: Wrongs
+    given: CommandGiven | RelinquishGiven, targets: Sequence[KnownDevice], expires_us: Utc, by: Given, wrongs: Wrongs
 ) -> list[Draft]:
     """One order for each device, all with the group's id; what is wrong is reported once for each profile."""
     if len(targets) > MAX_GROUP_DEVICES:

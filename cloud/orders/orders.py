@@ -45,8 +45,9 @@ from cloud.views.contract import TargetsAsked, Views
 from groundwork.nearest import did_you_mean, nearest
 from groundwork.toml_text import BadToml, tables_of
 from wire.orders import MAX_BUNDLE_BYTES, Bundle
+from wire.time import Micros
 
-BUNDLE_LIFE_US: Final = 7 * DAY_US  # where nothing else is said
+BUNDLE_LIFE_US: Final = Micros(7 * DAY_US)  # where nothing else is said
 
 KEY: Final = Param(
     name=HEADER,

@@ -14,6 +14,7 @@ import msgspec
 
 from cloud.times import SECOND_US, Now, text
 from cloud.views.silence import Hearing
+from wire.time import Utc
 
 LATE_S: Final = 5.0
 
@@ -42,7 +43,7 @@ class Presence:
         return Present(reachable=True, note=_not_heard(node, self._heard(node), self._now()))
 
 
-def _not_heard(node: str, hearing: Hearing | None, now_us: int) -> str:
+def _not_heard(node: str, hearing: Hearing | None, now_us: Utc) -> str:
     if hearing is None:
         return f"node {node} has a downlink open, and was never heard"
     if now_us - hearing.heard_us <= (hearing.interval_s + LATE_S) * SECOND_US:

@@ -18,6 +18,7 @@ from cloud.views.order_stages import OrderStage, forward, overdue
 from cloud.views.reports import OWN
 from wire.orders import FINAL, AlarmAct, Bundle, Command, Order, Relinquish
 from wire.sample import Value
+from wire.time import Utc
 
 
 class StageSeen(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +27,7 @@ class StageSeen(msgspec.Struct, frozen=True, kw_only=True):
     stage: OrderStage
     source: str
     time: str
-    time_us: int
+    time_us: Utc
     clock: ClockWord = "synced"
     read_back: Value = None
     detail: str = ""
@@ -56,9 +57,9 @@ class OrderSeen(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None = None
     by: str | None = None
     issued: str | None = None
-    issued_us: int | None = None
+    issued_us: Utc | None = None
     expires: str | None = None
-    expires_us: int | None = None
+    expires_us: Utc | None = None
     sent: str | None = None
     stage: OrderStage
     final: bool
@@ -114,7 +115,7 @@ def issued(draft: Draft, present: Present) -> OrderSeen:
     )
 
 
-def order_seen(kept: Kept, said: Sequence[ResultSeen], now_us: int, present: Present) -> OrderSeen:
+def order_seen(kept: Kept, said: Sequence[ResultSeen], now_us: Utc, present: Present) -> OrderSeen:
     """An order as it stands, from what its node reported, in the order of the log; `present` is the node now."""
     order, sent, final = kept.order, kept.sent_us is not None, kept.stage in FINAL
     stages = [StageSeen(stage="issued", source=OWN, time=text(order.issued_us), time_us=order.issued_us)]

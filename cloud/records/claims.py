@@ -15,6 +15,7 @@ from typing import Final, Protocol
 import msgspec
 
 from cloud.problem import Problem, not_found
+from wire.time import Utc
 
 MAX_ASSIGNED: Final = 100_000
 CONFLICTS: Final = 1_000
@@ -28,7 +29,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     node: str | None
     by: str
     time: str
-    time_us: int
+    time_us: Utc
 
 
 class AssignmentsPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +42,7 @@ class AssignmentsPage(msgspec.Struct, frozen=True, kw_only=True):
 class Claims(Protocol):
     """Every method raises `cloud.log.contract.Unavailable` when the store does not answer; nothing was changed then."""
 
-    async def assign(self, device: str, node: str | None, by: str, now_us: int) -> Assignment:
+    async def assign(self, device: str, node: str | None, by: str, now_us: Utc) -> Assignment:
         """Assign, reassign, or take an assignment back, and announce it in the feed.
 
         Raises:

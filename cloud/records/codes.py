@@ -17,6 +17,7 @@ import msgspec
 
 from cloud.log.notices import Announcement
 from cloud.records.keys import Keyed
+from wire.time import Utc
 
 KEPT: Final = 1_000
 MAX_PAGE: Final = 1_000
@@ -31,7 +32,7 @@ class CodeGiven(msgspec.Struct, frozen=True, kw_only=True):
     for_: str = msgspec.field(name="for")
     by: str
     time: str
-    time_us: int
+    time_us: Utc
 
 
 class CodeStore(Protocol):
@@ -45,7 +46,7 @@ class CodeStore(Protocol):
         """
         ...
 
-    async def give(self, node: str, token: str, name: str, by: str, now_us: int, keyed: Keyed, used: int) -> CodeGiven:
+    async def give(self, node: str, token: str, name: str, by: str, now_us: Utc, keyed: Keyed, used: int) -> CodeGiven:
         """Give out the next counter of a token, above `used`; the same again for a key that came before.
 
         Raises:

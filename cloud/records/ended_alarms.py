@@ -12,6 +12,7 @@ from cloud.log.notices import Announcement
 from cloud.records.keys import Answered, Keyed
 from cloud.views.reports import NO_FIXES, alarm_seen
 from wire.entries import Alarm
+from wire.time import Utc
 
 
 class EndedAlarms(Protocol):
@@ -21,7 +22,7 @@ class EndedAlarms(Protocol):
         """Whether it is one."""
         ...
 
-    async def acknowledge(self, node: str, name: str, by: str, now_us: int, note: str, keyed: Keyed) -> Answered | None:
+    async def acknowledge(self, node: str, name: str, by: str, now_us: Utc, note: str, keyed: Keyed) -> Answered | None:
         """Acknowledge one and announce it, unless the request was answered before: then that answer. None where it is
         none that stands: it was acknowledged, or the node has said something of it meanwhile.
 
@@ -31,7 +32,7 @@ class EndedAlarms(Protocol):
         ...
 
 
-def acknowledged(alarm: Alarm, by: str, now_us: int, note: str) -> Alarm:
+def acknowledged(alarm: Alarm, by: str, now_us: Utc, note: str) -> Alarm:
     """What becomes of one."""
     return msgspec.structs.replace(
         alarm, state="cleared", acknowledged=True, by=by, time_us=now_us, detail=note or alarm.detail

@@ -17,11 +17,12 @@ import msgspec
 
 from cloud.problem import Problem, too_many, unavailable
 from cloud.times import SECOND_US
+from wire.time import Micros
 
 MAX_KEY_CHARS: Final = 200
 MAX_KEYS: Final = 200_000
 MAX_OF_ONE: Final = 120_000
-KEPT_US: Final = 25 * 3_600 * SECOND_US
+KEPT_US: Final = Micros(25 * 3_600 * SECOND_US)
 HEADER: Final = "Idempotency-Key"
 
 

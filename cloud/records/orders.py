@@ -21,11 +21,12 @@ from cloud.records.keys import Answered, Keyed
 from cloud.times import DAY_US
 from cloud.views.order_stages import OrderStage, OwnEnd
 from wire.orders import Order
+from wire.time import Micros, Utc
 
 MAX_OPEN: Final = 2_000
 MAX_OPEN_BUNDLES: Final = 20
 KEPT: Final = 500_000
-KEPT_US: Final = 90 * DAY_US
+KEPT_US: Final = Micros(90 * DAY_US)
 STEP: Final = 1_000
 
 
@@ -43,8 +44,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     order_no: int
     node: str
     stage: OrderStage
-    sent_us: int | None
-    ended_us: int | None
+    sent_us: Utc | None
+    ended_us: Utc | None
     own_end: OwnEnd | None
     kind: str
     order: Order
@@ -62,7 +63,7 @@ class OrderStore(Protocol):
         ...
 
     async def take(
-        self, drafts: Sequence[Draft], keyed: Keyed, answer: Answered, now_us: int, taken: Callable[[], None]
+        self, drafts: Sequence[Draft], keyed: Keyed, answer: Answered, now_us: Utc, taken: Callable[[], None]
     ) -> Answered:
         """Keep orders, unless the request was answered before: then that answer. `taken` is called once they are
         durable and their notices can be read.
@@ -72,11 +73,11 @@ class OrderStore(Protocol):
         """
         ...
 
-    async def unheard(self, node: str, now_us: int) -> list[tuple[str, bool]]:
+    async def unheard(self, node: str, now_us: Utc) -> list[tuple[str, bool]]:
         """A node's open orders of which it has said nothing, the oldest first, and whether each was sent before."""
         ...
 
-    async def sending(self, names: Sequence[tuple[str, bool]], now_us: int) -> list[Order]:
+    async def sending(self, names: Sequence[tuple[str, bool]], now_us: Utc) -> list[Order]:
         """The orders to be written to their node now: marked as sent, where they were not, before that.
 
         Of a bundle without its text, which is some hundred kilobytes: `text_of` has it.
@@ -111,12 +112,12 @@ class OrderStore(Protocol):
         """What is asked of alarms, by node and alarm id, and not confirmed."""
         ...
 
-    async def end_due(self, now_us: int) -> int:
+    async def end_due(self, now_us: Utc) -> int:
         """End what the aggregator itself ends by now, at most STEP, and announce it in the feed. How many there
         were."""
         ...
 
-    async def prune(self, now_us: int) -> int:
+    async def prune(self, now_us: Utc) -> int:
         """Forget ended orders and keys that are beyond their bounds, at most STEP of each. How many there were."""
         ...
 

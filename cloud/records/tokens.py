@@ -11,6 +11,8 @@ from typing import Final, Literal, Protocol, get_args
 
 import msgspec
 
+from wire.time import Utc
+
 Role = Literal["node", "reader", "operator", "admin"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
@@ -22,9 +24,9 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     node: str | None
     name: str
-    created_us: int
-    revoked_us: int | None
-    until_us: int | None = None  # from when on it is valid no more
+    created_us: Utc
+    revoked_us: Utc | None
+    until_us: Utc | None = None  # from when on it is valid no more
 
 
 class Tokens(Protocol):

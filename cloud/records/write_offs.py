@@ -14,12 +14,13 @@ from typing import Protocol
 from cloud.problem import Problem, not_found
 from cloud.views.answers import LaneState, WrittenOff
 from wire.batch import Lane
+from wire.time import Utc
 
 
 class WriteOffStore(Protocol):
     """What keeps them."""
 
-    async def write_off(self, node: str, lane: Lane, epoch: int, by: str, now_us: int, note: str) -> WrittenOff:
+    async def write_off(self, node: str, lane: Lane, epoch: int, by: str, now_us: Utc, note: str) -> WrittenOff:
         """Write a run off, unless it was before: then who did it.
 
         Raises:

@@ -35,6 +35,7 @@ from cloud.views.order_stages import OwnEnd
 from wire.batch import Lane
 from wire.entries import Alarm
 from wire.orders import Order
+from wire.time import Utc
 
 OVER: Final = "over: the node's card was replaced or went back, and it does not know this alarm any more"
 FORGOTTEN: Final = "the node's card was replaced after it had accepted the order, which it does not know any more"
@@ -48,7 +49,7 @@ def loses_alarms(stream: Stream, newest: Sequence[Stream], broken_off: Sequence[
     return stream.said == "named" and stream.lane is Lane.URGENT and any(s.lane is Lane.URGENT for s in broken_off)
 
 
-def lose(connection: sqlite3.Connection, stream: Stream, now_us: int, damage: list[str]) -> list[Announcement]:
+def lose(connection: sqlite3.Connection, stream: Stream, now_us: Utc, damage: list[str]) -> list[Announcement]:
     """End what the node does not know any more, of all that the log holds now; returns what to report. What is garbled
     stays as it is, and `damage` says so: it must not keep the node's batches out."""
     (head,) = connection.execute("SELECT ifnull(max(position), 0) FROM log").fetchone()
@@ -85,7 +86,7 @@ def lose_again(connection: sqlite3.Connection) -> None:
 
 
 def _end_alarms(
-    connection: sqlite3.Connection, node_no: int, position: int, now_us: int, damage: list[str]
+    connection: sqlite3.Connection, node_no: int, position: int, now_us: Utc, damage: list[str]
 ) -> list[Alarm]:
     rows = connection.execute(
         "SELECT body FROM alarms WHERE node_no = ? AND state <> 'cleared' AND ended = 0 AND position <= ? ORDER BY id",
@@ -137,7 +138,7 @@ class SqliteEndedAlarms:
 
         return await self._readers.ask(query)
 
-    async def acknowledge(self, node: str, name: str, by: str, now_us: int, note: str, keyed: Keyed) -> Answered | None:
+    async def acknowledge(self, node: str, name: str, by: str, now_us: Utc, note: str, keyed: Keyed) -> Answered | None:
         """See `EndedAlarms.acknowledge`."""
 
         def work(connection: sqlite3.Connection) -> tuple[Answered | Problem | None, int]:

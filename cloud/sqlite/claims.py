@@ -23,6 +23,7 @@ from cloud.sqlite.readers import Readers
 from cloud.sqlite.view_builder import claims_of, owners
 from cloud.sqlite.writer import NoteIn, Writer
 from cloud.times import text
+from wire.time import Utc
 
 
 class SqliteClaims:
@@ -35,7 +36,7 @@ class SqliteClaims:
         self._grow = grow
         self._barred: frozenset[str] | None = None
 
-    async def assign(self, device: str, node: str | None, by: str, now_us: int) -> Assignment:
+    async def assign(self, device: str, node: str | None, by: str, now_us: Utc) -> Assignment:
         """See `Claims.assign`."""
 
         def work(connection: sqlite3.Connection) -> Problem | int:
@@ -67,7 +68,7 @@ class SqliteClaims:
     async def page(self, after: str, limit: int) -> AssignmentsPage:
         """See `Claims.page`."""
 
-        def query(connection: sqlite3.Connection) -> list[tuple[str, str, str, int]]:
+        def query(connection: sqlite3.Connection) -> list[tuple[str, str, str, Utc]]:
             return connection.execute(
                 "SELECT device, node, by, time_us FROM assignments WHERE device > ? ORDER BY device LIMIT ?",
                 (after, limit + 1),

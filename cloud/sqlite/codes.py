@@ -16,6 +16,7 @@ from cloud.sqlite.code_counters import CodeCounters
 from cloud.sqlite.readers import Readers
 from cloud.sqlite.writer import NoteIn, Writer
 from cloud.times import text
+from wire.time import Utc
 
 
 class SqliteCodes:
@@ -37,7 +38,7 @@ class SqliteCodes:
         before = or_raise(await self._readers.ask(lambda connection: keys.answered(connection, keyed)))
         return None if before is None else _of(before)
 
-    async def give(self, node: str, token: str, name: str, by: str, now_us: int, keyed: Keyed, used: int) -> CodeGiven:
+    async def give(self, node: str, token: str, name: str, by: str, now_us: Utc, keyed: Keyed, used: int) -> CodeGiven:
         """See `CodeStore.give`."""
         above = max(used, await self._kept(token))
         counter = await asyncio.to_thread(self._counters.take, token, above)

@@ -32,10 +32,11 @@ from wire.columns import Columns, merge
 from wire.device import Roster
 from wire.entries import Alarm, ClockFix, Gap, Health, Result, Visit
 from wire.errors import BadInput
+from wire.time import Micros, Utc
 
 FOLD_RECORDS: Final = 512
 FOLD_BYTES: Final = 1 << 20
-WINDOW_US: Final = 6 * 3_600 * SECOND_US  # fold so much at a time: longer runs pack better
+WINDOW_US: Final = Micros(6 * 3_600 * SECOND_US)  # fold so much at a time: longer runs pack better
 SMALL_SAMPLES: Final = 1_024
 MERGE_CHUNKS: Final = 8
 MAX_SAMPLES: Final = 8_192
@@ -48,8 +49,8 @@ class Chunk(msgspec.Struct, frozen=True):
     node_no: int
     device_no: int
     base: int
-    from_us: int
-    to_us: int
+    from_us: Utc
+    to_us: Utc
     n: int
     last_position: int
     first_seq: int
@@ -128,7 +129,7 @@ class Compaction:
         readers: Readers,
         log: SqliteLog,
         save_through: Callable[[int], Awaitable[None]],
-        keep_us: int,
+        keep_us: Micros,
         now: Now,
         crash: Crash,
         count: Callable[[int], None],
@@ -191,12 +192,14 @@ class Compaction:
         self._crash("compact.before_commit")
 
 
-def _last_before(connection: sqlite3.Connection, floor: int, head: int, horizon_us: int, window_us: int) -> int | None:
+def _last_before(
+    connection: sqlite3.Connection, floor: int, head: int, horizon_us: Utc, window_us: Micros
+) -> int | None:
     """The last position that is old enough, when the first is so by a whole window; never the head."""
 
-    def received_us(position: int) -> int:
+    def received_us(position: int) -> Utc:
         row = connection.execute("SELECT received_us FROM log WHERE position = ?", (position,)).fetchone()
-        return int(row[0])
+        return Utc(row[0])
 
     low, high = floor + 1, head - 1
     if low > high or received_us(low) >= horizon_us - window_us:

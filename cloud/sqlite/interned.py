@@ -13,6 +13,7 @@ from cloud.log.streams import Stream, begun
 from cloud.views.ledger import Neighbours
 from wire.batch import Batch, Lane
 from wire.errors import Malformed
+from wire.time import Utc
 
 MAX_EPOCHS: Final = 10_000
 MAX_NODE_DEVICES: Final = 20_000
@@ -93,7 +94,7 @@ class Interned:
 
         return Neighbours(measured(range(at - 1, -1, -1)), measured(range(at + 1, len(epochs))))
 
-    def begin_stream(self, connection: sqlite3.Connection, batch: Batch, now_us: int) -> Stream:
+    def begin_stream(self, connection: sqlite3.Connection, batch: Batch, now_us: Utc) -> Stream:
         """A new stream, standing at its origin.
 
         Raises:

@@ -13,6 +13,7 @@ from typing import Final
 from cloud.problem import Problem
 from cloud.records.keys import KEPT_US, MAX_KEYS, MAX_OF_ONE, Answered, Keyed, no_more, no_more_of_one, used
 from cloud.sqlite import database
+from wire.time import Utc
 
 COUNT: Final = "keys"  # in meta
 
@@ -32,7 +33,7 @@ def answered(connection: sqlite3.Connection, keyed: Keyed) -> Answered | Problem
     return used() if row[0] != keyed.digest else Answered(row[1], zlib.decompress(row[2]))
 
 
-def keep(connection: sqlite3.Connection, keyed: Keyed, answer: Answered, now_us: int) -> None:
+def keep(connection: sqlite3.Connection, keyed: Keyed, answer: Answered, now_us: Utc) -> None:
     """Keep the answer, within the transaction that does what was asked."""
     count = _kept(connection)
     connection.execute(
@@ -42,7 +43,7 @@ def keep(connection: sqlite3.Connection, keyed: Keyed, answer: Answered, now_us:
     database.put_meta(connection, COUNT, count + 1)
 
 
-def forget(connection: sqlite3.Connection, now_us: int, most: int) -> int:
+def forget(connection: sqlite3.Connection, now_us: Utc, most: int) -> int:
     """Drop keys that are old enough, and say how many."""
     kept = _kept(connection)
     count = connection.execute(

@@ -29,6 +29,7 @@ from cloud.views.latest import BEFORE_THE_LOG, Cells, DeviceLatest
 from wire.batch import Batch, Snapshot
 from wire.columns import Columns
 from wire.contents import Contents
+from wire.time import Utc
 
 SAVE_SLICE: Final = 200
 WRITTEN_A_BYTE: Final = 4
@@ -66,7 +67,7 @@ class LatestTable:
         """The position from which a restart would go over the log."""
         return self._saved_through
 
-    def load(self, connection: sqlite3.Connection, damage: list[str], now_us: int) -> None:
+    def load(self, connection: sqlite3.Connection, damage: list[str], now_us: Utc) -> None:
         """Begin with what was saved, as far as it can be read: `damage` gets the tables where that is not all."""
         for table, held in (("latest", self._logged), ("fresh", self._fresh)):
             query = (
@@ -82,7 +83,7 @@ class LatestTable:
                 self._row_bytes = size // len(held)
         self._through = self._saved_through = self._looked = database.meta(connection, MARK)
 
-    def take(self, node: str, position: int, received_us: int, batch: Batch) -> None:
+    def take(self, node: str, position: int, received_us: Utc, batch: Batch) -> None:
         """Take in a batch that arrived at `received_us`."""
         for table in Contents.placed(batch.entries).tables:
             unsaved = self._unsaved.setdefault(node, set())
@@ -91,7 +92,7 @@ class LatestTable:
                 self._of((node, device)).wait(position, table, i, received_us)
         self._through = max(self._through, position)
 
-    def take_columns(self, node: str, position: int, columns: Columns, now_us: int) -> None:
+    def take_columns(self, node: str, position: int, columns: Columns, now_us: Utc) -> None:
         """Take in columns of one device that arrived at some time before now."""
         key = (node, columns.device)
         self._of(key).take(position, columns, now_us)
@@ -108,7 +109,7 @@ class LatestTable:
         key = (node, device)
         return [held.cells() for held in (self._logged.get(key), self._fresh.get(key)) if held is not None]
 
-    async def fresh(self, snapshot: Snapshot, writer: Writer, building: ViewBuilder, now_us: int) -> None:
+    async def fresh(self, snapshot: Snapshot, writer: Writer, building: ViewBuilder, now_us: Utc) -> None:
         """Take in a snapshot, durably; one that is refused leaves nothing behind."""
 
         def work(connection: sqlite3.Connection) -> dict[Key, DeviceLatest]:
@@ -180,7 +181,7 @@ class LatestTable:
         return sorted((held for held in found if held.place is not None), key=_place)
 
 
-def _loaded(row: tuple[str, str, bytes, int, int], now_us: int) -> tuple[str, str, DeviceLatest, int]:
+def _loaded(row: tuple[str, str, bytes, int, int], now_us: Utc) -> tuple[str, str, DeviceLatest, int]:
     node, device, body, *place = row
     return node, device, DeviceLatest(body, (place[0], place[1]), now_us), len(body)
 
@@ -219,7 +220,7 @@ def _save(connection: sqlite3.Connection, rows: Iterable[tuple[int, int, bytes]]
 
 
 def _add(
-    connection: sqlite3.Connection, snapshot: Snapshot, building: ViewBuilder, now_us: int
+    connection: sqlite3.Connection, snapshot: Snapshot, building: ViewBuilder, now_us: Utc
 ) -> dict[Key, DeviceLatest]:
     """Add a snapshot to what was saved of those before; what is kept of its devices now."""
     by_device: dict[str, list[Columns]] = {}

@@ -26,9 +26,10 @@ from cloud.times import Now
 from cloud.views.ledger import findings_of
 from cloud.views.runs import broken_off
 from wire.batch import Batch, Lane
+from wire.time import Utc
 
-Applied = Callable[[int, int, Batch, BatchFacts], None]
-Apply = Callable[[sqlite3.Connection, int, int, Batch, BatchFacts], Sequence[Finding]]
+Applied = Callable[[int, Utc, Batch, BatchFacts], None]
+Apply = Callable[[sqlite3.Connection, int, Utc, Batch, BatchFacts], Sequence[Finding]]
 
 
 class SqliteLog:
@@ -169,7 +170,7 @@ class SqliteLog:
         return head
 
     def _take(
-        self, connection: sqlite3.Connection, batch: Batch, facts: BatchFacts, body: bytes, now_us: int
+        self, connection: sqlite3.Connection, batch: Batch, facts: BatchFacts, body: bytes, now_us: Utc
     ) -> tuple[Taken, int]:
         interned = self._interned
         stream = interned.stream(connection, batch.node, batch.epoch, batch.lane)

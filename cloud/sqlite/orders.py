@@ -25,6 +25,7 @@ from cloud.sqlite.readers import Readers
 from cloud.sqlite.writer import NoteIn, Writer
 from cloud.views.order_stages import WORD_US, OwnEnd, own_end
 from wire.orders import Bundle, Order
+from wire.time import Utc
 
 _COLUMNS: Final = "order_no, node, stage, sent_us, ended_us, own_end, kind, body"
 _UNHEARD: Final = "ended_us IS NULL AND stage IN ('issued', 'sent')"
@@ -48,7 +49,7 @@ class SqliteOrders:
         drafts: Sequence[Draft],
         keyed: Keyed,
         answer: Answered,
-        now_us: int,
+        now_us: Utc,
         taken: Callable[[], None],
     ) -> Answered:
         """See `OrderStore.take`."""
@@ -75,7 +76,7 @@ class SqliteOrders:
         before, _ = await self._writer.do(work, committed)
         return or_raise(before) or answer
 
-    async def unheard(self, node: str, now_us: int) -> list[tuple[str, bool]]:
+    async def unheard(self, node: str, now_us: Utc) -> list[tuple[str, bool]]:
         """See `OrderStore.unheard`."""
         rows = await self._readers.ask(
             lambda connection: connection.execute(
@@ -86,7 +87,7 @@ class SqliteOrders:
         )
         return [(name, bool(sent)) for name, sent in rows]
 
-    async def sending(self, names: Sequence[tuple[str, bool]], now_us: int) -> list[Order]:
+    async def sending(self, names: Sequence[tuple[str, bool]], now_us: Utc) -> list[Order]:
         """See `OrderStore.sending`."""
         if any(not sent for _, sent in names):
             damage: list[str] = []
@@ -165,7 +166,7 @@ class SqliteOrders:
 
         return await self._readers.ask(query)
 
-    async def end_due(self, now_us: int) -> int:
+    async def end_due(self, now_us: Utc) -> int:
         """See `OrderStore.end_due`."""
 
         def due(connection: sqlite3.Connection, damage: list[str]) -> list[Kept]:
@@ -189,7 +190,7 @@ class SqliteOrders:
         count, _ = await self._writer.do(work, lambda done: self._grow(done[1]))
         return count
 
-    async def prune(self, now_us: int) -> int:
+    async def prune(self, now_us: Utc) -> int:
         """See `OrderStore.prune`."""
 
         def work(connection: sqlite3.Connection) -> int:
@@ -278,7 +279,7 @@ def _order(body: bytes) -> Order:
 
 
 def _sending(
-    connection: sqlite3.Connection, names: Sequence[tuple[str, bool]], now_us: int, damage: list[str], *, mark: bool
+    connection: sqlite3.Connection, names: Sequence[tuple[str, bool]], now_us: Utc, damage: list[str], *, mark: bool
 ) -> list[Order]:
     """Those that are to be sent now; one that is garbled holds up no other."""
     found: list[Order] = []
@@ -298,7 +299,7 @@ def _sending(
     return found
 
 
-def _due(connection: sqlite3.Connection, now_us: int, damage: list[str]) -> list[Kept]:
+def _due(connection: sqlite3.Connection, now_us: Utc, damage: list[str]) -> list[Kept]:
     """At most STEP that can be read: the others stay open, and take no room of these."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM orders WHERE ended_us IS NULL AND sent_us IS NULL AND expires_us <= ?1"  # noqa: S608
@@ -309,5 +310,5 @@ def _due(connection: sqlite3.Connection, now_us: int, damage: list[str]) -> list
     return list(islice(whole(rows, _kept, "orders", damage), STEP))
 
 
-def _ending(kept: Kept, now_us: int) -> OwnEnd | None:
+def _ending(kept: Kept, now_us: Utc) -> OwnEnd | None:
     return own_end(kept.stage, kept.order.expires_us, now_us, sent=kept.sent_us is not None)

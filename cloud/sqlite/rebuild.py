@@ -30,6 +30,7 @@ from wire.batch import ORIGIN, Batch, Lane
 from wire.contents import Placed
 from wire.entries import Gap
 from wire.errors import BadInput
+from wire.time import Utc
 
 REASON: Final = "lost in the aggregator's store: its disk was damaged"
 
@@ -239,7 +240,7 @@ def _batch_of(row: Row) -> Batch | None:
     return None
 
 
-def _replace(made: sqlite3.Connection, position: int, received_us: int) -> None:
+def _replace(made: sqlite3.Connection, position: int, received_us: Utc) -> None:
     """Put a notice in the place of a record that is garbled."""
     detail = {"first_position": position, "last_position": position, "reason": REASON}
     said = Finding(node="", kind="damaged", time_us=received_us, detail=detail)
@@ -248,7 +249,7 @@ def _replace(made: sqlite3.Connection, position: int, received_us: int) -> None:
 
 
 def _gap_before(
-    made: sqlite3.Connection, building: ViewBuilder, stream_no: int, batch: Batch, received_us: int, position: int,
+    made: sqlite3.Connection, building: ViewBuilder, stream_no: int, batch: Batch, received_us: Utc, position: int,
     through: dict[int, int], told: Rebuilt,
 ) -> None:  # fmt: skip
     before = through.get(stream_no)
@@ -268,7 +269,7 @@ def _gaps_at_the_end(made: sqlite3.Connection, building: ViewBuilder, through: d
 
 
 def _gap(
-    made: sqlite3.Connection, building: ViewBuilder, stream_no: int, seqs: tuple[int, int], received_us: int,
+    made: sqlite3.Connection, building: ViewBuilder, stream_no: int, seqs: tuple[int, int], received_us: Utc,
     position: int, told: Rebuilt,
 ) -> None:  # fmt: skip
     """Show it in the ledger, now and after another rebuild."""

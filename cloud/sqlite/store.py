@@ -47,6 +47,7 @@ from wire import codec
 from wire.columns import Columns
 from wire.entries import Alarm
 from wire.errors import BadInput
+from wire.time import Micros, Utc
 
 LOG: Final = logging.getLogger("lamplighter.cloud")
 REPLAY_RECORDS: Final = 200
@@ -102,7 +103,7 @@ class SqliteStore(msgspec.Struct, frozen=True):
         if self.latest.saved_through < position:
             await self.save()
 
-    def compaction(self, keep_us: int, now: Now, crash: Crash, count: Callable[[int], None]) -> Compaction:
+    def compaction(self, keep_us: Micros, now: Now, crash: Crash, count: Callable[[int], None]) -> Compaction:
         """Compaction of this store: see there."""
         return Compaction(
             writer=self.writer,
@@ -131,7 +132,7 @@ class SqliteStore(msgspec.Struct, frozen=True):
             async with self.readers.pause(FOLD_WAIT_S):
                 await self.writer.between(database.fold)
 
-    async def note_silence(self, now_us: int, since_us: int) -> None:
+    async def note_silence(self, now_us: Utc, since_us: Utc) -> None:
         """Tell who has fallen silent and who is heard again."""
         findings = self.heard.changes(now_us, since_us)
         if not findings:

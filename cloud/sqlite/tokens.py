@@ -29,6 +29,7 @@ from cloud.records.tokens import Grant, Role
 from cloud.sqlite import database
 from cloud.sqlite.damage import TokensDamaged, is_damage
 from cloud.times import text, utc_us
+from wire.time import Utc
 
 LOG: Final = logging.getLogger("lamplighter.cloud")
 
@@ -86,7 +87,7 @@ class SqliteTokens:
         """Close the file."""
         database.close(self._connection)
 
-    def create(self, role: Role, node: str | None, name: str, now_us: int, until_us: int | None = None) -> str:
+    def create(self, role: Role, node: str | None, name: str, now_us: Utc, until_us: Utc | None = None) -> str:
         """Make a token and return it, once. `until_us` is from when on it is valid no more.
 
         Raises:
@@ -111,7 +112,7 @@ class SqliteTokens:
         self._forget()
         return f"{PREFIX}_{token_id}_{base64.urlsafe_b64encode(secret).rstrip(b'=').decode()}"
 
-    def revoke(self, token_id: str, now_us: int) -> bool:
+    def revoke(self, token_id: str, now_us: Utc) -> bool:
         """Let a token be valid no more; False when there is none of that id that still is."""
         with self._patient():
             done = self._connection.execute(

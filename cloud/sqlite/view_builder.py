@@ -23,6 +23,7 @@ from wire.batch import Batch
 from wire.device import Roster
 from wire.entries import Alarm, ClockFix, Gap, Health, Result, Visit
 from wire.orders import FINAL
+from wire.time import Utc
 
 # How long a run of samples lasts, in classes: within one, a search by its beginning knows how far back to look.
 SPANS_US: Final = (3_600 * SECOND_US, DAY_US, 32 * DAY_US)
@@ -30,7 +31,7 @@ MAX_ALARMS: Final = 1_000  # cleared ones that are kept for each node
 MAX_RESULTS: Final = 10_000  # stages of orders that are kept for each node, the newest
 
 
-def span_of(from_us: int, to_us: int) -> int:
+def span_of(from_us: Utc, to_us: Utc) -> int:
     """The class of a run by how long it lasts; len(SPANS_US) for the longest."""
     length = to_us - from_us
     return next((i for i, longest in enumerate(SPANS_US) if length <= longest), len(SPANS_US))
@@ -57,7 +58,7 @@ class ViewBuilder:
         self._interned = interned
 
     def apply(
-        self, connection: sqlite3.Connection, position: int, received_us: int, batch: Batch, facts: BatchFacts
+        self, connection: sqlite3.Connection, position: int, received_us: Utc, batch: Batch, facts: BatchFacts
     ) -> Sequence[Finding]:
         """Take a batch into all views but `latest`, and return what to announce.
 
@@ -164,7 +165,7 @@ class ViewBuilder:
 
 
 def _result(
-    connection: sqlite3.Connection, node_no: int, node: str, at: tuple[int, int], result: Result, received_us: int
+    connection: sqlite3.Connection, node_no: int, node: str, at: tuple[int, int], result: Result, received_us: Utc
 ) -> None:
     """Keep each stage as it was first said, and let the order itself, where it is known, move forward to it."""
     connection.execute(
@@ -219,7 +220,7 @@ def _other(connection: sqlite3.Connection, node_no: int, position: int, entry: o
         )
 
 
-def _conflicts(connection: sqlite3.Connection, node: str, devices: Iterable[str], now_us: int) -> list[Finding]:
+def _conflicts(connection: sqlite3.Connection, node: str, devices: Iterable[str], now_us: Utc) -> list[Finding]:
     found: list[Finding] = []
     for device in sorted(set(devices)):
         nodes = owners(claims_of(connection, device))

@@ -54,6 +54,7 @@ from cloud.views.visits import MAX_LOOKED, NEWEST, technicians
 from wire.batch import Batch, Snapshot
 from wire.device import Device, Point
 from wire.entries import Alarm, Gap, Health, Result
+from wire.time import Utc
 
 _Profiles = dict[str, tuple[Point, ...]]
 _SEEN = (
@@ -82,7 +83,7 @@ class SqliteViews:
         self._heard = heard
         self._now = now
 
-    async def apply(self, position: int, received_us: int, batch: Batch, facts: BatchFacts) -> Sequence[Finding]:
+    async def apply(self, position: int, received_us: Utc, batch: Batch, facts: BatchFacts) -> Sequence[Finding]:
         """Take in a batch that the log holds already."""
 
         def work(connection: sqlite3.Connection) -> Sequence[Finding]:
@@ -93,7 +94,7 @@ class SqliteViews:
 
         return await self._writer.do(work, committed)
 
-    def applied(self, position: int, received_us: int, batch: Batch, facts: BatchFacts) -> None:
+    def applied(self, position: int, received_us: Utc, batch: Batch, facts: BatchFacts) -> None:
         """What of a batch is kept in memory. On the event loop, once it is durable."""
         self._heard.hear(batch.node, received_us, facts)
         self._latest.take(batch.node, position, received_us, batch)
@@ -287,7 +288,7 @@ def _heard_text(hearing: Hearing | None) -> str | None:
     return None if hearing is None else text(hearing.heard_us)
 
 
-def _silent_text(hearing: Hearing | None, now_us: int) -> str | None:
+def _silent_text(hearing: Hearing | None, now_us: Utc) -> str | None:
     return text(hearing.heard_us) if hearing is not None and hearing.silent_at(now_us) else None
 
 

@@ -14,6 +14,7 @@ from cloud.times import text
 from cloud.views.answers import WrittenOff
 from cloud.views.runs import states_of
 from wire.batch import Lane
+from wire.time import Utc
 
 
 class SqliteWriteOffs:
@@ -24,7 +25,7 @@ class SqliteWriteOffs:
         self._note_in = note_in
         self._grow = grow
 
-    async def write_off(self, node: str, lane: Lane, epoch: int, by: str, now_us: int, note: str) -> WrittenOff:
+    async def write_off(self, node: str, lane: Lane, epoch: int, by: str, now_us: Utc, note: str) -> WrittenOff:
         """See `WriteOffStore.write_off`."""
 
         def work(connection: sqlite3.Connection) -> tuple[WrittenOff | Problem, int]:
@@ -35,7 +36,7 @@ class SqliteWriteOffs:
 
 
 def _written_off(
-    connection: sqlite3.Connection, note_in: NoteIn, run: tuple[str, Lane, int], act: tuple[str, int, str]
+    connection: sqlite3.Connection, note_in: NoteIn, run: tuple[str, Lane, int], act: tuple[str, Utc, str]
 ) -> tuple[WrittenOff | Problem, int]:
     (node, lane, epoch), (by, now_us, note) = run, act
     streams = load_streams(connection, node)

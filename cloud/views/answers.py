@@ -14,6 +14,7 @@ import msgspec
 from wire.device import Device, Point
 from wire.entries import AlarmState, Health, Severity, Stage, VisitAct
 from wire.sample import Value
+from wire.time import Utc
 
 ClockWord = Literal["synced", "estimated", "corrected", "ahead"]
 LaneState = Literal["current", "open", "ended", "unfinished", "unknown", "written_off"]
@@ -197,15 +198,15 @@ class AlarmSeen(msgspec.Struct, frozen=True, kw_only=True):
     severity: Severity
     state: AlarmState
     raised: str
-    raised_us: int
+    raised_us: Utc
     time: str
-    time_us: int
+    time_us: Utc
     clock: ClockWord
     boot: int | None
     respond_by: str | None
-    respond_by_us: int | None
+    respond_by_us: Utc | None
     until: str | None
-    until_us: int | None
+    until_us: Utc | None
     active: bool
     acknowledged: bool
     escalated: bool
@@ -225,7 +226,7 @@ class MarkSeen(msgspec.Struct, frozen=True, kw_only=True):
     rule: str
     tag: str
     time: str
-    time_us: int
+    time_us: Utc
     clock: ClockWord
     boot: int | None
     values: Mapping[str, Value]
@@ -243,11 +244,11 @@ class VisitSeen(msgspec.Struct, frozen=True, kw_only=True):
     by: str
     act: VisitAct
     time: str
-    time_us: int
+    time_us: Utc
     clock: ClockWord
     boot: int | None
     until: str | None
-    until_us: int | None
+    until_us: Utc | None
     code: int | None
     device: str | None
     order: str | None
@@ -265,7 +266,7 @@ class ResultSeen(msgspec.Struct, frozen=True, kw_only=True):
     order: str
     stage: Stage
     time: str
-    time_us: int
+    time_us: Utc
     clock: ClockWord
     boot: int | None
     group: str | None
@@ -285,9 +286,9 @@ class TechnicianSeen(msgspec.Struct, frozen=True, kw_only=True):
     by: str
     visit: str
     since: str
-    since_us: int
+    since_us: Utc
     until: str
-    until_us: int
+    until_us: Utc
     here: bool
 
 
@@ -317,7 +318,7 @@ class PointLatest(msgspec.Struct, frozen=True, kw_only=True):
     quality: str
     unit: str
     time: str
-    time_us: int
+    time_us: Utc
     clock: ClockWord
     age_s: float
     stale: bool | None
@@ -350,7 +351,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     id: str
     time: str
-    time_us: int
+    time_us: Utc
     clock: ClockWord
     values: Mapping[str, Value]
     quality: Mapping[str, str]

@@ -22,6 +22,7 @@ from cloud.views.answers import DeviceDetail, DevicesPage, NodeDetail, NodesPage
 from wire.batch import Batch, Snapshot
 from wire.device import Device, Point
 from wire.entries import Alarm, Result, Visit
+from wire.time import Micros, Utc
 
 MAX_PAGE: Final = 1_000
 MAX_ROWS: Final = 5_000
@@ -37,8 +38,8 @@ class ReadingsAsked(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     node: str | None = None
     points: tuple[str, ...] = ()
-    from_us: int
-    to_us: int
+    from_us: Utc
+    to_us: Utc
     cursor: str | None = None
     limit: int
 
@@ -101,14 +102,14 @@ class VisitAt(msgspec.Struct, frozen=True):
 class Fix(msgspec.Struct, frozen=True, gc=False):
     """What to add to the estimated times of a boot."""
 
-    offset_us: int
-    error_us: int
+    offset_us: Micros
+    error_us: Micros
 
 
 class Views(Protocol):
     """What the API is handed."""
 
-    async def apply(self, position: int, received_us: int, batch: Batch, facts: BatchFacts) -> Sequence[Finding]:
+    async def apply(self, position: int, received_us: Utc, batch: Batch, facts: BatchFacts) -> Sequence[Finding]:
         """Take in a batch, and return what to announce about it."""
         ...
 

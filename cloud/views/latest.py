@@ -32,16 +32,17 @@ from wire.columns import Cell, Columns
 from wire.device import Point
 from wire.sample import Value
 from wire.table import Table
+from wire.time import Micros, Utc
 
 MAX_BASES: Final = 8
 MAX_PENDING: Final = 16
 MAX_PENDING_SAMPLES: Final = 4_096
-AHEAD_US: Final = 3_300 * SECOND_US  # less than the hour by which a clock in the wrong zone is off
+AHEAD_US: Final = Micros(3_300 * SECOND_US)  # less than the hour by which a clock in the wrong zone is off
 AHEAD: Final = -2  # the time base of what came with a time to come
-EVER: Final = 2**62
+EVER: Final = Utc(2**62)
 BEFORE_THE_LOG: Final = -1  # the position of what a snapshot brought
 
-Candidate = tuple[int, int, Value, str | None]  # time, position, value, quality where not good
+Candidate = tuple[Utc, int, Value, str | None]  # time, position, value, quality where not good
 Cells = dict[tuple[str, int], Candidate]  # by point and time base
 
 
@@ -49,11 +50,11 @@ class _Waiting(msgspec.Struct, frozen=True, gc=False):
     """A run that is not folded yet: the `i`-th device of a table, of which nothing is expanded meanwhile."""
 
     position: int
-    low_us: int
-    high_us: int
+    low_us: Utc
+    high_us: Utc
     table: Table
     i: int
-    received_us: int = EVER  # when it arrived
+    received_us: Utc = EVER  # when it arrived
 
     def covers(self, older: _Waiting) -> bool:
         """Say whether nothing of `older` can be the latest beside this one."""
@@ -72,18 +73,18 @@ class DeviceLatest:
 
     __slots__ = ("_cells", "_pending", "place")
 
-    def __init__(self, saved: bytes | None = None, place: tuple[int, int] | None = None, now_us: int = EVER) -> None:
+    def __init__(self, saved: bytes | None = None, place: tuple[int, int] | None = None, now_us: Utc = EVER) -> None:
         """`place` is the key that it is saved by, where that is known: the numbers of node and device. `now_us` is when
         it is loaded: an earlier version let times to come win."""
         self._cells: Cells = {} if saved is None else _load(saved, now_us)
         self._pending: list[_Waiting] = []
         self.place = place
 
-    def take(self, position: int, columns: Columns, received_us: int = EVER) -> None:
+    def take(self, position: int, columns: Columns, received_us: Utc = EVER) -> None:
         """Take in columns that arrived at `received_us`."""
         self.wait(position, Table.of([columns], range(columns.n)), 0, received_us)
 
-    def wait(self, position: int, table: Table, i: int, received_us: int = EVER) -> None:
+    def wait(self, position: int, table: Table, i: int, received_us: Utc = EVER) -> None:
         """Take in the i-th device of a table that arrived at `received_us`."""
         pending, newer = self._pending, _Waiting(position, *table.spans[i], table, i, received_us)
         while pending and newer.covers(pending[-1]):
@@ -123,8 +124,8 @@ class DeviceLatest:
         return msgspec.msgpack.encode([[*key, *candidate] for key, candidate in self.cells().items()])
 
 
-def _load(saved: bytes, now_us: int) -> Cells:
-    rows = msgspec.msgpack.decode(saved, type=list[tuple[str, int, int, int, Value, str | None]])
+def _load(saved: bytes, now_us: Utc) -> Cells:
+    rows = msgspec.msgpack.decode(saved, type=list[tuple[str, int, Utc, int, Value, str | None]])
     cells: Cells = {}
     for point, base_, time_us, position, value, quality in rows:
         if base_ == SYNCED and time_us > now_us + AHEAD_US:
@@ -135,7 +136,7 @@ def _load(saved: bytes, now_us: int) -> Cells:
 
 
 def latest_of(
-    sources: Iterable[Cells], fixes: Mapping[int, Fix], points: Sequence[Point], now_us: int
+    sources: Iterable[Cells], fixes: Mapping[int, Fix], points: Sequence[Point], now_us: Utc
 ) -> dict[str, PointLatest]:
     """The greatest corrected time of each point, over all sources."""
     best: dict[str, tuple[int, int, int, Candidate]] = {}
@@ -167,13 +168,17 @@ def latest_of(
     return answer
 
 
-def _fold(cells: Cells, position: int, columns: Columns, received_us: int) -> None:
+def _ascend(times: Sequence[int]) -> bool:
+    return times.step > 0 if isinstance(times, range) else all(map(le, times, islice(times, 1, None)))
+
+
+def _fold(cells: Cells, position: int, columns: Columns, received_us: Utc) -> None:
     times = columns.times
     n = len(times)
     if columns.clock.synced and max(times) > received_us + AHEAD_US:
         _fold_ahead(cells, position, columns, received_us)
         return
-    ordered = n == 1 or (times.step > 0 if isinstance(times, range) else all(map(le, times, islice(times, 1, None))))
+    ordered = n == 1 or _ascend(times)
     last = n - 1 if ordered else max(range(n), key=lambda i: (times[i], i))
     base_ = base(columns.clock)
     for point, cell in columns.cells.items():
@@ -183,7 +188,7 @@ def _fold(cells: Cells, position: int, columns: Columns, received_us: int) -> No
             cells[point, base_] = (times[at], position, cell.value(at), _quality(cell, at))
 
 
-def _fold_ahead(cells: Cells, position: int, columns: Columns, received_us: int) -> None:
+def _fold_ahead(cells: Cells, position: int, columns: Columns, received_us: Utc) -> None:
     """Columns some of whose times are to come: the latest that is not, and apart from it the latest that came."""
     times, limit_us = columns.times, received_us + AHEAD_US
     for point, cell in columns.cells.items():

@@ -33,6 +33,7 @@ from cloud.views.answers import (
 from cloud.views.runs import states_of
 from wire.batch import Lane
 from wire.entries import Gap
+from wire.time import Utc
 
 MAX_LANES: Final = 100
 MAX_GAPS: Final = 100
@@ -130,7 +131,7 @@ def findings_of(
     neighbours: Neighbours,
     known: Sequence[Fork],
     broken_off: Sequence[Stream],
-    now_us: int,
+    now_us: Utc,
 ) -> list[Finding]:
     """What to report when a stream has begun or continued; `known` forks were reported before.
 
@@ -142,7 +143,7 @@ def findings_of(
     return found + [_finding(stream, "fork", fork, now_us) for fork in forks]
 
 
-def _finding(stream: Stream, kind: FindingKind, detail: msgspec.Struct, now_us: int) -> Finding:
+def _finding(stream: Stream, kind: FindingKind, detail: msgspec.Struct, now_us: Utc) -> Finding:
     return Finding(node=stream.node, kind=kind, time_us=now_us, detail=msgspec.to_builtins(detail))
 
 

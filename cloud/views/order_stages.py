@@ -18,8 +18,9 @@ import msgspec
 from cloud.times import DAY_US
 from wire.entries import Stage
 from wire.orders import FINAL
+from wire.time import Micros, Utc
 
-WORD_US: Final = DAY_US
+WORD_US: Final = Micros(DAY_US)
 
 OrderStage = Literal["issued", "sent"] | Stage
 
@@ -40,11 +41,11 @@ class OwnEnd(msgspec.Struct, frozen=True):
     """How the aggregator ends an order by itself."""
 
     stage: Literal["expired", "failed"]
-    time_us: int
+    time_us: Utc
     detail: str
 
 
-def own_end(stage: OrderStage, expires_us: int, now_us: int, *, sent: bool) -> OwnEnd | None:
+def own_end(stage: OrderStage, expires_us: Utc, now_us: Utc, *, sent: bool) -> OwnEnd | None:
     """Whether the aggregator ends this order now."""
     if stage in FINAL or now_us < expires_us:
         return None
@@ -56,6 +57,6 @@ def own_end(stage: OrderStage, expires_us: int, now_us: int, *, sent: bool) -> O
     return OwnEnd("failed", now_us, told)
 
 
-def overdue(stage: OrderStage, expires_us: int, now_us: int, *, sent: bool) -> bool:
+def overdue(stage: OrderStage, expires_us: Utc, now_us: Utc, *, sent: bool) -> bool:
     """Whether the node's word on an order that was sent, and has expired, is still waited for."""
     return sent and stage not in FINAL and now_us >= expires_us

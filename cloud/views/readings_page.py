@@ -21,6 +21,7 @@ from cloud.views.answers import ClockWord, Row
 from cloud.views.contract import Fix
 from wire.columns import ABSENT, Columns
 from wire.sample import Value
+from wire.time import Micros, Utc
 
 MAX_PIECES: Final = 400
 MAX_SAMPLES: Final = 200_000
@@ -28,7 +29,7 @@ MAX_READINGS: Final = 200_000
 PAGE_BYTES: Final = 16 << 20
 BLOCK: Final = 256
 
-Key = tuple[int, int, str, int]  # corrected time, epoch, lane, seq
+Key = tuple[Utc, int, str, int]  # corrected time, epoch, lane, seq
 
 
 class SampleRun(msgspec.Struct, frozen=True):
@@ -44,8 +45,8 @@ class SampleRun(msgspec.Struct, frozen=True):
 class Piece(msgspec.Struct, frozen=True):
     """Something that can be opened, and the corrected times between which it lies."""
 
-    from_us: int
-    to_us: int
+    from_us: Utc
+    to_us: Utc
     open: Callable[[], Iterable[SampleRun]]
 
 
@@ -60,8 +61,8 @@ class FoundSample(msgspec.Struct, frozen=True):
 class PageWindow(msgspec.Struct, frozen=True):
     """from_us ≤ time < to_us, and after a key."""
 
-    from_us: int
-    to_us: int
+    from_us: Utc
+    to_us: Utc
     after: Key | None
 
 
@@ -73,7 +74,7 @@ def parse_cursor(given: str) -> Key:
     """
     match given.split("."):
         case [time_us, epoch, lane, seq] if len(given) <= 100:
-            return int(time_us), int(epoch), lane, int(seq)
+            return Utc(time_us), int(epoch), lane, int(seq)
         case _:
             raise ValueError("the cursor is not one that this API gave")
 
@@ -127,7 +128,7 @@ def _affordable(found: Sequence[FoundSample], points: Sequence[str]) -> Sequence
     return found
 
 
-def corrected(time_us: int, base_: int, fixes: Mapping[int, Fix]) -> int:
+def corrected(time_us: Utc, base_: int, fixes: Mapping[int, Fix]) -> Utc:
     """A time in UTC as well as it is known now."""
     fix = None if base_ == SYNCED else fixes.get(base_)
     return time_us if fix is None else time_us + fix.offset_us
@@ -155,7 +156,7 @@ def _within(
     if points and not wanted:
         return
     fix = None if columns.clock.synced else fixes.get(columns.clock.boot)
-    offset = 0 if fix is None else fix.offset_us
+    offset = Micros(0) if fix is None else fix.offset_us
     dense = not points or any(c.present is None for c in wanted)
     for index, (time_us, seq) in enumerate(zip(columns.times, run.seqs, strict=True)):
         moment = time_us + offset

@@ -18,19 +18,20 @@ from cloud.log.notices import Finding
 from cloud.times import SECOND_US, text
 from cloud.views.contract import DEFAULT_INTERVAL_S, SILENT_INTERVALS
 from wire.entries import Health
+from wire.time import Micros, Utc
 
 QUIET_INTERVALS: Final = SILENT_INTERVALS - 1
-RETRY_US: Final = 300 * SECOND_US  # so long a node may wait, after we were away, until it tries again
+RETRY_US: Final = Micros(300 * SECOND_US)  # so long a node may wait, after we were away, until it tries again
 
 
 class Hearing(msgspec.Struct):
     """One node: when it was heard, its Health interval, and whether its silence has been reported."""
 
-    heard_us: int
+    heard_us: Utc
     interval_s: float = DEFAULT_INTERVAL_S
     told: bool = False
 
-    def silent_at(self, now_us: int, since_us: int | None = None, intervals: int = SILENT_INTERVALS) -> bool:
+    def silent_at(self, now_us: Utc, since_us: Utc | None = None, intervals: int = SILENT_INTERVALS) -> bool:
         """Say whether it was not heard for so many intervals.
 
         Of a node that was not heard since `since_us`, when we came, it counts from RETRY_US after that.
@@ -46,9 +47,9 @@ class LastHeard:
 
     def __init__(self, nodes: Mapping[str, Hearing] | None = None) -> None:
         self._nodes = dict(nodes or {})
-        self._loaded_us = max((h.heard_us for h in self._nodes.values()), default=0)
+        self._loaded_us = max((h.heard_us for h in self._nodes.values()), default=Utc(0))
 
-    def hear(self, node: str, now_us: int, facts: BatchFacts | None = None) -> None:
+    def hear(self, node: str, now_us: Utc, facts: BatchFacts | None = None) -> None:
         """The node was heard; its batch may say a new interval."""
         hearing = self._nodes.get(node)
         if hearing is None:
@@ -62,25 +63,25 @@ class LastHeard:
         """When a node was heard, if ever."""
         return self._nodes.get(node)
 
-    def standing(self, now_us: int, since_us: int) -> tuple[dict[str, int], frozenset[str], dict[str, int]]:
+    def standing(self, now_us: Utc, since_us: Utc) -> tuple[dict[str, Utc], frozenset[str], dict[str, Utc]]:
         """When the nodes that are reported silent were last heard; those that are about to be, for they were not
         heard for QUIET_INTERVALS; and when all were, as if the time for which we were not here, until `since_us`, had
         not been.
         """
-        away_us = max(0, since_us - self._loaded_us)
+        away_us = max(Micros(0), since_us - self._loaded_us)
         quiet = frozenset(
             node
             for node, hearing in self._nodes.items()
             if not hearing.told and hearing.silent_at(now_us, since_us, QUIET_INTERVALS)
         )
         silent = {node: hearing.heard_us for node, hearing in self._nodes.items() if hearing.told}
-        heard = {
-            node: hearing.heard_us + (away_us if hearing.heard_us <= self._loaded_us else 0)
+        heard: dict[str, Utc] = {
+            node: hearing.heard_us + (away_us if hearing.heard_us <= self._loaded_us else Micros(0))
             for node, hearing in self._nodes.items()
         }
         return silent, quiet, heard
 
-    def changes(self, now_us: int, since_us: int) -> list[Finding]:
+    def changes(self, now_us: Utc, since_us: Utc) -> list[Finding]:
         """What to report now. Nobody is called silent for the time before `since_us`, when we were not here."""
         found: list[Finding] = []
         for node, hearing in self._nodes.items():
@@ -94,7 +95,7 @@ class LastHeard:
                 found.append(Finding(node=node, kind=kind, time_us=now_us, detail=detail))
         return found
 
-    def clock_was_set(self, by_us: int, now_us: int) -> None:
+    def clock_was_set(self, by_us: Micros, now_us: Utc) -> None:
         """The clock was set forward by so much, to `now_us`: nobody has been silent for that time."""
         for hearing in self._nodes.values():
             hearing.heard_us = min(now_us, hearing.heard_us + by_us)

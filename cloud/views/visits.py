@@ -17,13 +17,14 @@ from cloud.views.answers import TechnicianSeen
 from cloud.views.contract import Fix
 from cloud.views.readings_page import corrected
 from wire.entries import Visit
+from wire.time import Utc
 
 MAX_VISITS: Final = 2_000
 MAX_LOOKED: Final = 200
 NEWEST: Final = (2**62, 0)  # before it are all
 
 
-def technicians(said: Iterable[Visit], fixes: Mapping[int, Fix], now_us: int) -> tuple[TechnicianSeen, ...]:
+def technicians(said: Iterable[Visit], fixes: Mapping[int, Fix], now_us: Utc) -> tuple[TechnicianSeen, ...]:
     """Who is there, by when they came; `said` is newest first."""
     last: dict[str, Visit] = {}
     began: dict[str, Visit] = {}
@@ -37,7 +38,7 @@ def technicians(said: Iterable[Visit], fixes: Mapping[int, Fix], now_us: int) ->
             last.setdefault(visit.visit, visit)
     found: list[TechnicianSeen] = []
     for name, visit in last.items():
-        until_us = _corrected(visit, visit.until_us or 0, fixes)
+        until_us = _corrected(visit, visit.until_us or Utc(0), fixes)
         if name in left or until_us <= now_us:
             continue
         first = began.get(name, visit)
@@ -56,11 +57,11 @@ def technicians(said: Iterable[Visit], fixes: Mapping[int, Fix], now_us: int) ->
     return tuple(sorted(found, key=lambda t: (t.since_us, t.visit)))
 
 
-def highest_code(said: Iterable[Visit], since_us: int, fixes: Mapping[int, Fix]) -> int:
+def highest_code(said: Iterable[Visit], since_us: Utc, fixes: Mapping[int, Fix]) -> int:
     """The highest counter of a code that was used since then, as far as the node has told; 0 for none."""
     used = (v.code for v in said if v.code is not None and _corrected(v, v.time_us, fixes) >= since_us)
     return max(used, default=0)
 
 
-def _corrected(visit: Visit, time_us: int, fixes: Mapping[int, Fix]) -> int:
+def _corrected(visit: Visit, time_us: Utc, fixes: Mapping[int, Fix]) -> Utc:
     return corrected(time_us, SYNCED if visit.boot is None else visit.boot, fixes)

@@ -46,6 +46,7 @@ from drivers.turns import COMMAND, LOOK, POLL, Turns
 from groundwork.backoff import Backoff, Monotonic
 from wire.device import Device, Point
 from wire.sample import Sample, Value, bad
+from wire.time import Utc
 
 CHECK_S: Final = 1.0  # how often the watchdog looks
 _GONE: Final = (BleakError, TimeoutError, OSError, EOFError)  # EOFError: the D-Bus daemon went away
@@ -148,7 +149,7 @@ class BleDriver:
         for each in self._trace.of(device):
             names = by_characteristic.get(each.about, node.reader.adverts)
             fields = sorted(node.reader.fields(each.data, names))
-            found.append(Frame(int(each.when), each.direction, each.data, tuple(Field(*f) for f in fields), each.about))
+            found.append(Frame(Utc(each.when), each.direction, each.data, tuple(Field(*f) for f in fields), each.about))
         return found
 
     async def listen(self, devices: Sequence[Device], deliver: Deliver) -> None:

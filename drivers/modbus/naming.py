@@ -12,6 +12,7 @@ from typing import Final
 from drivers.frames import Field, Frame, Noted
 from drivers.modbus.settings import Access, Space
 from drivers.profile import Profile
+from wire.time import Utc
 
 SPACES: Final[dict[int, Space]] = {
     1: "coil", 2: "discrete", 3: "holding", 4: "input", 5: "coil", 6: "holding", 15: "coil", 16: "holding",
@@ -33,7 +34,7 @@ def named(noted: Sequence[Noted], profile: Profile, *, serial: bool, to_us: floa
         else:
             fields = _answer(each.data, question, profile, serial=serial)
         whole = tuple(f for f in fields if f.first + f.length <= len(each.data))
-        found.append(Frame(round(each.when * 1e6 + to_us), each.direction, each.data, whole))
+        found.append(Frame(Utc(round(each.when * 1e6 + to_us)), each.direction, each.data, whole))
     return found
 
 

@@ -35,6 +35,7 @@ from drivers.mqtt.settings import Address, Line, Whole
 from drivers.mqtt.topics import Copies, Filters, Subscription, matches, most_specific
 from drivers.readings import failed, tainted
 from wire.sample import Clock, Sample
+from wire.time import Utc
 
 MAX_TOPICS: Final = 16_384
 
@@ -192,7 +193,7 @@ class Inbox:
         self._more.set()
 
     def _samples(
-        self, targets: Sequence[DeviceTopics], message: Publish, stamp: tuple[int, Clock]
+        self, targets: Sequence[DeviceTopics], message: Publish, stamp: tuple[Utc, Clock]
     ) -> tuple[list[Sample], bytes, float]:
         """What it becomes for each device, by what all of it is known again, and for how long."""
         samples: list[Sample] = []
@@ -211,7 +212,7 @@ class Inbox:
         return samples, content_of(*said) if numbered else b"", within_s
 
     def _sample(
-        self, target: DeviceTopics, message: Publish, stamp: tuple[int, Clock]
+        self, target: DeviceTopics, message: Publish, stamp: tuple[Utc, Clock]
     ) -> tuple[Sample, PayloadReading | None, bool]:
         """The sample, what was read, and whether the time that it says is believed."""
         try:
@@ -229,7 +230,7 @@ class Inbox:
             return failed(target.device, points, stamp, self._mishaps.why(error)), None, False
         return sample, reading, measured is not stamp
 
-    def _measured(self, target: DeviceTopics, reading: PayloadReading, stamp: tuple[int, Clock]) -> tuple[int, Clock]:
+    def _measured(self, target: DeviceTopics, reading: PayloadReading, stamp: tuple[Utc, Clock]) -> tuple[Utc, Clock]:
         """When it was measured: by the payload where that is believed, else `stamp` itself, when it arrived."""
         if reading.sent is None:
             return stamp

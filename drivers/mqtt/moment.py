@@ -17,9 +17,11 @@ from functools import cache
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-FUTURE_US: Final = 300_000_000
-PAST_US: Final = 92 * 86_400_000_000  # a season: what a device may keep for itself before it is heard again
-EARLIEST_US: Final = 1_577_836_800_000_000  # 2020-01-01
+from wire.time import Micros, Utc
+
+FUTURE_US: Final = Micros(300_000_000)
+PAST_US: Final = Micros(92 * 86_400_000_000)  # a season: what a device may keep for itself before it is heard again
+EARLIEST_US: Final = Utc(1_577_836_800_000_000)  # 2020-01-01
 MAX_CHARS: Final = 64
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -28,7 +30,7 @@ class NotBelieved(ValueError):
     """Why a payload's time is none. The text is the same for every payload of the kind: it may be counted by it."""
 
 
-def moment_us(raw: object, zone: str, now_us: int | None) -> int:
+def moment_us(raw: object, zone: str, now_us: Utc | None) -> Utc:
     """UTC microseconds of what a payload gives as its time. `zone` is an IANA name, or empty where none is known;
     `now_us` is the node's own time, None where that is not known: then no time is too far from it.
 
@@ -66,16 +68,16 @@ def _zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
 
 
-def _number_us(raw: float) -> int:
+def _number_us(raw: float) -> Utc:
     if isinstance(raw, bool):
         raise NotBelieved("it is no time")
     for over, each_us in ((1e17, 0.001), (1e14, 1), (1e11, 1_000)):  # 1973 in the finer unit, 5138 in the coarser one
         if raw > over:
-            return round(raw * each_us)
-    return round(raw * 1_000_000)
+            return Utc(round(raw * each_us))
+    return Utc(round(raw * 1_000_000))
 
 
-def _text_us(raw: object, zone: str, now_us: int | None) -> int:
+def _text_us(raw: object, zone: str, now_us: Utc | None) -> Utc:
     if not isinstance(raw, str) or not 9 <= len(raw) <= MAX_CHARS:
         raise NotBelieved("it is no time")
     text = raw.strip()
@@ -98,6 +100,6 @@ def _text_us(raw: object, zone: str, now_us: int | None) -> int:
     return either[0] if now_us is None else min(either, key=lambda us: abs(us - now_us))
 
 
-def _since(moment: datetime) -> int:
+def _since(moment: datetime) -> Utc:
     since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return Utc((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)

@@ -29,6 +29,7 @@ from drivers.readings import Finish, meaning
 from drivers.texts import Encoding, NoText, text_of
 from wire.device import Point
 from wire.sample import Value
+from wire.time import Utc
 
 MISSING: Final = object()
 Pick = Callable[[Any], Any]
@@ -53,7 +54,7 @@ class PayloadReading(msgspec.Struct, frozen=True):
     sent: object
     zone: str
 
-    def measured_us(self, now_us: int | None) -> int:
+    def measured_us(self, now_us: Utc | None) -> Utc:
         """When it was measured, in UTC microseconds, for a node whose time is `now_us`.
 
         Raises:
@@ -62,7 +63,7 @@ class PayloadReading(msgspec.Struct, frozen=True):
         return moment_us(self.sent, self.zone, now_us)
 
     @property
-    def time_us(self) -> int | None:
+    def time_us(self) -> Utc | None:
         """When it was measured, as far as that is known without knowing what time it is."""
         try:
             return None if self.sent is None else self.measured_us(None)

@@ -16,6 +16,7 @@ from drivers.frames import Field, Frame, Noted
 from drivers.mqtt.payload import steps_of
 from drivers.mqtt.settings import Access, Whole
 from drivers.profile import Profile
+from wire.time import Utc
 
 MAX_DEPTH: Final = 16
 MAX_PLACES: Final = 512
@@ -47,7 +48,9 @@ def named(noted: Sequence[Noted], profile: Profile) -> list[Frame]:
             for path, names in keys.items()
             if path in there
         ]
-        found.append(Frame(round(each.when), each.direction, each.data, tuple(sorted(fields, key=_first)), each.about))
+        found.append(
+            Frame(Utc(round(each.when)), each.direction, each.data, tuple(sorted(fields, key=_first)), each.about)
+        )
     return found
 
 

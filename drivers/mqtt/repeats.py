@@ -24,6 +24,7 @@ from typing import Final
 
 from drivers.contract import RECENT
 from groundwork.backoff import Monotonic
+from wire.time import Utc
 
 _SESSION: Final = 4
 _DELIVERY: Final = 10  # packet id and payload hash
@@ -46,7 +47,7 @@ class Repeats:
         recent: Iterable[bytes],
         draw: Callable[[int], bytes],
         *,
-        now_us: int = 0,
+        now_us: Utc = Utc(0),
         clock: Monotonic = time.monotonic,
     ) -> None:
         self._draw = draw
@@ -108,7 +109,7 @@ class Repeats:
         if content:
             self._arrived_s[content] = self._clock()
 
-    def key(self, delivery: bytes, content: bytes, arrived_us: int = 0) -> bytes:
+    def key(self, delivery: bytes, content: bytes, arrived_us: Utc = Utc(0)) -> bytes:
         """The receipt key; a publish at QoS 0 has no delivery to recognise."""
         said = content + arrived_us.to_bytes(_ARRIVAL) if content else b""
         return self._session + (delivery or bytes(_DELIVERY)) + said

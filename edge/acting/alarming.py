@@ -20,6 +20,7 @@ from edge.control.orders import Declined
 from wire.entries import Alarm, ClockFix, Entry
 from wire.orders import AlarmAct
 from wire.sample import Value
+from wire.time import Utc
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Alarming:
         """A condition holds."""
         self._tell(self._book.raise_(raised, self._boot()))
 
-    def returned(self, device: str, rule: str, values: Mapping[str, Value], time_us: int) -> None:
+    def returned(self, device: str, rule: str, values: Mapping[str, Value], time_us: Utc) -> None:
         """A condition holds no more."""
         self._tell(self._book.returned(device, rule, values, time_us, self._boot()))
 
@@ -80,7 +81,7 @@ class Alarming:
         """What time alone changes."""
         self._tell(self._book.advance(self._now()[0], self._boot()))
 
-    def due_us(self) -> int | None:
+    def due_us(self) -> Utc | None:
         """When `advance` has something to do next, in UTC microseconds."""
         return self._book.due_us()
 

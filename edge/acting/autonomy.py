@@ -50,6 +50,7 @@ from edge.sampling.lines import heartbeats_s
 from wire.entries import Alarm, ClockFix, Level
 from wire.orders import AlarmAct, Bundle, Down
 from wire.sample import Sample, Value
+from wire.time import AxisTime, Micros, Mono
 
 LOOK_S: Final = 5.0
 NAP_S: Final = 0.02  # whatever a part says is due: no loop without a pause
@@ -68,7 +69,7 @@ class Autonomy:
         driver: Callable[[str], Driver | None],
         kept: Mapping[str, bytes],
         monotonic: Callable[[], float] = time.monotonic,
-        boottime_us: Callable[[], int] = monotonic_us,
+        boottime_us: Callable[[], Mono] = monotonic_us,
         try_out: TryOut | None = None,
         card: Callable[[], str | None] = lambda: None,
     ) -> None:
@@ -328,11 +329,11 @@ class Autonomy:
 
         self.alarming.forget(gone)
 
-    def _ends_in_us(self) -> int | None:
+    def _ends_in_us(self) -> Micros | None:
         due = self.control.due_us()
         return None if due is None else due - self._boottime_us()
 
-    def _alarm_in_us(self) -> int | None:
+    def _alarm_in_us(self) -> Micros | None:
         due = self.alarming.due_us()
         return None if due is None else due - self._clock()[0]
 
@@ -341,7 +342,7 @@ class Autonomy:
         if self._axis.follow():
             self.planning.look_again()
 
-    def _world(self, axis_us: int) -> Mapping[str, Value]:
+    def _world(self, axis_us: AxisTime) -> Mapping[str, Value]:
         """What rules may ask of the world; nothing, where nobody has known the time for too long."""
         if self.planning.lost:
             return {}

@@ -10,31 +10,32 @@ from collections.abc import Callable
 from typing import Final
 
 from drivers.contract import Now
+from wire.time import AxisTime, Micros, Mono, Utc
 
-STEP_US: Final = 500_000  # a clock that is further off than this has been set
+STEP_US: Final = Micros(500_000)  # a clock that is further off than this has been set
 
 
 class Axis:
     """One for a node. Its microseconds begin as UTC."""
 
-    def __init__(self, clock: Now, boottime_us: Callable[[], int]) -> None:
+    def __init__(self, clock: Now, boottime_us: Callable[[], Mono]) -> None:
         self._clock, self._boottime_us = clock, boottime_us
-        self._zero_us = clock()[0] - boottime_us()
-        self._ahead_us = 0  # of the axis: the node's clock, when it has been set since
+        self._zero_us = Micros(clock()[0] - boottime_us())
+        self._ahead_us = Micros(0)  # of the axis: the node's clock, when it has been set since
 
-    def now_us(self) -> int:
+    def now_us(self) -> AxisTime:
         """Now, on the axis."""
-        return self._zero_us + self._boottime_us()
+        return AxisTime(self._zero_us + self._boottime_us())
 
-    def utc_us(self, axis_us: int) -> int:
+    def utc_us(self, axis_us: AxisTime) -> Utc:
         """A moment on the axis by the node's clock, as it has been set."""
-        return axis_us + self._ahead_us
+        return Utc(axis_us + self._ahead_us)
 
     def follow(self) -> bool:
         """Look how far the clock is ahead; whether it has been set. Not a microsecond before the full hour, though,
         for two clocks are never read at once."""
-        ahead_us = self._clock()[0] - self.now_us()
+        ahead_us = Micros(self._clock()[0] - self.now_us())
         if abs(ahead_us - self._ahead_us) <= STEP_US:
             return False
-        self._ahead_us = round(ahead_us / 1e6) * 1_000_000
+        self._ahead_us = round(ahead_us / 1e6) * Micros(1_000_000)
         return True

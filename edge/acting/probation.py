@@ -27,6 +27,7 @@ from edge.alarms.own import PLAN_ASIDE, RULES_ASIDE
 from edge.alarms.raised import Raised
 from edge.outbox.contract import Outbox
 from wire.orders import Bundle
+from wire.time import Utc
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ def _rule(kind: Kind) -> str:
     return PLAN_ASIDE if kind == "plan" else RULES_ASIDE
 
 
-def _raised(node: str, kind: Kind, one: Aside, time_us: int) -> Raised:
+def _raised(node: str, kind: Kind, one: Aside, time_us: Utc) -> Raised:
     detail = one.words(kind)[:MAX_CHARS]
     if kind == "plan":
         en, fr = "The plan from the city ended the node", "Le plan de la ville arrêtait le nœud"

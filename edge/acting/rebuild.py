@@ -14,14 +14,15 @@ from edge.rules.engine import Engine
 from edge.rules.replay import Replay
 from edge.rules.rule import Rules
 from wire.columns import Columns
+from wire.time import Micros, Utc
 
 log = logging.getLogger(__name__)
 
 REBUILD_S: Final = 20.0
-MIN_BACK_US: Final = 3_600_000_000
-MAX_BACK_US: Final = 2 * 86_400_000_000
+MIN_BACK_US: Final = Micros(3_600_000_000)
+MAX_BACK_US: Final = Micros(2 * 86_400_000_000)
 
-History = Callable[[int, int], AsyncIterator[Columns]]
+History = Callable[[Utc, Utc], AsyncIterator[Columns]]
 """What was kept between two UTC times in microseconds, oldest first."""
 
 
@@ -30,7 +31,7 @@ async def rebuilt(
     rules: Rules,
     history: History,
     *,
-    now_us: int,
+    now_us: Utc,
     monotonic: Callable[[], float],
     mishaps: Mishaps,
 ) -> Engine:
@@ -52,11 +53,11 @@ async def rebuilt(
     return engine
 
 
-def lookback_us(rules: Rules) -> int:
+def lookback_us(rules: Rules) -> Micros:
     """How much history the rules need to stand where they stood."""
-    longest = 0
+    longest = Micros(0)
     for rule in rules.rules:
-        windows = max((w.over_us for w in rule.windows), default=0)
-        hold = rule.holding.hold_us if rule.holding is not None else 0
-        longest = max(longest, windows + rule.for_us + max(rule.min_interval_us, hold, rule.silent_us or 0))
+        windows = max((w.over_us for w in rule.windows), default=Micros(0))
+        hold = rule.holding.hold_us if rule.holding is not None else Micros(0)
+        longest = max(longest, windows + rule.for_us + max(rule.min_interval_us, hold, rule.silent_us or Micros(0)))
     return min(max(longest, MIN_BACK_US), MAX_BACK_US)

@@ -32,6 +32,7 @@ from edge.rules.rule import Rule, Rules
 from edge.rules.watch import TRUE
 from wire.entries import Entry, Mark
 from wire.sample import Sample
+from wire.time import AxisTime, Micros, Mono, Utc, micros
 
 
 class Ruling:
@@ -45,8 +46,8 @@ class Ruling:
         alarming: Alarming,
         control: PriorityArrays,
         now: Now,
-        axis_us: Callable[[], int],
-        monotonic_us: Callable[[], int],
+        axis_us: Callable[[], AxisTime],
+        monotonic_us: Callable[[], Mono],
         put: Put,
         wake: Wake,
         mishaps: Mishaps,
@@ -76,7 +77,7 @@ class Ruling:
         if sample.device not in self._watched:
             return False
         try:
-            late_us = max(0, self._now()[0] - sample.time_us)
+            late_us = max(Micros(0), self._now()[0] - sample.time_us)
             found = self._engine.take(sample, self._axis_us(), late_us)
         except Exception as error:  # noqa: BLE001 - whoever brought the sample must go on
             self._mishaps.note(f"the rules on {sample.device}", error)
@@ -92,12 +93,12 @@ class Ruling:
 
     def corrected(self) -> None:
         """True time has become known: what is held ends when it would have, and that is reported by the right clock."""
-        ahead_us = self._now()[0] - self._monotonic_us()
+        ahead_us = Micros(self._now()[0] - self._monotonic_us())
         kept: dict[str, bytes | None] = {}
         for key, asked in self._asked.items():
             for name, held in asked.items():
                 if held.ends_us is not None:
-                    asked[name] = replace(held, until_us=held.ends_us + ahead_us)
+                    asked[name] = replace(held, until_us=Utc(held.ends_us + ahead_us))
             before = self._control.array(key).held("rule")
             if before is not None and (now := asked.get(before.by)) is not None and now != before:
                 kept |= self._control.hold(key, "rule", now)[1]
@@ -105,19 +106,19 @@ class Ruling:
         if kept:
             self._put(kept=kept)
 
-    def due_us(self) -> int | None:
-        """When `advance` has something to do next, in microseconds from now."""
+    def due_us(self) -> Micros | None:
+        """In how long `advance` has something to do next."""
         due = self._engine.due_us()
         return None if due is None else due - self._axis_us()
 
     def assume(self, engine: Engine) -> None:
         """Alarms stand whose beginning lies before the history that an engine was fed: their rules are true for it.
         What has ended since, the next sample tells."""
-        to_axis_us = self._axis_us() - self._now()[0]
+        to_axis_us = Micros(self._axis_us() - self._now()[0])
         for alarm in self._alarming.standing():
             stands = {e.rule: e.state for e in engine.explain(alarm.device, self._axis_us())}.get(alarm.rule, TRUE)
             if alarm.active and stands != TRUE:
-                engine.assume(alarm.rule, alarm.device, alarm.raised_us + to_axis_us)
+                engine.assume(alarm.rule, alarm.device, AxisTime(alarm.raised_us + to_axis_us))
 
     def raise_missing(self) -> None:
         """What is true and has no alarm that stands is raised now: its rule was added while its condition held."""
@@ -143,10 +144,10 @@ class Ruling:
         entries: list[Entry] = []
         kept: dict[str, bytes | None] = {}
         woken: list[Key] = []
-        ahead_us = self._axis_us() - self._now()[0]  # of the node's clock
+        ahead_us = Micros(self._axis_us() - self._now()[0])  # of the node's clock
         for effect in effects:
             try:
-                self._one(effect, effect.time_us - ahead_us, entries, kept, woken)
+                self._one(effect, Utc(effect.time_us - ahead_us), entries, kept, woken)
             except Exception as error:  # noqa: BLE001 - what else follows must still be done
                 self._mishaps.note(f"the rule {effect.rule} on {effect.device}", error)
         if entries or kept:
@@ -155,7 +156,7 @@ class Ruling:
             self._wake(key)
 
     def _one(
-        self, effect: fx.Effect, time_us: int, entries: list[Entry], kept: dict[str, bytes | None], woken: list[Key]
+        self, effect: fx.Effect, time_us: Utc, entries: list[Entry], kept: dict[str, bytes | None], woken: list[Key]
     ) -> None:
         match effect:
             case fx.Raise():
@@ -190,11 +191,11 @@ class Ruling:
                          values=effect.values, boot=boot)
                 )  # fmt: skip
 
-    def _hold(self, key: Key, effect: fx.Hold, time_us: int) -> Kept:
+    def _hold(self, key: Key, effect: fx.Hold, time_us: Utc) -> Kept:
         if key not in self._control.points:
             raise LookupError(f"this node has no writable point {key[1]} of {key[0]}")
-        gone_us = max(0, self._axis_us() - effect.time_us)
-        length_us = round(effect.hold_s * 1e6)
+        gone_us = max(Micros(0), self._axis_us() - effect.time_us)
+        length_us = micros(effect.hold_s)
         held = Held(
             value=effect.value,
             by=effect.rule,

@@ -13,9 +13,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from edge.alarms.states import US
 from wire.entries import Alarm
 from wire.orders import AlarmAct
+from wire.time import Utc
 
 MAX_SHELF_S: Final = 7 * 86_400
 
@@ -45,7 +45,7 @@ def over(alarm: str) -> Refusal:
     )
 
 
-def acknowledged(alarm: Alarm, by: str, now_us: int) -> Alarm | None:
+def acknowledged(alarm: Alarm, by: str, now_us: Utc) -> Alarm | None:
     """The alarm after `by` has seen it, at `now_us`; None when somebody had before.
 
     One whose condition has returned is cleared by it; shelved and suppressed ones stay what they are, and remember it.
@@ -62,7 +62,7 @@ def acknowledged(alarm: Alarm, by: str, now_us: int) -> Alarm | None:
             return after
 
 
-def shelved(alarm: Alarm, act: AlarmAct, now_us: int, boot: int | None) -> Alarm | None:
+def shelved(alarm: Alarm, act: AlarmAct, now_us: Utc, boot: int | None) -> Alarm | None:
     """The alarm, silent until the act's `until_us`; None when it is already.
 
     While the node's time is an estimate (`boot` is set), the end given is no time of ours: the shelf then lasts as long
@@ -82,10 +82,10 @@ def shelved(alarm: Alarm, act: AlarmAct, now_us: int, boot: int | None) -> Alarm
             "the end of the shelf is past: give one that is still to come, at most 7 days from now",
             "la fin de la mise en sourdine est passée : donnez une date à venir, 7 jours au plus",
         )
-    if length_us > MAX_SHELF_S * US:
+    if length_us > MAX_SHELF_S * 1e6:
         raise Refusal(
-            f"an alarm can be shelved for 7 days at most, not for {length_us / US / 86_400:.1f}",
-            f"une alarme se met en sourdine pour 7 jours au plus, pas pour {length_us / US / 86_400:.1f}",
+            f"an alarm can be shelved for 7 days at most, not for {length_us / 1e6 / 86_400:.1f}",
+            f"une alarme se met en sourdine pour 7 jours au plus, pas pour {length_us / 1e6 / 86_400:.1f}",
         )
     time_us = max(now_us, alarm.time_us)
     until_us = now_us + length_us

@@ -31,6 +31,7 @@ from edge.alarms.states import Timing, due_us, escalates_us, is_away, settle, sh
 from wire.entries import Alarm
 from wire.orders import AlarmAct
 from wire.sample import Value
+from wire.time import Micros, Utc
 
 MAX_CLEARED: Final = 1_000
 DEAD_TIME_S: Final = 10.0
@@ -84,7 +85,7 @@ class AlarmBook:
         if (flood := self._standing.get(self._flood_key)) is not None:
             self._waiting.recall(flood.values)
         # Found when asked for, until something changes. What was kept is looked through at once: time has passed.
-        self._due: tuple[int | None] | None = (0,) if self._standing else (None,)
+        self._due: tuple[Utc | None] | None = (Utc(0),) if self._standing else (None,)
 
     def raise_(self, raised: Raised, boot: int | None) -> list[Alarm]:
         """The condition of a rule holds. Saying so again while it does changes nothing.
@@ -113,7 +114,7 @@ class AlarmBook:
         return told
 
     def returned(
-        self, device: str, rule: str, values: Mapping[str, Value], time_us: int, boot: int | None
+        self, device: str, rule: str, values: Mapping[str, Value], time_us: Utc, boot: int | None
     ) -> list[Alarm]:
         """The condition holds no more. It is reported when it has stayed away for the dead time, with this time."""
         told: list[Alarm] = []
@@ -122,7 +123,7 @@ class AlarmBook:
         self._spread(time_us, boot, told)
         return told
 
-    def act(self, act: AlarmAct, now_us: int, boot: int | None) -> list[Alarm]:
+    def act(self, act: AlarmAct, now_us: Utc, boot: int | None) -> list[Alarm]:
         """Acknowledge, shelve or unshelve. Done already: nothing changes.
 
         Raises:
@@ -153,7 +154,7 @@ class AlarmBook:
         self._spread(now_us, boot, told)
         return told
 
-    def advance(self, now_us: int, boot: int | None) -> list[Alarm]:
+    def advance(self, now_us: Utc, boot: int | None) -> list[Alarm]:
         """What time alone changes: the ends of shelves and dead times, escalations."""
         due = self.due_us()
         if due is None or now_us < due:
@@ -163,13 +164,13 @@ class AlarmBook:
         self._spread(now_us, boot, told)
         return told
 
-    def due_us(self) -> int | None:
+    def due_us(self) -> Utc | None:
         """When `advance` has something to do next; None: not before something else happens."""
         if self._due is None:
             self._due = (self._find_due(),)
         return self._due[0]
 
-    def shift(self, offset_us: int, boot: int) -> None:
+    def shift(self, offset_us: Micros, boot: int) -> None:
         """Times of alarms of this boot were off by so much: they move, so that deadlines keep their length.
 
         Nothing is told again: who has been told corrects by the same clock fix. An alarm moves as a whole, by the boot
@@ -186,7 +187,7 @@ class AlarmBook:
         reported last, where a condition comes and goes in silence."""
         return tuple(self._standing.values())
 
-    def forget(self, gone: Callable[[str, str], bool], now_us: int, boot: int | None) -> list[Alarm]:
+    def forget(self, gone: Callable[[str, str], bool], now_us: Utc, boot: int | None) -> list[Alarm]:
         """Devices and rules for which `gone(device, rule)` says that they are no more: their alarms return."""
         told: list[Alarm] = []
         self._waiting.drop_all(gone)
@@ -198,7 +199,7 @@ class AlarmBook:
     def _room(self, raised: Raised) -> bool:
         return self._waiting.room(len(self._standing) - (self._flood_key in self._standing), raised.severity)
 
-    def _begin(self, raised: Raised, now_us: int, boot: int | None, told: list[Alarm]) -> None:
+    def _begin(self, raised: Raised, now_us: Utc, boot: int | None, told: list[Alarm]) -> None:
         alarm = begin(raised, self._draw_id(), boot)
         assert alarm.id not in self._keys, "an id is drawn once"
         self._standing[raised.key], self._keys[alarm.id] = alarm, raised.key
@@ -207,7 +208,7 @@ class AlarmBook:
         self._tell(raised.key, replace(first, time_us=max(now_us, first.time_us)), boot, told)
         self._settle(raised.key, now_us, boot, told)
 
-    def _leave(self, key: Key, values: Mapping[str, Value], time_us: int, boot: int | None, told: list[Alarm]) -> None:
+    def _leave(self, key: Key, values: Mapping[str, Value], time_us: Utc, boot: int | None, told: list[Alarm]) -> None:
         alarm = self._standing.get(key)
         if alarm is not None and alarm.active:
             away_us = max(time_us, alarm.time_us)
@@ -215,7 +216,7 @@ class AlarmBook:
             self._due = None
             self._settle(key, time_us, boot, told)
 
-    def _settle(self, key: Key, now_us: int, boot: int | None, told: list[Alarm]) -> None:
+    def _settle(self, key: Key, now_us: Utc, boot: int | None, told: list[Alarm]) -> None:
         """Bring one alarm to the state that it should have now."""
         self._due = None
         alarm = self._standing.get(key)
@@ -228,7 +229,7 @@ class AlarmBook:
         if at_us is not None and now_us >= at_us:
             self._tell(key, replace(after, escalated=True, time_us=max(now_us, after.time_us)), boot, told)
 
-    def _spread(self, now_us: int, boot: int | None, told: list[Alarm]) -> None:
+    def _spread(self, now_us: Utc, boot: int | None, told: list[Alarm]) -> None:
         """Let what has changed have its consequences, until nothing changes any more."""
         while True:
             # It ends by itself: a suppressed alarm keeps its cause while that holds, and what has left does not come
@@ -268,7 +269,7 @@ class AlarmBook:
         if len(self._cleared) > MAX_CLEARED:
             del self._cleared[next(iter(self._cleared))]
 
-    def _cause_of(self, alarm: Alarm, now_us: int) -> str:
+    def _cause_of(self, alarm: Alarm, now_us: Utc) -> str:
         """The id of what explains it now, or "". The one that does already stays; else the first of `Causes.of`."""
         if not alarm.active or (alarm.device, alarm.rule) == self._flood_key:
             return ""
@@ -311,8 +312,8 @@ class AlarmBook:
         key = self._keys.get(cause)
         return key is not None and self._standing[key].state != "returned"
 
-    def _find_due(self) -> int | None:
-        found: list[int] = []
+    def _find_due(self) -> Utc | None:
+        found: list[Utc] = []
         for alarm in self._standing.values():
             due = due_us(alarm, self._timing)
             if due is not None:
@@ -326,7 +327,7 @@ class AlarmBook:
                     found.append(cause.time_us + self._timing.dead_us)
         return min(found, default=None)
 
-    def _tell_flood(self, now_us: int, boot: int | None, told: list[Alarm]) -> None:
+    def _tell_flood(self, now_us: Utc, boot: int | None, told: list[Alarm]) -> None:
         """One more waits. It is reported for the first, and then each time that their number has doubled."""
         alarm = self._standing.get(self._flood_key)
         if alarm is None:

@@ -23,6 +23,7 @@ from edge.alarms.own import FLOOD
 from edge.alarms.raised import Raised
 from wire.entries import Severity
 from wire.sample import Value
+from wire.time import Micros, Utc
 
 MAX_STANDING: Final = 2_000
 URGENT_PART: Final = 4
@@ -85,7 +86,7 @@ class WaitingAlarms:
             return None
         return self._waiting.pop(key)[0]
 
-    def shift(self, offset_us: int, boot: int) -> None:
+    def shift(self, offset_us: Micros, boot: int) -> None:
         """Times of this boot move (`wire.entries.ClockFix`)."""
         for key, (raised, of) in self._waiting.items():
             if of == boot:
@@ -105,7 +106,7 @@ class WaitingAlarms:
         """A new flood: counts start again."""
         self.put_aside, self.dropped = 1, 0
 
-    def flood(self, node: str, time_us: int) -> Raised:
+    def flood(self, node: str, time_us: Utc) -> Raised:
         """The alarm that says so."""
         detail = f"{self.put_aside} alarms found no room: {self._limit} may stand at a time"
         return Raised(

@@ -18,9 +18,10 @@ import msgspec
 from msgspec.structs import replace
 
 from edge.alarms.causes import Key, Suppression
-from edge.alarms.states import US, Timing, is_away
+from edge.alarms.states import Timing, is_away
 from wire.entries import Alarm, Severity
 from wire.sample import Value
+from wire.time import Utc, micros
 
 MAX_TEXT_CHARS: Final = 2_000
 MAX_LANGUAGES: Final = 10
@@ -35,7 +36,7 @@ class Raised(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     rule: str
     severity: Severity
-    time_us: int
+    time_us: Utc
     respond_within_s: float | None = None
     detail: str = ""
     text: Mapping[str, str] = {}
@@ -86,8 +87,8 @@ def again(alarm: Alarm, raised: Raised, timing: Timing) -> Alarm:
     return came
 
 
-def _respond_by_us(raised: Raised) -> int | None:
-    return None if raised.respond_within_s is None else raised.time_us + round(raised.respond_within_s * US)
+def _respond_by_us(raised: Raised) -> Utc | None:
+    return None if raised.respond_within_s is None else raised.time_us + micros(raised.respond_within_s)
 
 
 def _fit(alarm: Alarm) -> Alarm:

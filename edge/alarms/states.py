@@ -20,8 +20,7 @@ import msgspec
 from msgspec.structs import replace
 
 from wire.entries import Alarm, AlarmState
-
-US: Final = 1_000_000
+from wire.time import Micros, Utc, micros
 
 # From the state told last (None: nothing yet, or cleared) to the state told next. A state that may follow itself says
 # what else is new: an escalation, another cause, another end of the shelf, an acknowledgement, a count.
@@ -40,7 +39,7 @@ class Timing(msgspec.Struct, frozen=True):
     """How long an alarm that went away may come back as the same one, in microseconds, and which part of the time to
     respond may pass before it is escalated."""
 
-    dead_us: int
+    dead_us: Micros
     escalate_at: float
 
     @classmethod
@@ -54,10 +53,10 @@ class Timing(msgspec.Struct, frozen=True):
             raise ValueError(f"dead_time_s is {dead_time_s}; write 0 to 3600 seconds")
         if not 0 < escalate_at <= 1:
             raise ValueError(f"escalate_at is {escalate_at}; write a part of the time to respond, above 0 and up to 1")
-        return cls(round(dead_time_s * US), escalate_at)
+        return cls(micros(dead_time_s), escalate_at)
 
 
-def settle(alarm: Alarm, now_us: int, cause: str, timing: Timing) -> Alarm:
+def settle(alarm: Alarm, now_us: Utc, cause: str, timing: Timing) -> Alarm:
     """The alarm as it should be reported at `now_us` (UTC microseconds); the same object where there is nothing to
     report.
 
@@ -92,19 +91,19 @@ def settle(alarm: Alarm, now_us: int, cause: str, timing: Timing) -> Alarm:
             return alarm
 
 
-def is_away(alarm: Alarm, now_us: int, timing: Timing) -> bool:
+def is_away(alarm: Alarm, now_us: Utc, timing: Timing) -> bool:
     """Whether its condition has been gone for the dead time: if it comes back now, that is something new."""
     return not alarm.active and now_us >= alarm.time_us + timing.dead_us
 
 
-def escalates_us(alarm: Alarm, timing: Timing) -> int | None:
+def escalates_us(alarm: Alarm, timing: Timing) -> Utc | None:
     """When it must be escalated (UTC microseconds), or None. Only what holds, is shown and nobody has acknowledged."""
     if alarm.state != "raised" or not alarm.active or alarm.escalated or alarm.respond_by_us is None:
         return None
-    return alarm.raised_us + round((alarm.respond_by_us - alarm.raised_us) * timing.escalate_at)
+    return alarm.raised_us + Micros(round((alarm.respond_by_us - alarm.raised_us) * timing.escalate_at))
 
 
-def due_us(alarm: Alarm, timing: Timing) -> int | None:
+def due_us(alarm: Alarm, timing: Timing) -> Utc | None:
     """When time alone changes it (UTC microseconds), its causes left aside; None: never."""
     if alarm.state == "shelved":
         return alarm.until_us
@@ -113,7 +112,7 @@ def due_us(alarm: Alarm, timing: Timing) -> int | None:
     return escalates_us(alarm, timing)
 
 
-def shifted(alarm: Alarm, offset_us: int) -> Alarm:
+def shifted(alarm: Alarm, offset_us: Micros) -> Alarm:
     """The same alarm with all its times moved, and no boot: they are true now (`wire.entries.ClockFix`)."""
     return replace(
         alarm,

@@ -35,6 +35,7 @@ from edge.control.arbitration import Held
 from edge.control.arrays import Key, PriorityArrays
 from wire.entries import Level
 from wire.sample import Sample, Value
+from wire.time import Mono
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Actuators:
         driver: Callable[[str], Driver | None],
         told: ProgressListener,
         *,
-        monotonic_us: Callable[[], int] = node_monotonic_us,
+        monotonic_us: Callable[[], Mono] = node_monotonic_us,
     ) -> None:
         """`driver` gives the open driver of a device, None while its line is down. `monotonic_us` is the axis by which
         values end."""

@@ -16,6 +16,7 @@ import msgspec
 from wire.entries import Level
 from wire.orders import LEVELS
 from wire.sample import Value
+from wire.time import Micros, Mono, Utc
 
 Language = Literal["en", "fr"]
 
@@ -29,8 +30,8 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     value: Value
     by: str
     order: str = ""
-    ends_us: int | None = None
-    until_us: int | None = None
+    ends_us: Mono | None = None
+    until_us: Utc | None = None
 
 
 class PriorityArray:
@@ -53,7 +54,7 @@ class PriorityArray:
         """What a level holds, ended or not."""
         return self._levels.get(level)
 
-    def expire(self, now_us: int) -> list[tuple[Level, Held]]:
+    def expire(self, now_us: Mono) -> list[tuple[Level, Held]]:
         """Let go of what has ended; it is returned, the highest first."""
         ended = [pair for pair in self if (ends_us := pair[1].ends_us) is not None and ends_us <= now_us]
         for level, _ in ended:
@@ -64,7 +65,7 @@ class PriorityArray:
         """What wins. `expire` first."""
         return next(iter(self), None)
 
-    def due_us(self) -> int | None:
+    def due_us(self) -> Mono | None:
         """When something ends next."""
         return min((held.ends_us for _, held in self if held.ends_us is not None), default=None)
 
@@ -73,7 +74,7 @@ class PriorityArray:
         return ((level, held) for level in LEVELS if (held := self._levels.get(level)) is not None)
 
 
-HOUR_US: Final = 3_600_000_000
+HOUR_US: Final = Micros(3_600_000_000)
 
 _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
     "en": {
@@ -118,7 +119,7 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
 
 
 def why(
-    array: PriorityArray, unit: str, zone: tzinfo = UTC, language: Language = "en", now_us: int | None = None
+    array: PriorityArray, unit: str, zone: tzinfo = UTC, language: Language = "en", now_us: Utc | None = None
 ) -> str:
     """Why the point has its value, such as `100 % because rule crosswalk-night until 22:14; below it: plan 40 %`.
 
@@ -140,7 +141,7 @@ def why(
     return text
 
 
-def _when(until_us: int, zone: tzinfo, now_us: int | None) -> str:
+def _when(until_us: Utc, zone: tzinfo, now_us: Utc | None) -> str:
     until = datetime.fromtimestamp(until_us / 1e6, zone)
     if now_us is not None and 0 <= until_us - now_us < HOUR_US:
         return f"{until:%H:%M:%S}"

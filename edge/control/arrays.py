@@ -24,6 +24,7 @@ from edge.control.arbitration import Held, PriorityArray
 from wire.device import Point
 from wire.entries import Level
 from wire.sample import Value
+from wire.time import Mono, Utc
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +46,8 @@ class _Slot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     by: str
     order: str
     boot: int  # whose monotonic clock `ends_us` counts by
-    ends_us: int | None
-    until_us: int | None
+    ends_us: Mono | None
+    until_us: Utc | None
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -85,12 +86,12 @@ class PriorityArrays:
         before = None if array is None else array.relinquish(level)
         return before, {} if before is None or level not in KEPT else {_name(key, level): None}
 
-    def expire(self, now_us: int) -> tuple[list[Ended], dict[str, bytes | None]]:
+    def expire(self, now_us: Mono) -> tuple[list[Ended], dict[str, bytes | None]]:
         """Let go of all that has ended by monotonic time, and what to keep."""
         ended = [Ended(key, *pair) for key, array in self._arrays.items() for pair in array.expire(now_us)]
         return ended, {_name(e.key, e.level): None for e in ended if e.level in KEPT}
 
-    def due_us(self) -> int | None:
+    def due_us(self) -> Mono | None:
         """When something ends next, in monotonic time."""
         return min((due for a in self._arrays.values() if (due := a.due_us()) is not None), default=None)
 
@@ -108,7 +109,7 @@ class PriorityArrays:
         return [key for key, array in self._arrays.items() if array.top() is not None]
 
     def restore(
-        self, kept: Mapping[str, bytes], now_us: int, utc_us: int | None
+        self, kept: Mapping[str, bytes], now_us: Mono, utc_us: Utc | None
     ) -> tuple[list[Ended], dict[str, bytes | None]]:
         """Take back what was kept: what could not be, because it has ended, or nobody knows whether it has, or the
         point is not there or does not take it any more; and what to keep from now on.
@@ -149,13 +150,13 @@ class PriorityArrays:
             self._marked.add(key)
         return dropped, changed
 
-    def _again(self, key: Key, slot: _Slot, now_us: int, utc_us: int | None) -> Held | None:
+    def _again(self, key: Key, slot: _Slot, now_us: Mono, utc_us: Utc | None) -> Held | None:
         """What a level held, by this boot's clock; None when it may not be held any more."""
         ends_us = slot.ends_us
         if ends_us is not None and slot.boot != self._boot:
             if utc_us is None or slot.until_us is None:
                 return None
-            ends_us = now_us + slot.until_us - utc_us
+            ends_us = now_us + (slot.until_us - utc_us)
         if ends_us is not None and ends_us <= now_us:
             return None
         try:

@@ -11,6 +11,7 @@ from edge.control.arbitration import why
 from edge.control.arrays import PriorityArrays
 from wire.entries import Level
 from wire.sample import Value
+from wire.time import Utc
 
 
 class HeldAt(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +20,7 @@ class HeldAt(msgspec.Struct, frozen=True, kw_only=True):
     level: Level
     value: Value
     by: str
-    until_us: int | None
+    until_us: Utc | None
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +33,7 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     levels: tuple[HeldAt, ...]
 
 
-def decided(control: PriorityArrays, zone: tzinfo, now_us: int | None = None) -> Iterable[Decided]:
+def decided(control: PriorityArrays, zone: tzinfo, now_us: Utc | None = None) -> Iterable[Decided]:
     """Every point for which something is held, by device and point. `now_us` (UTC) is given so that an end on another
     day is told with its date."""
     for key in sorted(control.held()):

@@ -24,6 +24,7 @@ from edge.control.order_records import MAX_LAST_US, HowFar
 from wire.entries import Stage
 from wire.orders import AlarmAct, Command, Order, Relinquish
 from wire.sample import Value
+from wire.time import Utc, micros
 
 MAX_BODY_BYTES: Final = 16 * 1024
 MIN_FOR_S: Final = 10.0  # time is looked at every 5 s (`edge.acting.autonomy.LOOK_S`): what is shorter would end late
@@ -167,14 +168,14 @@ class OnSite:
         detail = "too many orders are open or remembered here; try again later"
         return self.told(order_id) or OrderProgress(id=order_id, stage="refused", final=True, detail=detail)
 
-    def _order(self, given: Given, order_id: str, now_us: int) -> Order:
+    def _order(self, given: Given, order_id: str, now_us: Utc) -> Order:
         match given:
             case CommandGiven():
                 return Command(
                     id=order_id,
                     by=given.by,
                     issued_us=now_us,
-                    expires_us=now_us + round(given.for_s * 1e6),
+                    expires_us=now_us + micros(given.for_s),
                     device=given.device,
                     point=given.point,
                     value=given.value,
@@ -185,18 +186,18 @@ class OnSite:
                     id=order_id,
                     by=given.by,
                     issued_us=now_us,
-                    expires_us=now_us + round(DEFAULT_FOR_S * 1e6),
+                    expires_us=now_us + micros(DEFAULT_FOR_S),
                     device=given.device,
                     point=given.point,
                     level="technician",
                 )
             case AlarmActGiven():
-                until_us = None if given.for_s is None else now_us + round(given.for_s * 1e6)
+                until_us = None if given.for_s is None else now_us + micros(given.for_s)
                 return AlarmAct(
                     id=order_id,
                     by=given.by,
                     issued_us=now_us,
-                    expires_us=until_us or now_us + round(DEFAULT_FOR_S * 1e6),
+                    expires_us=until_us or now_us + micros(DEFAULT_FOR_S),
                     alarm=given.alarm,
                     act=given.act,
                     until_us=until_us,

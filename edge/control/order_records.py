@@ -20,14 +20,15 @@ from edge.control.arrays import Key
 from wire.entries import Level, Result, Stage
 from wire.orders import Bundle, Command, Order, Relinquish
 from wire.sample import Value
+from wire.time import Micros, Mono, Utc
 
 log = logging.getLogger(__name__)
 
 MAX_OPEN: Final = 4_000
 MAX_KNOWN: Final = 20_000
 TIGHT: Final = MAX_KNOWN * 3 // 4
-DAY_US: Final = 86_400_000_000
-MAX_LAST_US: Final = 31 * DAY_US
+DAY_US: Final = Micros(86_400_000_000)
+MAX_LAST_US: Final = Micros(31 * DAY_US)
 PREFIX: Final = "order/"
 
 Kept = Mapping[str, bytes | None]
@@ -37,8 +38,8 @@ Place = tuple[Key, Level]
 class OrderRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What is kept of an order: itself while it is open, its final result afterwards. Times are UTC microseconds."""
 
-    ends_us: int
-    issued_us: int
+    ends_us: Utc
+    issued_us: Utc
     level: Level | None = None  # of orders for a point that were taken
     device: str = ""
     point: str = ""
@@ -46,8 +47,8 @@ class OrderRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     stage: Stage = "accepted"
     result: Result | None = None
     # Monotonic, and of this run only: when the result was last told, and since when it is known.
-    told_us: int = 0
-    since_us: int = 0
+    told_us: Mono = Mono(0)
+    since_us: Mono = Mono(0)
 
     @property
     def place(self) -> Place | None:
@@ -114,7 +115,7 @@ class Records:
         last = self._last.get(((order.device, order.point), order.level))
         return last is not None and self._known[last].issued_us > order.issued_us
 
-    def take(self, order: Command | Relinquish | Bundle, mono_us: int) -> Kept:
+    def take(self, order: Command | Relinquish | Bundle, mono_us: Mono) -> Kept:
         """It is accepted."""
         if isinstance(order, Bundle):
             record = OrderRecord(ends_us=order.expires_us, issued_us=order.issued_us, order=order, since_us=mono_us)
@@ -141,7 +142,7 @@ class Records:
         record.stage = "applied"
         return {PREFIX + order_id: _body(record)}
 
-    def finish(self, order: Order, result: Result, mono_us: int) -> Kept:
+    def finish(self, order: Order, result: Result, mono_us: Mono) -> Kept:
         """It has its final result. One that there is no room to remember gets it again when it is sent again."""
         self._open.pop(order.id, None)
         record = self._known.get(order.id)
@@ -155,7 +156,7 @@ class Records:
         record.told_us = mono_us
         return {PREFIX + order.id: _body(record)}
 
-    def forget(self, now_us: int, mono_us: int) -> Kept:
+    def forget(self, now_us: Utc, mono_us: Mono) -> Kept:
         """Let go of ids that nobody will send again."""
         lasts = set(self._last.values())
         tight = len(self._known) - len(lasts) >= TIGHT
@@ -171,7 +172,7 @@ class Records:
             del self._known[name.removeprefix(PREFIX)]
         return gone
 
-    def restore(self, kept: Mapping[str, bytes], mono_us: int) -> Kept:
+    def restore(self, kept: Mapping[str, bytes], mono_us: Mono) -> Kept:
         """Take back what was known before a restart; what to keep no longer, because it cannot be read."""
         gone: dict[str, bytes | None] = {}
         for name, body in kept.items():
@@ -194,4 +195,4 @@ class Records:
 
 
 def _body(record: OrderRecord) -> bytes:
-    return msgspec.msgpack.encode(msgspec.structs.replace(record, told_us=0, since_us=0))
+    return msgspec.msgpack.encode(msgspec.structs.replace(record, told_us=Mono(0), since_us=Mono(0)))

@@ -36,14 +36,17 @@ from edge.control.trusted import TrustedTime
 from wire.entries import Alarm, Entry, Level, Result, Stage
 from wire.orders import FINAL, LEVELS, AlarmAct, Bundle, Command, Order, Relinquish
 from wire.sample import Value, why_unstorable
+from wire.time import Micros, Mono, Utc
 
 __all__ = ["PREFIX", "Acts", "Declined", "Insist", "Kept", "OrderBook", "Wake"]
 
 log = logging.getLogger(__name__)
 
-RETELL_US: Final = 60_000_000
-AHEAD_US: Final = 300_000_000  # an order from further in the future would hold its place against all that follow
-FORGET_EVERY_US: Final = 60_000_000
+RETELL_US: Final = Micros(60_000_000)
+AHEAD_US: Final = Micros(
+    300_000_000
+)  # an order from further in the future would hold its place against all that follow
+FORGET_EVERY_US: Final = Micros(60_000_000)
 FAR_LEVELS: Final[frozenset[Level]] = frozenset({"emergency", "hypervisor"})
 
 
@@ -100,7 +103,7 @@ class _GivingWay(msgspec.Struct, frozen=True):
     end is judged by trusted time."""
 
     order: Relinquish
-    ends_us: int | None
+    ends_us: Mono | None
 
 
 class _Commit:
@@ -121,7 +124,7 @@ class OrderBook:
         acts: Acts,
         trusted: TrustedTime,
         now: Now,
-        monotonic_us: Callable[[], int],
+        monotonic_us: Callable[[], Mono],
         insist: Insist,
         wake: Wake,
         freed: Callable[[Key, Ended | None], None] = lambda _key, _ended: None,
@@ -167,7 +170,7 @@ class OrderBook:
         """How far an order has come; None for one that is not known."""
         return self._records.how_far(order_id)
 
-    def _check(self, order: Order, *, on_site: bool) -> int:
+    def _check(self, order: Order, *, on_site: bool) -> Micros:
         """How long it lasts from now, in microseconds.
 
         Raises:
@@ -200,7 +203,7 @@ class OrderBook:
                 raise Declined(str(error)) from error
         return order.expires_us - now_us
 
-    def _until_us(self, order: Command, left_us: int) -> int | None:
+    def _until_us(self, order: Command, left_us: Micros) -> Utc | None:
         """The end of an order that was given here, as UTC: None where nobody knows the time. It could be any hour on
         an estimated clock, and after a reboot with a true one the value would be held until then."""
         if self._now()[1].synced:
@@ -208,7 +211,7 @@ class OrderBook:
         now_us = self._trusted.now_us()
         return None if now_us is None else now_us + left_us
 
-    def _command(self, order: Command, left_us: int, *, on_site: bool) -> None:
+    def _command(self, order: Command, left_us: Micros, *, on_site: bool) -> None:
         key = (order.device, order.point)
         held = Held(
             value=allowed(self._control.points[key], order.value),
@@ -237,7 +240,7 @@ class OrderBook:
             until = ""
         return f"it waits: {' '.join(filter(None, (holder, held.by)))} holds {held.value}{until}"
 
-    def _relinquish(self, order: Relinquish, left_us: int, *, on_site: bool) -> None:
+    def _relinquish(self, order: Relinquish, left_us: Micros, *, on_site: bool) -> None:
         key = (order.device, order.point)
         before, kept = self._control.release(key, order.level)
         self._giving_way.setdefault(key, []).append(_GivingWay(order, self._monotonic_us() + left_us))
@@ -360,7 +363,7 @@ class OrderBook:
             self._freed(each.key, each)
             self._wake(each.key)
 
-    def _over(self, waiting: _GivingWay, now_us: int | None) -> bool:
+    def _over(self, waiting: _GivingWay, now_us: Utc | None) -> bool:
         if waiting.ends_us is not None:
             return waiting.ends_us <= self._monotonic_us()
         return now_us is not None and waiting.order.expires_us <= now_us

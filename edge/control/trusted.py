@@ -14,51 +14,54 @@ from collections.abc import Callable
 from typing import Final
 
 from drivers.contract import Now
+from wire.time import Micros, Mono, Utc
 
-MAX_SERVER_AGE_US: Final = 86_400_000_000  # a crystal drifts by seconds a day: older words of the cloud say nothing
+MAX_SERVER_AGE_US: Final = Micros(
+    86_400_000_000
+)  # a crystal drifts by seconds a day: older words of the cloud say nothing
 
-MAX_APART_US: Final = 60_000_000  # what a slow link and an aggregator without NTP may come to
+MAX_APART_US: Final = Micros(60_000_000)  # what a slow link and an aggregator without NTP may come to
 
 
 class TrustedTime:
     """Ask it for the time; pass it the time of the downlink."""
 
-    def __init__(self, now: Now, monotonic_us: Callable[[], int]) -> None:
+    def __init__(self, now: Now, monotonic_us: Callable[[], Mono]) -> None:
         self._now, self._monotonic_us = now, monotonic_us
-        self._ahead_us: int | None = None  # of the monotonic clock, as far as the cloud has ever said it to be …
-        self._since_us = self._heard_us = 0  # … since when, and when it last said anything
+        self._ahead_us: Micros | None = None  # of the monotonic clock, as far as the cloud has ever said it to be …
+        self._since_us = self._heard_us = Mono(0)  # … since when, and when it last said anything
 
-    def hear(self, server_us: int) -> None:
+    def hear(self, server_us: Utc) -> None:
         """The cloud's UTC time in microseconds, as it was when this was sent.
 
         What came late on the way says less than what is known. It is believed again after a day, or a clock of the
         cloud that was once ahead would be followed for ever.
         """
         mono_us = self._monotonic_us()
-        ahead_us = server_us - mono_us
+        ahead_us = Micros(server_us - mono_us)
         if self._ahead_us is None or ahead_us > self._ahead_us or mono_us - self._since_us > MAX_SERVER_AGE_US:
             self._ahead_us, self._since_us = ahead_us, mono_us
         self._heard_us = mono_us
 
-    def now_us(self) -> int | None:
+    def now_us(self) -> Utc | None:
         """UTC microseconds, or None where nobody knows."""
         own_us, told_us = self._both()
         if own_us is None or told_us is None:
             return told_us if own_us is None else own_us
         return own_us if abs(told_us - own_us) > MAX_APART_US else max(own_us, told_us)
 
-    def apart_us(self) -> int | None:
+    def apart_us(self) -> Micros | None:
         """By how much the cloud's time is ahead of the node's, where both are known and that is too much."""
         own_us, told_us = self._both()
         if own_us is None or told_us is None or abs(told_us - own_us) <= MAX_APART_US:
             return None
         return told_us - own_us
 
-    def _both(self) -> tuple[int | None, int | None]:
+    def _both(self) -> tuple[Utc | None, Utc | None]:
         """The node's and the cloud's time, as far as they are known."""
         time_us, clock = self._now()
         own_us = time_us if clock.synced else None
         mono_us = self._monotonic_us()
         if self._ahead_us is None or mono_us - self._heard_us > MAX_SERVER_AGE_US:
             return own_us, None
-        return own_us, mono_us + self._ahead_us
+        return own_us, Utc(mono_us + self._ahead_us)

@@ -16,6 +16,7 @@ from edge.outbox.generations import GenerationCheck, Generations
 from edge.outbox.records import Damaged, whole
 from edge.outbox.runs import Run, row_id
 from wire.batch import Ack, Lane
+from wire.time import Utc
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class Acks:
         forks: Forks,
         generations: Generations,
         *,
-        now_us: Callable[[], int],
+        now_us: Callable[[], Utc],
         renewed: Callable[[], object],
     ) -> None:
         """`renewed` is called when a new run has begun because the old one may have lost some."""

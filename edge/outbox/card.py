@@ -32,6 +32,7 @@ from edge.outbox.salvage import SalvageReport, hole, salvage
 from edge.outbox.sealing import count_lost, seal
 from wire.batch import DIGEST_BYTES, Lane, advance
 from wire.entries import Gap
+from wire.time import Utc
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Card:
         self.holes: set[int] = set()  # keys of rows in whose place a salvage has left a Gap
         self.damaged: str | None = None  # what became of a file that could not be read
         self.rescues = 0  # how often a new file has been begun since this was opened
-        self.last_known_us = 0  # the greatest time that it holds: no clock may start before
+        self.last_known_us = Utc(0)  # the greatest time that it holds: no clock may start before
 
     @property
     def path(self) -> Path:
@@ -280,7 +281,7 @@ class Card:
             self._tell(f"{was}: {lost or 'perhaps some'} entries are lost")
 
     async def put_row(
-        self, id_: int, first_seq: int, from_us: int | None, to_us: int | None, digest: bytes, body: bytes
+        self, id_: int, first_seq: int, from_us: Utc | None, to_us: Utc | None, digest: bytes, body: bytes
     ) -> None:
         """Write a row down; inside a transaction."""
         fields = (id_, first_seq, from_us, to_us, digest, body)

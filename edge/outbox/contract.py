@@ -28,6 +28,7 @@ from wire.batch import Ack, Batch, Lane
 from wire.columns import Columns
 from wire.entries import Entry
 from wire.sample import Sample
+from wire.time import Utc
 
 MAX_CUT_BYTES = 512 * 1024  # the most that a cut is ever asked for, in bytes of rows …
 MAX_CUT_ROWS = 5_000  # … and the most rows that it joins
@@ -60,7 +61,7 @@ class SetAside(msgspec.Struct, frozen=True, kw_only=True):
     through_seq: int
     bytes: int
     reason: str
-    aside_us: int | None
+    aside_us: Utc | None
     sendable: bool
 
 
@@ -82,7 +83,7 @@ class Depth(msgspec.Struct, frozen=True, kw_only=True):
     counts the rows that lie in the quarantine now."""
 
     pending: Mapping[Lane, int]
-    oldest_us: int | None
+    oldest_us: Utc | None
     used_bytes: int
     limit_bytes: int
     quarantined: int
@@ -153,6 +154,6 @@ class Outbox(Protocol):
         the card, it ends when the city has all of it."""
         ...
 
-    def history(self, from_us: int, to_us: int, device: str | None = None) -> AsyncIterator[Columns]:
+    def history(self, from_us: Utc, to_us: Utc, device: str | None = None) -> AsyncIterator[Columns]:
         """What was kept between two times, oldest first. Reads in short transactions of its own."""
         ...

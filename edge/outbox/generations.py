@@ -16,6 +16,7 @@ import logging
 from enum import Enum, auto
 
 from wire.batch import believable
+from wire.time import Utc
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class Generations:
         self.known = 0  # 0: none yet
         self._candidate = 0
 
-    def ignored(self, generation: int, now_us: int) -> str | None:
+    def ignored(self, generation: int, now_us: Utc) -> str | None:
         """Why an answer of a generation is none; None where it is one."""
         if generation < self.known:
             return (
@@ -47,7 +48,7 @@ class Generations:
             return f"the cloud answers with generation {generation}, which cannot be: it is too far ahead of the clock"
         return None
 
-    def hear(self, generation: int, now_us: int) -> GenerationCheck:
+    def hear(self, generation: int, now_us: Utc) -> GenerationCheck:
         """An answer has come."""
         if self.ignored(generation, now_us) is not None:
             return GenerationCheck.IGNORED

@@ -24,6 +24,7 @@ from wire.batch import Lane
 from wire.entries import Entry, Gap, Health
 from wire.errors import BadInput
 from wire.sample import Sample
+from wire.time import Utc
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class _Lost:
 
     def __init__(self) -> None:
         self.count = 0
-        self.from_us = self.to_us = 0
+        self.from_us = self.to_us = Utc(0)
         self.devices: dict[str, None] = {}
 
     def add(self, samples: Sequence[Sample]) -> None:

@@ -20,6 +20,7 @@ from wire.columns import Columns
 from wire.contents import Contents, join
 from wire.entries import Entry, Gap
 from wire.sample import Sample
+from wire.time import Utc
 
 MAX_ROWS = 512  # in the quarantine
 
@@ -124,7 +125,7 @@ class MemoryOutbox:
 
     async def confirm(self, ack: Ack) -> bool:
         """See `Outbox.confirm`."""
-        heard = self.generations.hear(ack.generation, 0)
+        heard = self.generations.hear(ack.generation, Utc(0))
         if heard is GenerationCheck.IGNORED:
             return False
         if heard is GenerationCheck.NEWER:
@@ -221,7 +222,7 @@ class MemoryOutbox:
         """See `Outbox.safe`. For tests it counts as durable."""
         return None
 
-    async def history(self, from_us: int, to_us: int, device: str | None = None) -> AsyncIterator[Columns]:
+    async def history(self, from_us: Utc, to_us: Utc, device: str | None = None) -> AsyncIterator[Columns]:
         """See `Outbox.history`."""
         for run in self._runs:
             for row in run.rows:

@@ -20,6 +20,7 @@ from edge.outbox.runs import Run, row_id
 from edge.outbox.sealing import Sealed, sealed_again
 from wire.batch import Lane
 from wire.errors import BadInput
+from wire.time import Utc
 
 MAX_ROWS: Final = 512
 MAX_BYTES: Final = 2 * 1024 * 1024
@@ -31,7 +32,7 @@ _DAMAGED: Final = "damaged on the card"
 class Quarantine:
     """On one card. What is here trusts its one caller to do one thing at a time."""
 
-    def __init__(self, card: Card, *, now_us: Callable[[], int]) -> None:
+    def __init__(self, card: Card, *, now_us: Callable[[], Utc]) -> None:
         self._card, self._now_us = card, now_us
         self.count = 0  # of all rows here, damaged ones included
 
@@ -101,7 +102,7 @@ class Quarantine:
                     through_seq=seq_of(row) if sound else 0,
                     bytes=size,
                     reason=reason if sound else f"{_DAMAGED}: it is not as it was set aside",
-                    aside_us=aside_us if isinstance(aside_us, int) else None,
+                    aside_us=Utc(aside_us) if isinstance(aside_us, int) else None,
                     sendable=sound and not reason.startswith(_DAMAGED),
                 )
             )

@@ -18,6 +18,7 @@ from edge.outbox.records import Damaged, is_damage, whole
 from wire import codec
 from wire.columns import Columns
 from wire.errors import BadInput
+from wire.time import Utc
 
 PAGE_ROWS: Final = 64
 READ_S: Final = 5.0
@@ -33,7 +34,7 @@ HISTORY: Final = (
 )
 
 
-async def read_history(path: Path, from_us: int, to_us: int, device: str | None = None) -> AsyncIterator[Columns]:
+async def read_history(path: Path, from_us: Utc, to_us: Utc, device: str | None = None) -> AsyncIterator[Columns]:
     """Columns from an outbox file, oldest row first, a bounded number of rows a transaction. Rows that are not as they
     were written are left out.
 
@@ -68,7 +69,7 @@ def read_kept(path: Path, key: str) -> bytes | None:
         return found[0]
 
 
-async def read_rows(path: Path, from_us: int, to_us: int, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
+async def read_rows(path: Path, from_us: Utc, to_us: Utc, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
     """Keys and bodies of rows, as `read_history` reads them, from behind a key.
 
     Raises:

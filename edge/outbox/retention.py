@@ -27,6 +27,7 @@ from wire import codec
 from wire.batch import Lane
 from wire.entries import Gap, Health
 from wire.errors import BadInput
+from wire.time import Micros, Utc
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +38,14 @@ HEALTH_LOOK_ROWS: Final = 512
 PRUNE_ROWS: Final = 256
 GENTLE_ROWS: Final = 16  # so many at a time while the disk is full: no more than has to go
 GENTLE_BYTES: Final = 32 * 1024
-AGED_EVERY_US: Final = 300 * 1_000_000  # a transaction by itself wears the card: history goes in larger steps
+AGED_EVERY_US: Final = Micros(300 * 1_000_000)  # a transaction by itself wears the card: history goes in larger steps
 PRUNE_TRIES: Final = 64
 
 
 class Retention:
     """Makes room on one card."""
 
-    def __init__(self, card: Card, *, history_us: int, now_us: Callable[[], int]) -> None:
+    def __init__(self, card: Card, *, history_us: Micros, now_us: Callable[[], Utc]) -> None:
         self._card, self._history_us, self._now_us = card, history_us, now_us
         self._disk_pages: int | None = None  # what the file may have while the disk is full
         self._reserve_told = False
@@ -141,7 +142,7 @@ class Retention:
             found = [row for row, size in zip(found, sizes, strict=True) if size > MAX_CUT_BYTES][:limit]
         return found
 
-    async def _drop_aged(self, horizon_us: int) -> bool:
+    async def _drop_aged(self, horizon_us: Utc) -> bool:
         for run in self._card.runs:
             oldest = await self._card.db.all(
                 "SELECT to_us FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT 1",
@@ -151,7 +152,7 @@ class Retention:
                 return True
         return False
 
-    async def drop_history(self, run: Run, horizon_us: int | None = None) -> bool:
+    async def drop_history(self, run: Run, horizon_us: Utc | None = None) -> bool:
         """Some of the oldest acked rows, all of them or only those that end before the horizon."""
         rows = await self._card.db.all(
             "SELECT id, digest, to_us FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",

@@ -25,6 +25,7 @@ from edge.outbox.records import (
     whole,
 )
 from wire.batch import ORIGIN, Lane, Predecessor
+from wire.time import Utc
 
 # What `closed` of a run says in the file: closed, moving, whole, and whether its end was compared with the log's.
 _WAYS: Final = {
@@ -138,9 +139,9 @@ class RunRecords:
             # Kept even when nothing of it is held any more: a restored cloud must still be told of the gap.
             self._all.append(run)
 
-    async def newest_us(self) -> int:
+    async def newest_us(self) -> Utc:
         """The greatest time among the last rows of all runs that are as they were written; 0 where there is none."""
-        found = 0
+        found = Utc(0)
         for run in self._all:
             rows = await self._db.all(
                 "SELECT id, to_us FROM rows WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 100",
@@ -149,7 +150,7 @@ class RunRecords:
             later = [(to_us, id_) for id_, to_us in rows if isinstance(to_us, int) and to_us > found]
             for to_us, id_ in sorted(later, reverse=True):
                 if await self.is_whole(id_):
-                    found = to_us
+                    found = Utc(to_us)
                     break
         return found
 

@@ -12,6 +12,7 @@ from wire.contents import Contents
 from wire.entries import Alarm, Entry, Gap, Health
 from wire.errors import BadInput
 from wire.sample import Sample
+from wire.time import Utc
 
 ROW_BYTES = 256 << 10
 ROW_PLAIN_BYTES = 1 << 20  # so that a few rows always fit into a body, and one by far
@@ -24,8 +25,8 @@ class Sealed(msgspec.Struct, frozen=True):
 
     body: bytes
     width: int
-    from_us: int | None
-    to_us: int | None
+    from_us: Utc | None
+    to_us: Utc | None
 
 
 def seal(entries: Sequence[_Item]) -> list[Sealed]:
@@ -54,7 +55,7 @@ def sealed_again(body: bytes) -> Sealed:
     return Sealed(body, contents.width, *_span(contents))
 
 
-def _span(contents: Contents) -> tuple[int | None, int | None]:
+def _span(contents: Contents) -> tuple[Utc | None, Utc | None]:
     """The first and the last time in it."""
     times = [o.entry.time_us for o in contents.others if isinstance(o.entry, Alarm | Health)]
     for table in contents.tables:

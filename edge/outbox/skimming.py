@@ -26,14 +26,15 @@ from wire.columns import Columns
 from wire.errors import BadInput
 from wire.frame import stretch
 from wire.table import Table
+from wire.time import Micros, Utc
 
 PAGE: Final = 1_000
 MAX_STEPS: Final = 288
-EVERY_US: Final = 120_000_000
+EVERY_US: Final = Micros(120_000_000)
 _UNREADABLE: Final = (BadInput, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
-def glance(path: Path, device: str, from_us: int, to_us: int) -> list[Columns]:
+def glance(path: Path, device: str, from_us: Utc, to_us: Utc) -> list[Columns]:
     """The columns of one device, of at most one row in each of MAX_STEPS steps of time, oldest first.
 
     Raises:
@@ -61,7 +62,7 @@ def glance(path: Path, device: str, from_us: int, to_us: int) -> list[Columns]:
     return found
 
 
-def survey(path: Path, from_us: int, to_us: int, seldom: Collection[str]) -> Generator[Table]:
+def survey(path: Path, from_us: Utc, to_us: Utc, seldom: Collection[str]) -> Generator[Table]:
     """Tables of what there was of all devices, oldest first.
 
     Raises:
@@ -89,7 +90,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     )  # one thread at a time
 
 
-def _keys(card: sqlite3.Connection, from_us: int, to_us: int) -> Iterator[tuple[int, int]]:
+def _keys(card: sqlite3.Connection, from_us: Utc, to_us: Utc) -> Iterator[tuple[int, int]]:
     """Keys and last times of the bulk rows between two times, run by run."""
     runs = card.execute("SELECT id FROM runs WHERE lane = ? ORDER BY id", (str(Lane.BULK),)).fetchall()
     for (run,) in runs:
@@ -103,7 +104,7 @@ def _keys(card: sqlite3.Connection, from_us: int, to_us: int) -> Iterator[tuple[
                     yield key, ended_us
 
 
-def _first(card: sqlite3.Connection, low: int, high: int, from_us: int) -> int:
+def _first(card: sqlite3.Connection, low: int, high: int, from_us: Utc) -> int:
     """Where a run comes to `from_us`: rows lie in the order of time, as good as always, and are not gone through."""
     while low < high:
         middle = (low + high) // 2

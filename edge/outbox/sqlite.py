@@ -14,7 +14,6 @@ import contextlib
 import logging
 import secrets
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -25,6 +24,7 @@ import msgspec
 
 from drivers.contract import Receipt
 from drivers.errors import NotStored
+from edge.clock import utc_us
 from edge.outbox.acks import Acks
 from edge.outbox.adoption import adopt
 from edge.outbox.card import Card, row_id
@@ -46,6 +46,7 @@ from wire.columns import Columns
 from wire.entries import Entry, Health
 from wire.errors import BadInput
 from wire.sample import Sample
+from wire.time import Micros, Utc
 
 log = logging.getLogger(__name__)
 
@@ -99,9 +100,9 @@ class SqliteOutbox:
         *,
         node: str,
         limit_bytes: int,
-        history_us: int = 7 * 86_400_000_000,
+        history_us: Micros = Micros(7 * 86_400_000_000),
         epoch: Callable[[], int] = _new_epoch,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        now_us: Callable[[], Utc] = utc_us,
         memory: bool = False,
         seed: bool = False,
         busy: Callable[[], None] = lambda: None,
@@ -306,7 +307,7 @@ class SqliteOutbox:
     async def depth(self) -> Depth:
         """See `Outbox.depth`."""
         pending = {lane: sum(max(0, r.pending) for r in self.card.runs if r.lane is lane) for lane in Lane}
-        oldest: int | None = None
+        oldest: Utc | None = None
         async with self._busy:
             for run in self.card.runs:
                 if run.pending > 0:
@@ -315,7 +316,8 @@ class SqliteOutbox:
                         row_id(run, run.acked), row_id(run, run.head),
                     )  # fmt: skip
                     if found and isinstance(found[0][0], int):  # or it is damaged, and told of when it is sent
-                        oldest = found[0][0] if oldest is None else min(oldest, found[0][0])
+                        first = Utc(found[0][0])
+                        oldest = first if oldest is None else min(oldest, first)
             used = await self.card.db.used_bytes()
         return Depth(
             pending=pending,
@@ -368,7 +370,7 @@ class SqliteOutbox:
         async with self._busy:
             await adopt(self.card, self.room, memory.card)
 
-    async def history(self, from_us: int, to_us: int, device: str | None = None) -> AsyncIterator[Columns]:
+    async def history(self, from_us: Utc, to_us: Utc, device: str | None = None) -> AsyncIterator[Columns]:
         """See `Outbox.history`. A file that turns out to be damaged is left for a new one, and read on there."""
         after = 0
         while True:
@@ -389,7 +391,7 @@ class SqliteOutbox:
             else:
                 return
 
-    async def _own_history(self, from_us: int, to_us: int) -> AsyncIterator[tuple[int, bytes]]:
+    async def _own_history(self, from_us: Utc, to_us: Utc) -> AsyncIterator[tuple[int, bytes]]:
         after = 0
         while rows := await self.card.db.all(HISTORY, after, from_us, to_us, PAGE_ROWS):
             for *fields, sum_ in rows:

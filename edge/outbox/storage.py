@@ -28,6 +28,7 @@ from drivers.errors import NotStored
 from edge.outbox.card_lock import InUse
 from edge.outbox.reading import CardError
 from edge.outbox.sqlite import SqliteOutbox
+from wire.time import Micros, Utc
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +50,8 @@ class Storage:
         *,
         node: str,
         limit_bytes: int,
-        history_us: int,
-        now_us: Callable[[], int],
+        history_us: Micros,
+        now_us: Callable[[], Utc],
         busy: Callable[[], None] = lambda: None,
         open_s: float = OPEN_S,
         retry_s: float = RETRY_S,

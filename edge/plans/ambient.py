@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 
 from edge.plans.local import SECOND_US, to_datetime
 from edge.plans.sun import HORIZON_DEG, Sun
+from wire.time import Micros, Utc
 
-KEPT_US: Final = 10 * SECOND_US
+KEPT_US: Final = Micros(10 * SECOND_US)
 
 
 class Sky(TypedDict):
@@ -33,7 +34,7 @@ class Ambient:
         self._since_us = -KEPT_US
         self._elevation = 0.0
 
-    def __call__(self, time_us: int) -> Sky:
+    def __call__(self, time_us: Utc) -> Sky:
         """Sky and clock at a moment."""
         if not 0 <= time_us - self._since_us < KEPT_US:
             self._since_us, self._elevation = time_us, self._sun.elevation_deg(time_us)

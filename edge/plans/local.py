@@ -17,7 +17,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from msgspec import Meta
 
-SECOND_US: Final = 1_000_000
+from wire.time import Micros, Utc
+
+SECOND_US: Final = Micros(1_000_000)
 NOON_S: Final = 12 * 3600
 DAY_S: Final = 24 * 3600
 FIRST_DATE: Final = date(1971, 1, 1)
@@ -47,34 +49,34 @@ def zone(name: str) -> ZoneInfo:
         raise ValueError(f'there is no time zone "{name}"; write one such as "Europe/Paris"') from error
 
 
-def to_us(moment: datetime) -> int:
+def to_us(moment: datetime) -> Utc:
     """UTC microseconds of a moment with a time zone."""
-    return (moment - _EPOCH) // _MICROSECOND
+    return Utc((moment - _EPOCH) // _MICROSECOND)
 
 
-def to_datetime(time_us: int, zone: ZoneInfo) -> datetime:
+def to_datetime(time_us: Utc, zone: ZoneInfo) -> datetime:
     """The local time of a moment."""
     return datetime.fromtimestamp(time_us // SECOND_US, zone).replace(microsecond=time_us % SECOND_US)
 
 
-def night_of(time_us: int, zone: ZoneInfo) -> date:
+def night_of(time_us: Utc, zone: ZoneInfo) -> date:
     """The date of the evening of the night that a moment is in."""
     local = datetime.fromtimestamp(time_us // SECOND_US, zone)
     today = local.date()
     return today if local.hour >= NOON_S // 3600 else today - timedelta(days=1)
 
 
-def bounds(night: date, zone: ZoneInfo) -> tuple[int, int]:
+def bounds(night: date, zone: ZoneInfo) -> tuple[Utc, Utc]:
     """First microsecond of a night, and the first after it."""
     return moment(night, NOON_S, zone), moment(night + timedelta(days=1), NOON_S, zone)
 
 
-def in_night(night: date, second: int, zone: ZoneInfo) -> int:
+def in_night(night: date, second: int, zone: ZoneInfo) -> Utc:
     """When the clock shows so many seconds after midnight, in a night: from noon on it is the evening's date."""
     return moment(night if second >= NOON_S else night + timedelta(days=1), second, zone)
 
 
-def moment(day: date, second: int, zone: ZoneInfo) -> int:
+def moment(day: date, second: int, zone: ZoneInfo) -> Utc:
     """When the clock shows so many seconds after midnight on a date: in a gap the moment after it, of two the first."""
     naive = datetime.combine(day, time()) + timedelta(seconds=second)
     first = naive.replace(tzinfo=zone, fold=0)
@@ -91,4 +93,4 @@ def moment(day: date, second: int, zone: ZoneInfo) -> int:
             high = middle
         else:
             low = middle
-    return high * SECOND_US
+    return Utc(high * SECOND_US)

@@ -15,12 +15,13 @@ from edge.plans.local import SECOND_US, in_night, to_datetime
 from edge.plans.plan import Night, Plan
 from edge.plans.sun import CIVIL_DEG, HORIZON_DEG, TURNS, Sun
 from edge.plans.tables import PeriodTable
+from wire.time import Micros, Utc
 
 Language = Literal["en", "fr"]
 WIDTH: Final = 100
-COLUMN_US: Final = 20 * 60 * SECOND_US
+COLUMN_US: Final = Micros(20 * 60 * SECOND_US)
 ROWS: Final = 5
-HOUR_US: Final = 3600 * SECOND_US
+HOUR_US: Final = Micros(3600 * SECOND_US)
 _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 _MARGIN: Final = 6  # "100 %│" in front of each line
 
@@ -131,9 +132,9 @@ def _turns(sun: Sun, night: date, zone: ZoneInfo, words: dict[str, str]) -> str:
     return ", ".join(told)
 
 
-def _columns(night: Night) -> list[int]:
+def _columns(night: Night) -> list[Utc]:
     """The middle of each column."""
-    return list(range(night.start_us + COLUMN_US // 2, night.end_us, COLUMN_US))
+    return [Utc(t) for t in range(night.start_us + COLUMN_US // 2, night.end_us, COLUMN_US)]
 
 
 def _levels(night: Night) -> list[str]:

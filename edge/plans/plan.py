@@ -29,10 +29,11 @@ from edge.plans.sun import Sun
 from edge.plans.tables import PlanTable
 from wire.device import Device
 from wire.sample import Value
+from wire.time import Micros, Utc
 
 MAX_NIGHTS: Final = 1_024
 MAX_DEVICES: Final = 5_000
-HALF_DAY_US: Final = 12 * 3600 * SECOND_US
+HALF_DAY_US: Final = Micros(12 * 3600 * SECOND_US)
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -41,16 +42,16 @@ class Setting(msgspec.Struct, frozen=True):
     point: str
     value: Value  # percent, as a float
     program: str
-    since_us: int
-    until_us: int  # when it may next change
+    since_us: Utc
+    until_us: Utc  # when it may next change
 
 
 class Night(msgspec.Struct, frozen=True):
     """One night of one calendar: for people who want to know why."""
 
     date: date
-    start_us: int
-    end_us: int
+    start_us: Utc
+    end_us: Utc
     choice: Choice
     spans: tuple[LevelSpan, ...]
 
@@ -85,7 +86,7 @@ class Plan:
         """What changes with it."""
         return self.table.version
 
-    def at(self, device: Device, time_us: int, dark: bool | None = None) -> Setting | None:
+    def at(self, device: Device, time_us: Utc, dark: bool | None = None) -> Setting | None:
         """The setting of a device at a moment; None: the plan says nothing about it.
 
         `dark` is what a photocell says (None: there is none, or it is not to be believed). `until_us` holds while it
@@ -99,7 +100,7 @@ class Plan:
         kept = self._settings(calendar, night, dark is True)
         return self._whole(calendar, night, bisect_right(kept.starts, time_us) - 1, dark is True)
 
-    def changes(self, device: Device, from_us: int, to_us: int) -> list[Setting]:
+    def changes(self, device: Device, from_us: Utc, to_us: Utc) -> list[Setting]:
         """The settings of a device that hold anywhere from one moment to another (the end not included), in order.
 
         They are whole: the first may begin before, the last may end after. Each day asked for adds to the list, which
@@ -177,7 +178,7 @@ def _same(one: Setting, other: Setting) -> bool:
     return (one.point, one.value, one.program) == (other.point, other.value, other.program)
 
 
-def tonight(plan: Plan, time_us: int) -> date:
+def tonight(plan: Plan, time_us: Utc) -> date:
     """The night that people mean by "tonight": the one that is running while the sun is down, else the one to come."""
     night = night_of(time_us, plan.zone)
     over = time_us >= bounds(night, plan.zone)[1] - HALF_DAY_US and not plan.sun.is_night(time_us)

@@ -29,16 +29,17 @@ from edge.plans.local import SECOND_US, bounds, in_night
 from edge.plans.sun import Sun
 from edge.plans.tables import Operation, PeriodTable, ProgramTable
 from edge.plans.times import ClockTime, SunTime, When, told, when
+from wire.time import Micros, Utc, micros
 
-MINUTE_US: Final = 60 * SECOND_US
+MINUTE_US: Final = Micros(60 * SECOND_US)
 FULL: Final = 100
 
 
 class LevelSpan(msgspec.Struct, frozen=True):
     """A level (percent) that holds from one moment to another, and the words that brought it."""
 
-    since_us: int
-    until_us: int
+    since_us: Utc
+    until_us: Utc
     level: int
     on: bool  # whether the program is active
     why: str
@@ -53,13 +54,13 @@ class _Step(msgspec.Struct, frozen=True):
 class _Period(msgspec.Struct, frozen=True):
     on: When
     off: When
-    before_us: int
-    after_us: int
+    before_us: Micros
+    after_us: Micros
 
     @classmethod
     def of(cls, table: PeriodTable) -> _Period:
         before, after = table.photocell_before_min, table.photocell_after_min
-        return cls(when(table.on), when(table.off), before * MINUTE_US, after * MINUTE_US)
+        return cls(when(table.on), when(table.off), micros(before * 60), micros(after * 60))
 
 
 class Program:
@@ -98,12 +99,12 @@ class Program:
                 spans.append(LevelSpan(since, until, level, period is not None, words))
         return tuple(spans)
 
-    def _active(self, night: date, sun: Sun, zone: ZoneInfo, *, dark: bool) -> list[tuple[int, int, str, str]]:
+    def _active(self, night: date, sun: Sun, zone: ZoneInfo, *, dark: bool) -> list[tuple[Utc, Utc, str, str]]:
         """From when to when the program is active, and the words of both ends; joined where they touch."""
         start, end = bounds(night, zone)
         if not self._periods:
             return [(start, end, "", "")]
-        found: list[tuple[int, int, str, str]] = []
+        found: list[tuple[Utc, Utc, str, str]] = []
         for period in self._periods:
             on, off = _begin(period.on, night, sun, zone), _end(period.off, night, sun, zone)
             if on is None or off is None:
@@ -113,16 +114,16 @@ class Program:
                 # As the clock runs from noon to noon, 06:00 to 20:00 is the evening's end and the morning's beginning.
                 found += [(on, off, *words)] if on < off else [(start, off, "", words[1]), (on, end, words[0], "")]
             elif on < off:
-                before, after = (period.before_us, period.after_us) if dark else (0, 0)
+                before, after = (period.before_us, period.after_us) if dark else (Micros(0), Micros(0))
                 found.append((max(start, on - before), min(end, off + after), *words))
         if dark and self._table.photocell_by_day:
             found.append((start, end, "", ""))
         return _joined(p for p in sorted(found) if p[0] < p[1])
 
-    def _schedule(self, night: date, sun: Sun, zone: ZoneInfo) -> list[tuple[int, int, str]]:
+    def _schedule(self, night: date, sun: Sun, zone: ZoneInfo) -> list[tuple[Utc, int, str]]:
         """From when on which level, whether the program is active or not, and the words that say so."""
         start, end = bounds(night, zone)
-        due: list[tuple[int, int, int, _Step]] = []
+        due: list[tuple[Utc, int, int, _Step]] = []
         for order, step in enumerate(self._steps):
             moment = _reached(step.when, night, sun, zone)
             if moment is None or moment >= end:
@@ -130,7 +131,7 @@ class Program:
             # Clock times are ordered by what the clock shows: two that fall into a gap are the same moment.
             by_sun = isinstance(step.when, SunTime)
             due.append((moment, by_sun, order if by_sun else _from_noon(step.when), step))
-        found = [(start, self._table.level, "")]
+        found: list[tuple[Utc, int, str]] = [(start, self._table.level, "")]
         base, layer = self._table.level, None
         for moment, by_sun, _, step in sorted(due, key=lambda d: d[:3]):
             if step.op is not None:
@@ -166,34 +167,34 @@ def _from_noon(time: When) -> int:
     return (time.second - 12 * 3600) % (24 * 3600)
 
 
-def _begin(time: When, night: date, sun: Sun, zone: ZoneInfo) -> int | None:
+def _begin(time: When, night: date, sun: Sun, zone: ZoneInfo) -> Utc | None:
     """When a period begins; None: not in this night."""
     if isinstance(time, SunTime) and sun.turn(time.turn, night) == "dark":
         return bounds(night, zone)[0]
     return _reached(time, night, sun, zone)
 
 
-def _end(time: When, night: date, sun: Sun, zone: ZoneInfo) -> int | None:
+def _end(time: When, night: date, sun: Sun, zone: ZoneInfo) -> Utc | None:
     """When a period ends; None: it does not come in this night."""
     if isinstance(time, SunTime) and sun.turn(time.turn, night) == "dark":
         return bounds(night, zone)[1]
     return _reached(time, night, sun, zone)
 
 
-def _reached(time: When, night: date, sun: Sun, zone: ZoneInfo) -> int | None:
+def _reached(time: When, night: date, sun: Sun, zone: ZoneInfo) -> Utc | None:
     """When a time comes in a night, not before its noon; None: it does not."""
     start, end = bounds(night, zone)
     if isinstance(time, ClockTime):
         return in_night(night, time.second, zone)
     turn = sun.turn(time.turn, night)
     if isinstance(turn, int):
-        return min(end, max(start, turn + time.offset_min * MINUTE_US))
+        return min(end, max(start, turn + micros(time.offset_min * 60)))
     return start if turn == "dark" and time.evening else None
 
 
-def _joined(periods: Iterable[tuple[int, int, str, str]]) -> list[tuple[int, int, str, str]]:
+def _joined(periods: Iterable[tuple[Utc, Utc, str, str]]) -> list[tuple[Utc, Utc, str, str]]:
     """Periods in order, those that overlap or touch made one."""
-    found: list[tuple[int, int, str, str]] = []
+    found: list[tuple[Utc, Utc, str, str]] = []
     for period in periods:
         if found and period[0] <= found[-1][1]:
             last = found[-1]

@@ -20,6 +20,7 @@ from astral import Observer
 from astral.sun import elevation, noon
 
 from edge.plans.local import SECOND_US, to_us
+from wire.time import Micros, Utc
 
 Turn = Literal["sunset", "dusk", "dawn", "sunrise"]
 Never = Literal["light", "dark"]
@@ -28,8 +29,8 @@ EVENING: Final[frozenset[Turn]] = frozenset({"sunset", "dusk"})
 HORIZON_DEG: Final = -0.833
 CIVIL_DEG: Final = -6.0
 MAX_KEPT: Final = 4_096
-_HALF_DAY_US: Final = 12 * 3600 * SECOND_US
-_DAY_US: Final = 2 * _HALF_DAY_US
+_HALF_DAY_US: Final = Micros(12 * 3600 * SECOND_US)
+_DAY_US: Final = Micros(2 * _HALF_DAY_US)
 
 
 class Sun:
@@ -39,7 +40,7 @@ class Sun:
         self._observer = Observer(lat, lon)
         self._solar = timedelta(hours=lon / 15)
         self._zone = zone
-        self._kept: dict[tuple[date, Turn], int | Never] = {}
+        self._kept: dict[tuple[date, Turn], Utc | Never] = {}
 
     def sunset(self, night: date) -> int | Never:
         """UTC microseconds at which the sun sets in the evening of that date, maybe after midnight; or why not."""
@@ -57,7 +58,7 @@ class Sun:
         """UTC microseconds at which the sun rises in the morning of that date; or why not."""
         return self.turn("sunrise", day - timedelta(days=1))
 
-    def turn(self, turn: Turn, night: date) -> int | Never:
+    def turn(self, turn: Turn, night: date) -> Utc | Never:
         """One of the four in the night that begins on the evening of that date, in UTC microseconds."""
         found = self._kept.get((night, turn))
         if found is None:
@@ -66,15 +67,15 @@ class Sun:
             found = self._kept[night, turn] = self._find(turn, night)
         return found
 
-    def elevation_deg(self, time_us: int) -> float:
+    def elevation_deg(self, time_us: Utc) -> float:
         """How high the sun's centre stands over the horizon, in degrees, without refraction."""
         return elevation(self._observer, datetime.fromtimestamp(time_us / SECOND_US, UTC), with_refraction=False)
 
-    def is_night(self, time_us: int) -> bool:
+    def is_night(self, time_us: Utc) -> bool:
         """Whether the sun is below the horizon: from sunset to sunrise."""
         return self.elevation_deg(time_us) < HORIZON_DEG
 
-    def noon(self, day: date) -> int:
+    def noon(self, day: date) -> Utc:
         """When the sun stands highest on a date, in UTC microseconds, to about half a minute."""
         if self._zone is None:
             clock_noon = to_us(datetime(day.year, day.month, day.day, 12, tzinfo=UTC) - self._solar)
@@ -82,21 +83,21 @@ class Sun:
             clock_noon = to_us(datetime(day.year, day.month, day.day, 12, tzinfo=self._zone))
         # astral counts dates in UTC: near the date line its noon may be a day off. The one nearest the clock's is ours.
         found = to_us(noon(self._observer, day))
-        return found - round((found - clock_noon) / _DAY_US) * _DAY_US
+        return found - _DAY_US * round((found - clock_noon) / _DAY_US)
 
-    def _find(self, turn: Turn, night: date) -> int | Never:
+    def _find(self, turn: Turn, night: date) -> Utc | Never:
         high_deg = HORIZON_DEG if turn in {"sunset", "sunrise"} else CIVIL_DEG
         before, after = self.noon(night), self.noon(night + timedelta(days=1))
-        above, below = before if turn in EVENING else after, (before + after) // 2
+        above, below = before if turn in EVENING else after, before + (after - before) // 2
         if self.elevation_deg(below) >= high_deg:
             return "light"
         if self.elevation_deg(above) < high_deg:
             return "dark"
         # Between its highest and its lowest the sun only sinks, so that halving finds the one crossing.
         while abs(above - below) > SECOND_US:
-            middle = (above + below) // 2
+            middle = above + (below - above) // 2
             if self.elevation_deg(middle) >= high_deg:
                 above = middle
             else:
                 below = middle
-        return below // SECOND_US * SECOND_US
+        return below - below % SECOND_US

@@ -16,6 +16,7 @@ import msgspec
 from drivers.tables import suggest
 from edge.rules.language import Text, examined
 from wire.device import PointType
+from wire.time import Micros, micros
 
 AMBIENT: Final[Mapping[str, PointType]] = {"night": "bool", "hour": "float", "weekday": "int", "sun_elevation": "float"}
 """What every condition may ask of the world: whether it is night, the local hour (0 to 24, with fractions), the
@@ -47,7 +48,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     windows: tuple[str, ...] = ()
     ambient: tuple[str, ...] = ()
     qualities: tuple[str, ...] = ()
-    ages_us: Mapping[str, tuple[int, ...]] = {}
+    ages_us: Mapping[str, tuple[Micros, ...]] = {}
     silent: bool = False
 
     def decide(self, known: Mapping[str, Any]) -> bool | None:
@@ -105,18 +106,18 @@ def read(
     )
 
 
-def _ages(text: Text, asked: list[str]) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+def _ages(text: Text, asked: list[str]) -> tuple[dict[str, tuple[Micros, ...]], list[str]]:
     """At which ages what is asked of them changes: an age must stand alone before a number, so that this is known."""
     bare = _HAS_AGE.sub(lambda m: "true".ljust(len(m[0])), text.bare)
-    found: dict[str, set[int]] = {name: set() for name in asked}
+    found: dict[str, set[Micros]] = {name: set() for name in asked}
     compared = 0
     for pattern in _THRESHOLDS:
         for match in pattern.finditer(bare):
             groups = [g for g in match.groups() if g is not None]
             number = next(g for g in groups if g[0].isdigit())
             name = next(g for g in groups if not g[0].isdigit())
-            at_us = round(float(number) * 1e6)
-            found.setdefault(name, set()).update((at_us, at_us + 1))
+            at_us = micros(float(number))
+            found.setdefault(name, set()).update((at_us, at_us + Micros(1)))
             compared += 1
     wrong: list[str] = []
     if compared != len(re.findall(rf"(?<![\w.]){AGE}\s*\.", bare)):

@@ -12,6 +12,7 @@ import msgspec
 
 from wire.entries import Severity
 from wire.sample import Value
+from wire.time import AxisTime
 
 
 class Raise(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +28,7 @@ class Raise(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     text: Mapping[str, str]
     values: Mapping[str, Value]
-    time_us: int
+    time_us: AxisTime
 
 
 class Return(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +37,7 @@ class Return(msgspec.Struct, frozen=True, kw_only=True):
     rule: str
     device: str
     values: Mapping[str, Value]
-    time_us: int
+    time_us: AxisTime
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +52,7 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     point: str
     value: int | float | bool | str
     hold_s: float
-    time_us: int
+    time_us: AxisTime
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +62,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     cause: str
     device: str
     point: str
-    time_us: int
+    time_us: AxisTime
 
 
 class MarkEffect(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +72,7 @@ class MarkEffect(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     tag: str
     values: Mapping[str, Value]
-    time_us: int
+    time_us: AxisTime
 
 
 Effect = Raise | Return | Hold | Release | MarkEffect

@@ -28,12 +28,13 @@ from edge.rules.watch import TRUE, WAITING, State, Watch, shown
 from edge.rules.window import Counter, Window
 from wire.device import Device, Point
 from wire.sample import Sample, Value
+from wire.time import AxisTime, Micros, micros
 
-AMBIENT_US: Final = 60_000_000
+AMBIENT_US: Final = Micros(60_000_000)
 HEAP_SLACK: Final = 4
 _AMBIENT: Final = -1  # the index of the world's own timer: before all watches
 
-Ambient = Callable[[int], Mapping[str, Value]]
+Ambient = Callable[[AxisTime], Mapping[str, Value]]
 
 
 class Explained(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,8 +46,8 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     when: str
     clear: str
     state: State
-    since_us: int
-    begins_us: int | None
+    since_us: AxisTime
+    begins_us: AxisTime | None
     decided: bool | None
     why: str
     values: Mapping[str, Value]
@@ -67,8 +68,8 @@ class Engine:
     ) -> None:
         self._ask = ambient
         self._ambient: Mapping[str, Value] = {}
-        self._now_us: int | None = None
-        self._heap: list[tuple[int, int]] = []
+        self._now_us: AxisTime | None = None
+        self._heap: list[tuple[AxisTime, int]] = []
         self._watches: list[Watch] = []
         self._heard: dict[str, WatchedDevice] = {}
         by_id = {d.id: d for d in devices}
@@ -101,7 +102,7 @@ class Engine:
 
     # ---- samples and time --------------------------------------------------------------------------------------
 
-    def take(self, sample: Sample, at_us: int, late_us: int = 0) -> list[Effect]:
+    def take(self, sample: Sample, at_us: AxisTime, late_us: Micros = Micros(0)) -> list[Effect]:
         """What follows from a sample that arrives at `at_us`, and from what fell due before.
 
         `late_us` is how old it was when it arrived. One that is older than its point's stale-after (300 s where none is
@@ -124,7 +125,7 @@ class Engine:
                 self._arm(watch, now_us)
         return effects
 
-    def advance(self, at_us: int) -> list[Effect]:
+    def advance(self, at_us: AxisTime) -> list[Effect]:
         """What fell due up to and with `at_us`, each effect stamped with the moment when it was due."""
         effects: list[Effect] = []
         if self._now_us is None:
@@ -147,11 +148,11 @@ class Engine:
         self._now_us = max(self._now_us, at_us)
         return effects
 
-    def due_us(self) -> int | None:
+    def due_us(self) -> AxisTime | None:
         """When `advance` may have something to do next; None before the first call and where nothing is timed."""
         return self._heap[0][0] if self._heap else None
 
-    def resume(self, at_us: int) -> None:
+    def resume(self, at_us: AxisTime) -> None:
         """Go on at `at_us` after the history was fed: nobody listened since its end. What fell due in between is
         looked at with the next call, and stamped no earlier than `at_us`."""
         if self._now_us is None or at_us <= self._now_us:
@@ -165,7 +166,7 @@ class Engine:
                     window.deaf(self._now_us, at_us)
         self._now_us = at_us
 
-    def standing(self, at_us: int) -> list[Effect]:
+    def standing(self, at_us: AxisTime) -> list[Effect]:
         """What the rules that are true now, by values that still count, would raise if they became true now: for alarms
         that were never raised, because their rule is newer than the condition."""
         effects: list[Effect] = []
@@ -177,7 +178,7 @@ class Engine:
                 effects.append(watch.raised(watch.rule.alarming, at_us, known))
         return effects
 
-    def assume(self, rule: str, device: str, since_us: int) -> bool:
+    def assume(self, rule: str, device: str, since_us: AxisTime) -> bool:
         """Take a rule as true on a device since then, where the history was too short to show it (an alarm of it
         still stands). No effects; if it is over, the next sample tells. False when there is no such rule there."""
         heard = self._heard.get(device)
@@ -187,7 +188,7 @@ class Engine:
                 return True
         return False
 
-    def explain(self, device: str, at_us: int) -> list[Explained]:
+    def explain(self, device: str, at_us: AxisTime) -> list[Explained]:
         """Every rule that watches a device and where it stands at `at_us`, which changes nothing."""
         heard = self._heard.get(device)
         now_us = at_us if self._now_us is None else max(at_us, self._now_us)
@@ -195,7 +196,7 @@ class Engine:
 
     # ---- inside ------------------------------------------------------------------------------------------------
 
-    def _explain(self, watch: Watch, now_us: int) -> Explained:
+    def _explain(self, watch: Watch, now_us: AxisTime) -> Explained:
         rule = watch.rule
         known = watch.known(now_us, self._ambient)
         decided = watch.decide(rule.when, known, now_us)
@@ -212,7 +213,7 @@ class Engine:
             values=shown(known),
         )
 
-    def _start(self, at_us: int, effects: list[Effect]) -> None:
+    def _start(self, at_us: AxisTime, effects: list[Effect]) -> None:
         self._now_us = at_us
         for heard in self._heard.values():
             heard.heard_us = at_us
@@ -228,7 +229,7 @@ class Engine:
             watch.look(at_us, self._ambient, effects)
             self._arm(watch, at_us)
 
-    def _look_around(self, now_us: int, effects: list[Effect]) -> None:
+    def _look_around(self, now_us: AxisTime, effects: list[Effect]) -> None:
         minute_us = now_us - now_us % AMBIENT_US
         before, self._ambient = self._ambient, self._ask(minute_us)
         heappush(self._heap, (minute_us + AMBIENT_US, _AMBIENT))
@@ -241,7 +242,7 @@ class Engine:
                 watch.look(now_us, now, effects)
                 self._arm(watch, now_us)
 
-    def _arm(self, watch: Watch, now_us: int) -> None:
+    def _arm(self, watch: Watch, now_us: AxisTime) -> None:
         due_us = watch.due_us(now_us)
         # A timer that is armed too early costs one look in vain; arming it anew with each sample costs more.
         if due_us is None or (watch.armed_us is not None and watch.armed_us <= due_us):
@@ -258,13 +259,13 @@ def window_of(window: WindowOf, point: Point, heartbeat_s: float | None) -> Wind
     """The window of a rule over a point. A value says something for as long as it is not stale."""
     hold_s = None if point.stale_after_s is None else point.stale_after_s + (heartbeat_s or 0)
     counter = Counter(counts=point.counter, wraps_at=point.wraps_at, whole=point.type == "int")
-    hold_us = None if hold_s is None else round(hold_s * 1e6)
+    hold_us = None if hold_s is None else micros(hold_s)
     return Window(window.operation, window.over_us, hold_us=hold_us, counter=counter)
 
 
-def _silence_us(points: Mapping[str, Point], heartbeats_s: Mapping[str, float]) -> int:
+def _silence_us(points: Mapping[str, Point], heartbeats_s: Mapping[str, float]) -> Micros:
     """After how long without a sign of life a device is silent, unless a rule says."""
     declared = [p.stale_after_s for p in points.values() if p.stale_after_s is not None]
     # Where every point reports by exception, nothing at all may be said for as long as the shortest heartbeat.
     extra_s = min(heartbeats_s.values()) if points.keys() <= heartbeats_s.keys() else 0
-    return round((max(declared, default=DEFAULT_STALE_US / 1e6) + extra_s) * 1e6)
+    return micros(max(declared, default=DEFAULT_STALE_US / 1e6) + extra_s)

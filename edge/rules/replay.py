@@ -15,8 +15,9 @@ from edge.rules.effects import Effect
 from edge.rules.engine import Engine
 from wire.columns import Columns
 from wire.sample import Sample
+from wire.time import AxisTime, Micros
 
-REORDER_US: Final = 120_000_000  # twice the longest commit interval
+REORDER_US: Final = Micros(120_000_000)  # twice the longest commit interval
 MAX_WAITING: Final = 50_000
 
 
@@ -25,17 +26,18 @@ class Replay:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._waiting: list[tuple[int, int, Sample]] = []
+        self._waiting: list[tuple[AxisTime, int, Sample]] = []
         self._count = 0
-        self._newest_us = 0
-        self._now_us: int | None = None
+        self._newest_us = AxisTime(0)
+        self._now_us: AxisTime | None = None
 
     def feed(self, columns: Columns | Sequence[Sample]) -> list[Effect]:
         """More history; the effects of what is old enough by now."""
         for sample in columns.samples() if isinstance(columns, Columns) else columns:
             self._count += 1  # of two at one time, the one that was kept first goes first
-            heappush(self._waiting, (sample.time_us, self._count, sample))
-            self._newest_us = max(self._newest_us, sample.time_us)
+            time_us = AxisTime(sample.time_us)  # a history is told as if the axis had been UTC all the time
+            heappush(self._waiting, (time_us, self._count, sample))
+            self._newest_us = max(self._newest_us, time_us)
         effects: list[Effect] = []
         while self._waiting and (
             self._waiting[0][0] <= self._newest_us - REORDER_US or len(self._waiting) > MAX_WAITING
@@ -43,7 +45,7 @@ class Replay:
             effects += self._take()
         return effects
 
-    def end(self, at_us: int | None = None) -> list[Effect]:
+    def end(self, at_us: AxisTime | None = None) -> list[Effect]:
         """The effects of what still waits, and of time itself up to `at_us` where it is given."""
         effects: list[Effect] = []
         while self._waiting:
@@ -58,7 +60,9 @@ class Replay:
         return self._engine.take(sample, self._now_us, self._now_us - time_us)
 
 
-def replay(engine: Engine, history: Iterable[Columns | Sequence[Sample]], until_us: int | None = None) -> list[Effect]:
+def replay(
+    engine: Engine, history: Iterable[Columns | Sequence[Sample]], until_us: AxisTime | None = None
+) -> list[Effect]:
     """All effects of a history that is at hand."""
     run = Replay(engine)
     effects: list[Effect] = []

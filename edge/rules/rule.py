@@ -12,6 +12,7 @@ import msgspec
 
 from edge.rules.condition import Condition
 from wire.entries import Severity
+from wire.time import Micros
 
 MAX_RULES: Final = 200
 MAX_WATCHES: Final = 50_000
@@ -24,7 +25,7 @@ class WindowOf(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     operation: str
     point: str
-    over_us: int
+    over_us: Micros
 
 
 class Suppressed(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +49,7 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
 
     point: str
     value: int | float | bool | str
-    hold_us: int
+    hold_us: Micros
     release: bool
     devices: tuple[str, ...] = ()
 
@@ -61,9 +62,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     line: int
     when: Condition
     clear: Condition | None
-    for_us: int
-    min_interval_us: int
-    silent_us: int | None
+    for_us: Micros
+    min_interval_us: Micros
+    silent_us: Micros | None
     windows: tuple[WindowOf, ...]
     also: tuple[str, ...]
     alarming: AlarmDefinition | None

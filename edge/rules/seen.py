@@ -13,11 +13,12 @@ import msgspec
 from edge.rules.window import Window
 from wire.device import Point
 from wire.sample import Sample, Value
+from wire.time import AxisTime, Micros, micros
 
 if TYPE_CHECKING:
     from edge.rules.watch import Watch
 
-DEFAULT_STALE_US: Final = 300_000_000
+DEFAULT_STALE_US: Final = Micros(300_000_000)
 MAX_TOGETHER: Final = 64
 GOOD: Final = "good"
 UNCERTAIN: Final = "uncertain"
@@ -30,25 +31,25 @@ class Seen(msgspec.Struct):
     value may grow, None without end."""
 
     type: type
-    late_us: int
-    stale_us: int | None
+    late_us: Micros
+    stale_us: Micros | None
     watches: tuple[Watch, ...] = ()
     windows: tuple[Window, ...] = ()
     value: Value = None
     quality: str | None = None
-    read_us: int = -1  # the latest reading
-    value_us: int = -1  # the latest that had a value
-    age_from_us: int = -1  # the same, without the time in which nobody listened
+    read_us: AxisTime = AxisTime(-1)  # the latest reading
+    value_us: AxisTime = AxisTime(-1)  # the latest that had a value
+    age_from_us: AxisTime = AxisTime(-1)  # the same, without the time in which nobody listened
 
     @classmethod
     def of(cls, point: Point, heartbeat_s: float | None) -> Seen:
         """Nothing yet. A point that reports by exception may be as much older as its heartbeat is long."""
-        extra_us = round((heartbeat_s or 0) * 1e6)
-        declared_us = None if point.stale_after_s is None else round(point.stale_after_s * 1e6) + extra_us
-        late_us = DEFAULT_STALE_US if point.stale_after_s is None else round(point.stale_after_s * 1e6)
+        extra_us = micros(heartbeat_s or 0)
+        declared_us = None if point.stale_after_s is None else micros(point.stale_after_s) + extra_us
+        late_us = DEFAULT_STALE_US if point.stale_after_s is None else micros(point.stale_after_s)
         return cls(type=_TYPES[point.type], late_us=late_us, stale_us=declared_us)
 
-    def take(self, value: Value, why: str | None, now_us: int, late_us: int) -> bool:
+    def take(self, value: Value, why: str | None, now_us: AxisTime, late_us: Micros) -> bool:
         """A reading, with why it is not good. True when rules are to look at it."""
         time_us = now_us - late_us
         quality = GOOD if why is None else BAD if why.startswith(BAD) else UNCERTAIN
@@ -73,7 +74,7 @@ class Seen(msgspec.Struct):
             self.value_us = self.age_from_us = time_us
         return True
 
-    def now(self, now_us: int) -> Value:
+    def now(self, now_us: AxisTime) -> Value:
         """The value that counts now, or None."""
         if self.stale_us is not None and now_us - self.value_us > self.stale_us:
             return None
@@ -87,11 +88,11 @@ class WatchedDevice(msgspec.Struct):
     points: dict[str, Seen]
     watches: tuple[Watch, ...] = ()
     asks_silence: tuple[Watch, ...] = ()
-    silent_us: int = DEFAULT_STALE_US
+    silent_us: Micros = DEFAULT_STALE_US
     together: dict[tuple[str | Watch, ...], tuple[Watch, ...]] = {}
-    heard_us: int = 0  # the latest sign of life, without the time in which nobody listened
+    heard_us: AxisTime = AxisTime(0)  # the latest sign of life, without the time in which nobody listened
 
-    def take(self, sample: Sample, now_us: int, late_us: int) -> tuple[Watch, ...]:
+    def take(self, sample: Sample, now_us: AxisTime, late_us: Micros) -> tuple[Watch, ...]:
         """A sample of this device: the watches that must look, in their order."""
         values, quality = sample.values, sample.quality
         touched: list[str] = []

@@ -23,6 +23,7 @@ from edge.rules.rule import AlarmDefinition, Holding, Rule, Suppressed, WindowOf
 from edge.rules.tables import CommandTable, Consequence, RuleTable
 from edge.selector import Selector, nearest, why_none
 from wire.device import Device, Point, Roster
+from wire.time import micros
 
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
@@ -81,9 +82,9 @@ class RuleContext:
             line=one.line,
             when=found[0],
             clear=found[1] if len(found) > 1 else None,
-            for_us=round(table.for_s * 1e6),
-            min_interval_us=round(table.min_interval_s * 1e6),
-            silent_us=None if table.silent_s is None else round(table.silent_s * 1e6),
+            for_us=micros(table.for_s),
+            min_interval_us=micros(table.min_interval_s),
+            silent_us=None if table.silent_s is None else micros(table.silent_s),
             windows=windows,
             also=also,
             alarming=alarming,
@@ -171,7 +172,7 @@ class RuleContext:
                 continue
             if point.type == "text" and operation != "count":
                 tell(f"{key}.{operation}", f"{point.name} is a text, and a text has no {operation}; only count works")
-            over_us = round(window.over_s * 1e6)
+            over_us = micros(window.over_s)
             found.append(WindowOf(name=name, operation=operation, point=point.name, over_us=over_us))
         return tuple(found)
 
@@ -304,7 +305,7 @@ class RuleContext:
         return Holding(
             point=table.point,
             value=value,
-            hold_us=round(table.hold_s * 1e6),
+            hold_us=micros(table.hold_s),
             release=table.release,
             devices=() if table.on is None else tuple(d.id for d in targets),
         )

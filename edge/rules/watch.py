@@ -18,12 +18,13 @@ from edge.rules.rule import AlarmDefinition, Holding, Rule
 from edge.rules.seen import WatchedDevice
 from edge.rules.window import Window
 from wire.sample import Value
+from wire.time import AxisTime
 
 State = Literal["over", "waiting", "true"]
 OVER: Final = "over"
 WAITING: Final = "waiting"
 TRUE: Final = "true"
-NEVER: Final = -(2**62)
+NEVER: Final = AxisTime(-(2**62))
 MAX_LIMITS: Final = 4  # windows of one condition that are tried at both ends, which takes 2 to their number
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
@@ -38,8 +39,8 @@ class Watch:
         self.device = device
         self.index = index
         self.state: State = OVER
-        self.since_us = 0
-        self.armed_us: int | None = None  # the entry in the engine's heap that is meant
+        self.since_us = AxisTime(0)
+        self.armed_us: AxisTime | None = None  # the entry in the engine's heap that is meant
         self.silent = False  # what the last look found
         self._windows = windows
         self._holders = holders
@@ -63,7 +64,7 @@ class Watch:
 
     # ---- deciding ----------------------------------------------------------------------------------------------
 
-    def known(self, now_us: int, ambient: Mapping[str, Value]) -> dict[str, Any]:
+    def known(self, now_us: AxisTime, ambient: Mapping[str, Value]) -> dict[str, Any]:
         """Every name that the conditions ask for and that has a value now."""
         found: dict[str, Any] = {}
         for name, seen in self._points:
@@ -85,7 +86,7 @@ class Watch:
             found[QUALITY] = {n: s.quality for n, s in self._qualities if s.quality is not None}
         return found
 
-    def decide(self, condition: Condition, known: Mapping[str, Any], now_us: int) -> bool | None:
+    def decide(self, condition: Condition, known: Mapping[str, Any], now_us: AxisTime) -> bool | None:
         """True, false or None for unknown. A window of which too little is known counts as far as the answer is the
         same whatever the rest of its stretch was: `count >= 5` holds once five have come, `count == 0` does not yet."""
         limits = {n: at for n in condition.windows if n in known and (at := self._windows[n].limit(now_us)) is not None}
@@ -98,12 +99,12 @@ class Watch:
         answers = {condition.decide({**known, **dict(zip(names, corner, strict=True))}) for corner in corners}
         return answers.pop() if len(answers) == 1 else None
 
-    def why_unknown(self, condition: Condition, known: Mapping[str, Any], now_us: int) -> str:
+    def why_unknown(self, condition: Condition, known: Mapping[str, Any], now_us: AxisTime) -> str:
         """Why `decide` says None."""
         short = [n for n in condition.windows if n in known and self._windows[n].limit(now_us) is not None]
         return condition.why_unknown(known) or f"too little is known yet of the stretch of {', '.join(short)}"
 
-    def look(self, now_us: int, ambient: Mapping[str, Value], effects: list[Effect]) -> None:
+    def look(self, now_us: AxisTime, ambient: Mapping[str, Value], effects: list[Effect]) -> None:
         """Decide at `now_us`; what follows is added to `effects`."""
         rule = self.rule
         known = self.known(now_us, ambient)
@@ -127,19 +128,19 @@ class Watch:
             if now_us >= self.begins_us():
                 self._begin(now_us, known, effects)
 
-    def assume(self, since_us: int) -> None:
+    def assume(self, since_us: AxisTime) -> None:
         """Be true since then, unless it is already."""
         if self.state != TRUE:
             self.state, self.since_us = TRUE, since_us
             self._began_us = max(self._began_us, since_us)
 
-    def begins_us(self) -> int:
+    def begins_us(self) -> AxisTime:
         """When a rule that waits becomes true, if its condition holds until then."""
         return max(self.since_us + self.rule.for_us, self._began_us + self.rule.min_interval_us)
 
-    def due_us(self, now_us: int) -> int | None:
+    def due_us(self, now_us: AxisTime) -> AxisTime | None:
         """The next moment after `now_us` at which it must look without a sample, if there is one."""
-        due: list[int] = []
+        due: list[AxisTime] = []
         if self.state == WAITING:
             due.append(self.begins_us())
         elif self.state == TRUE and self.rule.holding is not None:
@@ -154,7 +155,7 @@ class Watch:
 
     # ---- what follows ------------------------------------------------------------------------------------------
 
-    def raised(self, alarming: AlarmDefinition, now_us: int, known: Mapping[str, Any]) -> Raise:
+    def raised(self, alarming: AlarmDefinition, now_us: AxisTime, known: Mapping[str, Any]) -> Raise:
         """The alarm of this rule on this device, with the values that are known."""
         values = self._values(now_us, known)
         text = {language: filled(words, values) for language, words in alarming.text.items()}
@@ -169,10 +170,10 @@ class Watch:
             time_us=now_us,
         )
 
-    def _values(self, now_us: int, known: Mapping[str, Any]) -> dict[str, Value]:
+    def _values(self, now_us: AxisTime, known: Mapping[str, Any]) -> dict[str, Value]:
         return shown(known) | {n: value for n, seen in self._also if (value := seen.now(now_us)) is not None}
 
-    def _begin(self, now_us: int, known: Mapping[str, Any], effects: list[Effect]) -> None:
+    def _begin(self, now_us: AxisTime, known: Mapping[str, Any], effects: list[Effect]) -> None:
         rule, device = self.rule, self.device.id
         self.state, self.since_us, self._began_us = TRUE, now_us, now_us
         values = self._values(now_us, known)
@@ -183,7 +184,7 @@ class Watch:
         if rule.tag:
             effects.append(MarkEffect(rule=rule.name, device=device, tag=rule.tag, values=values, time_us=now_us))
 
-    def _end(self, now_us: int, known: Mapping[str, Any], effects: list[Effect]) -> None:
+    def _end(self, now_us: AxisTime, known: Mapping[str, Any], effects: list[Effect]) -> None:
         rule = self.rule
         self.state, self.since_us = OVER, now_us
         if rule.alarming is not None:
@@ -200,7 +201,7 @@ class Watch:
                     Release(rule=rule.name, cause=self.device.id, device=target, point=holding.point, time_us=now_us)
                 )
 
-    def _hold(self, holding: Holding, now_us: int, effects: list[Effect]) -> None:
+    def _hold(self, holding: Holding, now_us: AxisTime, effects: list[Effect]) -> None:
         self._held_us = now_us
         for target in self._targets(holding):
             self._holders.setdefault(target, set()).add(self.index)
@@ -216,7 +217,7 @@ class Watch:
                 )
             )
 
-    def _renew_us(self, holding: Holding) -> int:
+    def _renew_us(self, holding: Holding) -> AxisTime:
         # Halfway: an actuator's queue may be slow, and the value must not drop between two holds.
         return self._held_us + holding.hold_us // 2
 

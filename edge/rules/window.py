@@ -22,6 +22,7 @@ from typing import Final
 import msgspec
 
 from edge.rules.coverage import ENOUGH, Coverage
+from wire.time import AxisTime, Micros
 
 BUCKETS: Final = 60
 MANY: Final = 2**62  # more than any count
@@ -54,9 +55,9 @@ class _Bucket(msgspec.Struct):
     total: float
     low: float
     high: float
-    first_us: int
+    first_us: AxisTime
     first: float
-    last_us: int
+    last_us: AxisTime
     last: float
     change: float | None = 0.0  # from its first value to its last; None where a step of it cannot be told
 
@@ -66,16 +67,16 @@ class Window:
     a value says something of the time after it, None for as long as nothing else is said."""
 
     def __init__(
-        self, operation: str, over_us: int, *, hold_us: int | None = None, counter: Counter | None = None
+        self, operation: str, over_us: Micros, *, hold_us: Micros | None = None, counter: Counter | None = None
     ) -> None:
         self._operation = operation
         self._over_us = over_us
-        self._width_us = max(1, over_us // BUCKETS)
+        self._width_us = max(Micros(1), over_us // BUCKETS)
         self._buckets: list[_Bucket] = []  # oldest first
         self._coverage = Coverage(hold_us)
         self._counter = Counter() if counter is None else counter
 
-    def add(self, time_us: int, value: float, now_us: int) -> None:
+    def add(self, time_us: AxisTime, value: float, now_us: AxisTime) -> None:
         """A value that was measured at `time_us`, at `now_us` or before."""
         index = time_us // self._width_us
         if self._ends(index) <= now_us:
@@ -102,22 +103,22 @@ class Window:
             at = next((i for i, b in enumerate(self._buckets) if b.index > index), len(self._buckets))
             self._buckets.insert(at, _Bucket(index, 1, value, value, value, time_us, value, time_us, value))
 
-    def lost(self, time_us: int) -> None:
+    def lost(self, time_us: AxisTime) -> None:
         """From here on it is not known what the value is, until the next `add`."""
         if self._operation != "count":
             self._coverage.lost(time_us)
 
-    def listens(self, time_us: int) -> None:
+    def listens(self, time_us: AxisTime) -> None:
         """From here on whatever comes is heard. For a count this alone covers the time."""
         if self._operation == "count":
             self._coverage.known(time_us, since_us=time_us - self._over_us - self._width_us)
 
-    def deaf(self, from_us: int, to_us: int) -> None:
+    def deaf(self, from_us: AxisTime, to_us: AxisTime) -> None:
         """Nothing was heard in between."""
         self._coverage.lost(from_us)
         self.listens(to_us)
 
-    def value(self, now_us: int) -> float | int | None:
+    def value(self, now_us: AxisTime) -> float | int | None:
         """What it says now, by what is known of the stretch; None where that is too little, or nothing at all."""
         if self._operation in ("mean", "rate") and not self._enough(now_us):
             return None
@@ -146,21 +147,21 @@ class Window:
             change += step + after.change
         return change / (span_us / 1e6) if span_us and change is not None else None
 
-    def limit(self, now_us: int) -> float | int | None:
+    def limit(self, now_us: AxisTime) -> float | int | None:
         """How far beyond `value` it may be, were all of the stretch known; None where enough of it is."""
         if self._operation in ("mean", "rate") or self._enough(now_us):
             return None
         return {"count": MANY, "max": math.inf, "min": -math.inf}[self._operation]
 
-    def due_us(self, now_us: int) -> int | None:
+    def due_us(self, now_us: AxisTime) -> AxisTime | None:
         """When after now it may say something else without a new value."""
-        due_us = next((end for b in self._buckets if (end := self._ends(b.index)) > now_us), None)
+        due_us = next((AxisTime(end) for b in self._buckets if (end := self._ends(b.index)) > now_us), None)
         if self._coverage.changes(now_us - self._over_us, now_us):
-            edge_us = (now_us // self._width_us + 1) * self._width_us
+            edge_us = AxisTime((now_us // self._width_us + 1) * self._width_us)
             due_us = edge_us if due_us is None else min(due_us, edge_us)
         return due_us
 
-    def _enough(self, now_us: int) -> bool:
+    def _enough(self, now_us: AxisTime) -> bool:
         """Whether enough is known. Only looked at on buckets' edges, so that it changes at moments that are known
         beforehand."""
         edge_us = now_us - now_us % self._width_us

@@ -16,11 +16,14 @@ import msgspec
 
 from wire.device import Point
 from wire.sample import INT_MAX, INT_MIN, QUALITY_MAX_CHARS, Clock, Sample, Value, bad, uncertain, why_unstorable
+from wire.time import Micros, Utc
 
 EXACT: Final = 2**53
-LAST_US: Final = 2**52  # the year 2112: what wire.codec takes
-MILLISECOND_US: Final = 1_000
-SECOND_US: Final = 1_000_000
+LAST_US: Final = Utc(2**52)  # the year 2112: what wire.codec takes
+_EARLIEST_US: Final = Utc(0)
+_LATEST_US: Final = Utc(LAST_US - 1)
+MILLISECOND_US: Final = Micros(1_000)
+SECOND_US: Final = Micros(1_000_000)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,7 +77,7 @@ class _Way(NamedTuple):
 class _Last(msgspec.Struct):
     value: Value
     quality: str | None
-    time_us: int
+    time_us: Utc
 
 
 class Gate:
@@ -84,7 +87,7 @@ class Gate:
         self,
         points: Mapping[str, Point],
         *,
-        time_resolution_us: int,
+        time_resolution_us: Micros,
         reports: Mapping[str, Report] | None = None,
     ) -> None:
         self._points = {name: _Way.of(point) for name, point in points.items()}
@@ -104,7 +107,7 @@ class Gate:
         """The sample as it is kept, or None when nothing of it is to be reported now."""
         values: dict[str, Value] = {}
         quality: dict[str, str] = dict(sample.quality) if sample.quality else {}
-        time_us = min(max(sample.time_us, 0), LAST_US - 1)
+        time_us = min(max(sample.time_us, _EARLIEST_US), _LATEST_US)
         time_us -= time_us % self._resolution_us
         ways, reports = self._points, self._reports
         for name, given in sample.values.items():
@@ -145,7 +148,7 @@ class Gate:
         self._last.clear()
         self._live_values.clear()
 
-    def _due(self, name: str, value: Value, quality: str | None, time_us: int) -> bool:
+    def _due(self, name: str, value: Value, quality: str | None, time_us: Utc) -> bool:
         report, last = self._reports[name], self._last.get(name)
         if last is not None and quality == last.quality and 0 <= time_us - last.time_us < report.heartbeat_s * 1e6:
             if type(value) is type(last.value) and isinstance(value, int | float) and not isinstance(value, bool):
@@ -160,7 +163,7 @@ class Gate:
         return True
 
 
-def failed(device: str, points: Sequence[Point], time_us: int, clock: Clock, reason: str) -> Sample:
+def failed(device: str, points: Sequence[Point], time_us: Utc, clock: Clock, reason: str) -> Sample:
     """What stands for a poll that failed: every point null and bad. Never silence."""
     quality = bad(reason)
     return Sample(
@@ -168,7 +171,7 @@ def failed(device: str, points: Sequence[Point], time_us: int, clock: Clock, rea
     )
 
 
-def time_resolution_us(profile_us: int | None, poll_s: float | None) -> int:
+def time_resolution_us(profile_us: Micros | None, poll_s: float | None) -> Micros:
     """What times of a device are cut to: what its profile says, else 1 s when polled slower than 5 s, else 1 ms."""
     if profile_us is not None:
         return profile_us

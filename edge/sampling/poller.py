@@ -24,6 +24,7 @@ from drivers.errors import Misconfigured, Refused, Unreachable
 from edge.sampling.intake import failed
 from wire.device import Device, Point
 from wire.sample import Sample
+from wire.time import Micros
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Poller:
         while True:
             due = start + turn * self._period_s
             await self._sleep(max(0.0, due - monotonic()))
-            late_us = max(0, int((monotonic() - due) * 1e6))
+            late_us = max(Micros(0), Micros((monotonic() - due) * 1e6))
             now_us, clock = self._now()
             self.polls += 1
             try:

@@ -17,8 +17,9 @@ from typing import Final
 from edge.sampling.last_samples import says_something
 from wire.columns import PRESENT, Columns
 from wire.sample import Sample
+from wire.time import Micros, Utc
 
-SLOT_US: Final = 900_000_000
+SLOT_US: Final = Micros(900_000_000)
 SLOTS: Final = 96
 MOST: Final = 255
 TOLERATED: Final = 20
@@ -76,7 +77,7 @@ class _Ring:
 class QualityHistory:
     """All devices of the node. `now_us` is the node's clock, in UTC microseconds."""
 
-    def __init__(self, now_us: Callable[[], int]) -> None:
+    def __init__(self, now_us: Callable[[], Utc]) -> None:
         self._now_us = now_us
         self._rings: dict[str, _Ring] = {}
         self._began = 0  # the first slot of this run of the clock: what came before does not move with it
@@ -100,7 +101,7 @@ class QualityHistory:
         for time_us, each in zip(columns.times, grades, strict=True):
             self._add(ring, time_us // SLOT_US, each)
 
-    def shifted(self, offset_us: int) -> None:
+    def shifted(self, offset_us: Micros) -> None:
         """The clock was set: what has come since the start belongs elsewhere."""
         by = round(offset_us / SLOT_US)
         if by:
@@ -126,7 +127,7 @@ class QualityHistory:
             found.append(state or (last if age <= keeps else NOTHING))
         return bytes(found)
 
-    def heard_us(self, device: str) -> int | None:
+    def heard_us(self, device: str) -> Utc | None:
         """Until when something good came from a device, to the slot, in UTC microseconds; None where not in 24 h."""
         ring = self._rings.get(device)
         if ring is None:
@@ -135,7 +136,7 @@ class QualityHistory:
             s for s in range(ring.head, ring.head - SLOTS, -1) if ring.counts[0][s % SLOTS] + ring.counts[1][s % SLOTS]
         )
         slot = next(heard, None)
-        return None if slot is None else (slot + 1) * SLOT_US
+        return None if slot is None else Utc((slot + 1) * SLOT_US)
 
     def _add(self, ring: _Ring, slot: int, grade: int) -> None:
         if slot > ring.head and slot > self._now_us() // SLOT_US:

@@ -26,6 +26,7 @@ from typing import Final, Protocol
 
 from drivers.errors import NotStored
 from edge.alarms.own import UNSUPPORTED
+from edge.clock import utc_us
 from edge.outbox.contract import MAX_CUT_BYTES, Cut, Outbox, PositionQuery
 from edge.sync.http import AckAnswer, LinkDown
 from edge.sync.refusals import BURST_S, Refusals
@@ -35,6 +36,7 @@ from wire.columns import Columns
 from wire.contents import Contents
 from wire.entries import Alarm, AlarmState, ClockFix, Entry, Gap
 from wire.errors import Malformed, TooLarge, Unsupported
+from wire.time import Micros, Utc
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +81,9 @@ class Uplink:
         push_interval_s: float,
         latest: Callable[[], Sequence[Columns]],
         put: Callable[[Entry], object],
-        hear: Callable[[int, int], ClockFix | None],
+        hear: Callable[[Utc, Micros], ClockFix | None],
         watched: Callable[[bool], None] = lambda _: None,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        now_us: Callable[[], Utc] = utc_us,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Jitter = full,
@@ -111,7 +113,7 @@ class Uplink:
         self._forked: dict[Lane, deque[float]] = {lane: deque(maxlen=FORKS) for lane in Lane}
         self._no_snapshot_until = 0.0
         self._unsupported: set[Lane] = set()
-        self._unsupported_us = 0
+        self._unsupported_us = Utc(0)
         self.taken: set[Lane] = set()  # lanes of which the cloud has taken something since the start
         self.set_aside = 0
         self.down: str | None = "not yet connected"
@@ -400,7 +402,7 @@ class Uplink:
         self.down, self._down_since, self.last_ack = None, None, now
         self._live_until = now + min(max(ack.live_s, 0), MAX_PAUSE_S)
         self._not_before = now + min(max(ack.pause_s, 0), MAX_PAUSE_S)
-        if (fix := self._hear(ack.server_us, int(answer.took_s * 1e6))) is not None:
+        if (fix := self._hear(ack.server_us, Micros(answer.took_s * 1e6))) is not None:
             self._put(fix)
 
     async def _believe(self, lane: Lane, cut: Cut | PositionQuery, ack: Ack) -> None:

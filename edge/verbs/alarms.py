@@ -18,12 +18,14 @@ from zoneinfo import ZoneInfo
 
 import httpx
 
+from edge.clock import utc_us
 from edge.config import Config
 from edge.control.on_site import AlarmActGiven
 from edge.verbs import site as cli_site
 from edge.verbs.asking import EXIT_FAILED, Asking, Language, Unanswered, Words, add_options, language_of
 from edge.verbs.rules import seconds
 from wire.entries import Alarm, AlarmState, Severity
+from wire.time import Utc
 
 MIN_ID_CHARS: Final = 4  # of the beginning of an id
 MAX_NAMED: Final = 10
@@ -124,7 +126,7 @@ def run(
     out: TextIO,
     err: TextIO,
     colours: bool = False,
-    now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    now_us: Callable[[], Utc] = utc_us,
     transport: httpx.BaseTransport | None = None,
     monotonic: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
@@ -192,7 +194,7 @@ def _do(
 class AlarmLines:
     """Alarms as lines for people, in one language and one time zone."""
 
-    def __init__(self, language: Language, zone: tzinfo, now_us: int, *, colours: bool) -> None:
+    def __init__(self, language: Language, zone: tzinfo, now_us: Utc, *, colours: bool) -> None:
         self._language, self._zone, self._now_us, self._colours = language, zone, now_us, colours
         self._words = _WORDS[language]
 
@@ -240,7 +242,7 @@ class AlarmLines:
     def _late(self, alarm: Alarm) -> bool:
         return alarm.respond_by_us is not None and alarm.respond_by_us < self._now_us
 
-    def _moment(self, time_us: int, alarm: Alarm) -> str:
+    def _moment(self, time_us: Utc, alarm: Alarm) -> str:
         moment = datetime.fromtimestamp(time_us / 1e6, self._zone)
         today = datetime.fromtimestamp(self._now_us / 1e6, self._zone).date()
         shown = f"{moment:%H:%M}" if moment.date() == today else f"{moment:%Y-%m-%d %H:%M}"

@@ -28,6 +28,7 @@ from drivers.guesses import Tell
 from drivers.profile import Profile
 from drivers.profile_files import SHIPPED, load_profiles
 from drivers.tables import suggest
+from edge.clock import utc_us
 from edge.config import Config
 from edge.identify.finding import Finding, findings
 from edge.identify.looking import LookFor, LookReport, identify
@@ -37,6 +38,7 @@ from edge.sampling.lines import AttachedLine
 from edge.verbs.asking import EXIT_FAILED, Asking, Language, NoNode, Unanswered, Words, add_options, language_of
 from edge.web.identifying import LookProgress
 from wire.sample import Clock
+from wire.time import Utc
 
 FRAMES: Final = 16
 FRAME_BYTES: Final = 65_536
@@ -272,8 +274,8 @@ async def _look(line: AttachedLine, ask: LookFor, profiles: Sequence[Profile], t
         return await identify(line, driver, ask, profiles, tell)
 
 
-def _now() -> tuple[int, Clock]:
-    return time.time_ns() // 1000, Clock(0, synced=False)
+def _now() -> tuple[Utc, Clock]:
+    return utc_us(), Clock(0, synced=False)
 
 
 class _NoReceipts:

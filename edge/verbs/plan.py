@@ -22,6 +22,7 @@ from edge.plans.picture import Language, picture
 from edge.plans.plan import Plan, tonight
 from wire.device import Device, Roster
 from wire.orders import Bundle
+from wire.time import Utc
 
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h, as in edge/cli.py
@@ -63,7 +64,7 @@ def run(
     plan: Path | None,
     place: Location | None,
     roster: Roster,
-    now_us: int,
+    now_us: Utc,
     out: TextIO,
     err: TextIO,
     locale: str = "",
@@ -103,7 +104,7 @@ def _show(
     which: str,
     roster: Roster,
     args: argparse.Namespace,
-    now_us: int,
+    now_us: Utc,
     language: Language,
     out: TextIO,
     err: TextIO,

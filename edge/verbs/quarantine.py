@@ -16,6 +16,7 @@ import httpx
 from edge.config import Config
 from edge.outbox.contract import SendAgain, SentAgain, SetAside
 from edge.verbs.asking import EXIT_FAILED, Asking, Unanswered, Words, add_options, language_of
+from wire.time import Utc
 
 MAX_REASON_CHARS: Final = 200
 _WORDS: Final[Words] = {
@@ -87,7 +88,7 @@ def _lines(found: Sequence[SetAside], damaged: str) -> list[str]:
     ]
 
 
-def _when(moment_us: int | None) -> str:
+def _when(moment_us: Utc | None) -> str:
     if moment_us is None:
         return "-".ljust(20)
     return datetime.fromtimestamp(moment_us / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import re
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, tzinfo
@@ -21,6 +20,7 @@ from typing import Final, Protocol, TextIO
 
 from drivers.tables import Problem, suggest
 from edge.acting.bundles import followed
+from edge.clock import utc_us
 from edge.config import NodeTable
 from edge.outbox.reading import CardError, read_history
 from edge.rules.effects import Effect, Hold, MarkEffect, Raise, Release, Return
@@ -31,10 +31,11 @@ from edge.rules.rule import Rule, Rules
 from edge.sampling.lines import AttachedLine, heartbeats_s
 from wire.device import Roster
 from wire.sample import Value
+from wire.time import AxisTime, Micros, Utc, micros
 
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 78
-EXPLAIN_US: Final = 24 * 3600 * 1_000_000  # the longest window and the longest `for`
+EXPLAIN_US: Final = Micros(24 * 3600 * 1_000_000)  # the longest window and the longest `for`
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _BAR: Final = 40
 WIDTH: Final = 60
@@ -90,7 +91,7 @@ def run(
     *,
     ambient: Ambient,
     zone: tzinfo,
-    now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    now_us: Callable[[], Utc] = utc_us,
 ) -> int:
     """Do what `args` say. `ambient` returns sun and calendar at a UTC time in microseconds."""
     rules = _followed(config) if not args.file else None
@@ -207,7 +208,7 @@ def _short(text: str) -> str:
 class _History:
     """The outbox, read from some time on."""
 
-    def __init__(self, path: Path, zone: tzinfo, now_us: int) -> None:
+    def __init__(self, path: Path, zone: tzinfo, now_us: Utc) -> None:
         self._path = path
         self._zone = zone
         self._now_us = now_us
@@ -220,9 +221,9 @@ class _History:
                 if rule is None or effect.rule == rule:
                     counts[effect.rule, effect.device, _SAID[type(effect)]] += 1
                     bar.clear()
-                    _say(f"{self._moment(effect.time_us)}  {_told(effect)}")
+                    _say(f"{self._moment(Utc(effect.time_us))}  {_told(effect)}")
 
-        from_us = self._now_us - round(since_s * 1e6)
+        from_us = self._now_us - micros(since_s)
         bar = _Bar(from_us, self._now_us)
         await self._feed(engine, from_us, show, bar)
         bar.clear()
@@ -234,23 +235,23 @@ class _History:
             _say(f"  {name}  {device}: {', '.join(said)}")
 
     async def explain(self, engine: Engine, device: str) -> None:
-        await self._feed(engine, self._now_us - EXPLAIN_US, lambda _: None, _Bar(0, 0))
-        found = engine.explain(device, self._now_us)
+        await self._feed(engine, self._now_us - EXPLAIN_US, lambda _: None, _Bar(Utc(0), Utc(0)))
+        found = engine.explain(device, AxisTime(self._now_us))
         if not found:
             _say(f"no rule watches {device}")
         for one in found:
             for line in self._explained(one):
                 _say(line)
 
-    async def _feed(self, engine: Engine, from_us: int, show: Callable[[Iterable[Effect]], None], bar: _Bar) -> None:
+    async def _feed(self, engine: Engine, from_us: Utc, show: Callable[[Iterable[Effect]], None], bar: _Bar) -> None:
         run = Replay(engine)
         async for columns in read_history(self._path, from_us, 2**62):
             show(run.feed([s for s in columns.samples() if s.time_us >= from_us]))
             bar.move(columns.times[-1])
-        show(run.end(self._now_us))
+        show(run.end(AxisTime(self._now_us)))
 
     def _explained(self, one: Explained) -> Iterable[str]:
-        since = self._moment(one.since_us)
+        since = self._moment(Utc(one.since_us))
         match one.state:
             case "true":
                 state = f"TRUE since {since}"
@@ -267,19 +268,19 @@ class _History:
         if one.values:
             yield f"    now    {_listed(one.values)}"
 
-    def _moment(self, time_us: int) -> str:
+    def _moment(self, time_us: Utc) -> str:
         return datetime.fromtimestamp(time_us / 1e6, self._zone).isoformat(" ", timespec="seconds")
 
 
 class _Bar:
     """How far a replay is, on standard error where that is a terminal."""
 
-    def __init__(self, from_us: int, to_us: int) -> None:
+    def __init__(self, from_us: Utc, to_us: Utc) -> None:
         self._from_us, self._span_us = from_us, to_us - from_us
         self._shown = -1
         self._on = self._span_us > 0 and sys.stderr.isatty()
 
-    def move(self, at_us: int) -> None:
+    def move(self, at_us: Utc) -> None:
         percent = min(100, max(0, 100 * (at_us - self._from_us) // self._span_us)) if self._on else -1
         if percent > self._shown:
             self._shown = percent

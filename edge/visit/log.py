@@ -21,6 +21,7 @@ import msgspec
 from drivers.contract import Now
 from wire.codes import spelled
 from wire.entries import Entry, Visit, VisitAct
+from wire.time import Utc, micros
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class OpenVisit(msgspec.Struct, kw_only=True):
 
     visit: str
     by: str
-    until_us: int
+    until_us: Utc
     ends_s: float
     here: bool = False
     acts: int = 0
@@ -63,7 +64,7 @@ class OpenVisit(msgspec.Struct, kw_only=True):
 class _Kept(msgspec.Struct, kw_only=True):
     visit: str
     by: str
-    until_us: int
+    until_us: Utc
     here: bool
 
 
@@ -158,8 +159,8 @@ class VisitLog:
         self.said.append(visit)
         self._put(visit, kept=kept)
 
-    def _ends_us(self, in_s: float) -> int:
-        return self._now()[0] + round(in_s * 1e6)
+    def _ends_us(self, in_s: float) -> Utc:
+        return self._now()[0] + micros(in_s)
 
     def _visit(self, one: OpenVisit, act: VisitAct, **more: Any) -> Visit:
         now_us, clock = self._now()

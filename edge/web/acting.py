@@ -16,6 +16,7 @@ from edge.web.language import Speech
 from edge.web.reasons import N_
 from wire.device import Point
 from wire.sample import Value
+from wire.time import Utc
 
 MAX_CHOICES: Final = 8
 SHELVE_S: Final = 3_600
@@ -44,7 +45,7 @@ class Acting:
     visit: str = ""
     csrf: str = ""
     left_s: int = 0
-    here_until_us: int | None = None
+    here_until_us: Utc | None = None
     problem: str = ""
     retry_s: str = ""
 
@@ -91,7 +92,7 @@ class SettablePoint:
     left_s: int | None
 
 
-def settings(points: Iterable[Point], decided: Sequence[Decided], now_us: int, speech: Speech) -> list[SettablePoint]:
+def settings(points: Iterable[Point], decided: Sequence[Decided], now_us: Utc, speech: Speech) -> list[SettablePoint]:
     """What can be set at a device, from a page."""
     found: list[SettablePoint] = []
     for point in points:

@@ -13,6 +13,7 @@ from edge.trouble import Trouble
 from edge.web import reasons
 from edge.web.language import Speech
 from edge.web.reasons import N_
+from wire.time import Utc
 
 Weight = Literal["failed", "act", "note"]
 
@@ -175,7 +176,7 @@ class JudgedDevice(NamedTuple):
     address: str
     polled: bool
     others_answer: bool
-    since_us: int
+    since_us: Utc
 
 
 def of_device(trouble: Trouble, seen: JudgedDevice, speech: Speech) -> Advice:

@@ -23,6 +23,7 @@ from edge.web.sight import DAY_US, Sight
 from wire.columns import ABSENT, Columns
 from wire.device import Point
 from wire.sample import Value
+from wire.time import Micros, Utc, micros
 
 MAX_READINGS: Final = 64
 MAX_TEXT_CHARS: Final = 60
@@ -111,7 +112,7 @@ def judge(device: Hung, trouble: Trouble, sight: Sight, speech: Speech, *, other
     return advice.of_device(trouble, seen, speech)
 
 
-def since_us(trouble: Trouble, sight: Sight) -> int:
+def since_us(trouble: Trouble, sight: Sight) -> Utc:
     """When a device's trouble began, in UTC microseconds: before the node's start, where the card remembers."""
     began = utc(trouble.since, sight)
     if trouble.code == "silent" and sight.street.devices[trouble.device].good is None:
@@ -125,10 +126,10 @@ def never(device: str, sight: Sight) -> bool:
     return known.good is None and not known.recalled and sight.history.heard_us(device) is None
 
 
-def utc(since: float | None, sight: Sight) -> int:
+def utc(since: float | None, sight: Sight) -> Utc:
     """When something began, in UTC microseconds."""
     now_us = sight.now()[0]
-    return now_us if since is None else now_us - int((sight.monotonic() - since) * 1e6)
+    return now_us if since is None else now_us - Micros((sight.monotonic() - since) * 1e6)
 
 
 def row(device: Hung, trouble: Trouble | None, sight: Sight, speech: Speech, *, alarms: int = 0) -> Row:
@@ -209,8 +210,8 @@ def readings(device: Hung, known: Known, day: Sequence[Columns], sight: Sight, s
     return [r for _, r in found[:MAX_READINGS]]
 
 
-def _series(day: Sequence[Columns], points: set[str]) -> dict[str, list[tuple[int, Value]]]:
-    found: dict[str, list[tuple[int, Value]]] = {}
+def _series(day: Sequence[Columns], points: set[str]) -> dict[str, list[tuple[Utc, Value]]]:
+    found: dict[str, list[tuple[Utc, Value]]] = {}
     for columns in day:
         at = columns.n - 1  # the row's last: one a step of time is enough
         for name, cell in columns.cells.items():
@@ -225,15 +226,15 @@ def _reading(
     point: Point,
     value: Value,
     doubt: str,
-    past: Sequence[tuple[int, Value]],
-    from_us: int,
-    to_us: int,
+    past: Sequence[tuple[Utc, Value]],
+    from_us: Utc,
+    to_us: Utc,
     every_s: float,
     speech: Speech,
 ) -> Reading:
     curve = blocks = None
     low = high = ""
-    apart_us = max(drawing.APART_US, int(2.5 * every_s * 1e6))
+    apart_us = max(drawing.APART_US, micros(2.5 * every_s))
     flags = [(t, v) for t, v in past if isinstance(v, bool)]
     numbers = [(t, float(v)) for t, v in past if isinstance(v, int | float) and not isinstance(v, bool)]
     if flags and len(flags) > 1:

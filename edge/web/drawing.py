@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Final
 
 from edge.sampling.quality_history import BAD, GOOD, NOTHING, PARTLY
+from wire.time import Micros, Utc
 
 STRIP_H: Final = 12
 HEIGHTS: Final[Mapping[int, int]] = {GOOD: 12, PARTLY: 9, BAD: 6, NOTHING: 1}
@@ -20,8 +21,8 @@ WIDTH: Final = 288
 HEIGHT: Final = 60
 MARGIN: Final = 3
 MAX_POINTS: Final = 1_000
-APART_US: Final = 1_900_000_000  # points further apart are not joined, unless the device speaks less often: who knows
-Series = Sequence[tuple[int, float]]
+APART_US: Final = Micros(1_900_000_000)  # points further apart are not joined, unless a device speaks less often
+Series = Sequence[tuple[Utc, float]]
 
 
 def strip(slots: Sequence[int]) -> list[tuple[str, str]]:
@@ -37,7 +38,7 @@ def strip(slots: Sequence[int]) -> list[tuple[str, str]]:
 
 
 def line(
-    series: Series, from_us: int, to_us: int, low: float, high: float, apart_us: int = APART_US
+    series: Series, from_us: Utc, to_us: Utc, low: float, high: float, apart_us: Micros = APART_US
 ) -> tuple[str, str]:
     """A curve, and the area under it. `low` and `high` are the bottom and the top; where both are one, it is drawn in
     the middle."""
@@ -53,11 +54,11 @@ def line(
     return "".join(strokes), "".join(areas)
 
 
-def blocks(series: Sequence[tuple[int, bool]], from_us: int, to_us: int, apart_us: int = APART_US) -> str:
+def blocks(series: Sequence[tuple[Utc, bool]], from_us: Utc, to_us: Utc, apart_us: Micros = APART_US) -> str:
     """Where something that is on or off was on; it stays so until it is known to be otherwise."""
     found: list[str] = []
-    began: int | None = None
-    last = 0
+    began: Utc | None = None
+    last = Utc(0)
     for time_us, on in series[:MAX_POINTS]:
         if began is not None and (not on or time_us - last > apart_us):
             found.append(_block(began, time_us if time_us - last <= apart_us else last, from_us, to_us))
@@ -70,13 +71,13 @@ def blocks(series: Sequence[tuple[int, bool]], from_us: int, to_us: int, apart_u
     return "".join(found)
 
 
-def _block(began: int, ended: int, from_us: int, to_us: int) -> str:
+def _block(began: Utc, ended: Utc, from_us: Utc, to_us: Utc) -> str:
     x, end = _x(began, from_us, to_us), _x(ended, from_us, to_us)
     return f"M{x:.4g} 0h{max(1.0, end - x):.4g}v{HEIGHT}h-{max(1.0, end - x):.4g}z"
 
 
-def _pieces(series: Series, apart_us: int) -> list[list[tuple[int, float]]]:
-    pieces: list[list[tuple[int, float]]] = []
+def _pieces(series: Series, apart_us: Micros) -> list[list[tuple[Utc, float]]]:
+    pieces: list[list[tuple[Utc, float]]] = []
     for time_us, value in series:
         if not pieces or time_us - pieces[-1][-1][0] > apart_us:
             pieces.append([])
@@ -84,7 +85,7 @@ def _pieces(series: Series, apart_us: int) -> list[list[tuple[int, float]]]:
     return pieces
 
 
-def _x(time_us: int, from_us: int, to_us: int) -> float:
+def _x(time_us: Utc, from_us: Utc, to_us: Utc) -> float:
     return WIDTH * min(1.0, max(0.0, (time_us - from_us) / max(1, to_us - from_us)))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from drivers.frames import Frame
+from wire.time import Utc
 
 MAX_FRAMES: Final = 16
 MAX_PIECES: Final = 40
@@ -28,7 +29,7 @@ class FramePart:
 class FramedLine:
     """A frame. `text` is what it reads as, where it is plain text."""
 
-    time_us: int
+    time_us: Utc
     out: bool
     about: str
     pieces: Sequence[FramePart]

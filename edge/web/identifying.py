@@ -27,6 +27,7 @@ from edge.identify.looking import LookFor, LookReport
 from edge.identify.on_lines import OnLines
 from edge.web.answers import json_answer
 from groundwork.backoff import Monotonic
+from wire.time import Utc
 
 LEFT_ALONE_S: Final = 20.0
 KEPT: Final = 8
@@ -56,7 +57,7 @@ class ShownField(msgspec.Struct, frozen=True):
 class ShownFrame(msgspec.Struct, frozen=True):
     """A frame as it is shown; see `drivers.frames.Frame`."""
 
-    time_us: int
+    time_us: Utc
     direction: str
     about: str
     hex: str

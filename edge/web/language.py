@@ -18,6 +18,7 @@ from typing import Final, Literal, cast, get_args
 
 from wire.device import Point
 from wire.sample import Value
+from wire.time import Utc, micros
 
 Language = Literal["en", "fr"]
 LANGUAGES: Final = cast("tuple[Language, ...]", get_args(Language))
@@ -67,7 +68,7 @@ def _catalogue(language: Language) -> NullTranslations | GNUTranslations:
 class Speech:
     """One language at one moment, for one time zone: what a page is made with. Times are UTC microseconds."""
 
-    def __init__(self, language: Language, zone: tzinfo, now_us: int) -> None:
+    def __init__(self, language: Language, zone: tzinfo, now_us: Utc) -> None:
         """Raise OSError where the catalogues were not compiled."""
         self.language: Language = language
         self._words, self._zone, self._now_us = _catalogue(language), zone, now_us
@@ -81,7 +82,7 @@ class Speech:
         """A message about n things; `{n}` is in it."""
         return self._words.ngettext(one, many, n).format(n=self.number(n), **parts)
 
-    def clock(self, time_us: int) -> str:
+    def clock(self, time_us: Utc) -> str:
         """A time of day, with the date where it is another day."""
         then, today = self._local(time_us), self._local(self._now_us)
         days = (then.date() - today.date()).days
@@ -90,15 +91,15 @@ class Speech:
             return f"{day} {then:%H:%M}".lstrip()
         return f"{then:%d/%m %H:%M}" if self.language == "fr" else f"{then.day} {then:%b %H:%M}"
 
-    def to_the_second(self, time_us: int) -> str:
+    def to_the_second(self, time_us: Utc) -> str:
         """A time of day, whatever the day."""
         return f"{self._local(time_us):%H:%M:%S}"
 
     def hours_back(self, hours: int) -> str:
         """The time of day so many hours ago."""
-        return f"{self._local(self._now_us - hours * 3_600_000_000):%H:%M}"
+        return f"{self._local(self._now_us - micros(hours * 3_600)):%H:%M}"
 
-    def ago(self, time_us: int) -> str:
+    def ago(self, time_us: Utc) -> str:
         """How long ago a time was."""
         return self.say("{duration} ago", duration=self.lasting((self._now_us - time_us) / 1e6))
 
@@ -142,7 +143,7 @@ class Speech:
         """What a point is called."""
         return point.label.get(self.language) or point.label.get("en") or point.name
 
-    def _local(self, time_us: int) -> datetime:
+    def _local(self, time_us: Utc) -> datetime:
         return datetime.fromtimestamp(time_us / 1e6, self._zone)
 
 

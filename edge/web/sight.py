@@ -27,10 +27,11 @@ from edge.sampling.quality_history import QualityHistory
 from edge.trouble import Trouble
 from wire.columns import Columns
 from wire.entries import Alarm, Health
+from wire.time import Micros, Utc
 
 log = logging.getLogger(__name__)
 
-DAY_US: Final = 86_400_000_000
+DAY_US: Final = Micros(86_400_000_000)
 KEPT_S: Final = 60.0
 MAX_KEPT: Final = 8
 ANSWER_S: Final = 0.6
@@ -41,7 +42,7 @@ SELDOM_S: Final = 120.0  # a device that speaks less often than this is looked f
 class Days:
     """The last day of single devices, from the card."""
 
-    def __init__(self, path: Callable[[], Path | None], now_us: Callable[[], int]) -> None:
+    def __init__(self, path: Callable[[], Path | None], now_us: Callable[[], Utc]) -> None:
         """`path` is where the card is; None while memory stands in for it."""
         self._path, self._now_us = path, now_us
         self._kept: dict[str, tuple[float, Sequence[Columns]]] = {}
@@ -78,7 +79,7 @@ class Days:
             del self._asked[device]
 
 
-async def recall(history: QualityHistory, path: Path, seldom: Collection[str], now_us: int) -> None:
+async def recall(history: QualityHistory, path: Path, seldom: Collection[str], now_us: Utc) -> None:
     """Bring back what the card knows of the last day, bit by bit: the node has just started and has other work."""
     rows = survey(path, now_us - DAY_US, now_us, seldom)
     try:
