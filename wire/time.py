@@ -10,7 +10,10 @@ instants of one clock give a duration, an instant and a duration an instant; wha
 are floats, and their names end in `_s`.
 """
 
-Utc = Mono = AxisTime = Micros = int
+Utc = int
+Mono = int
+AxisTime = int
+Micros = int
 
 
 def micros(seconds: float) -> Micros:
