@@ -61,6 +61,9 @@ class Poller:
         self._now, self._accept, self._sleep = now, accept, sleep
         self._monotonic = monotonic
         self.polls = self.failed = self.missed = 0
+        # On the clock of `monotonic`: since when the attempt lasts (None: there is none now), and when the last ended.
+        self.began: float | None = None
+        self.ended = float("-inf")
 
     async def run(self, driver: Driver) -> None:
         """Poll through an open driver.
@@ -77,6 +80,7 @@ class Poller:
             late_us = max(Micros(0), Micros((monotonic() - due) * 1e6))
             now_us, clock = self._now()
             self.polls += 1
+            self.began = monotonic()
             try:
                 sample = await driver.poll(self._device, self._points)
                 sample = msgspec.structs.replace(sample, time_us=now_us - late_us, clock=clock)
@@ -84,8 +88,10 @@ class Poller:
                 self.failed += 1
                 sample = failed(self._device.id, self._points, now_us - late_us, clock, str(error))
             except Misconfigured as error:
+                self.began = None
                 self._accept(failed(self._device.id, self._points, now_us - late_us, clock, str(error)))
                 raise
+            self.began, self.ended = None, monotonic()
             self._accept(sample)
             # A library may lose a cancellation that meets its answer, as asyncio.wait_for of Python 3.11 does.
             if (task := asyncio.current_task()) is not None and task.cancelling():

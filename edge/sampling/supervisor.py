@@ -1,5 +1,9 @@
 """Supervisor: keeps every line open, whatever its driver does: each in a task of its own, which starts again with
-back-off when the driver fails, without touching the others.
+back-off when the driver fails or is stuck, or somebody asks for it, without touching the others.
+
+A driver is stuck that does not open within OPEN_S, ends no attempt for STUCK_S while one lasts, or one attempt not
+within ATTEMPT_S: a slow bus with many silent devices is not. Whatever devices answer, attempts end. One that does not
+even end when it is cancelled is left behind; with MAX_LEFT of those the node needs a new process.
 
 Bounds: between two starts of a line a random wait of up to RESTART_MAX_S.
 """
@@ -10,7 +14,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, cast
 
 from drivers.contract import Deliver, Driver, Noting, Now, Receipts
@@ -19,13 +23,22 @@ from edge.sampling.last_samples import LastSamples
 from edge.sampling.lines import AttachedLine
 from edge.sampling.poller import Poller
 from groundwork.backoff import Backoff, upper_half
+from groundwork.liveness import END_S, LOOK_S, Late, ended
 from wire.device import Point
 
 log = logging.getLogger(__name__)
 
 RESTART_FIRST_S: Final = 2.0
 RESTART_MAX_S: Final = 60.0
+OPEN_S: Final = 120.0
+STUCK_S: Final = 300.0
+ATTEMPT_S: Final = 1_800.0
+MAX_LEFT: Final = 3
 CONNECT_S: Final = 5.0  # a line that has been open for less may still be connecting
+
+
+class Restarted(DriverError):
+    """A line was to start again."""
 
 
 class Supervisor:
@@ -41,6 +54,8 @@ class Supervisor:
         self._pollers: list[Poller] = []
         self._counted: Counter[str] = Counter()  # by pollers of lines that have started again since
         self._restarts = 0
+        self._wishes: dict[str, asyncio.Future[str]] = {}  # of lines that are to start again: why
+        self._left: list[asyncio.Future[None]] = []
 
     def begin(
         self, group: asyncio.TaskGroup, deliver: Deliver, opened: Callable[[Sequence[str]], object]
@@ -48,6 +63,21 @@ class Supervisor:
         """A task for each line, which ends only when it is cancelled. `opened` hears of a line's devices when it is
         open."""
         return [group.create_task(self._keep(line, deliver, opened), name=f"line {line.name}") for line in self._lines]
+
+    def restart(self, line: str, why: str) -> None:
+        """Let a line start again; what it is doing is cancelled.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        wish = self._wishes[line]
+        if not wish.done():
+            wish.set_result(why)
+
+    def late(self) -> Late | None:
+        """Too many drivers do not end: nothing but a new process frees what they hold."""
+        self._left = [task for task in self._left if not task.done()]
+        return Late("lines", f"the end of {len(self._left)} drivers", END_S) if len(self._left) >= MAX_LEFT else None
 
     @property
     def drivers(self) -> Mapping[str, Driver]:
@@ -97,7 +127,7 @@ class Supervisor:
         while True:
             started = time.monotonic()
             try:
-                await self._open(line, deliver, opened)
+                await self._turn(line, deliver, opened)
             except (Exception, SystemExit) as error:  # whatever a driver raises ends this line's turn, and no other's
                 self._faults[line.name] = _reason(error)
                 if time.monotonic() - started > RESTART_MAX_S:
@@ -108,11 +138,50 @@ class Supervisor:
             self._restarts += 1
             await asyncio.sleep(backoff.failed())
 
-    async def _open(self, line: AttachedLine, deliver: Deliver, opened: Callable[[Sequence[str]], object]) -> None:
-        driver = line.kind.open(line.name, line.settings, line.attachments, self._now, self._receipts)
+    async def _turn(self, line: AttachedLine, deliver: Deliver, opened: Callable[[Sequence[str]], object]) -> None:
+        """From opening a line to its end.
+
+        Raises:
+            Restarted: it was stuck, or somebody has asked for it. Exception: whatever its driver raises.
+        """
         pollers: list[Poller] = []
+        began = time.monotonic()
+        wish = self._wishes[line.name] = asyncio.get_running_loop().create_future()
+        turn = asyncio.ensure_future(_fenced(self._open(line, deliver, opened, pollers)))
+        why = None
+        try:
+            while not (turn.done() or wish.done()):
+                await asyncio.wait([turn, wish], timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+                open_s = time.monotonic() - began
+                if line.name not in self._drivers and open_s > OPEN_S:
+                    why = f"it has not opened for {open_s:.0f} s"
+                else:
+                    why = stuck(pollers, time.monotonic())
+                if why is not None:
+                    break
+        except asyncio.CancelledError:
+            turn.cancel()
+            await asyncio.wait([turn])
+            raise
+        if turn.done():
+            return turn.result()
+        if not await ended(turn):
+            log.error("the driver of line %s does not end", line.name)
+            self._left.append(turn)
+        raise Restarted(wish.result() if why is None else why)
+
+    async def _open(
+        self,
+        line: AttachedLine,
+        deliver: Deliver,
+        opened: Callable[[Sequence[str]], object],
+        pollers: list[Poller],
+    ) -> None:
+        driver = line.kind.open(line.name, line.settings, line.attachments, self._now, self._receipts)
         try:
             async with driver, asyncio.TaskGroup() as group:
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise asyncio.CancelledError  # a driver that has swallowed it: another one has the line by now
                 self._drivers[line.name] = driver
                 self._opened[line.name] = time.monotonic()
                 self._faults.pop(line.name, None)
@@ -132,7 +201,8 @@ class Supervisor:
                         group.create_task(self._poll(poller, driver, attachment.device.id, points))
                 await asyncio.Event().wait()
         finally:
-            self._drivers.pop(line.name, None)
+            if self._drivers.get(line.name) is driver:
+                del self._drivers[line.name]
             for poller in pollers:  # what they counted stays counted
                 self._pollers.remove(poller)
                 self._counted.update(polls=poller.polls, polls_failed=poller.failed, polls_missed=poller.missed)
@@ -143,6 +213,18 @@ class Supervisor:
         except Misconfigured as error:
             log.error("%s is not polled any more: %s", device, error)  # noqa: TRY400 - no bug of ours
             self._street.devices[device].fault = f"misconfigured: {error} ({len(points)} points)"
+
+
+def stuck(pollers: Collection[Poller], now: float) -> str | None:
+    """Why a line is, by its pollers; None where it is not."""
+    busy = [p.began for p in pollers if p.began is not None]
+    if not busy:
+        return None
+    longest = now - min(busy)
+    if longest > ATTEMPT_S:
+        return f"an attempt has not ended for {longest:.0f} s"
+    idle = now - max(min(busy), *(p.ended for p in pollers))
+    return f"no attempt has ended for {idle:.0f} s" if idle > STUCK_S else None
 
 
 async def _fenced(call: Awaitable[None]) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, Self
 
+import pytest
+
+from edge.sampling import supervisor
 from edge.sampling.last_samples import LastSamples
-from edge.sampling.supervisor import CONNECT_S, Supervisor
-from wire.sample import Clock
+from edge.sampling.supervisor import CONNECT_S, STUCK_S, Supervisor, stuck
+from groundwork.liveness import ended
+from wire.device import Device, Point
+from wire.sample import Clock, Sample
 
 
 class Told:
@@ -48,3 +57,141 @@ def test_what_drivers_note_is_what_health_says() -> None:
     assert lines.troubles() == {
         "b": "forgotten; refused", "c": "not connected; nobody listens", "d": "not connected", "f": "failed",
     }  # fmt: skip
+
+
+LAMP = Device(id="lamp-001", kind="streetlight", profile="x")
+POINT = Point(name="a", type="int")
+
+
+class Driving:
+    """A driver that hangs where it is told to, the first time; the second one works."""
+
+    def __init__(self, hangs: str, *, stubborn: bool = False) -> None:
+        self.hangs, self.stubborn = hangs, stubborn
+        self.opens, self.polls = 0, 0
+        self.ends = asyncio.Event()
+
+    def open(self, *_settings: object) -> Self:
+        return self
+
+    async def _hang(self, where: str) -> None:
+        while self.hangs == where and self.opens == 1:
+            try:
+                await self.ends.wait()
+            except asyncio.CancelledError:
+                if not self.stubborn:
+                    raise
+            if self.ends.is_set():
+                return
+
+    async def __aenter__(self) -> Self:
+        self.opens += 1
+        await self._hang("open")
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self._hang("close")
+
+    async def poll(self, device: Device, points: Sequence[Point]) -> Sample:
+        self.polls += 1
+        await self._hang("poll")
+        return Sample(device.id, 1, Clock(1, synced=True), dict.fromkeys([p.name for p in points], 1))
+
+    def counters(self) -> Mapping[str, int]:
+        return {}
+
+
+async def until(holds: Callable[[], object]) -> None:
+    while not holds():  # noqa: ASYNC110 - what it waits for says nothing by itself
+        await asyncio.sleep(0)
+
+
+def hung(driving: Driving) -> Any:
+    profile = SimpleNamespace(points={"a": POINT})
+    return SimpleNamespace(
+        name="bus",
+        settings=None,
+        attachments=[SimpleNamespace(device=LAMP, profile=profile)],
+        tables={LAMP.id: SimpleNamespace(poll_s=0.1)},
+        kind=SimpleNamespace(open=driving.open, polled=lambda _: frozenset({"a"})),
+    )
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every bound is reached at once."""
+    for name in ("OPEN_S", "STUCK_S", "LOOK_S", "RESTART_FIRST_S"):
+        monkeypatch.setattr(supervisor, name, 0.0)
+    monkeypatch.setattr(supervisor, "ended", partial(ended, within_s=0.01))
+
+
+@asynccontextmanager
+async def kept(driving: Driving) -> AsyncIterator[tuple[Supervisor, list[Sample]]]:
+    lines = Supervisor(
+        [hung(driving)], street=LastSamples(), now=lambda: (1, Clock(1, synced=True)), receipts=NoReceipts()
+    )
+    samples: list[Sample] = []
+
+    def deliver(given: Sequence[Sample], _receipt: object = None) -> Any:
+        samples.extend(given)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = lines.begin(group, deliver, lambda _: None)
+        yield lines, samples
+        driving.ends.set()
+        for task in tasks:
+            task.cancel()
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("where", ["open", "poll"])
+@pytest.mark.parametrize("stubborn", [False, True])
+async def test_a_driver_that_never_returns_is_opened_again(where: str, stubborn: bool) -> None:
+    driving = Driving(where, stubborn=stubborn)
+    async with asyncio.timeout(60), kept(driving) as (lines, samples):
+        await until(lambda: samples)
+        assert driving.opens >= 2
+        assert lines.counters()["line_restarts"] >= 1
+        assert lines.late() is None, "one that does not end harms nobody"
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_drivers_that_do_not_end_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "MAX_LEFT", 1)
+    driving = Driving("open", stubborn=True)
+    async with asyncio.timeout(60), kept(driving) as (lines, samples):
+        await until(lambda: samples)
+        assert str(lines.late()) == "lines: the end of 1 drivers has taken 10 s"
+        driving.ends.set()
+        await until(lambda: lines.late() is None)
+
+
+async def test_a_line_starts_again_for_who_asks(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervisor, "RESTART_FIRST_S", 0.0)
+    driving = Driving("never")
+    async with asyncio.timeout(60), kept(driving) as (lines, samples):
+        await until(lambda: samples)
+        lines.restart("bus", "Léa asked for it")
+        lines.restart("bus", "and so did Max")
+        await until(lambda: driving.opens >= 2)
+        with pytest.raises(KeyError):
+            lines.restart("buss", "nobody knows it")
+    assert "Léa asked for it" in caplog.text
+    assert "Max" not in caplog.text
+
+
+def at(began: float | None, ended_: float) -> Any:
+    return SimpleNamespace(began=began, ended=ended_)
+
+
+def test_a_line_is_stuck_where_attempts_last_and_none_ends() -> None:
+    never = float("-inf")
+    assert stuck([], 1e9) is None
+    assert stuck([at(None, 0.0)], 1e9) is None, "nothing is asked"
+    assert stuck([at(1000.0, never)], 1000 + STUCK_S) is None
+    assert stuck([at(1000.0, never)], 1001 + STUCK_S) == "no attempt has ended for 301 s"
+    busy = [at(1000.0 + i, never) for i in range(200)]
+    assert stuck([*busy, at(None, 1290.0)], 1500.0) is None, "a slow bus: others were answered meanwhile"
+    assert stuck([*busy, at(None, 2790.0)], 2801.0) == "an attempt has not ended for 1801 s"
