@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import gc
 import json
 import logging
@@ -36,6 +37,7 @@ from cloud.sqlite.shrink import shrink
 from cloud.sqlite.tokens import tokens_of
 from cloud.store import rebuild
 from cloud.times import DAY_US, parse, text, utc_us
+from groundwork.last_words import Ring
 from groundwork.terminal import guard, log_to_stderr, shown
 from wire.time import Micros
 
@@ -64,12 +66,15 @@ def _run(given: argparse.Namespace) -> int:
         print(f"lamplighter-cloud: {why}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the event loop says so
+    faulthandler.enable()  # systemd's watchdog ends with SIGABRT: then the journal has what every thread did
+    ring = Ring()
+    logging.getLogger().addHandler(ring)
     # Bodies make many short-lived lists and no cycles: the collector would go over all that is held for nothing. What
     # requests leave in cycles is young and found among the first; for what lived long see `cloud.app`.
     gc.set_threshold(100_000, 50, 100)
     gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(options, crash.from_environment(dict(os.environ))))
+        runner.run(run(options, crash.from_environment(dict(os.environ)), ring))
     return 0
 
 

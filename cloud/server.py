@@ -27,6 +27,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from cloud import waiting
+from cloud.alarms.trouble import stopped
 from cloud.api.routes import LOG
 from cloud.app import application, tend
 from cloud.crash import Crash
@@ -44,8 +45,10 @@ from cloud.sqlite import database
 from cloud.sqlite.tokens import tokens_of
 from cloud.store import Store, opened
 from cloud.times import DAY_US, utc_us
+from groundwork.last_words import Ring
 from groundwork.serving import Server
 from groundwork.systemd import Notify
+from groundwork.watchdog import Watchdog
 from wire.time import Micros
 
 BACKLOG: Final = 2_048
@@ -185,8 +188,8 @@ def _descriptors() -> int:
     return wanted if soft == resource.RLIM_INFINITY else soft
 
 
-async def run(options: Options, crash: Crash) -> None:
-    """Serve until SIGTERM or SIGINT.
+async def run(options: Options, crash: Crash, ring: Ring | None = None) -> None:
+    """Serve until SIGTERM or SIGINT. `ring` has the last lines of the log.
 
     Raises:
         Misplaced: the store is in use.
@@ -196,11 +199,14 @@ async def run(options: Options, crash: Crash) -> None:
         LOG.warning("%s can be read by others than its owner; chmod 600 it", options.tls_key)
     metrics = Metrics()
     notify = Notify()
+    watchdog = Watchdog(notify, _last_words_at(options.data), ring=Ring() if ring is None else ring)
     stop = _stopped_by_signals(notify)
 
     async def open_(held: contextlib.AsyncExitStack) -> tuple[Store, Tokens]:
         tokens = held.enter_context(tokens_of(options.data))
-        return await held.enter_async_context(opened(options.data, utc_us, crash, metrics.committed)), tokens
+        return await held.enter_async_context(
+            opened(options.data, utc_us, crash, metrics.committed, alive=watchdog.part("writer"))
+        ), tokens
 
     with socket.socket(_family(options.host), socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -232,9 +238,10 @@ async def run(options: Options, crash: Crash) -> None:
             gc.collect()
             gc.freeze()  # what is held now stays; see `cloud.app`
             server = _Server(_config(options, app.asgi), door)
-            ticks = tend(store, utc_us, step, app.conditions, found.missed)
-            async with _alongside(ticks, notify.watchdog()) as beside, server.going(listener) as serving:
-                with contextlib.closing(app):
+            missed = found.missed or stopped(watchdog.last_words())
+            ticks = tend(store, utc_us, step, app.conditions, missed)
+            async with _alongside(ticks, watchdog.keep()) as beside, server.going(listener) as serving:
+                with contextlib.closing(app), watchdog:
                     url = _url(options, listener)
                     LOG.info("serving %s from %s, generation %d", url, options.data, store.log.generation)
                     if options.endpoints is not None:
@@ -242,6 +249,11 @@ async def run(options: Options, crash: Crash) -> None:
                     notify.tell(f"READY=1\nSTATUS=serving {url}")
                     # Whatever ends first ends both: without its upkeep the store must not go on.
                     await _either(serving, beside, event=stop)
+
+
+def _last_words_at(data: Path) -> Path:
+    """In memory where systemd has made a directory there: a disk that hangs takes no words."""
+    return Path(os.environ.get("RUNTIME_DIRECTORY") or data) / "last-words.json"
 
 
 def _free(directory: Path) -> int:

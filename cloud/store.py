@@ -16,6 +16,7 @@ from cloud.crash import Crash, never
 from cloud.sqlite import store as kept
 from cloud.sqlite.store import Progress, SqliteStore, rebuild, silent, untimed
 from cloud.times import Now, utc_us
+from groundwork.liveness import Part
 from wire.time import Micros, Utc
 
 __all__ = ["Progress", "Store", "opened", "rebuild", "silent"]
@@ -52,12 +53,13 @@ async def opened(
     crash: Crash = never,
     timed: Callable[[int, float], None] = untimed,
     progress: Progress = silent,
+    alive: Part | None = None,
 ) -> AsyncGenerator[Store]:
-    """Open a store for the length of a block.
+    """Open a store for the length of a block. `alive` is told what its writer does.
 
     Raises:
         Misplaced: it is in use, or of another schema.
     """
-    async with kept.opened(directory, now, crash, timed, progress) as held:
+    async with kept.opened(directory, now, crash, timed, progress, alive) as held:
         alarms = Keeper(alarms=held.own_alarms.stood, store=held.own_alarms, heard=held.heard)
         yield Store(alarms=alarms, **{field: getattr(held, field) for field in held.__struct_fields__})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -30,6 +31,7 @@ from edge.clock import utc_us
 from edge.config import Config, ConfigError, load, place_of
 from edge.node import Node, Ready
 from edge.outbox.reading import CardError, read_history
+from groundwork.last_words import Ring
 from groundwork.terminal import guard, log_to_stderr, shown
 from wire.sample import Sample
 from wire.time import Utc, micros
@@ -210,6 +212,9 @@ def _line(sample: Sample) -> str:
 
 def _run(config: Config, args: argparse.Namespace) -> int:
     log_to_stderr(args.log_level)
+    faulthandler.enable()  # systemd's watchdog ends with SIGABRT: then the journal has what every thread did
+    ring = Ring()
+    logging.getLogger().addHandler(ring)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # a warning a bad request would fill the journal
     logging.getLogger("bleak").setLevel(logging.ERROR)  # it warns of a version of BlueZ that it cannot read
@@ -246,7 +251,7 @@ def _run(config: Config, args: argparse.Namespace) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, end)
         while True:
-            node = Node(config, on_ready=ready)
+            node = Node(config, on_ready=ready, ring=ring)
             again = await node.run(stop)
             if node.storage is not None and node.storage.abandoned:
                 give_up(EXIT_FAILED if again else 0)

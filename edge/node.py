@@ -41,6 +41,7 @@ from edge.sync.downlink import Downlink
 from edge.sync.http import Cloud, CloudLink
 from edge.sync.uplink import Uplink
 from edge.visit.visiting import Visiting
+from edge.watchdog import NodeWatchdog
 from edge.web.first_look import FirstLook
 from edge.web.hosts import Hosts
 from edge.web.identifying import Identifying
@@ -49,6 +50,8 @@ from edge.web.pages import Pages
 from edge.web.peers import Technicians
 from edge.web.sight import SELDOM_S, Days, Sight, recall
 from edge.web.writing import TechnicianRoutes
+from groundwork.last_words import Ring
+from groundwork.liveness import kept_going
 from groundwork.systemd import Notify
 from wire.entries import ClockFix
 from wire.time import Micros, Utc, micros
@@ -57,7 +60,6 @@ log = logging.getLogger(__name__)
 
 SOCKET_AGAIN_S: Final = 60.0  # where its socket could not be made
 CLOCK_CHECK_S: Final = 10.0
-HUNG_S: Final = 30.0  # a card that has not answered for so long: systemd may end the node, which starts without it
 END_S: Final = 10.0  # for tasks to end; one that waits for a card that hangs does not
 END_TRIES: Final = 10
 EXTEND_S: Final = 60.0
@@ -74,7 +76,10 @@ class Ready(msgspec.Struct):
 class Node:
     """Make one with a checked configuration and `run` it."""
 
-    def __init__(self, config: Config, *, on_ready: Callable[[Ready], None] = lambda _: None) -> None:
+    def __init__(
+        self, config: Config, *, on_ready: Callable[[Ready], None] = lambda _: None, ring: Ring | None = None
+    ) -> None:
+        """`ring` has the last lines of the log."""
         self._config = config
         self._on_ready = on_ready
         self._street = LastSamples()
@@ -82,6 +87,7 @@ class Node:
         self._gates = gates_of(config.lines)
         self._downlink: Downlink | None = None
         self._systemd = Notify()
+        self._ring = Ring() if ring is None else ring
         self._deaf: str | None = None  # why nobody can act at the cabinet
         self.storage: Storage | None = None
 
@@ -117,12 +123,20 @@ class Node:
             context = cloud.context()
             link = await stack.enter_async_context(CloudLink(cloud, context, lambda: outbox.generations.known))
             lines = Supervisor(config.lines, street=self._street, now=self._clock, receipts=outbox)
+            watchdog = NodeWatchdog(
+                self._systemd,
+                config.socket,
+                ring=self._ring,
+                card_stuck_s=lambda: storage.stuck_s,
+                drivers=lines.late,
+            )
             commit = GroupCommit(
                 outbox,
                 interval_s=config.outbox.commit_interval_s,
                 committed=lambda urgent, live: uplink.kick(urgent=urgent, live=live),  # made below
+                alive=watchdog.commit,
             )
-            uplink = Uplink(
+            uplink: Uplink = Uplink(
                 outbox,
                 link,
                 node=config.node.id,
@@ -168,6 +182,7 @@ class Node:
                 try_out=Trial(Ground(site=config.site, roster=config.roster)).run,
                 card=lambda: storage.fault,
             )
+            autonomy.follows(watchdog.last_words())
             outbox.renewed = autonomy.alarming.tell_again
             if outbox.blank:
                 outbox.renewed()
@@ -191,9 +206,9 @@ class Node:
                         autonomy.run(lines.faults, lambda: (uplink.held, bool(uplink.taken))), name="autonomy"
                     ),
                     always.create_task(commit.run(), name="commit"),
-                    always.create_task(uplink.run(), name="uplink"),
+                    always.create_task(kept_going(uplink.alive, uplink.run), name="uplink"),
                     always.create_task(self._report(doctor, commit), name="health"),
-                    always.create_task(self._watch(commit, storage), name="clock"),
+                    always.create_task(self._watch(commit, storage, stack.enter_context(watchdog)), name="clock"),
                     always.create_task(serve(pages.app(), listener), name="web"),
                     always.create_task(self._serve_technicians(pages), name="technicians"),
                     always.create_task(visiting.run(), name="visits"),
@@ -208,7 +223,7 @@ class Node:
                     downlink = self._downlink = Downlink(
                         client, f"{cloud.base}/orders", autonomy.down, max_wait_s=config.cloud.retry_max_s
                     )
-                    tasks.append(always.create_task(downlink.run(), name="downlink"))
+                    tasks.append(always.create_task(kept_going(downlink.alive, downlink.run), name="downlink"))
                 open_lines = lines.begin(always, arrivals.take, autonomy.opened)
                 await _either(stop, storage.renew)
                 if stop.is_set():
@@ -291,13 +306,11 @@ class Node:
             commit.put(await doctor.look())
             await asyncio.sleep(self._config.health.interval_s)
 
-    async def _watch(self, commit: GroupCommit, storage: Storage) -> None:
-        """Look at the kernel's clock, and pat systemd's watchdog while the loop turns and the card answers."""
-        pat_s = self._systemd.watchdog_s
+    async def _watch(self, commit: GroupCommit, storage: Storage, watchdog: NodeWatchdog) -> None:
+        """Look at the kernel's clock, and pat the watchdog."""
         next_check = 0.0
         while True:
-            if pat_s is not None and storage.stuck_s < HUNG_S:
-                self._systemd.tell("WATCHDOG=1")
+            watchdog.pat()
             storage.refused(commit.refused_s)
             if time.monotonic() >= next_check:
                 next_check = time.monotonic() + CLOCK_CHECK_S
@@ -306,7 +319,7 @@ class Node:
                     self._street.clock_set()
                     self._history.shifted(fix.offset_us)
                     commit.put(fix)
-            await asyncio.sleep(min(CLOCK_CHECK_S, pat_s or CLOCK_CHECK_S))
+            await asyncio.sleep(watchdog.every_s)
 
     def _hear(self, server_us: Utc, took_us: Micros) -> ClockFix | None:
         fix = self._clock.hear(server_us, took_us)

@@ -19,11 +19,13 @@ from cloud.alarms.own_alarms import CITY, changed, reworded, state_of
 from cloud.alarms.own_texts import Texts, moment
 from cloud.sqlite.database import Sizes
 from cloud.sqlite.errors import StoreTrouble
+from groundwork.last_words import LastWords
 from wire.entries import Alarm
 from wire.time import Utc
 
 STORE: Final = "aggregator:store"
 LEAST_FREE_BYTES: Final = 256 << 20
+MAX_CHARS: Final = 1_500
 
 
 class Missed(msgspec.Struct, frozen=True):
@@ -31,6 +33,20 @@ class Missed(msgspec.Struct, frozen=True):
 
     since_us: Utc
     why: Texts
+
+
+def stopped(words: LastWords | None) -> Missed | None:
+    """What the alarm says where the watchdog has ended the process before."""
+    if words is None:
+        return None
+    log = "".join(f"\n{line}" for line in reversed(words.log))
+    return Missed(
+        Utc(words.time_us),
+        {
+            "en": f"the aggregator did not go on ({words.late}) and was started again{log}"[:MAX_CHARS],
+            "fr": f"l'agrégateur était bloqué ({words.late}) et a été redémarré{log}"[:MAX_CHARS],
+        },
+    )
 
 
 class Watched(Protocol):

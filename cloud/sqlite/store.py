@@ -43,6 +43,7 @@ from cloud.sqlite.writer import Writer
 from cloud.times import Now, utc_us
 from cloud.views.contract import DEFAULT_INTERVAL_S
 from cloud.views.silence import Hearing, LastHeard
+from groundwork.liveness import Part
 from wire import codec
 from wire.columns import Columns
 from wire.entries import Alarm
@@ -180,8 +181,9 @@ async def opened(
     crash: Crash = never,
     timed: Callable[[int, float], None] = untimed,
     progress: Progress = silent,
+    alive: Part | None = None,
 ) -> AsyncGenerator[SqliteStore]:
-    """Open a store for the length of a block.
+    """Open a store for the length of a block. `alive` is told what its writer does.
 
     Raises:
         Misplaced: it is in use, or of another schema.
@@ -191,7 +193,7 @@ async def opened(
         connection, damage, heard, latest = loaded.connection, loaded.damage, LastHeard(loaded.heard), loaded.latest
         interned = Interned()
         building = ViewBuilder(interned)
-        writer = Writer(connection, crash, interned.clear, timed)
+        writer = Writer(connection, crash, interned.clear, timed, alive)
         readers = Readers(directory)
         views = SqliteViews(writer=writer, readers=readers, building=building, latest=latest, heard=heard, now=now)
         log = SqliteLog(

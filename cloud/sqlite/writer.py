@@ -25,10 +25,13 @@ from cloud.crash import Crash
 from cloud.log.contract import Unavailable
 from cloud.log.notices import Announcement, Finding
 from cloud.sqlite import damage, database
+from groundwork.liveness import Part
 from wire.errors import BadInput
 
 MAX_GROUP: Final = 256
 MAX_WAITING: Final = 4_096
+GROUP_S: Final = 600.0  # a transaction that takes longer does not come back
+ALONE_S: Final = 3_600.0
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -67,8 +70,11 @@ class Writer:
         crash: Crash,
         rolled_back: Callable[[], None],
         timed: Callable[[int, float], None],
+        alive: Part | None = None,
     ) -> None:
-        """`rolled_back` drops what was cached of the store; `timed` is called with each group's size and seconds."""
+        """`rolled_back` drops what was cached of the store; `timed` is called with each group's size and seconds;
+        `alive` is told of each group."""
+        self._alive = Part("writer") if alive is None else alive
         self._connection = connection
         self._crash = crash
         self._rolled_back = rolled_back
@@ -145,9 +151,11 @@ class Writer:
                     last, then = job is None, job
                     break
                 group.append(job)
-            self._do_group(group)
+            with self._alive.busy(ALONE_S if first.alone else GROUP_S, "a transaction"):
+                self._do_group(group)
             if then is not None:
-                self._do_group([then])
+                with self._alive.busy(ALONE_S, "work between transactions"):
+                    self._do_group([then])
             if last:
                 return
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from drivers.contract import Driver
-from edge.acting import alarming
+from edge.acting import alarming, restarted
 from edge.acting.alarming import Alarming, Kept
 from edge.acting.axis import Axis
 from edge.acting.bundles import Bundles
@@ -47,6 +47,7 @@ from edge.rules.engine import Engine
 from edge.rules.rule import Rules
 from edge.sampling.last_samples import LastSamples
 from edge.sampling.lines import heartbeats_s
+from groundwork.last_words import LastWords
 from wire.entries import Alarm, ClockFix, Level
 from wire.orders import AlarmAct, Bundle, Down
 from wire.sample import Sample, Value
@@ -143,6 +144,11 @@ class Autonomy:
         commit.put(kept=gone)
         self.desk.restore(_under(kept, orders.PREFIX), dropped)
         self._forget_alarms()
+
+    def follows(self, words: LastWords | None) -> None:
+        """What the process before has left, where its watchdog has ended it."""
+        if words is not None:
+            restarted.tell(words, node=self._config.node.id, alarming=self.alarming, now=self._clock)
 
     # ---- the node's own doings -----------------------------------------------------------------------------------
 

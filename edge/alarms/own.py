@@ -11,10 +11,11 @@ CARD: Final = "card"
 FLOOD: Final = "alarm-flood"
 NOT_AS_SET: Final = "not-as-set"
 PLAN_ASIDE: Final = "plan-put-aside"
+RESTARTED: Final = "restarted"
 RULES_ASIDE: Final = "rules-put-aside"
 UNSUPPORTED: Final = "unsupported-version"
 UPLINK_REFUSED: Final = "uplink-refused"
-NAMES: Final = frozenset({CARD, FLOOD, NOT_AS_SET, PLAN_ASIDE, RULES_ASIDE, UNSUPPORTED, UPLINK_REFUSED})
+NAMES: Final = frozenset({CARD, FLOOD, NOT_AS_SET, PLAN_ASIDE, RESTARTED, RULES_ASIDE, UNSUPPORTED, UPLINK_REFUSED})
 _LINE: Final = "line-"
 
 

@@ -20,6 +20,7 @@ from drivers.contract import Receipt
 from drivers.errors import NotStored
 from edge.outbox.contract import NOTHING, Outbox
 from edge.outbox.sealing import seal
+from groundwork.liveness import Part
 from wire.batch import Lane
 from wire.entries import Entry, Gap, Health
 from wire.errors import BadInput
@@ -35,6 +36,7 @@ LIVE_WAIT_S: Final = 0.5
 MAX_GAP_DEVICES: Final = 1000
 MAX_URGENT: Final = 1000  # entries that wait for a card that refuses; beyond, the oldest go
 RETRY_S: Final = 5.0
+COMMIT_S: Final = 600.0  # of a card that answers, however slowly; one that does not is seen sooner
 
 
 class _Pending:
@@ -92,8 +94,16 @@ class _Lost:
 class GroupCommit:
     """Put samples and entries in; `run` writes them down."""
 
-    def __init__(self, outbox: Outbox, *, interval_s: float, committed: Callable[[bool, bool], None]) -> None:
-        """`committed(urgent, live)` is called after each commit, with what was in it."""
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        interval_s: float,
+        committed: Callable[[bool, bool], None],
+        alive: Part | None = None,
+    ) -> None:
+        """`committed(urgent, live)` is called after each commit, with what was in it; `alive` is told of each."""
+        self._alive = Part("commit") if alive is None else alive
         self._outbox, self._interval_s, self._committed = outbox, interval_s, committed
         self._loop = asyncio.get_running_loop()  # asked once: it costs a call to the kernel each time
         self._pending = _Pending()
@@ -164,7 +174,8 @@ class GroupCommit:
                         break
                 # In a task of its own: whoever is told that it is durable is told, whenever we are stopped.
                 self._flushing = asyncio.ensure_future(self.flush())
-                await asyncio.shield(self._flushing)
+                with self._alive.busy(COMMIT_S, "a commit"):
+                    await asyncio.shield(self._flushing)
         finally:
             if self._flushing is not None:
                 await asyncio.wait([self._flushing])

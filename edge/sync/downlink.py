@@ -28,6 +28,7 @@ from httpx_sse import EventSource, SSEError
 
 from edge.sync.http import retry_after
 from groundwork.backoff import Backoff, Jitter, full
+from groundwork.liveness import SLACK_S, Part
 from wire.orders import MAX_DOWN_BYTES, Down
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Downlink:
         monotonic: Callable[[], float] = time.monotonic,
         jitter: Jitter = full,
     ) -> None:
+        self.alive = Part("downlink", monotonic)
         self._client, self._url, self._take = client, url, take
         self._max_wait_s, self._sleep, self._monotonic, self._jitter = max_wait_s, sleep, monotonic, jitter
         self._unbegun = 0  # streams in a row that were held back
@@ -111,7 +113,9 @@ class Downlink:
             else:
                 # A stream that ends at once is no better than one that fails, however politely it ends.
                 wait_s = backoff.failed()
-            await self._sleep(wait_s if dead is None else dead.asked_s + max(dead.least_s, wait_s))
+            wait_s = wait_s if dead is None else dead.asked_s + max(dead.least_s, wait_s)
+            self.alive.waits(wait_s)
+            await self._sleep(wait_s)
 
     async def _once(self, *, asking: bool) -> None:
         """One stream to its end, or what is open now.
@@ -121,6 +125,7 @@ class Downlink:
         """
         self.streams += 1
         self._begun = False
+        self.alive.within(BEGIN_S + SLACK_S, "the beginning of a stream")
         try:
             async with (
                 asyncio.timeout(BEGIN_S) as patience,
@@ -143,6 +148,7 @@ class Downlink:
                         if self._said_down:
                             self._said_down = False
                             log.info("the downlink is open again")
+                        self.alive.within(SILENCE_S + SLACK_S, "a stream that says nothing")
                         patience.reschedule(asyncio.get_running_loop().time() + SILENCE_S)
                         if sent.event == "replaced":
                             raise _Dead("another node has opened the stream with the same token", least_s=REPLACED_S)

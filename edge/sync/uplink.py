@@ -31,6 +31,7 @@ from edge.outbox.contract import MAX_CUT_BYTES, Cut, Outbox, PositionQuery
 from edge.sync.http import AckAnswer, LinkDown
 from edge.sync.refusals import BURST_S, Refusals
 from groundwork.backoff import Backoff, Jitter, full
+from groundwork.liveness import Part
 from wire.batch import ORIGIN, Ack, Batch, Lane, Snapshot
 from wire.columns import Columns
 from wire.contents import Contents
@@ -47,6 +48,7 @@ FIRST_BODY_BYTES: Final = 64 * 1024
 LIVE_INTERVAL_S: Final = 2.0
 FIRST_WAIT_S: Final = 1.0
 UNSUPPORTED_WAIT_S: Final = 600.0
+ATTEMPT_S: Final = 900.0  # of the longest `timeout_s` twice in all, and half of that
 MAX_PAUSE_S: Final = 3600.0
 MOVES: Final = 4
 FORKS: Final = 4
@@ -88,7 +90,10 @@ class Uplink:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Jitter = full,
         max_wait_s: float = 300,
+        alive: Part | None = None,
     ) -> None:
+        """`alive` is told of each attempt and each wait."""
+        self.alive = Part("uplink", monotonic) if alive is None else alive
         self._outbox, self._link, self._node = outbox, link, node
         self._interval_s, self._latest, self._put, self._hear = push_interval_s, latest, put, hear
         self._watched, self._now_us, self._monotonic, self._sleep = watched, now_us, monotonic, sleep
@@ -193,7 +198,7 @@ class Uplink:
             except (LinkDown, NotStored) as error:
                 self._went_down(error)
                 asked = min(error.retry_s, MAX_PAUSE_S) if isinstance(error, LinkDown) else 0
-                await self._sleep(asked + self._backoff.failed())
+                await self._sleeps(asked + self._backoff.failed())
                 self._let_go()
             else:
                 self._backoff.succeeded()
@@ -276,7 +281,8 @@ class Uplink:
         if not columns:
             return False
         try:
-            await self._link.snapshot(Snapshot(node=self._node, columns=columns))
+            with self.alive.busy(ATTEMPT_S, "an attempt"):
+                await self._link.snapshot(Snapshot(node=self._node, columns=columns))
         except (Malformed, TooLarge, Unsupported) as error:
             self._no_snapshot_until = self._monotonic() + UNSUPPORTED_WAIT_S
             log.warning("the cloud does not take the snapshot: %s", error)  # the batches say the same, later
@@ -319,7 +325,8 @@ class Uplink:
 
     async def _ask(self, place: PositionQuery) -> None:
         try:
-            answer = await self._link.place(place.epoch, place.lane)
+            with self.alive.busy(ATTEMPT_S, "an attempt"):
+                answer = await self._link.place(place.epoch, place.lane)
         except Unsupported as error:
             self._not_understood(place.lane, error)
         else:
@@ -327,7 +334,8 @@ class Uplink:
 
     async def _send(self, cut: Cut) -> None:
         try:
-            answer = await self._link.send(cut.batch)
+            with self.alive.busy(ATTEMPT_S, "an attempt"):
+                answer = await self._link.send(cut.batch)
         except (TooLarge, Malformed) as error:
             self.refused += isinstance(error, Malformed)
             await self._smaller(cut, error)
@@ -445,7 +453,12 @@ class Uplink:
 
     async def _pause(self) -> None:
         while (wait_s := self._not_before - self._monotonic()) > 0:
-            await self._sleep(wait_s)
+            await self._sleeps(wait_s)
+
+    async def _sleeps(self, wait_s: float) -> None:
+        self.alive.waits(wait_s)
+        await self._sleep(wait_s)
+        self.alive.rest()
 
 
 def _only_gaps(batch: Batch) -> bool:

@@ -7,9 +7,11 @@ import pytest
 
 from edge.acting.autonomy import LOOK_S
 from edge.acting.own_alarms import LINE_DOWN_S, STUCK_S, WELL_S
+from edge.acting.restarted import MAX_CHARS
 from edge.alarms.own import UPLINK_REFUSED
 from edge.config import Config, load
 from edge.control.arbitration import Held
+from groundwork.last_words import LastWords
 from support.acting import NODE, RULES, Cabinet, Lamp, live
 from wire.entries import Alarm
 
@@ -153,3 +155,30 @@ def test_a_cloud_that_refuses_is_one_alarm_until_it_takes_something_also_after_a
 
     kept = live(config, refused)
     live(config, after, kept=kept, later_s=1000)
+
+
+def test_a_node_that_its_watchdog_has_ended_says_why_once(config: Config) -> None:
+    log = tuple(f"line {n} " + "x" * 200 for n in range(20))
+    words = LastWords(
+        time_us=1_795_000_000_000_000,
+        late="commit: a commit has taken 601 s",
+        version="0.1.0",
+        python="3.11.7",
+        log=log,
+        stacks="",
+    )
+
+    async def story(cabinet: Cabinet) -> None:
+        cabinet.autonomy.follows(None)
+        assert ("cab-1", "restarted") not in cabinet.alarms()
+        cabinet.autonomy.follows(words)
+        cabinet.autonomy.follows(words)
+        await asyncio.sleep(400)
+        assert cabinet.alarms()["cab-1", "restarted"] == "returned", "it waits to be acknowledged"
+        raised, returned = [a for a in await cabinet.told(Alarm) if a.rule == "restarted"]
+        assert (raised.state, returned.state) == ("raised", "returned")
+        assert raised.detail.startswith("commit: a commit has taken 601 s (2026-11-18 05:46:40 UTC, version 0.1.0")
+        assert "line 19" in raised.detail, "the newest lines find room first"
+        assert len(raised.detail) == MAX_CHARS
+
+    live(config, story)

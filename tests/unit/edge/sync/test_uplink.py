@@ -573,3 +573,48 @@ async def test_a_version_that_is_not_read_in_one_lane_does_not_hold_the_other(sc
         await scene.uplink._until_up(scene.uplink._push)
     assert len(scene.cloud.entries(Lane.URGENT)) == 5
     assert len(scene.put) == 1, "one alarm, that stays"
+
+
+async def test_a_week_without_any_network_is_never_late(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attempt that fails and each wait is over in time: whatever watches the uplink has no reason to act."""
+    week_s = 7 * 86_400
+    until = scene.time + week_s
+    tries = 0
+
+    async def attempt(*_: object) -> None:
+        nonlocal tries
+        tries += 1
+        assert scene.uplink.alive.late() is None
+        scene.time += 60.0  # as long as a whole time-out lasts
+        assert scene.uplink.alive.late() is None
+        if scene.time < until:
+            raise LinkDown("no route")
+        raise asyncio.CancelledError
+
+    sleep = scene.sleep
+
+    async def slept(seconds: float) -> None:
+        await sleep(seconds)
+        assert scene.uplink.alive.late() is None
+
+    monkeypatch.setattr(scene.uplink, "_sleep", slept)
+    monkeypatch.setattr(scene.cloud, "place", attempt)
+    monkeypatch.setattr(scene.cloud, "snapshot", attempt)
+    await scene.outbox.append({Lane.BULK: [columns(1)]})
+    with pytest.raises(asyncio.CancelledError):
+        await scene.push()
+    assert tries > week_s / 400
+    assert scene.uplink.alive.again == 0
+
+
+async def test_an_attempt_that_never_returns_is_late(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: object) -> None:
+        scene.time += uplink.ATTEMPT_S + 1
+        assert str(scene.uplink.alive.late()) == "uplink: an attempt has taken 901 s"
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(scene.cloud, "place", never)
+    await scene.outbox.append({Lane.BULK: [columns(1)]})
+    with pytest.raises(asyncio.CancelledError):
+        await scene.push()
+    assert scene.uplink.alive.late() is None, "it is over"

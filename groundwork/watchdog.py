@@ -1,0 +1,69 @@
+"""Watchdog: systemd's, which ends a process that does not say in time that it lives; at both ends.
+
+It is patted from the event loop, so that one that hangs is seen, and only while no part is late that nothing but a new
+process brings back. Before systemd acts a thread writes down why (`groundwork.last_words`), for the next process to
+tell. Where nobody waits for it, all the same is written, and nothing ends.
+
+Bounds: `loop_s` for an event loop; of parts those that they name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Self
+
+from groundwork.last_words import LastWords, Ring, Witness, taken
+from groundwork.liveness import Late, Liveness, Part
+from groundwork.systemd import Notify
+
+LOOP_S: Final = 10.0  # an event loop that has not turned for so long is blocked
+PAT_S: Final = 5.0  # at the latest
+
+
+class Watchdog:
+    """A context manager: within it a thread looks too."""
+
+    def __init__(self, systemd: Notify, path: Path, *, ring: Ring, loop_s: float = LOOP_S) -> None:
+        """`path` is where last words lie, `ring` has the last lines of the log."""
+        self._systemd, self._path = systemd, path
+        self._liveness = Liveness()
+        self._witness = Witness(path, self.late, loop_s=loop_s, ring=ring)
+
+    def __enter__(self) -> Self:
+        self._witness.begin()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._witness.end()
+
+    def part(self, name: str) -> Part:
+        """A part that nothing but a new process brings back."""
+        return self._liveness.part(name)
+
+    def late(self) -> Sequence[Late]:
+        """Those that are late."""
+        return self._liveness.late()
+
+    def last_words(self) -> LastWords | None:
+        """Those of the process before, told once."""
+        return taken(self._path)
+
+    @property
+    def every_s(self) -> float:
+        """How often `pat` is due."""
+        asked_s = self._systemd.watchdog_s
+        return PAT_S if asked_s is None else min(PAT_S, asked_s)
+
+    def pat(self) -> None:
+        """The event loop turns."""
+        self._witness.seen()
+        if self._systemd.watchdog_s is not None and not self.late():
+            self._systemd.tell("WATCHDOG=1")
+
+    async def keep(self) -> None:
+        """Pat it until cancelled."""
+        while True:
+            self.pat()
+            await asyncio.sleep(self.every_s)

@@ -1,0 +1,90 @@
+"""The watchdog is patted while nothing is late, and by nothing that a device or the city does."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge import watchdog
+from edge.watchdog import HUNG_S, NodeWatchdog
+from groundwork.last_words import Ring
+from groundwork.liveness import Late
+from groundwork.systemd import Notify
+from groundwork.watchdog import PAT_S
+
+
+class Cabinet:
+    def __init__(self, directory: Path) -> None:
+        self.card_stuck_s = 0.0
+        self.left: Late | None = None
+        self.told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.told.bind(str(directory / "notify"))
+        self.told.setblocking(False)
+        systemd = Notify({"NOTIFY_SOCKET": str(directory / "notify"), "WATCHDOG_USEC": "60000000"})
+        self.watchdog = NodeWatchdog(
+            systemd,
+            directory / "node.sock",
+            ring=Ring(),
+            card_stuck_s=lambda: self.card_stuck_s,
+            drivers=lambda: self.left,
+        )
+
+    def patted(self) -> bool:
+        self.watchdog.pat()
+        try:
+            return self.told.recv(100) == b"WATCHDOG=1"
+        except BlockingIOError:
+            return False
+
+
+@pytest.fixture
+def cabinet(tmp_path: Path) -> Iterator[Cabinet]:
+    found = Cabinet(tmp_path)
+    with found.told:
+        yield found
+
+
+def test_a_card_that_hangs(cabinet: Cabinet) -> None:
+    assert cabinet.patted()
+    cabinet.card_stuck_s = HUNG_S - 0.1
+    assert cabinet.patted()
+    cabinet.card_stuck_s = HUNG_S
+    assert not cabinet.patted()
+    assert [str(late) for late in cabinet.watchdog.late()] == ["card: an answer has taken 30 s"]
+    cabinet.card_stuck_s = 0.0
+    assert cabinet.patted(), "it has come back"
+
+
+def test_a_commit_that_does_not_end(cabinet: Cabinet) -> None:
+    with cabinet.watchdog.commit.busy(3600, "a commit"):
+        assert cabinet.patted()
+    with cabinet.watchdog.commit.busy(-1, "a commit"):
+        assert not cabinet.patted()
+    assert cabinet.patted()
+
+
+def test_drivers_that_do_not_end(cabinet: Cabinet) -> None:
+    cabinet.left = Late("lines", "the end of 3 drivers", 10)
+    assert not cabinet.patted()
+
+
+def test_the_words_of_the_one_before_lie_beside_the_socket(cabinet: Cabinet, tmp_path: Path) -> None:
+    assert cabinet.watchdog.last_words() is None
+    (tmp_path / watchdog.LAST_WORDS).write_text(
+        '{"time_us":1,"late":"card","version":"0.1.0","python":"3.11.7","log":[],"stacks":""}'
+    )
+    words = cabinet.watchdog.last_words()
+    assert words is not None
+    assert words.late == "card"
+    assert cabinet.watchdog.last_words() is None
+
+
+def test_nobody_waits_for_it(tmp_path: Path) -> None:
+    systemd = Notify({})
+    quiet = NodeWatchdog(systemd, tmp_path / "node.sock", ring=Ring(), card_stuck_s=lambda: 0.0, drivers=lambda: None)
+    assert quiet.every_s == PAT_S
+    with quiet:
+        quiet.pat()
