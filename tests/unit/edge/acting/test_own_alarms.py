@@ -177,7 +177,7 @@ def test_a_node_that_its_watchdog_has_ended_says_why_once(config: Config) -> Non
         assert cabinet.alarms()["cab-1", "restarted"] == "returned", "it waits to be acknowledged"
         raised, returned = [a for a in await cabinet.told(Alarm) if a.rule == "restarted"]
         assert (raised.state, returned.state) == ("raised", "returned")
-        assert raised.detail.startswith("commit: a commit has taken 601 s (2026-11-18 05:46:40 UTC, version 0.1.0")
+        assert raised.detail.startswith("commit: a commit has taken 601 s (2026-11-18 11:06:40 UTC, version 0.1.0")
         assert "line 19" in raised.detail, "the newest lines find room first"
         assert len(raised.detail) == MAX_CHARS
 
