@@ -38,7 +38,25 @@ from wire.time import Utc, micros
 
 EXIT_FAILED = 1
 GIVE_UP_S = 18.0  # systemd's TimeoutStopSec is 20
-ASKING = frozenset({"why", "set", "release", "alarms", "acknowledge", "shelve", "unshelve", "quarantine", "identify"})
+# Verbs that ask the running node: the token is not theirs to read.
+ASKING = frozenset(
+    {
+        "status",
+        "devices",
+        "watch",
+        "test",
+        "why",
+        "set",
+        "release",
+        "alarms",
+        "acknowledge",
+        "shelve",
+        "unshelve",
+        "quarantine",
+        "identify",
+    }
+)
+CONFIG = Path("/etc/lamplighter/node.toml")  # as docs/operations.md installs it
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd is told not to try again
 
 
@@ -53,12 +71,12 @@ def parser(*, whole: bool = True) -> argparse.ArgumentParser:
     history.add_argument("--device", help="only this device")
     history.add_argument("--hours", type=float, default=1.0, help="how far back (default 1)")
     if whole:
-        from edge.verbs import alarms, identify, plan, quarantine, rules, site, why
+        from edge.verbs import alarms, doctor, identify, lamp_test, plan, quarantine, rules, site, status, watch, why
 
-        for module in (rules, plan, why, site, alarms, quarantine, identify):
+        for module in (status, doctor, watch, lamp_test, rules, plan, why, site, alarms, quarantine, identify):
             module.add(verbs)
     for verb in (run, check, history):
-        verb.add_argument("--config", type=Path, required=True, help="node.toml")
+        verb.add_argument("--config", type=Path, default=CONFIG, help=f"node.toml (default {CONFIG})")
     run.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     return parser
 
@@ -66,7 +84,11 @@ def parser(*, whole: bool = True) -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """The command line."""
     with guard():
-        return _main(sys.argv[1:] if argv is None else argv)
+        try:
+            return _main(sys.argv[1:] if argv is None else argv)
+        except BrokenPipeError:  # whoever read has seen enough, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_FAILED
 
 
 def _main(given: list[str]) -> int:
@@ -76,6 +98,8 @@ def _main(given: list[str]) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         print(f"{len(error.problems)} problem(s); nothing was started", file=sys.stderr)
+        if args.config == CONFIG and not CONFIG.exists():
+            print("write --config FILE where node.toml lies elsewhere", file=sys.stderr)
         return EXIT_CONFIG
     match args.verb:
         case "check":
@@ -86,6 +110,22 @@ def _main(given: list[str]) -> int:
             return _rules(config, args)
         case "plan":
             return _plan(config, args)
+        case "status" | "devices":
+            from edge.verbs import status
+
+            return status.run(config, args, locale=_locale(), out=sys.stdout, err=sys.stderr)
+        case "doctor":
+            from edge.verbs import doctor
+
+            return doctor.run(config, args, locale=_locale(), out=sys.stdout)
+        case "watch":
+            from edge.verbs import watch
+
+            return watch.run(config, args, locale=_locale(), out=sys.stdout, err=sys.stderr)
+        case "test":
+            from edge.verbs import lamp_test
+
+            return lamp_test.run(config, args, locale=_locale(), user=_user(), out=sys.stdout, err=sys.stderr)
         case "why":
             from edge.verbs import why
 

@@ -34,6 +34,7 @@ from edge.outbox.group_commit import GroupCommit
 from edge.outbox.sqlite import SqliteOutbox
 from edge.outbox.storage import Storage
 from edge.sampling.arrivals import Arrivals, expect, gates_of
+from edge.sampling.device_states import states_of
 from edge.sampling.last_samples import LastSamples
 from edge.sampling.quality_history import QualityHistory
 from edge.sampling.supervisor import Supervisor
@@ -275,6 +276,8 @@ class Node:
             on_site=on_site,
             writing=writing,
             identifying=Identifying(on_lines),
+            states=lambda: states_of(config.lines, self._street, time.monotonic(), self._clock()[0]),
+            sample=lambda device: self._street.devices[device].sample,
         )
 
     def _ready(self, health: str) -> None:

@@ -30,6 +30,7 @@ Language = Literal["en", "fr"]
 Words = Mapping[Language, Mapping[str, str]]
 
 EXIT_FAILED: Final = 1
+CONFIG: Final = Path("/etc/lamplighter/node.toml")  # as docs/operations.md installs it
 TIMEOUT_S: Final = 5.0
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024  # 4,000 alarms of 16 KiB
 OWN: Final = "http://localhost"
@@ -83,7 +84,7 @@ class NoNode(Unanswered):
 
 def add_options(verb: argparse.ArgumentParser) -> None:
     """What every verb has that asks the node."""
-    verb.add_argument("--config", type=Path, required=True, help="node.toml")
+    verb.add_argument("--config", type=Path, default=CONFIG, help=f"node.toml (default {CONFIG})")
     verb.add_argument("--endpoints", type=Path, help="the file that `run --endpoints` wrote, where the port is picked")
     verb.add_argument("--lang", choices=["en", "fr"], help="language of the answer (default: that of LANG)")
 

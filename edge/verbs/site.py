@@ -153,7 +153,7 @@ def run(
         given: CommandGiven | RelinquishGiven = RelinquishGiven(by=by, device=args.device, point=args.point)
         if args.verb == "set":
             check_span(args.for_s, language)
-            value = _value(point, args.value, language)
+            value = value_of(point, args.value, language)
             given = CommandGiven(by=by, device=args.device, point=args.point, value=value, for_s=args.for_s)
         with Asking(config, args.endpoints, language, transport, own=True) as node:
             began = monotonic()
@@ -236,7 +236,7 @@ def _point(config: Config, device: str, name: str, language: Language) -> Point:
     return points[name]
 
 
-def _value(point: Point, text: str, language: Language) -> int | float | bool | str:
+def value_of(point: Point, text: str, language: Language) -> int | float | bool | str:
     """What was typed, by the point's type. A comma is a decimal point, and the unit may be written."""
     words = _WORDS[language]
     text = text.strip()

@@ -136,7 +136,7 @@ def row(device: Hung, trouble: Trouble | None, sight: Sight, speech: Speech, *, 
     """One line of the list."""
     known = sight.street.devices[device.id]
     slots = sight.history.slots(device.id, device.every_s)
-    state, words = _state(known, trouble, sight, speech)
+    state, words = state_of(known, trouble, sight, speech)
     if alarms:
         state = "act" if state != "act" else state
         words = speech.count("{n} alarm", "{n} alarms", alarms) + " · " + words
@@ -150,7 +150,8 @@ def row(device: Hung, trouble: Trouble | None, sight: Sight, speech: Speech, *, 
     )
 
 
-def _state(known: Known, trouble: Trouble | None, sight: Sight, speech: Speech) -> tuple[str, str]:
+def state_of(known: Known, trouble: Trouble | None, sight: Sight, speech: Speech) -> tuple[str, str]:
+    """`well`, `partly`, `waiting` or `act`, and why."""
     heard_us = None if known.good is None else utc(known.good, sight)
     ago = None if heard_us is None else speech.ago(heard_us)
     if trouble is not None:

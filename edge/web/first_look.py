@@ -35,6 +35,8 @@ class FirstLook:
             Route("/", self._home),
             Route("/devices/{device}", self._device),
             Route("/static/{name}", self._file),
+            Route("/summary", self._summary),
+            Route("/summary/devices", self._summary_devices),
         ]
 
     async def _home(self, request: Request) -> Response:
@@ -45,6 +47,12 @@ class FirstLook:
 
     async def _file(self, request: Request) -> Response:
         return await (await self._loaded()).file(request)
+
+    async def _summary(self, request: Request) -> Response:
+        return await (await self._loaded()).summary(request)
+
+    async def _summary_devices(self, request: Request) -> Response:
+        return await (await self._loaded()).summary_devices(request)
 
     async def _loaded(self) -> Screens:
         if self._screens is None:

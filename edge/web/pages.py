@@ -1,6 +1,7 @@
 """The node's own HTTP, read by a technician beside the cabinet.
 
-`GET /health` is how the node is; 503 when the verdict is `failed`. `GET /control` says for every point that something
+`GET /health` is how the node is, and each of its devices; 503 when the verdict is `failed`. `GET /samples/{device}` has
+a device's last sample, where there is one. `GET /control` says for every point that something
 is held for what it should be and why, `GET /control/{device}` for one device; `GET /alarms` the alarms that stand; `GET
 /rules/{device}` where each rule stands on a device; `GET /identify` devices that were never heard, `GET
 /frames/{device}` a device's last frames. A device that is not there is 404, with the nearest name. All of it is
@@ -36,6 +37,7 @@ from edge.control.decided import Decided
 from edge.control.on_site import BadRequest, OnSite, read
 from edge.outbox.contract import SendAgain, SentAgain, SetAside
 from edge.rules.engine import Explained
+from edge.sampling.device_states import DeviceState
 from edge.web.answers import body_of as _body
 from edge.web.answers import json_answer as _json
 from edge.web.first_look import FirstLook
@@ -44,6 +46,7 @@ from edge.web.identifying import Identifying
 from edge.web.peers import Peer, Technicians
 from edge.web.writing import TechnicianRoutes
 from wire.entries import Alarm, Health
+from wire.sample import Sample
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,12 @@ MAX_NEAR_CHARS: Final = 500
 MAX_ERROR_CHARS: Final = 2_000
 MAX_PROBLEMS: Final = 20
 TURN_ITEMS: Final = 50  # are put into words before the others on this loop have their turn
+
+
+class NodeHealth(Health, frozen=True, kw_only=True):
+    """What the city is told every minute, and each device beside it."""
+
+    device_states: Sequence[DeviceState] = ()
 
 
 class Quarantined(Protocol):
@@ -84,10 +93,12 @@ class Pages:
         writing: TechnicianRoutes | None = None,
         identifying: Identifying | None = None,
         screens: FirstLook | None = None,
+        states: Callable[[], Sequence[DeviceState]] = list,
+        sample: Callable[[str], Sample | None] = lambda _device: None,
     ) -> None:
         """Without `on_site` no orders are taken, without `quarantine` nothing is sent again, without `writing` there
         are no sessions, without `screens` no pages for people."""
-        self._screens = screens
+        self._screens, self._states, self._sample_of = screens, states, sample
         self._look, self._decided, self._alarming, self._explain = look, decided, alarms, explain
         self._devices, self._hosts, self._on_site = devices, hosts or Hosts(), on_site
         self._technicians, self._quarantine = technicians or Technicians(), quarantine
@@ -118,6 +129,7 @@ class Pages:
     def _readable(self) -> list[Route]:
         return [
             Route("/health", self._health),
+            Route("/samples/{device}", self._sample),
             Route("/control", self._control),
             Route("/control/{device}", self._control),
             Route("/alarms", self._alarms),
@@ -149,7 +161,15 @@ class Pages:
 
     async def _health(self, _request: Request) -> Response:
         found = await self._look()
-        return _json(found, 503 if found.verdict == "failed" else 200)
+        whole = NodeHealth(**msgspec.structs.asdict(found), device_states=self._states())
+        return _json(whole, 503 if found.verdict == "failed" else 200)
+
+    async def _sample(self, request: Request) -> Response:
+        device: str = request.path_params["device"]
+        if device not in self._devices:
+            return self._unknown(device)
+        sample = self._sample_of(device)
+        return _json([] if sample is None else [sample])
 
     async def _control(self, request: Request) -> Response:
         device: str | None = request.path_params.get("device")

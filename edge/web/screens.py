@@ -24,8 +24,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from drivers.tables import suggest
-from edge.web import devices, framed, home
+from edge.web import devices, framed, home, summary
 from edge.web.acting import Acting, settings
+from edge.web.answers import json_answer
 from edge.web.language import LANGUAGES, Language, Speech, preferred
 from edge.web.sight import Sight
 from edge.web.writing import TechnicianRoutes
@@ -154,6 +155,19 @@ class Screens:
             }
 
         return await self._page(request, "device.html", (name,), build)
+
+    async def summary(self, request: Request) -> Response:
+        """What `home` says, in JSON."""
+        return json_answer(await summary.summary(self._hung, self._sight, await self._speech(request)))
+
+    async def summary_devices(self, request: Request) -> Response:
+        """All devices, in JSON."""
+        return json_answer(await summary.device_lines(self._hung, self._sight, await self._speech(request)))
+
+    async def _speech(self, request: Request) -> Speech:
+        asked = request.query_params.get("lang")
+        language = asked if asked in LANGUAGES else _language(request)
+        return await asyncio.to_thread(Speech, language, self._sight.zone, self._sight.now()[0])
 
     # ---- how a page is made -------------------------------------------------------------------------------------
 

@@ -216,3 +216,38 @@ def test_the_running_node_identifies_what_is_on_its_line(lamps: Lamps) -> None:
     assert (done.returncode, done.stdout) == (0, "all devices have been heard since the start\n")
     frames = lamps.get("/frames/lamp-001")
     assert any("dim_level" in field["name"] for frame in frames for field in frame["fields"])
+
+
+def test_the_command_line_says_what_the_page_says(lamps: Lamps) -> None:
+    done = type_in(lamps, "status")
+    assert done.returncode in (0, 1), done.stderr
+    page = httpx.get(lamps.stage.health_url.replace("/health", "/"), headers={"Accept-Language": "fr"}, timeout=20).text
+    french = type_in(lamps, "status", lang="fr").stdout.splitlines()
+    assert french[0].partition(": ")[2] in page
+    lines = type_in(lamps, "devices").stdout
+    assert "lamp-001" in lines
+    assert {s["id"]: s["state"] for s in lamps.stage.health()["device_states"]}["lamp-001"] == "good"
+    done = type_in(lamps, "watch", "lamp-001", "--count", "2")
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert "dim_level=35 %" in first
+    assert first != second
+    assert type_in(lamps, "watch", "lamp-999").returncode == 1
+
+
+def test_a_lamp_is_tried_and_given_back(lamps: Lamps) -> None:
+    done = type_in(lamps, "test", "lamp-001", "off", "--for", "10s")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "back to automatic in " in done.stdout
+    assert "lamp-001 is given back" in done.stdout
+    assert lamps.level(1) == 35
+    # Whoever is killed leaves a lamp that the node itself gives back.
+    stage = lamps.stage
+    endpoints = stage.directory / "endpoints.json"
+    command = [BIN / "lamplighter-edge", "test", "lamp-001", "blink", "--for", "10s"]
+    command += ["--config", stage.directory / "node.toml", "--endpoints", endpoints]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**stage.environment, "PATH": "/usr/bin"}) as typing:
+        until(lambda: lamps.level(1) == 100)
+        until(lambda: lamps.level(1) == 0)
+        typing.kill()
+    until(lambda: lamps.level(1) == 35, within_s=20)

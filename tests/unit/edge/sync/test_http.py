@@ -8,7 +8,6 @@ import functools
 import gzip
 import json
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import msgspec
 import pytest
 
 from edge.sync.http import BATCH_TYPE, CHAINED_TYPE, MAX_ANSWER_BYTES, SNAPSHOT_TYPE, Cloud, CloudLink, LinkDown, trust
+from support.authority import Authority
 from wire import codec
 from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, Snapshot
 from wire.columns import Columns
@@ -310,40 +310,6 @@ async def test_a_name_with_a_slash_stays_one_part_of_the_path(server: Server) ->
 
 
 # ---- https -------------------------------------------------------------------------------------------------------
-
-
-class Authority:
-    """A private certificate authority, made by openssl."""
-
-    def __init__(self, directory: Path, openssl: str) -> None:
-        directory.mkdir()
-        self._directory, self._openssl = directory, openssl
-        self.ca = directory / "ca.pem"
-        self._run("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-                  "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=City",
-                  "-addext", "keyUsage=keyCertSign")  # fmt: skip
-
-    def _run(self, *args: str) -> None:
-        subprocess.run([self._openssl, *args], check=True, capture_output=True, cwd=self._directory)
-
-    def issue(self, name: str, host: str) -> Path:
-        """A certificate and its key in one file."""
-        (self._directory / "ext").write_text(f"subjectAltName=DNS:{host}\n")
-        self._run("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                  "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={host}")  # fmt: skip
-        self._run("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2",
-                  "-CAcreateserial", "-extfile", "ext", "-out", f"{name}.crt")  # fmt: skip
-        pem = self._directory / f"{name}.pem"
-        pem.write_bytes(b"".join((self._directory / f"{name}.{end}").read_bytes() for end in ("crt", "key")))
-        return pem
-
-    def context(self, pem: Path, *, ask: bool = False) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pem)
-        if ask:
-            context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(self.ca)
-        return context
 
 
 @pytest.fixture(scope="module")

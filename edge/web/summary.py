@@ -1,0 +1,98 @@
+"""Summary: what the pages say, as data in the reader's language: for the command line, which gives the same answers.
+
+Loaded with the pages, when somebody looks first. Bounds: MAX_TASKS tasks and as many notes; a list of devices has all
+of the node (`edge.sampling.lines.MAX_DEVICES`), made in pieces between which others have their turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from edge.web import devices, home
+from edge.web.devices import Hung
+from edge.web.language import Speech
+from edge.web.sight import Sight
+
+MAX_TASKS: Final = 100
+TURN_DEVICES: Final = 50
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """Something to do or to know. `weight` is failed, act or note; `said` what a driver or the system has said."""
+
+    weight: str
+    title: str
+    check: str = ""
+    said: str = ""
+    device: str = ""
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """The cabinet at one look. `state` is well, act or failed; `oldest` is how old the first is that waits for the
+    city."""
+
+    node: str
+    state: str
+    sentence: str
+    tasks: tuple[Task, ...] = ()
+    notes: tuple[Task, ...] = ()
+    left_out: int = 0  # of both
+    queue: str = ""
+    oldest: str = ""
+    devices: int = 0
+    alarms: int = 0
+    version: str = ""
+
+
+class DeviceLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One device. `state` is well, partly, waiting or act."""
+
+    id: str
+    name: str
+    line: str
+    state: str
+    words: str
+
+
+async def summary(hung: Mapping[str, Hung], sight: Sight, speech: Speech) -> Summary:
+    """The cabinet."""
+    looked = await home.look(sight)
+    found = home.cards(hung, looked, sight, speech)
+    state, sentence = home.verdict(hung, looked, found, speech)
+    queue = home.queue(looked.health, looked, speech)
+    tasks = [
+        Task(weight=c.advice.weight, title=c.advice.title, check=c.advice.check, said=c.advice.said, device=c.device)
+        for c in found
+    ]
+    to_do, to_know = [t for t in tasks if t.weight != "note"], [t for t in tasks if t.weight == "note"]
+    return Summary(
+        node=sight.node,
+        state=state,
+        sentence=sentence,
+        tasks=tuple(to_do[:MAX_TASKS]),
+        notes=tuple(to_know[:MAX_TASKS]),
+        left_out=max(0, len(to_do) - MAX_TASKS) + max(0, len(to_know) - MAX_TASKS),
+        queue=queue.words,
+        oldest=queue.oldest,
+        devices=len(hung),
+        alarms=sum(a.active for a in looked.alarms),
+        version=looked.health.version,
+    )
+
+
+async def device_lines(hung: Mapping[str, Hung], sight: Sight, speech: Speech) -> Sequence[DeviceLine]:
+    """Each device, in the order of the configuration."""
+    looked = await home.look(sight)
+    found: list[DeviceLine] = []
+    for n, device in enumerate(hung.values()):
+        known, trouble = sight.street.devices[device.id], looked.of_device.get(device.id)
+        state, words = devices.state_of(known, trouble, sight, speech)
+        name = device.attachment.device.name
+        found.append(DeviceLine(id=device.id, name=name, line=device.line.name, state=state, words=words))
+        if n % TURN_DEVICES == TURN_DEVICES - 1:
+            await asyncio.sleep(0)
+    return found
