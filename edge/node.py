@@ -278,6 +278,7 @@ class Node:
             identifying=Identifying(on_lines),
             states=lambda: states_of(config.lines, self._street, time.monotonic(), self._clock()[0]),
             sample=lambda device: self._street.devices[device].sample,
+            node=config.node.id,
         )
 
     def _ready(self, health: str) -> None:

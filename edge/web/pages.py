@@ -1,13 +1,14 @@
 """The node's own HTTP, read by a technician beside the cabinet.
 
-`GET /health` is how the node is, and each of its devices; 503 when the verdict is `failed`. `GET /samples/{device}` has
-a device's last sample, where there is one. `GET /control` says for every point that something
-is held for what it should be and why, `GET /control/{device}` for one device; `GET /alarms` the alarms that stand; `GET
-/rules/{device}` where each rule stands on a device; `GET /identify` devices that were never heard, `GET
-/frames/{device}` a device's last frames. A device that is not there is 404, with the nearest name. All of it is
+`GET /health` is how the node is, and each of its devices; 503 when the verdict is `failed`. `GET /samples/{device}`
+has a device's last sample, where there is one; `GET /metrics` is for Prometheus. `GET /control` says for every point
+that something is held for what it should be and why, `GET /control/{device}` for one device; `GET /alarms` the alarms
+that stand; `GET /rules/{device}` where each rule stands on a device; `GET /identify` devices that were never heard,
+`GET /frames/{device}` a device's last frames. A device that is not there is 404, with the nearest name. All of it is
 answered on TCP, to whoever calls the node by one of its names (`edge.web.hosts`; else 421), and at the node's Unix
-socket; on TCP there are also the pages of `edge.web.screens`. A request that a page of another site has sent is refused
-(403). `POST /orders` and `GET /orders/{id}` are there for technicians: at the socket by who they are (`edge.web.peers`;
+socket; on TCP there are also the pages of `edge.web.screens`. A request that a page of another site has sent is
+refused (403).
+`POST /orders` and `GET /orders/{id}` are there for technicians: at the socket by who they are (`edge.web.peers`;
 403 for all others), on TCP by a session that a one-time code has begun (`edge.web.writing`). `GET /quarantine`, `POST
 /quarantine/send` and `POST /identify` are there at the socket alone: a proxy before the node can carry nothing that
 lets it do that.
@@ -22,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from importlib import import_module
 from typing import Final, Protocol
 
 import msgspec
@@ -95,10 +97,11 @@ class Pages:
         screens: FirstLook | None = None,
         states: Callable[[], Sequence[DeviceState]] = list,
         sample: Callable[[str], Sample | None] = lambda _device: None,
+        node: str = "",
     ) -> None:
         """Without `on_site` no orders are taken, without `quarantine` nothing is sent again, without `writing` there
         are no sessions, without `screens` no pages for people."""
-        self._screens, self._states, self._sample_of = screens, states, sample
+        self._screens, self._states, self._sample_of, self._node = screens, states, sample, node
         self._look, self._decided, self._alarming, self._explain = look, decided, alarms, explain
         self._devices, self._hosts, self._on_site = devices, hosts or Hosts(), on_site
         self._technicians, self._quarantine = technicians or Technicians(), quarantine
@@ -129,6 +132,7 @@ class Pages:
     def _readable(self) -> list[Route]:
         return [
             Route("/health", self._health),
+            Route("/metrics", self._metrics),
             Route("/samples/{device}", self._sample),
             Route("/control", self._control),
             Route("/control/{device}", self._control),
@@ -163,6 +167,12 @@ class Pages:
         found = await self._look()
         whole = NodeHealth(**msgspec.structs.asdict(found), device_states=self._states())
         return _json(whole, 503 if found.verdict == "failed" else 200)
+
+    async def _metrics(self, _request: Request) -> Response:
+        metrics = await asyncio.to_thread(import_module, "edge.web.metrics")
+        found = await self._look()
+        content = await asyncio.to_thread(metrics.text, found, self._states(), self._node)
+        return Response(content, 200, {"Cache-Control": "no-store", "Content-Type": metrics.CONTENT_TYPE})
 
     async def _sample(self, request: Request) -> Response:
         device: str = request.path_params["device"]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from edge.web.reach import reach
 from stage import BIN
@@ -233,6 +234,15 @@ def test_the_command_line_says_what_the_page_says(lamps: Lamps) -> None:
     assert "dim_level=35 %" in first
     assert first != second
     assert type_in(lamps, "watch", "lamp-999").returncode == 1
+
+
+def test_the_metrics_are_those_of_health(lamps: Lamps) -> None:
+    url = lamps.stage.health_url.replace("/health", "/metrics")
+    answer = httpx.get(url, timeout=20)
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    found = {s.name: s.value for f in text_string_to_metric_families(answer.text) for s in f.samples if not s.labels}
+    assert 0 < found["lamplighter_node_polls_total"] <= lamps.stage.health()["counters"]["polls"]
+    assert found["lamplighter_node_outbox_limit_bytes"] == lamps.stage.health()["outbox_limit_bytes"]
 
 
 def test_a_lamp_is_tried_and_given_back(lamps: Lamps) -> None:
