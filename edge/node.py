@@ -261,7 +261,7 @@ class Node:
             now=self._clock,
             draw_id=lambda: secrets.token_hex(8),
         )
-        writing = TechnicianRoutes(self._visiting, on_site)
+        writing = TechnicianRoutes(self._visiting, on_site, lines)
         zone = UTC if self._config.site is None else ZoneInfo(self._config.site.time_zone)
         return Pages(
             look=doctor.look,

@@ -58,12 +58,27 @@ class Poller:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._device, self._points, self._period_s = device, points, period_s
+        self.device = device.id
         self._now, self._accept, self._sleep = now, accept, sleep
         self._monotonic = monotonic
         self.polls = self.failed = self.missed = 0
         # On the clock of `monotonic`: since when the attempt lasts (None: there is none now), and when the last ended.
         self.began: float | None = None
         self.ended = float("-inf")
+
+    async def ask(self, driver: Driver) -> Sample:
+        """Poll once more, now, beside the schedule.
+
+        Raises:
+            Misconfigured: it will never work.
+        """
+        now_us, clock = self._now()
+        try:
+            sample = msgspec.structs.replace(await driver.poll(self._device, self._points), time_us=now_us, clock=clock)
+        except (Unreachable, Refused) as error:
+            sample = failed(self._device.id, self._points, now_us, clock, str(error))
+        self._accept(sample)
+        return sample
 
     async def run(self, driver: Driver) -> None:
         """Poll through an open driver.

@@ -18,13 +18,14 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, cast
 
 from drivers.contract import Deliver, Driver, Noting, Now, Receipts
-from drivers.errors import DriverError, Misconfigured
+from drivers.errors import DriverError, Misconfigured, Refused, Unreachable
 from edge.sampling.last_samples import LastSamples
 from edge.sampling.lines import AttachedLine
 from edge.sampling.poller import Poller
 from groundwork.backoff import Backoff, upper_half
 from groundwork.liveness import END_S, LOOK_S, Late, ended
 from wire.device import Point
+from wire.sample import Sample
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ OPEN_S: Final = 120.0
 STUCK_S: Final = 300.0
 ATTEMPT_S: Final = 1_800.0
 MAX_LEFT: Final = 3
+READ_S: Final = 20.0
 CONNECT_S: Final = 5.0  # a line that has been open for less may still be connecting
 
 
@@ -56,6 +58,7 @@ class Supervisor:
         self._restarts = 0
         self._wishes: dict[str, asyncio.Future[str]] = {}  # of lines that are to start again: why
         self._left: list[asyncio.Future[None]] = []
+        self._reading: set[str] = set()  # lines of which somebody wants a device read now
 
     def begin(
         self, group: asyncio.TaskGroup, deliver: Deliver, opened: Callable[[Sequence[str]], object]
@@ -73,6 +76,30 @@ class Supervisor:
         wish = self._wishes[line]
         if not wish.done():
             wish.set_result(why)
+
+    async def read(self, device: str) -> Sample:
+        """Ask a device now, as somebody at the cabinet wants it; the sample is taken as any other.
+
+        Raises:
+            KeyError: there is none of that name. Refused: it cannot be asked, or its line is being asked so already.
+            Unreachable: its line is down, or there was no end to it. Misconfigured.
+        """
+        line = self._line_of[device]
+        poller = next((p for p in self._pollers if p.device == device), None)
+        if (driver := self._drivers.get(line)) is None:
+            raise Unreachable(self._faults.get(line, "the line is not open"))
+        if poller is None:
+            raise Refused("it speaks by itself: nobody can ask it")
+        if line in self._reading:
+            raise Refused("a device of this line is being read: try again in a moment")
+        self._reading.add(line)
+        try:
+            async with asyncio.timeout(READ_S):
+                return await poller.ask(driver)
+        except TimeoutError as error:
+            raise Unreachable(f"no end within {READ_S:g} s") from error
+        finally:
+            self._reading.discard(line)
 
     def late(self) -> Late | None:
         """Too many drivers do not end: nothing but a new process frees what they hold."""

@@ -32,6 +32,9 @@ PROBLEMS: Final[Mapping[str, str]] = {
     "order": N_("This cannot be set so."),
     "refused": N_("The node has refused it."),
     "for_s": N_("This cannot be set so."),
+    "not_asked": N_("It cannot be asked: it speaks by itself, or its line is busy."),
+    "silent": N_("It has not answered just now."),
+    "unknown": N_("There is nothing of this name any more."),
     "acts": N_("This is as much as one visit may do. Log in again with another code."),
 }
 

@@ -5,6 +5,8 @@
     DELETE /session      it ends, and so does the visit (for forms: POST /session/end)
     POST /here           for_s: they say for how many seconds they are there
     GET  /visits         what was said of visits since the node started, the newest last
+    POST /devices/{device}/read  it is asked now: its sample; 409 where it cannot be, 503 where it does not answer
+    POST /lines/{line}/restart   the line is closed and opened again
     POST /orders         an order as at the node's socket, by the technician; GET /orders/{id} how far one has come
 
 Bodies are JSON or forms (application/x-www-form-urlencoded). What changes something needs the session's cookie, from
@@ -20,7 +22,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
@@ -28,6 +30,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from drivers.errors import Misconfigured, Refused, Unreachable
 from edge.control.on_site import (
     AlarmActGiven,
     BadRequest,
@@ -38,10 +41,12 @@ from edge.control.on_site import (
     RelinquishGiven,
     read,
 )
+from edge.sampling.last_samples import says_something
 from edge.visit.log import MAX_HERE_S
 from edge.visit.sessions import LASTS_S, VisitSession
 from edge.visit.visiting import TurnedAway, Visiting
 from edge.web.answers import JSON, body_of, json_answer, media_type
+from wire.sample import Sample
 
 FORM: Final = "application/x-www-form-urlencoded"
 COOKIE: Final = "lamplighter"
@@ -87,11 +92,23 @@ class _Asked(msgspec.Struct):
         return answer
 
 
+class Lines(Protocol):
+    """What of `edge.sampling.supervisor.Supervisor` technicians may do."""
+
+    async def read(self, device: str) -> Sample:
+        """See there."""
+        ...
+
+    def restart(self, line: str, why: str) -> None:
+        """See there."""
+        ...
+
+
 class TechnicianRoutes:
     """The routes, and whose session a request has."""
 
-    def __init__(self, visiting: Visiting, on_site: OnSite) -> None:
-        self._visiting, self._on_site = visiting, on_site
+    def __init__(self, visiting: Visiting, on_site: OnSite, lines: Lines) -> None:
+        self._visiting, self._on_site, self._lines = visiting, on_site, lines
 
     def routes(self) -> list[Route]:
         """What there is on TCP beside what can be read."""
@@ -102,6 +119,8 @@ class TechnicianRoutes:
             Route("/session/end", self._end, methods=["POST"]),
             Route("/here", self._here, methods=["POST"]),
             Route("/visits", self._visits, methods=["GET"]),
+            Route("/devices/{device}/read", self._read, methods=["POST"]),
+            Route("/lines/{line}/restart", self._restart, methods=["POST"]),
             Route("/orders", self._order, methods=["POST"]),
             Route("/orders/{id}", self._how_far, methods=["GET"]),
         ]
@@ -194,6 +213,39 @@ class TechnicianRoutes:
         elif told.stage == "refused":
             return asked.turned_away("refused", told.detail, 303)
         return answer
+
+    async def _read(self, request: Request) -> Response:
+        device: str = request.path_params["device"]
+        try:
+            asked, session = await self._writes(request)
+        except _NotTaken as error:
+            return error.answer
+        try:
+            sample = await self._lines.read(device)
+        except KeyError:
+            return asked.turned_away("unknown", f"there is no device {device[:64]}", 404)
+        except (Refused, Misconfigured) as error:
+            return asked.turned_away("not_asked", str(error), 409)
+        except Unreachable as error:
+            return asked.turned_away("silent", str(error), 503)
+        self._visiting.log.acted(session.visit, "read", device=device)
+        if not says_something(sample):
+            why = next(iter(sample.quality.values()), "")
+            return asked.turned_away("silent", why, 503)
+        return asked.done(sample, 200)
+
+    async def _restart(self, request: Request) -> Response:
+        line: str = request.path_params["line"]
+        try:
+            asked, session = await self._writes(request)
+        except _NotTaken as error:
+            return error.answer
+        try:
+            self._lines.restart(line, f"{session.by} has asked for it")
+        except KeyError:
+            return asked.turned_away("unknown", f"there is no line {line[:64]}", 404)
+        self._visiting.log.acted(session.visit, f"line {line} restarted")
+        return asked.done({"line": line}, 202)
 
     async def _how_far(self, request: Request) -> Response:
         if self.session_of(request) is None:

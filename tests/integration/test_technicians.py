@@ -85,6 +85,12 @@ def test_two_technicians_at_a_cabinet_without_a_network(lamps: Lamps) -> None:
         assert lea.post("/orders", data=form).status_code == 303
         until(lambda: lamps.level(1) == 35)
         assert lea.post("/here", json={"for_s": 7_200}).status_code == 200
+        read = dupont.post("/devices/lamp-002/read", json={})
+        assert read.status_code == 200, read.text
+        assert read.json()["values"]["dim_level"] == 35
+        before = stage.health()["counters"]["line_restarts"]
+        assert dupont.post("/lines/north/restart", json={}).status_code == 202
+        until(lambda: stage.health()["counters"]["line_restarts"] > before)
         assert dupont.request("DELETE", "/session").status_code == 200
         assert dupont.post("/orders", json=order).status_code == 403
         assert lea.get("/session").json()["session"]["by"] == "lea"
@@ -101,13 +107,15 @@ def test_two_technicians_at_a_cabinet_without_a_network(lamps: Lamps) -> None:
         assert again.comes("lea", second).status_code == 401
         assert other.comes("Max", third).status_code == 201
     stage.start_cloud()
-    until(lambda: len(visits(stage)) == 7, within_s=30)
+    until(lambda: len(visits(stage)) == 9, within_s=30)
     assert visits(stage) == [
         ("lea", "began", ""),
         ("M. Dupont", "began", ""),
         ("M. Dupont", "acted", "dim_level = 80 for 60 s"),
         ("lea", "acted", "dim_level released"),
         ("lea", "here", ""),
+        ("M. Dupont", "acted", "read"),
+        ("M. Dupont", "acted", "line north restarted"),
         ("M. Dupont", "left", "logged out"),
         ("Max", "began", ""),
     ]

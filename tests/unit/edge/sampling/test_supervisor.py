@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import pytest
 
+from drivers.errors import Refused, Unreachable
 from edge.sampling import supervisor
 from edge.sampling.last_samples import LastSamples
 from edge.sampling.supervisor import CONNECT_S, STUCK_S, Supervisor, stuck
@@ -195,3 +196,24 @@ def test_a_line_is_stuck_where_attempts_last_and_none_ends() -> None:
     busy = [at(1000.0 + i, never) for i in range(200)]
     assert stuck([*busy, at(None, 1290.0)], 1500.0) is None, "a slow bus: others were answered meanwhile"
     assert stuck([*busy, at(None, 2790.0)], 2801.0) == "an attempt has not ended for 1801 s"
+
+
+async def test_somebody_wants_a_device_read_now() -> None:
+    driving = Driving("never")
+    async with asyncio.timeout(60), kept(driving) as (lines, samples):
+        await until(lambda: samples)
+        before = driving.polls
+        assert (await lines.read(LAMP.id)).values == {"a": 1}
+        assert driving.polls > before
+        with pytest.raises(KeyError):
+            await lines.read("nobody")
+        lines._reading.add("bus")
+        with pytest.raises(Refused, match="is being read"):
+            await lines.read(LAMP.id)
+        lines._reading.clear()
+        lines._pollers.clear()
+        with pytest.raises(Refused, match="speaks by itself"):
+            await lines.read(LAMP.id)
+        lines._drivers.clear()
+        with pytest.raises(Unreachable, match="not open"):
+            await lines.read(LAMP.id)

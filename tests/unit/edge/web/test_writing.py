@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from drivers.errors import Misconfigured, Refused, Unreachable
 from edge.control.on_site import MAX_BODY_BYTES, OnSite
 from edge.control.order_records import HowFar
 from edge.visit.log import MAX_HERE_S
@@ -15,7 +16,7 @@ from edge.web.writing import COOKIE, CSRF, MAX_FIELDS, TechnicianRoutes
 from support.visits import NOW_US, Cabinet, code_for
 from wire.entries import Health, Stage
 from wire.orders import AlarmAct, Command, Order, Relinquish
-from wire.sample import Clock
+from wire.sample import Clock, Sample
 
 HERE, THERE = "192.0.2.7", "192.0.2.8"
 SET = {"order": "command", "device": "lamp-001", "point": "dim_level", "value": 40, "for_s": 600}
@@ -36,9 +37,22 @@ class Node:
             now=lambda: (NOW_US, Clock(7, synced=True)),
             draw_id=lambda: str(len(self.orders)),
         )
-        writing = TechnicianRoutes(self.cabinet.visiting, on_site)
+        self.answers: dict[str, Sample | Exception] = {}
+        self.restarted: list[tuple[str, str]] = []
+        writing = TechnicianRoutes(self.cabinet.visiting, on_site, self)
         self.app = Pages(look=self.look, decided=list, alarms=list, explain=lambda _: [], writing=writing).app()
         self.clients: list[httpx.AsyncClient] = []
+
+    async def read(self, device: str) -> Sample:
+        answer = self.answers[device]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def restart(self, line: str, why: str) -> None:
+        if line != "north":
+            raise KeyError(line)
+        self.restarted.append((line, why))
 
     async def durable(self) -> None:
         assert [v for v in self.cabinet.told if v.act == "acted"] or self.stage == "refused", "told with the order"
@@ -264,3 +278,50 @@ async def test_what_comes_is_bounded(node: Node) -> None:
 )
 def test_whose_pages_are_this_nodes(host: str | None, origins: list[bytes], taken: bool) -> None:
     assert (foreign(host, origins) is None) == taken
+
+
+SYNCED = Clock(1, synced=True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "problem"),
+    [
+        (Sample("lamp-001", NOW_US, SYNCED, {"power": 12.5}), 200, None),
+        (Sample("lamp-001", NOW_US, SYNCED, {"power": None}, {"power": "bad: no answer within 1 s"}), 503, "silent"),
+        (Unreachable("the line is not open"), 503, "silent"),
+        (Refused("it speaks by itself: nobody can ask it"), 409, "not_asked"),
+        (Misconfigured("no such unit"), 409, "not_asked"),
+        (KeyError("lamp-001"), 404, "unknown"),
+    ],
+)
+async def test_a_device_is_read_now(node: Node, answer: Sample | Exception, status: int, problem: str | None) -> None:
+    node.answers["lamp-001"] = answer
+    client = node.at(HERE)
+    assert (await client.post("/devices/lamp-001/read", json={})).status_code == 403, (
+        "without a session nothing is done"
+    )
+    csrf = await logged_in(client)
+    told = await client.post("/devices/lamp-001/read", json={})
+    assert told.status_code == status
+    assert told.json().get("problem") == problem
+    if status == 200:
+        assert told.json()["values"] == {"power": 12.5}
+    form = await client.post("/devices/lamp-001/read", data={"csrf": csrf, "next": "/devices/lamp-001"})
+    assert form.status_code == 303
+    assert form.headers["location"] == "/devices/lamp-001" + (f"?problem={problem}" if problem else "")
+    acted = [v for v in node.cabinet.told if v.act == "acted"]
+    assert [(v.by, v.device, v.detail) for v in acted] == (
+        [("M. Dupont", "lamp-001", "read")] * 2 if isinstance(answer, Sample) else []
+    )
+
+
+async def test_a_line_is_restarted(node: Node) -> None:
+    client = node.at(HERE)
+    assert (await client.post("/lines/north/restart", json={})).status_code == 403
+    csrf = await logged_in(client)
+    assert (await client.post("/lines/north/restart", json={})).status_code == 202
+    assert (await client.post("/lines/south/restart", json={})).status_code == 404
+    form = await client.post("/lines/north/restart", data={"csrf": csrf, "next": "/"})
+    assert (form.status_code, form.headers["location"]) == (303, "/")
+    assert node.restarted == [("north", "M. Dupont has asked for it")] * 2
+    assert [v.detail for v in node.cabinet.told if v.act == "acted"] == ["line north restarted"] * 2
