@@ -92,7 +92,7 @@ class _Asked(msgspec.Struct):
         return answer
 
 
-class Lines(Protocol):
+class LineActs(Protocol):
     """What of `edge.sampling.supervisor.Supervisor` technicians may do."""
 
     async def read(self, device: str) -> Sample:
@@ -107,7 +107,7 @@ class Lines(Protocol):
 class TechnicianRoutes:
     """The routes, and whose session a request has."""
 
-    def __init__(self, visiting: Visiting, on_site: OnSite, lines: Lines) -> None:
+    def __init__(self, visiting: Visiting, on_site: OnSite, lines: LineActs) -> None:
         self._visiting, self._on_site, self._lines = visiting, on_site, lines
 
     def routes(self) -> list[Route]:
