@@ -262,7 +262,7 @@ async def test_a_device_at_rest_that_reports_by_exception_sends_its_heartbeats_a
     gate = Gate(PROFILE.points, time_resolution_us=1_000_000, reports=reports)
     at_s = 0.0
     sent: list[float] = []
-    async with bluetooth() as bluez, node(Ledger(), which, connect_timeout_s=0.1) as driver:
+    async with bluetooth() as bluez, node(Ledger(), which, connect_timeout_s=0.3 if hangs else 5) as driver:
         if hangs:
             bluez.device(DEAD_MAC).hangs = True
         driver._nodes[which.device.id].peer.backoff._clock = lambda: at_s
