@@ -16,7 +16,7 @@ from wire import time as times
 from wire.time import AxisTime, Micros, Mono, Utc, micros
 
 ROOT = Path(__file__).parents[3]
-PACKAGES = ("wire", "drivers", "edge", "cloud", "groundwork")
+PACKAGES = ("wire", "drivers", "edge", "cloud")  # groundwork knows no types of ours
 SCALES = {"unit_us"}  # no duration, but what ticks are counted in
 
 RIGHT = """
