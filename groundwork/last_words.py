@@ -32,7 +32,11 @@ LINES: Final = 40
 LINE_CHARS: Final = 300
 STACK_BYTES: Final = 16_384
 MAX_BYTES: Final = 65_536
-SECRETS: Final = re.compile(r"(?<=://)[^/@\s]+(?=@)|\blamp_\w{4,}[\w-]*|(?<=[Bb]earer )\S+")  # of URLs, and tokens
+# Of URLs, tokens, and whatever is called a password or a secret.
+SECRETS: Final = re.compile(
+    r"(?<=://)[^/@\s]+(?=@)|\blamp_\w{4,}[\w-]*|(?<=[Bb]earer )\S+"
+    r"|(?i:\b\w*(?:passw(?:or)?d|secret)[\"']?\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|\S+)"
+)
 
 
 class LastWords(msgspec.Struct, frozen=True, kw_only=True):

@@ -102,14 +102,22 @@ def test_the_ring_is_bounded_and_holds_no_secrets(ring: Ring, log: logging.Logge
         log.info("line %d", n)
     log.info("x" * 2 * LINE_CHARS)
     log.info("first\nsecond")
-    secrets = ("https://cabinet:hunter2@city.example/v1", "lamp_0123456789_c2VjcmV0", "Authorization: Bearer abc.def")
+    secrets = (
+        "https://cabinet:hunter2@city.example/v1",
+        "lamp_0123456789_c2VjcmV0",
+        "Authorization: Bearer abc.def",
+        'password = "two words"',
+        "client_secret=s3same",
+    )
     for secret in secrets:
         log.info("tried %s", secret)
     lines = ring.lines()
     assert len(lines) == LINES
     assert max(map(len, lines)) == LINE_CHARS
-    assert not any(word in "\n".join(lines) for word in ("second", "hunter2", "c2VjcmV0", "abc.def"))
-    assert "city.example/v1" in lines[-3], "only the secret goes"
+    assert not any(
+        word in "\n".join(lines) for word in ("second", "hunter2", "c2VjcmV0", "abc.def", "two words", "s3same")
+    )
+    assert "city.example/v1" in lines[-5], "only the secret goes"
 
 
 def test_stacks_are_bounded() -> None:
