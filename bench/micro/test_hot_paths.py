@@ -1,4 +1,4 @@
-"""The hot paths of ARCHITECTURE.md by themselves: `scripts/bench --micro`. For a look before and after a change;
+"""The hot paths of docs/performance.md by themselves: `scripts/bench --micro`. For a look before and after a change;
 claims are made by `scripts/bench`, on real processes."""
 
 from __future__ import annotations
