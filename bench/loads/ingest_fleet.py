@@ -65,6 +65,7 @@ class Sent(msgspec.Struct, frozen=True):
     most_ms: float
     busy: int
     pauses: int
+    resets: int
     rows: int
 
 

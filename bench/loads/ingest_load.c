@@ -11,11 +11,13 @@
    are connected and greeted before the clock starts.
 
    What an aggregator asks for is done: `pause_s` of an ack, and Retry-After of a 503, after which the same request
-   is sent again. Any other answer than success ends the run. It prints one line of JSON:
+   is sent again. A connection that ends before the first answer on it is opened again, RESETS_MOST times a run: one
+   that a busy machine has not let speak in time is closed by the aggregator, and a node would do the same. Any other
+   answer than success ends the run. It prints one line of JSON:
 
        seconds, from the first byte sent to the last answer; requests and answers of the timed ones: how many, how
        many bytes, p50, p99 and most milliseconds from first byte to last; busy, 503s; pauses, acks that asked for one;
-       rows, what PostgreSQL says that it has copied
+       resets, connections that were opened again; rows, what PostgreSQL says that it has copied
 
    Bounds: an answer of 64 KiB. */
 
@@ -37,7 +39,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ANSWER_BYTES = 64 << 10, EVENTS = 256 };
+enum { ANSWER_BYTES = 64 << 10, EVENTS = 256, RESETS_MOST = 8 };
 
 struct request {
     const char *bytes;
@@ -61,7 +63,8 @@ static struct lane *lanes;
 static uint32_t lane_count;
 static int poll_fd;
 static double *took_ms;
-static uint64_t timed, timed_bytes, busy, pauses, copied;
+static uint64_t timed, timed_bytes, busy, pauses, copied, resets;
+static struct sockaddr_in server;
 
 static double now_s(void) {
     struct timespec t;
@@ -214,12 +217,45 @@ static void push(struct lane *lane) {
     if (lane->writing) watch(lane, false, EPOLL_CTL_MOD);
 }
 
+static void begin(struct lane *lane) {
+    lane->sent = 0;
+    lane->began = now_s();
+    lane->in_flight = true;
+    push(lane);
+}
+
+static struct said pull(struct lane *lane);
+
+/* Connect, and greet. */
+static void join(struct lane *lane) {
+    int on = 1;
+    lane->socket = socket(AF_INET, SOCK_STREAM, 0);
+    if (lane->socket < 0 || connect(lane->socket, (struct sockaddr *)&server, sizeof server)) fail("connect");
+    setsockopt(lane->socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (lane->greeting.size) { /* still blocking: one after the other */
+        lane->next = UINT32_MAX;
+        begin(lane);
+        pull(lane);
+        lane->next = 0;
+        lane->in_flight = false;
+    }
+    fcntl(lane->socket, F_SETFL, O_NONBLOCK);
+    watch(lane, false, EPOLL_CTL_ADD);
+}
+
 /* The answer to what the lane has sent, once it is whole. */
 static struct said pull(struct lane *lane) {
     struct said said = {0};
     while (!said.whole) {
         ssize_t done = recv(lane->socket, lane->answer + lane->got, ANSWER_BYTES - 1 - lane->got, 0);
         if (done < 0 && errno == EAGAIN) return said;
+        if (done <= 0 && !postgres && !lane->next && resets < RESETS_MOST) {
+            resets++;
+            close(lane->socket);
+            join(lane);
+            lane->got = 0;
+            return (struct said){.whole = true, .again = true, .wait_s = 1 + drand48()};
+        }
         if (done <= 0) refuse(lane, done ? strerror(errno) : "closed");
         lane->got += done;
         said = postgres ? postgres_answer(lane) : http_answer(lane);
@@ -229,31 +265,10 @@ static struct said pull(struct lane *lane) {
     return said;
 }
 
-static void begin(struct lane *lane) {
-    lane->sent = 0;
-    lane->began = now_s();
-    lane->in_flight = true;
-    push(lane);
-}
-
 static void connect_all(const char *host, const char *port) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(atoi(port))};
-    if (inet_pton(AF_INET, host, &address.sin_addr) != 1) fail(host);
-    for (struct lane *lane = lanes; lane < lanes + lane_count; lane++) {
-        int on = 1;
-        lane->socket = socket(AF_INET, SOCK_STREAM, 0);
-        if (lane->socket < 0 || connect(lane->socket, (struct sockaddr *)&address, sizeof address)) fail("connect");
-        setsockopt(lane->socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        if (lane->greeting.size) { /* still blocking: one after the other */
-            lane->next = UINT32_MAX;
-            begin(lane);
-            pull(lane);
-            lane->next = 0;
-            lane->in_flight = false;
-        }
-        fcntl(lane->socket, F_SETFL, O_NONBLOCK);
-        watch(lane, false, EPOLL_CTL_ADD);
-    }
+    server = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(atoi(port))};
+    if (inet_pton(AF_INET, host, &server.sin_addr) != 1) fail(host);
+    for (struct lane *lane = lanes; lane < lanes + lane_count; lane++) join(lane);
 }
 
 static int ascending(const void *a, const void *b) {
@@ -340,7 +355,8 @@ int main(int argc, char **argv) {
     }
     qsort(took_ms, timed, sizeof *took_ms, ascending);
     printf("{\"seconds\": %.6f, \"requests\": %lu, \"bytes\": %lu, \"p50_ms\": %.3f, \"p99_ms\": %.3f,"
-           " \"most_ms\": %.3f, \"busy\": %lu, \"pauses\": %lu, \"rows\": %lu}\n",
-           ended - started, timed, timed_bytes, percentile(0.5), percentile(0.99), percentile(1), busy, pauses, copied);
+           " \"most_ms\": %.3f, \"busy\": %lu, \"pauses\": %lu, \"resets\": %lu, \"rows\": %lu}\n",
+           ended - started, timed, timed_bytes, percentile(0.5), percentile(0.99), percentile(1), busy, pauses,
+           resets, copied);
     return 0;
 }
