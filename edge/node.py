@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,7 @@ from edge.clock import NodeClock
 from edge.config import Config
 from edge.control.decided import decided
 from edge.control.on_site import OnSite
+from edge.ending import either, end
 from edge.health import Doctor
 from edge.identify.on_lines import OnLines
 from edge.outbox.group_commit import GroupCommit
@@ -46,7 +47,7 @@ from edge.watchdog import NodeWatchdog
 from edge.web.first_look import FirstLook
 from edge.web.hosts import Hosts
 from edge.web.identifying import Identifying
-from edge.web.listening import serve, tcp, unix
+from edge.web.listening import OwnSocket, serve, tcp
 from edge.web.pages import Pages
 from edge.web.peers import Technicians
 from edge.web.sight import SELDOM_S, Days, Sight, recall
@@ -59,10 +60,7 @@ from wire.time import Micros, Utc, micros
 
 log = logging.getLogger(__name__)
 
-SOCKET_AGAIN_S: Final = 60.0  # where its socket could not be made
 CLOCK_CHECK_S: Final = 10.0
-END_S: Final = 10.0  # for tasks to end; one that waits for a card that hangs does not
-END_TRIES: Final = 10
 EXTEND_S: Final = 60.0
 
 
@@ -89,7 +87,6 @@ class Node:
         self._downlink: Downlink | None = None
         self._systemd = Notify()
         self._ring = Ring() if ring is None else ring
-        self._deaf: str | None = None  # why nobody can act at the cabinet
         self.storage: Storage | None = None
 
     async def run(self, stop: asyncio.Event) -> bool:
@@ -149,6 +146,7 @@ class Node:
                 watched=lambda live: setattr(commit, "hurry", live),
                 now_us=lambda: self._clock()[0],
             )
+            own = OwnSocket(config.socket)
             doctor = Doctor(
                 outbox=outbox,
                 uplink=uplink,
@@ -164,7 +162,7 @@ class Node:
                 interval_s=config.health.interval_s,
                 push_interval_s=config.cloud.push_interval_s,
                 insecure=config.cloud.insecure,
-                deaf=lambda: self._deaf,
+                deaf=lambda: own.fault,
                 monotonic=time.monotonic,
                 apart_us=lambda: self._autonomy.trusted.apart_us(),  # noqa: PLW0108 - it is made below
             )
@@ -211,7 +209,7 @@ class Node:
                     always.create_task(self._report(doctor, commit), name="health"),
                     always.create_task(self._watch(commit, storage, stack.enter_context(watchdog)), name="clock"),
                     always.create_task(serve(pages.app(), listener), name="web"),
-                    always.create_task(self._serve_technicians(pages), name="technicians"),
+                    always.create_task(own.run(pages.own_app), name="technicians"),
                     always.create_task(visiting.run(), name="visits"),
                 ]
                 if not outbox.card.memory:
@@ -226,28 +224,13 @@ class Node:
                     )
                     tasks.append(always.create_task(kept_going(downlink.alive, downlink.run), name="downlink"))
                 open_lines = lines.begin(always, arrivals.take, autonomy.opened)
-                await _either(stop, storage.renew)
+                await either(stop, storage.renew)
                 if stop.is_set():
                     self._systemd.tell("STOPPING=1")
                 await autonomy.close()
-                await _end(open_lines)
-                await _end(tasks)  # the commit's last act is to write what waits
+                await end(open_lines)
+                await end(tasks)  # the commit's last act is to write what waits
         return not stop.is_set()
-
-    async def _serve_technicians(self, pages: Pages) -> None:
-        """At the node's own socket. Where it cannot be made the node goes on, and it is tried again."""
-        said = False
-        while True:
-            try:
-                with unix(self._config.socket) as listener:
-                    self._deaf = None
-                    await serve(pages.own_app(), listener)
-            except OSError as error:
-                self._deaf = f"nobody can act at the cabinet: {error}"
-                if not said:
-                    log.error("%s", self._deaf)  # noqa: TRY400 - no bug of ours
-                said = True
-            await asyncio.sleep(SOCKET_AGAIN_S)
 
     def _pages(
         self, doctor: Doctor, autonomy: Autonomy, commit: GroupCommit, outbox: SqliteOutbox, lines: Supervisor
@@ -362,30 +345,6 @@ class Node:
                 downlink_unreadable=self._downlink.unreadable,
             )
         return dict(found)
-
-
-async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        _, hanging = await asyncio.wait(tasks, timeout=END_S)
-        for task in hanging:
-            log.error("%s does not end: it waits for the card", task.get_name())
-        for _ in range(END_TRIES):  # what it would still do it cannot
-            for task in hanging:
-                task.cancel()
-            if hanging:
-                _, hanging = await asyncio.wait(hanging, timeout=0.1)
-
-
-async def _either(*events: asyncio.Event) -> None:
-    """Until one of them is set."""
-    waits = [asyncio.ensure_future(e.wait()) for e in events]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
 
 
 def _still_starting(systemd: Notify) -> Callable[[], None]:
