@@ -43,7 +43,7 @@ from edge.sync.downlink import Downlink
 from edge.sync.http import Cloud, CloudLink
 from edge.sync.uplink import Uplink
 from edge.visit.visiting import Visiting
-from edge.watchdog import NodeWatchdog
+from edge.watchdog import NodeWatchdog, hung
 from edge.web.first_look import FirstLook
 from edge.web.hosts import Hosts
 from edge.web.identifying import Identifying
@@ -52,7 +52,6 @@ from edge.web.pages import Pages
 from edge.web.peers import Technicians
 from edge.web.sight import SELDOM_S, Days, Sight, recall
 from edge.web.writing import TechnicianRoutes
-from groundwork.last_words import Ring
 from groundwork.liveness import kept_going
 from groundwork.systemd import Notify
 from wire.entries import ClockFix
@@ -61,6 +60,9 @@ from wire.time import Micros, Utc, micros
 log = logging.getLogger(__name__)
 
 CLOCK_CHECK_S: Final = 10.0
+CARD_CHECK_S: Final = 5.0
+BEGIN_S: Final = 600.0  # what follows when the card is open: rules are brought to where they were
+CLOSE_S: Final = 120.0
 EXTEND_S: Final = 60.0
 
 
@@ -76,18 +78,27 @@ class Node:
     """Make one with a checked configuration and `run` it."""
 
     def __init__(
-        self, config: Config, *, on_ready: Callable[[Ready], None] = lambda _: None, ring: Ring | None = None
+        self,
+        config: Config,
+        watchdog: NodeWatchdog,
+        systemd: Notify,
+        *,
+        on_ready: Callable[[Ready], None] = lambda _: None,
     ) -> None:
-        """`ring` has the last lines of the log."""
+        """One life; `watchdog` is kept by whoever runs it."""
         self._config = config
         self._on_ready = on_ready
         self._street = LastSamples()
         self._history = QualityHistory(lambda: self._clock()[0])
         self._gates = gates_of(config.lines)
         self._downlink: Downlink | None = None
-        self._systemd = Notify()
-        self._ring = Ring() if ring is None else ring
-        self.storage: Storage | None = None
+        self._watchdog, self._systemd = watchdog, systemd
+        self._storage: Storage | None = None
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether a thread hangs in the card."""
+        return self._storage is not None and self._storage.abandoned
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Until `stop` is set; or until the storage is to be opened anew (`edge.outbox.storage`): then it is true, and
@@ -96,18 +107,20 @@ class Node:
         Raises:
             RuntimeError: the data directory is in use. OSError: the health address cannot be used.
         """
-        config = self._config
+        config, watchdog = self._config, self._watchdog
         directory = Path(config.node.data_dir)
         async with contextlib.AsyncExitStack() as stack:
-            storage = self.storage = Storage(
+            storage = self._storage = Storage(
                 directory,
                 node=config.node.id,
                 limit_bytes=config.outbox.limit_bytes,
                 history_us=micros(config.outbox.history_days * 86_400),
                 now_us=lambda: self._clock()[0] if hasattr(self, "_clock") else Utc(0),  # it needs what the card knows
                 busy=_still_starting(self._systemd),
+                alive=watchdog.card,
             )
             outbox = await stack.enter_async_context(storage)
+            stack.enter_context(watchdog.life.busy(BEGIN_S, "the beginning of a life"))
             self._clock = NodeClock(last_known_us=outbox.card.last_known_us, trust_system=config.clock.trust_system)
             cloud = Cloud(
                 url=config.cloud.url,
@@ -121,13 +134,7 @@ class Node:
             context = cloud.context()
             link = await stack.enter_async_context(CloudLink(cloud, context, lambda: outbox.generations.known))
             lines = Supervisor(config.lines, street=self._street, now=self._clock, receipts=outbox)
-            watchdog = NodeWatchdog(
-                self._systemd,
-                config.socket,
-                ring=self._ring,
-                card_stuck_s=lambda: storage.stuck_s,
-                drivers=lines.late,
-            )
+            stack.enter_context(watchdog.watching(hung(lambda: storage.stuck_s), lines.late))
             commit = GroupCommit(
                 outbox,
                 interval_s=config.outbox.commit_interval_s,
@@ -207,15 +214,13 @@ class Node:
                     always.create_task(commit.run(), name="commit"),
                     always.create_task(kept_going(uplink.alive, uplink.run), name="uplink"),
                     always.create_task(self._report(doctor, commit), name="health"),
-                    always.create_task(self._watch(commit, storage, stack.enter_context(watchdog)), name="clock"),
+                    always.create_task(self._watch(commit, storage), name="clock"),
                     always.create_task(serve(pages.app(), listener), name="web"),
                     always.create_task(own.run(pages.own_app), name="technicians"),
                     always.create_task(visiting.run(), name="visits"),
                 ]
                 if not outbox.card.memory:
-                    seldom = [d for d, k in self._street.devices.items() if k.expected_every_s > SELDOM_S]
-                    past = recall(self._history, outbox.card.path, seldom, self._clock()[0])
-                    tasks.append(always.create_task(past, name="past"))
+                    tasks.append(always.create_task(self._recall(outbox.card.path), name="past"))
                 self._ready(f"{config.health.listen.rpartition(':')[0]}:{listener.getsockname()[1]}")
                 if config.control.downlink:
                     client = await stack.enter_async_context(cloud.client(context))
@@ -224,13 +229,17 @@ class Node:
                     )
                     tasks.append(always.create_task(kept_going(downlink.alive, downlink.run), name="downlink"))
                 open_lines = lines.begin(always, arrivals.take, autonomy.opened)
+                watchdog.life.rest()
                 await either(stop, storage.renew)
-                if stop.is_set():
-                    self._systemd.tell("STOPPING=1")
+                watchdog.life.within(CLOSE_S, "the end of a life")
                 await autonomy.close()
                 await end(open_lines)
                 await end(tasks)  # the commit's last act is to write what waits
         return not stop.is_set()
+
+    async def _recall(self, path: Path) -> None:
+        seldom = [d for d, k in self._street.devices.items() if k.expected_every_s > SELDOM_S]
+        await recall(self._history, path, seldom, self._clock()[0])
 
     def _pages(
         self, doctor: Doctor, autonomy: Autonomy, commit: GroupCommit, outbox: SqliteOutbox, lines: Supervisor
@@ -293,11 +302,10 @@ class Node:
             commit.put(await doctor.look())
             await asyncio.sleep(self._config.health.interval_s)
 
-    async def _watch(self, commit: GroupCommit, storage: Storage, watchdog: NodeWatchdog) -> None:
-        """Look at the kernel's clock, and pat the watchdog."""
+    async def _watch(self, commit: GroupCommit, storage: Storage) -> None:
+        """Look at the kernel's clock, and at whether the card takes anything."""
         next_check = 0.0
         while True:
-            watchdog.pat()
             storage.refused(commit.refused_s)
             if time.monotonic() >= next_check:
                 next_check = time.monotonic() + CLOCK_CHECK_S
@@ -306,7 +314,7 @@ class Node:
                     self._street.clock_set()
                     self._history.shifted(fix.offset_us)
                     commit.put(fix)
-            await asyncio.sleep(watchdog.every_s)
+            await asyncio.sleep(CARD_CHECK_S)
 
     def _hear(self, server_us: Utc, took_us: Micros) -> ClockFix | None:
         fix = self._clock.hear(server_us, took_us)
