@@ -153,7 +153,7 @@ class Node:
                 watched=lambda live: setattr(commit, "hurry", live),
                 now_us=lambda: self._clock()[0],
             )
-            own = OwnSocket(config.socket)
+            own, words = OwnSocket(config.socket), watchdog.last_words()
             doctor = Doctor(
                 outbox=outbox,
                 uplink=uplink,
@@ -170,6 +170,9 @@ class Node:
                 push_interval_s=config.cloud.push_interval_s,
                 insecure=config.cloud.insecure,
                 deaf=lambda: own.fault,
+                late=watchdog.late,
+                anew=lines.anew,
+                restarted=lambda: None if words is None else words.late,
                 monotonic=time.monotonic,
                 apart_us=lambda: self._autonomy.trusted.apart_us(),  # noqa: PLW0108 - it is made below
             )
@@ -188,7 +191,7 @@ class Node:
                 try_out=Trial(Ground(site=config.site, roster=config.roster)).run,
                 card=lambda: storage.fault,
             )
-            autonomy.follows(watchdog.last_words())
+            autonomy.follows(words)
             outbox.renewed = autonomy.alarming.tell_again
             if outbox.blank:
                 outbox.renewed()

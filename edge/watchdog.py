@@ -17,6 +17,8 @@ from groundwork.systemd import Notify
 from groundwork.watchdog import Watchdog
 
 HUNG_S: Final = 30.0  # a card that has not answered for so long: systemd may end the node, which starts without it
+COMMIT: Final = "commit"
+CARD: Final = "card"
 LAST_WORDS: Final = "last-words.json"  # beside the socket, which is in memory where systemd has made its directory
 
 
@@ -25,8 +27,8 @@ class NodeWatchdog(Watchdog):
 
     def __init__(self, systemd: Notify, socket: Path, *, ring: Ring) -> None:
         super().__init__(systemd, socket.with_name(LAST_WORDS), ring=ring)
-        self.commit: Part = self.part("commit")
-        self.card: Part = self.part("card")  # while it is opened or closed
+        self.commit: Part = self.part(COMMIT)
+        self.card: Part = self.part(CARD)  # while it is opened or closed
         self.life: Part = self.part("life")  # while one begins or ends
 
 
@@ -34,6 +36,6 @@ def hung(stuck_s: Callable[[], float]) -> Callable[[], Late | None]:
     """Says that the card is late, by how long it has not answered."""
 
     def late() -> Late | None:
-        return Late("card", "an answer", for_s) if (for_s := stuck_s()) >= HUNG_S else None
+        return Late(CARD, "an answer", for_s) if (for_s := stuck_s()) >= HUNG_S else None
 
     return late
