@@ -13,7 +13,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -29,15 +28,16 @@ from edge.acting.bundles import followed
 from edge.acting.sky import sky
 from edge.clock import utc_us
 from edge.config import Config, ConfigError, load, place_of
+from edge.lives import EXIT_FAILED, live
 from edge.node import Node, Ready
 from edge.outbox.reading import CardError, read_history
+from edge.watchdog import NodeWatchdog
 from groundwork.last_words import Ring
+from groundwork.systemd import Notify
 from groundwork.terminal import guard, log_to_stderr, shown
 from wire.sample import Sample
 from wire.time import Utc, micros
 
-EXIT_FAILED = 1
-GIVE_UP_S = 18.0  # systemd's TimeoutStopSec is 20
 # Verbs that ask the running node: the token is not theirs to read.
 ASKING = frozenset(
     {
@@ -273,35 +273,12 @@ def _run(config: Config, args: argparse.Namespace) -> int:
             temporary.write_bytes(msgspec.json.encode({"health": url, "socket": str(Path(told.socket).absolute())}))
             temporary.replace(args.endpoints)
 
-    def give_up(code: int = EXIT_FAILED) -> None:
-        print("lamplighter-edge: the card hangs: the node ends without it", file=sys.stderr, flush=True)
-        os._exit(code)
-
-    async def until_stopped() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def end() -> None:
-            stop.set()
-            # Threads that hang in the card would keep the process alive for ever; the event loop may not turn any more.
-            timer = threading.Timer(GIVE_UP_S, give_up)
-            timer.daemon = True
-            timer.start()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, end)
-        while True:
-            node = Node(config, on_ready=ready, ring=ring)
-            again = await node.run(stop)
-            if node.storage is not None and node.storage.abandoned:
-                give_up(EXIT_FAILED if again else 0)
-            if not again:
-                return
-
+    systemd = Notify()
+    watchdog = NodeWatchdog(systemd, config.socket, ring=ring)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes, or log rotation: there is nothing to reopen
     interpreter.tune()
     try:
-        uvloop.run(until_stopped())
+        uvloop.run(live(lambda: Node(config, watchdog, systemd, on_ready=ready), watchdog))
     except (RuntimeError, OSError, CardError) as error:
         return _failed(error, config)
     except BaseExceptionGroup as group:

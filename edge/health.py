@@ -18,7 +18,9 @@ from edge.outbox.contract import Depth, Outbox
 from edge.outbox.group_commit import GroupCommit
 from edge.sampling.last_samples import LastSamples
 from edge.sync.uplink import Uplink
-from edge.trouble import Trouble
+from edge.trouble import Code, Trouble
+from edge.watchdog import CARD, COMMIT
+from groundwork.liveness import Late
 from wire.entries import Health, Verdict
 from wire.time import Micros
 
@@ -28,6 +30,7 @@ DISK_LOW_BYTES: Final = 64 * 1024 * 1024
 OUTBOX_FULL: Final = 0.8
 ANSWER_S: Final = 1.0  # how long the card may take to say how it is; what it said last is told then
 SLOW_S: Final = 10.0
+RESTARTED_SHOWN_S: Final = 86_400.0
 _T = TypeVar("_T")
 
 
@@ -82,7 +85,13 @@ class Doctor:
         monotonic: Callable[[], float],
         apart_us: Callable[[], Micros | None] = lambda: None,
         deaf: Callable[[], str | None] = lambda: None,
+        late: Callable[[], Sequence[Late]] = list[Late],
+        anew: Callable[[], Mapping[str, tuple[str, float]]] = dict[str, tuple[str, float]],
+        restarted: Callable[[], str | None] = lambda: None,
     ) -> None:
+        """`late` says which parts are, `anew` of lines why and how many seconds ago they were opened anew, `restarted`
+        why the process before did not end as it was to."""
+        self._late, self._anew, self._restarted = late, anew, restarted
         self._uplink, self._commit, self._street, self._clock = uplink, commit, street, clock
         self._card, self._stuck_s, self._apart_us = card, stuck_s, apart_us
         self._faults, self._counters, self._roster = faults, counters, roster
@@ -108,15 +117,15 @@ class Doctor:
         (depth, depth_why), (free_bytes, free_why) = await asyncio.gather(self._depth.ask(), self._free.ask())
         if (stuck_s := self._stuck_s()) > SLOW_S:
             failed.append(Trouble(code="card-hangs", numbers={"seconds": stuck_s}))
-        if depth_why is not None:
-            failed.append(Trouble(code="outbox-unreadable", why=depth_why))
-        if free_why is not None:
-            failed.append(Trouble(code="disk-unreadable", why=free_why))
+        unreadable: Sequence[tuple[Code, str | None]] = ("outbox-unreadable", depth_why), ("disk-unreadable", free_why)
+        failed += [Trouble(code=code, why=why) for code, why in unreadable if why is not None]
         silent = self._street.silent(now)
         oldest_s = None if depth.oldest_us is None else max(0.0, (time_us - depth.oldest_us) / 1e6)
         last_ack_s = None if self._uplink.last_ack is None else now - self._uplink.last_ack
         if self._commit.refused is not None:
             failed.append(Trouble(code="not-kept", why=self._commit.refused))
+        for trouble in self._of_parts(now):
+            (failed if trouble.failed else degraded).append(trouble)
         if (fault := self._card()) is not None:
             degraded.append(Trouble(code="card", why=fault))
         degraded += [Trouble(code="line", line=name, why=fault) for name, fault in self._faults().items()]
@@ -168,6 +177,21 @@ class Doctor:
             counters=self._counters(),
         )
         return health, troubles
+
+    def _of_parts(self, now: float) -> list[Trouble]:
+        """Which parts of the node are late, and what had to begin anew."""
+        found: list[Trouble] = []
+        for one in self._late():
+            if one.part == COMMIT:
+                found.append(Trouble(code="commit-stuck", numbers={"seconds": one.for_s}))
+            elif one.part != CARD:  # of which is said for how long it has not answered
+                found.append(Trouble(code="stuck", why=str(one)))
+        if (why := self._restarted()) is not None and now - self._started < RESTARTED_SHOWN_S:
+            found.append(Trouble(code="restarted", why=why, numbers={"minutes": (now - self._started) / 60}))
+        return found + [
+            Trouble(code="line-anew", line=name, why=why, numbers={"minutes": ago_s / 60})
+            for name, (why, ago_s) in self._anew().items()
+        ]
 
     def _of_time(self, *, synced: bool) -> list[Trouble]:
         """What is wrong with the time here, or with the aggregator's."""

@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,7 @@ from edge.clock import NodeClock
 from edge.config import Config
 from edge.control.decided import decided
 from edge.control.on_site import OnSite
+from edge.ending import either, end
 from edge.health import Doctor
 from edge.identify.on_lines import OnLines
 from edge.outbox.group_commit import GroupCommit
@@ -42,16 +43,15 @@ from edge.sync.downlink import Downlink
 from edge.sync.http import Cloud, CloudLink
 from edge.sync.uplink import Uplink
 from edge.visit.visiting import Visiting
-from edge.watchdog import NodeWatchdog
+from edge.watchdog import NodeWatchdog, hung
 from edge.web.first_look import FirstLook
 from edge.web.hosts import Hosts
 from edge.web.identifying import Identifying
-from edge.web.listening import serve, tcp, unix
+from edge.web.listening import OwnSocket, serve, tcp
 from edge.web.pages import Pages
 from edge.web.peers import Technicians
 from edge.web.sight import SELDOM_S, Days, Sight, recall
 from edge.web.writing import TechnicianRoutes
-from groundwork.last_words import Ring
 from groundwork.liveness import kept_going
 from groundwork.systemd import Notify
 from wire.entries import ClockFix
@@ -59,10 +59,10 @@ from wire.time import Micros, Utc, micros
 
 log = logging.getLogger(__name__)
 
-SOCKET_AGAIN_S: Final = 60.0  # where its socket could not be made
 CLOCK_CHECK_S: Final = 10.0
-END_S: Final = 10.0  # for tasks to end; one that waits for a card that hangs does not
-END_TRIES: Final = 10
+CARD_CHECK_S: Final = 5.0
+BEGIN_S: Final = 600.0  # what follows when the card is open: rules are brought to where they were
+CLOSE_S: Final = 120.0
 EXTEND_S: Final = 60.0
 
 
@@ -78,19 +78,27 @@ class Node:
     """Make one with a checked configuration and `run` it."""
 
     def __init__(
-        self, config: Config, *, on_ready: Callable[[Ready], None] = lambda _: None, ring: Ring | None = None
+        self,
+        config: Config,
+        watchdog: NodeWatchdog,
+        systemd: Notify,
+        *,
+        on_ready: Callable[[Ready], None] = lambda _: None,
     ) -> None:
-        """`ring` has the last lines of the log."""
+        """One life; `watchdog` is kept by whoever runs it."""
         self._config = config
         self._on_ready = on_ready
         self._street = LastSamples()
         self._history = QualityHistory(lambda: self._clock()[0])
         self._gates = gates_of(config.lines)
         self._downlink: Downlink | None = None
-        self._systemd = Notify()
-        self._ring = Ring() if ring is None else ring
-        self._deaf: str | None = None  # why nobody can act at the cabinet
-        self.storage: Storage | None = None
+        self._watchdog, self._systemd = watchdog, systemd
+        self._storage: Storage | None = None
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether a thread hangs in the card."""
+        return self._storage is not None and self._storage.abandoned
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Until `stop` is set; or until the storage is to be opened anew (`edge.outbox.storage`): then it is true, and
@@ -99,18 +107,20 @@ class Node:
         Raises:
             RuntimeError: the data directory is in use. OSError: the health address cannot be used.
         """
-        config = self._config
+        config, watchdog = self._config, self._watchdog
         directory = Path(config.node.data_dir)
         async with contextlib.AsyncExitStack() as stack:
-            storage = self.storage = Storage(
+            storage = self._storage = Storage(
                 directory,
                 node=config.node.id,
                 limit_bytes=config.outbox.limit_bytes,
                 history_us=micros(config.outbox.history_days * 86_400),
                 now_us=lambda: self._clock()[0] if hasattr(self, "_clock") else Utc(0),  # it needs what the card knows
                 busy=_still_starting(self._systemd),
+                alive=watchdog.card,
             )
             outbox = await stack.enter_async_context(storage)
+            stack.enter_context(watchdog.life.busy(BEGIN_S, "the beginning of a life"))
             self._clock = NodeClock(last_known_us=outbox.card.last_known_us, trust_system=config.clock.trust_system)
             cloud = Cloud(
                 url=config.cloud.url,
@@ -124,13 +134,7 @@ class Node:
             context = cloud.context()
             link = await stack.enter_async_context(CloudLink(cloud, context, lambda: outbox.generations.known))
             lines = Supervisor(config.lines, street=self._street, now=self._clock, receipts=outbox)
-            watchdog = NodeWatchdog(
-                self._systemd,
-                config.socket,
-                ring=self._ring,
-                card_stuck_s=lambda: storage.stuck_s,
-                drivers=lines.late,
-            )
+            stack.enter_context(watchdog.watching(hung(lambda: storage.stuck_s), lines.late))
             commit = GroupCommit(
                 outbox,
                 interval_s=config.outbox.commit_interval_s,
@@ -149,6 +153,7 @@ class Node:
                 watched=lambda live: setattr(commit, "hurry", live),
                 now_us=lambda: self._clock()[0],
             )
+            own, words = OwnSocket(config.socket), watchdog.last_words()
             doctor = Doctor(
                 outbox=outbox,
                 uplink=uplink,
@@ -164,7 +169,10 @@ class Node:
                 interval_s=config.health.interval_s,
                 push_interval_s=config.cloud.push_interval_s,
                 insecure=config.cloud.insecure,
-                deaf=lambda: self._deaf,
+                deaf=lambda: own.fault,
+                late=watchdog.late,
+                anew=lines.anew,
+                restarted=lambda: None if words is None else words.late,
                 monotonic=time.monotonic,
                 apart_us=lambda: self._autonomy.trusted.apart_us(),  # noqa: PLW0108 - it is made below
             )
@@ -183,7 +191,7 @@ class Node:
                 try_out=Trial(Ground(site=config.site, roster=config.roster)).run,
                 card=lambda: storage.fault,
             )
-            autonomy.follows(watchdog.last_words())
+            autonomy.follows(words)
             outbox.renewed = autonomy.alarming.tell_again
             if outbox.blank:
                 outbox.renewed()
@@ -209,15 +217,13 @@ class Node:
                     always.create_task(commit.run(), name="commit"),
                     always.create_task(kept_going(uplink.alive, uplink.run), name="uplink"),
                     always.create_task(self._report(doctor, commit), name="health"),
-                    always.create_task(self._watch(commit, storage, stack.enter_context(watchdog)), name="clock"),
+                    always.create_task(self._watch(commit, storage), name="clock"),
                     always.create_task(serve(pages.app(), listener), name="web"),
-                    always.create_task(self._serve_technicians(pages), name="technicians"),
+                    always.create_task(own.run(pages.own_app), name="technicians"),
                     always.create_task(visiting.run(), name="visits"),
                 ]
                 if not outbox.card.memory:
-                    seldom = [d for d, k in self._street.devices.items() if k.expected_every_s > SELDOM_S]
-                    past = recall(self._history, outbox.card.path, seldom, self._clock()[0])
-                    tasks.append(always.create_task(past, name="past"))
+                    tasks.append(always.create_task(self._recall(outbox.card.path), name="past"))
                 self._ready(f"{config.health.listen.rpartition(':')[0]}:{listener.getsockname()[1]}")
                 if config.control.downlink:
                     client = await stack.enter_async_context(cloud.client(context))
@@ -226,28 +232,17 @@ class Node:
                     )
                     tasks.append(always.create_task(kept_going(downlink.alive, downlink.run), name="downlink"))
                 open_lines = lines.begin(always, arrivals.take, autonomy.opened)
-                await _either(stop, storage.renew)
-                if stop.is_set():
-                    self._systemd.tell("STOPPING=1")
+                watchdog.life.rest()
+                await either(stop, storage.renew)
+                watchdog.life.within(CLOSE_S, "the end of a life")
                 await autonomy.close()
-                await _end(open_lines)
-                await _end(tasks)  # the commit's last act is to write what waits
+                await end(open_lines)
+                await end(tasks)  # the commit's last act is to write what waits
         return not stop.is_set()
 
-    async def _serve_technicians(self, pages: Pages) -> None:
-        """At the node's own socket. Where it cannot be made the node goes on, and it is tried again."""
-        said = False
-        while True:
-            try:
-                with unix(self._config.socket) as listener:
-                    self._deaf = None
-                    await serve(pages.own_app(), listener)
-            except OSError as error:
-                self._deaf = f"nobody can act at the cabinet: {error}"
-                if not said:
-                    log.error("%s", self._deaf)  # noqa: TRY400 - no bug of ours
-                said = True
-            await asyncio.sleep(SOCKET_AGAIN_S)
+    async def _recall(self, path: Path) -> None:
+        seldom = [d for d, k in self._street.devices.items() if k.expected_every_s > SELDOM_S]
+        await recall(self._history, path, seldom, self._clock()[0])
 
     def _pages(
         self, doctor: Doctor, autonomy: Autonomy, commit: GroupCommit, outbox: SqliteOutbox, lines: Supervisor
@@ -310,11 +305,10 @@ class Node:
             commit.put(await doctor.look())
             await asyncio.sleep(self._config.health.interval_s)
 
-    async def _watch(self, commit: GroupCommit, storage: Storage, watchdog: NodeWatchdog) -> None:
-        """Look at the kernel's clock, and pat the watchdog."""
+    async def _watch(self, commit: GroupCommit, storage: Storage) -> None:
+        """Look at the kernel's clock, and at whether the card takes anything."""
         next_check = 0.0
         while True:
-            watchdog.pat()
             storage.refused(commit.refused_s)
             if time.monotonic() >= next_check:
                 next_check = time.monotonic() + CLOCK_CHECK_S
@@ -323,7 +317,7 @@ class Node:
                     self._street.clock_set()
                     self._history.shifted(fix.offset_us)
                     commit.put(fix)
-            await asyncio.sleep(watchdog.every_s)
+            await asyncio.sleep(CARD_CHECK_S)
 
     def _hear(self, server_us: Utc, took_us: Micros) -> ClockFix | None:
         fix = self._clock.hear(server_us, took_us)
@@ -362,30 +356,6 @@ class Node:
                 downlink_unreadable=self._downlink.unreadable,
             )
         return dict(found)
-
-
-async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        _, hanging = await asyncio.wait(tasks, timeout=END_S)
-        for task in hanging:
-            log.error("%s does not end: it waits for the card", task.get_name())
-        for _ in range(END_TRIES):  # what it would still do it cannot
-            for task in hanging:
-                task.cancel()
-            if hanging:
-                _, hanging = await asyncio.wait(hanging, timeout=0.1)
-
-
-async def _either(*events: asyncio.Event) -> None:
-    """Until one of them is set."""
-    waits = [asyncio.ensure_future(e.wait()) for e in events]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
 
 
 def _still_starting(systemd: Notify) -> Callable[[], None]:

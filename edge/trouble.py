@@ -16,8 +16,12 @@ Code = Literal[
     "outbox-unreadable",
     "disk-unreadable",
     "not-kept",
+    "commit-stuck",
+    "stuck",
+    "restarted",
     "card",
     "line",
+    "line-anew",
     "misconfigured",
     "devices-silent",
     "never-heard",
@@ -41,8 +45,12 @@ TEXTS: Final[Mapping[Code, str]] = {
     "outbox-unreadable": "the outbox cannot be read: {why}",
     "disk-unreadable": "the disk cannot be read: {why}",
     "not-kept": "nothing can be kept: {why}",
+    "commit-stuck": "a commit has not come back for {seconds:.0f} s: nothing can be kept",
+    "stuck": "stuck: {why}",
+    "restarted": "the node had to begin anew {minutes:.0f} min ago: {why}",
     "card": "{why}",
     "line": "line {line}: {why}",
+    "line-anew": "line {line}: opened anew {minutes:.0f} min ago: {why}",
     "misconfigured": "device {device}: {why}",
     "devices-silent": "{silent} of {all} devices are silent",
     "never-heard": "device {device}: never heard since the start {minutes:.0f} min ago{_why}",
@@ -60,7 +68,7 @@ TEXTS: Final[Mapping[Code, str]] = {
     "deaf": "{why}",
     "insecure": "insecure = true: what goes to the cloud can be read on the way",
 }
-FAILED: Final = frozenset[Code]({"card-hangs", "outbox-unreadable", "disk-unreadable", "not-kept"})
+FAILED: Final = frozenset[Code]({"card-hangs", "outbox-unreadable", "disk-unreadable", "not-kept", "commit-stuck"})
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,8 @@
 
 It is patted from the event loop, so that one that hangs is seen, and only while no part is late that nothing but a new
 process brings back. Before systemd acts a thread writes down why (`groundwork.last_words`), for the next process to
-tell. Where nobody waits for it, all the same is written, and nothing ends.
+tell. Where nobody waits for it, all the same is written, and nothing ends. It is `kept` from the first thing that may
+take long to the last: also while a store is opened or closed.
 
 Bounds: `loop_s` for an event loop; of parts those that they name.
 """
@@ -10,7 +11,8 @@ Bounds: `loop_s` for an event loop; of parts those that they name.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final, Self
 
@@ -29,6 +31,7 @@ class Watchdog:
         """`path` is where last words lie, `ring` has the last lines of the log."""
         self._systemd, self._path = systemd, path
         self._liveness = Liveness()
+        self._watched: list[Callable[[], Late | None]] = []
         self._witness = Witness(path, self.late, loop_s=loop_s, ring=ring)
 
     def __enter__(self) -> Self:
@@ -42,9 +45,18 @@ class Watchdog:
         """A part that nothing but a new process brings back."""
         return self._liveness.part(name)
 
+    @contextmanager
+    def watching(self, *late: Callable[[], Late | None]) -> Generator[None]:
+        """Ask others too, for the length of a block."""
+        self._watched += late
+        try:
+            yield
+        finally:
+            self._watched = [one for one in self._watched if one not in late]
+
     def late(self) -> Sequence[Late]:
         """Those that are late."""
-        return self._liveness.late()
+        return [*self._liveness.late(), *(one for late in self._watched if (one := late()) is not None)]
 
     def last_words(self) -> LastWords | None:
         """Those of the process before, told once."""
@@ -62,8 +74,23 @@ class Watchdog:
         if self._systemd.watchdog_s is not None and not self.late():
             self._systemd.tell("WATCHDOG=1")
 
+    def stopping(self) -> None:
+        """Tell systemd that the process is about to end, as it was told to."""
+        self._systemd.tell("STOPPING=1")
+
     async def keep(self) -> None:
         """Pat it until cancelled."""
         while True:
             self.pat()
             await asyncio.sleep(self.every_s)
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncGenerator[Self]:
+        """Look and pat for the length of a block, whatever is done there."""
+        with self:
+            keeping = asyncio.create_task(self.keep(), name="watchdog")
+            try:
+                yield self
+            finally:
+                keeping.cancel()
+                await asyncio.wait([keeping])

@@ -77,6 +77,11 @@ class Card:
         """See `edge.outbox.database.Database`."""
         return self.db.stuck_s
 
+    @property
+    def answered(self) -> int:
+        """How often the card has answered."""
+        return self.db.answered
+
     # ---- open and close --------------------------------------------------------------------------------------------
 
     async def open(self) -> None:

@@ -42,6 +42,7 @@ class Database:
         self.page_bytes = PAGE_BYTES
         self.usable = False
         self._waiting = 0
+        self.answered = 0  # how often the card has
         self._since = 0.0  # when the card has last answered, while something waits for it
 
     @property
@@ -56,6 +57,7 @@ class Database:
 
     def answers(self) -> None:
         """The card has answered, to somebody who reads it without asking here."""
+        self.answered += 1
         self._since = time.monotonic()
 
     # ---- open and close --------------------------------------------------------------------------------------------
@@ -145,6 +147,7 @@ class Database:
             yield
         finally:
             self._waiting -= 1
+            self.answered += 1
             self._since = time.monotonic()
 
     async def aside(self, what: Callable[[], _T]) -> _T:

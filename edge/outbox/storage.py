@@ -9,7 +9,8 @@ The card is tried again every RETRY_S, and one that hung when it answers. When i
 used has refused for REFUSED_S, `renew` is set: whoever runs the node ends this life of it and begins another. What
 memory has is brought to the card before (`SqliteOutbox.adopt`).
 
-Bounds: MEMORY_BYTES in memory; one attempt at a time; CLOSE_S for a card that does not close.
+Bounds: MEMORY_BYTES in memory; one attempt at a time; `open_s` without an answer while it is opened or takes
+over what memory has, CLOSE_S while it is closed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import logging
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +30,7 @@ from drivers.errors import NotStored
 from edge.outbox.card_lock import InUse
 from edge.outbox.reading import CardError
 from edge.outbox.sqlite import SqliteOutbox
+from groundwork.liveness import END_S, SLACK_S, Part
 from wire.time import Micros, Utc
 
 log = logging.getLogger(__name__)
@@ -55,8 +58,12 @@ class Storage:
         busy: Callable[[], None] = lambda: None,
         open_s: float = OPEN_S,
         retry_s: float = RETRY_S,
+        alive: Part | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`busy` is called from another thread while a damaged card is read, which may take a while."""
+        """`busy` is called from another thread while a damaged card is read, which may take a while; `alive` is told
+        of each answer while it is opened or closed."""
+        self._alive, self._monotonic = Part("card") if alive is None else alive, monotonic
         self._directory, self._node, self._limit_bytes = directory, node, limit_bytes
         self._history_us, self._now_us, self._busy = history_us, now_us, busy
         self._open_s, self._retry_s = open_s, retry_s
@@ -143,7 +150,7 @@ class Storage:
         """
         box = self._box()
         attempt = asyncio.ensure_future(box.__aenter__())
-        if await _answers(attempt, box, self._open_s):
+        if await self._answers(attempt, box, self._open_s, "opening it"):
             return await attempt
         self._pending = box, attempt
         attempt.add_done_callback(lambda f: None if f.cancelled() else f.exception())
@@ -153,7 +160,7 @@ class Storage:
         if self._pending is None:
             box = self._box(memory=True, seed=True)
             attempt = asyncio.ensure_future(box.__aenter__())
-            if await _answers(attempt, box, self._open_s):
+            if await self._answers(attempt, box, self._open_s, "opening it"):
                 return await attempt
             log.error("the card does not let itself be read either")
             self.abandoned = True
@@ -187,32 +194,44 @@ class Storage:
             waiting = sum((await self._outbox.depth()).pending.values())
             log.error("%d entries were in memory only, and the card takes them not: they are lost", waiting)
             return
+        adopting = asyncio.ensure_future(self._card.adopt(self._outbox))
         try:
-            await self._card.adopt(self._outbox)
+            if not await self._answers(adopting, self._card, self._open_s, "taking over what memory has"):
+                log.error("the card does not answer: what memory has may not be on it")
+                self.abandoned = True
+                return
+            await adopting
         except NotStored as error:
             log.error("what memory has does not go onto the card: %s", error)  # noqa: TRY400 - no bug of ours
         await self._close(self._card)
 
     async def _close(self, box: SqliteOutbox) -> None:
         closing = asyncio.ensure_future(box.__aexit__())
-        if await _answers(closing, box, CLOSE_S):
+        if await self._answers(closing, box, CLOSE_S, "closing it"):
             await closing
         else:
             log.error("the card does not answer: it is left as it is")
             self.abandoned = True
 
+    async def _answers(self, work: asyncio.Future[Any], box: SqliteOutbox, limit_s: float, doing: str) -> bool:
+        """Whether work with the card comes to an end, good or bad, before nothing has been answered for `limit_s`. The
+        watchdog waits a little longer for each answer."""
+        answered, since = -1, 0.0
+        try:
+            while not work.done():
+                if box.card.answered != answered:
+                    answered, since = box.card.answered, self._monotonic()
+                    self._alive.within(limit_s + SLACK_S, doing)
+                await asyncio.wait([work], timeout=LOOK_S)
+                if not work.done() and (box.card.stuck_s > limit_s or self._monotonic() - since > limit_s + END_S):
+                    return False
+            return True
+        finally:
+            self._alive.rest()
+
 
 class _Hangs(OSError):
     """It has not answered."""
-
-
-async def _answers(work: asyncio.Future[Any], box: SqliteOutbox, limit_s: float) -> bool:
-    """Whether work with the card comes to an end, good or bad, before the card is silent for `limit_s`."""
-    while not work.done():
-        await asyncio.wait([work], timeout=LOOK_S)
-        if not work.done() and box.card.stuck_s > limit_s:
-            return False
-    return True
 
 
 def _words(error: BaseException, directory: Path) -> str:

@@ -5,7 +5,8 @@ A driver is stuck that does not open within OPEN_S, ends no attempt for STUCK_S 
 within ATTEMPT_S: a slow bus with many silent devices is not. Whatever devices answer, attempts end. One that does not
 even end when it is cancelled is left behind; with MAX_LEFT of those the node needs a new process.
 
-Bounds: between two starts of a line a random wait of up to RESTART_MAX_S.
+Bounds: between two starts of a line a random wait of up to RESTART_MAX_S; of each line the last reason why
+it was stuck, for ANEW_SHOWN_S.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ STUCK_S: Final = 300.0
 ATTEMPT_S: Final = 1_800.0
 MAX_LEFT: Final = 3
 READ_S: Final = 20.0
+ANEW_SHOWN_S: Final = 3_600.0
 CONNECT_S: Final = 5.0  # a line that has been open for less may still be connecting
 
 
@@ -56,6 +58,7 @@ class Supervisor:
         self._pollers: list[Poller] = []
         self._counted: Counter[str] = Counter()  # by pollers of lines that have started again since
         self._restarts = 0
+        self._anew: dict[str, tuple[str, float]] = {}  # lines that were stuck: why, and when they were opened anew
         self._wishes: dict[str, asyncio.Future[str]] = {}  # of lines that are to start again: why
         self._left: list[asyncio.Future[None]] = []
         self._reading: set[str] = set()  # lines of which somebody wants a device read now
@@ -123,6 +126,12 @@ class Supervisor:
             if driver.counters().get("connected", 1) == 0 and time.monotonic() - self._opened[name] > CONNECT_S
         }
         return unconnected | self._faults
+
+    def anew(self) -> Mapping[str, tuple[str, float]]:
+        """Lines that were opened anew lately because they were stuck: why, and how many seconds ago."""
+        now = time.monotonic()
+        self._anew = {line: said for line, said in self._anew.items() if now - said[1] < ANEW_SHOWN_S}
+        return {line: (why, now - at) for line, (why, at) in self._anew.items()}
 
     def troubles(self) -> Mapping[str, str]:
         """The same, and what drivers note of lines that work: what a person should know."""
@@ -195,7 +204,10 @@ class Supervisor:
         if not await ended(turn):
             log.error("the driver of line %s does not end", line.name)
             self._left.append(turn)
-        raise Restarted(wish.result() if why is None else why)
+        if why is None:
+            raise Restarted(wish.result())
+        self._anew[line.name] = why, time.monotonic()
+        raise Restarted(why)
 
     async def _open(
         self,

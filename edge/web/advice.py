@@ -47,6 +47,21 @@ _WORDS: Final[Mapping[str, _Words]] = {
         N_("Nothing can be kept: readings are being lost"),
         N_("If it is full, free some room. Otherwise replace the card."),
     ),
+    "commit-stuck": _Words(
+        "failed",
+        N_("Nothing has been kept for {duration}: the node is stuck"),
+        N_("It begins anew by itself, at most once an hour. If it does not: switch its supply off and on."),
+    ),
+    "stuck": _Words(
+        "act",
+        N_("A part of the node is stuck"),
+        N_("It begins anew by itself, at most once an hour. If it does not: switch its supply off and on."),
+    ),
+    "restarted": _Words(
+        "note",
+        N_("The node had to begin anew {duration} ago"),
+        N_("Nothing to do here, if it does not come again. The reason has gone to the control room."),
+    ),
     "card": _Words(
         "act",
         N_("The memory card is failing"),
@@ -114,10 +129,20 @@ def advise(trouble: Trouble, speech: Speech) -> Advice:
     numbers: dict[str, object] = {name: speech.number(value) for name, value in trouble.numbers.items()}
     if "seconds" in trouble.numbers:
         numbers["duration"] = speech.lasting(trouble.numbers["seconds"])
+    elif "minutes" in trouble.numbers:
+        numbers["duration"] = speech.lasting(60 * trouble.numbers["minutes"])
     check = reasons.check(trouble.why, speech) or speech.say(words.check)
     return Advice(
         words.weight, speech.say(words.title, **numbers), check, reasons.said(trouble.why, speech), trouble.why
     )
+
+
+def of_line_anew(trouble: Trouble, speech: Speech) -> Advice:
+    """The words for a line that works, and was opened anew because it was stuck."""
+    ago = speech.lasting(60 * trouble.numbers["minutes"])
+    title = speech.say("Line {line} was stuck and was opened anew {duration} ago", line=trouble.line, duration=ago)
+    check = speech.say("If it comes again: whatever this line hangs on, adapter or gateway. Switch it off and on.")
+    return Advice("note", title, check, reasons.said(trouble.why, speech), trouble.why)
 
 
 def of_line(line: str, why: str, devices: int, speech: Speech, *, down: bool) -> Advice:

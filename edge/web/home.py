@@ -126,6 +126,9 @@ def cards(hung: Mapping[str, Hung], looked: NodeSeen, sight: Sight, speech: Spee
             n = sum(1 for d in hung.values() if d.line.name == trouble.line)
             down = trouble.line in looked.down
             found.append(TaskCard(advice.of_line(trouble.line, trouble.why, n, speech, down=down)))
+        elif trouble.code == "line-anew":
+            if trouble.line not in looked.down:
+                found.append(TaskCard(advice.of_line_anew(trouble, speech)))
         elif trouble.code not in OF_DEVICES | SUMS:
             found.append(TaskCard(advice.advise(trouble, speech)))
     for line, mute_devices in silent_lines.items():

@@ -9,11 +9,13 @@ Bounds: those of `edge.web.connections`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 import os
 import socket
 import stat
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +26,10 @@ from edge.web.connections import KEEP_ALIVE_S, MAX_HEAD_BYTES, Places, connectio
 from edge.web.reach import reach
 from groundwork.serving import Server
 
+log = logging.getLogger(__name__)
+
 BACKLOG: Final = 64
+AGAIN_S: Final = 60.0
 EVERYONE: Final = 0o666
 
 
@@ -53,6 +58,29 @@ async def serve(app: ASGIApp, listener: socket.socket) -> None:
             connection.transport.abort()  # type: ignore[union-attr]
         for task in list(server.server_state.tasks):
             task.cancel()
+
+
+class OwnSocket:
+    """The node's own. Where it cannot be made the node goes on, and it is tried again every AGAIN_S."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.fault: str | None = None  # why nobody can act at the cabinet
+
+    async def run(self, app: Callable[[], ASGIApp]) -> None:
+        """Serve there until cancelled."""
+        said = False
+        while True:
+            try:
+                with unix(self._path) as listener:
+                    self.fault = None
+                    await serve(app(), listener)
+            except OSError as error:
+                self.fault = f"nobody can act at the cabinet: {error}"
+                if not said:
+                    log.error("%s", self.fault)  # noqa: TRY400 - no bug of ours
+                said = True
+            await asyncio.sleep(AGAIN_S)
 
 
 def tcp(listen: str) -> socket.socket:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+import edge.ending
 import edge.health
-import edge.node
 import edge.outbox.storage
 import edge.watchdog
 from edge.cli import main
@@ -15,7 +15,7 @@ edge.outbox.storage.REFUSED_S = 2.0  # type: ignore[misc]
 edge.outbox.storage.CLOSE_S = 1.0  # type: ignore[misc]
 edge.health.SLOW_S = 1.0  # type: ignore[misc]
 edge.watchdog.HUNG_S = 2.0  # type: ignore[misc]
-edge.node.END_S = 2.0  # type: ignore[misc]
+edge.ending.END_S = 2.0  # type: ignore[misc]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,10 +12,11 @@ import pytest
 from drivers.errors import NotStored
 from edge import health
 from edge.clock import EARLIEST_US, NodeClock
-from edge.health import Doctor
+from edge.health import RESTARTED_SHOWN_S, Doctor
 from edge.outbox.contract import Depth
 from edge.sampling.last_samples import LastSamples
 from edge.web.pages import Pages
+from groundwork.liveness import Late
 from wire.batch import Lane
 from wire.entries import Health
 from wire.sample import Clock, Sample
@@ -44,6 +45,9 @@ class Cabinet:
         self.insecure = False
         self.directory = directory
         self.free_bytes = 1000 * MB
+        self.late: list[Late] = []
+        self.anew: dict[str, tuple[str, float]] = {}
+        self.restarted: str | None = None
 
     async def depth(self) -> Depth:
         if self.unreadable:
@@ -78,6 +82,9 @@ class Cabinet:
             insecure=self.insecure,
             monotonic=lambda: self.now,
             apart_us=lambda: self.apart_us,
+            late=lambda: self.late,
+            anew=lambda: self.anew,
+            restarted=lambda: self.restarted,
         )
 
     async def look(self) -> Health:
@@ -162,6 +169,23 @@ def clock(c: Cabinet) -> None:
     c.synced = False
 
 
+def commit_stuck(c: Cabinet) -> None:
+    c.late = [Late("commit", "a commit", 601)]
+
+
+def stuck(c: Cabinet) -> None:
+    c.late = [Late("lines", "the end of 3 drivers", 10), Late("card", "an answer", 31)]
+
+
+def anew(c: Cabinet) -> None:
+    c.anew["north"] = "it has not opened for 120 s", 300
+
+
+def restarted(c: Cabinet) -> None:
+    c.restarted = "commit: a commit has taken 601 s"
+    c.now += 20
+
+
 def plain(c: Cabinet) -> None:
     c.insecure = True
 
@@ -183,6 +207,10 @@ def plain(c: Cabinet) -> None:
         (clock, "degraded", "the clock is not synchronised: times are estimated"),
         (apart, "degraded", "the aggregator's clock is -120 s off this one, which is synchronised"),
         (unheard, "degraded", "device lamp: never heard since the start 5 min ago"),
+        (commit_stuck, "failed", "a commit has not come back for 601 s: nothing can be kept"),
+        (stuck, "degraded", "stuck: lines: the end of 3 drivers has taken 10 s"),
+        (anew, "degraded", "line north: opened anew 5 min ago: it has not opened for 120 s"),
+        (restarted, "degraded", "the node had to begin anew 0 min ago: commit: a commit has taken 601 s"),
         (plain, "degraded", "insecure = true: what goes to the cloud can be read on the way"),
     ],
 )
@@ -191,6 +219,16 @@ async def test_each_reason_alone(cabinet: Cabinet, make: Callable[[Cabinet], Non
     make(cabinet)
     found = await (cabinet.look() if make in (clock, plain) else doctor_before.look())
     assert (found.verdict, found.reasons) == (verdict, (reason,))
+
+
+async def test_why_the_node_had_to_begin_anew_is_told_for_a_day(cabinet: Cabinet) -> None:
+    doctor = cabinet.doctor()
+    restarted(cabinet)
+    assert (await doctor.look()).reasons
+    cabinet.now += RESTARTED_SHOWN_S
+    cabinet.uplink.last_ack = cabinet.now
+    cabinet.street.note(Sample("lamp", 1, Clock(7, synced=True), {"a": 1}), cabinet.now)
+    assert (await doctor.look()).reasons == ()
 
 
 async def test_failures_come_first_and_reasons_are_bounded(cabinet: Cabinet) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge import watchdog
-from edge.watchdog import HUNG_S, NodeWatchdog
+from edge.watchdog import HUNG_S, NodeWatchdog, hung
 from groundwork.last_words import Ring
 from groundwork.liveness import Late
 from groundwork.systemd import Notify
@@ -24,13 +25,7 @@ class Cabinet:
         self.told.bind(str(directory / "notify"))
         self.told.setblocking(False)
         systemd = Notify({"NOTIFY_SOCKET": str(directory / "notify"), "WATCHDOG_USEC": "60000000"})
-        self.watchdog = NodeWatchdog(
-            systemd,
-            directory / "node.sock",
-            ring=Ring(),
-            card_stuck_s=lambda: self.card_stuck_s,
-            drivers=lambda: self.left,
-        )
+        self.watchdog = NodeWatchdog(systemd, directory / "node.sock", ring=Ring())
 
     def patted(self) -> bool:
         self.watchdog.pat()
@@ -43,7 +38,7 @@ class Cabinet:
 @pytest.fixture
 def cabinet(tmp_path: Path) -> Iterator[Cabinet]:
     found = Cabinet(tmp_path)
-    with found.told:
+    with found.told, found.watchdog.watching(hung(lambda: found.card_stuck_s), lambda: found.left):
         yield found
 
 
@@ -56,6 +51,19 @@ def test_a_card_that_hangs(cabinet: Cabinet) -> None:
     assert [str(late) for late in cabinet.watchdog.late()] == ["card: an answer has taken 30 s"]
     cabinet.card_stuck_s = 0.0
     assert cabinet.patted(), "it has come back"
+
+
+async def test_it_is_patted_whatever_is_done_meanwhile(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(str(tmp_path / "notify"))
+        told.setblocking(False)
+        systemd = Notify({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000"})
+        async with NodeWatchdog(systemd, tmp_path / "node.sock", ring=Ring()).kept() as kept:
+            for _ in range(3):  # as while a card is opened
+                assert await asyncio.get_running_loop().sock_recv(told, 100) == b"WATCHDOG=1"
+            kept.stopping()
+            while await asyncio.get_running_loop().sock_recv(told, 100) != b"STOPPING=1":
+                pass
 
 
 def test_a_commit_that_does_not_end(cabinet: Cabinet) -> None:
@@ -84,7 +92,7 @@ def test_the_words_of_the_one_before_lie_beside_the_socket(cabinet: Cabinet, tmp
 
 def test_nobody_waits_for_it(tmp_path: Path) -> None:
     systemd = Notify({})
-    quiet = NodeWatchdog(systemd, tmp_path / "node.sock", ring=Ring(), card_stuck_s=lambda: 0.0, drivers=lambda: None)
+    quiet = NodeWatchdog(systemd, tmp_path / "node.sock", ring=Ring())
     assert quiet.every_s == PAT_S
     with quiet:
         quiet.pat()

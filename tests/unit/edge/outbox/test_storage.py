@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,8 @@ from edge.outbox.group_commit import GroupCommit
 from edge.outbox.reading import PAGE_ROWS
 from edge.outbox.records import Damaged
 from edge.outbox.sqlite import SqliteOutbox
-from edge.outbox.storage import Storage
+from edge.outbox.storage import OPEN_S, Storage
+from groundwork.liveness import SLACK_S, Part
 from support.cloud import SmallCloud
 from wire.batch import Lane
 from wire.entries import Gap
@@ -175,3 +177,71 @@ async def test_a_disk_without_room_is_called_full_whatever_sqlite_calls_it(
     async with kept:
         assert says in str(kept.without)
         assert ("full" in str(kept.without)) == (free == 0)
+
+
+class Slow:
+    """A card whose opening takes so many answers, each of them so many seconds; the last one never comes."""
+
+    def __init__(self, answers: int, each_s: float, *, hangs: bool = False, stays: bool = False) -> None:
+        self.answers, self.each_s, self.hangs, self.stays = answers, each_s, hangs, stays
+        self.now = 1000.0
+        self.card = SimpleNamespace(answered=0, stuck_s=0.0, memory=False, damaged=None)
+        self.said: list[Any] = []
+        self.alive = Part("card", lambda: self.now)
+
+    async def __aenter__(self) -> Any:
+        for _ in range(self.answers):
+            self.now += self.each_s
+            self.said.append(self.alive.late())
+            self.card.answered += 1
+            for _ in range(5):
+                await asyncio.sleep(0)
+        while self.hangs:
+            self.now += 1
+            await asyncio.sleep(0)
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        self.hangs = self.stays
+        await self.__aenter__()
+
+
+@pytest.fixture
+def slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Slow], Storage]:
+    monkeypatch.setattr("edge.outbox.storage.LOOK_S", 0.0)
+
+    def opened(slow: Slow) -> Storage:
+        found = storage(tmp_path, alive=slow.alive, monotonic=lambda: slow.now)
+        monkeypatch.setattr(found, "_box", lambda **_more: slow)
+        return found
+
+    return opened
+
+
+async def test_a_salvage_that_takes_an_hour_is_not_late(slowly: Callable[[Slow], Storage]) -> None:
+    slow = Slow(answers=240, each_s=15)
+    async with slowly(slow) as outbox:
+        assert outbox is slow
+    assert slow.said == [None] * 480, "nor is a closing"
+    slow.now += 1e6
+    assert slow.alive.late() is None, "it is open"
+
+
+async def test_an_opening_that_hangs_is_given_up_before_it_is_late(slowly: Callable[[Slow], Storage]) -> None:
+    slow = Slow(answers=1, each_s=1, hangs=True)
+    began = slow.now
+    with pytest.raises(OSError, match="has not answered"):
+        await slowly(slow)._try()
+    assert slow.now - began < OPEN_S + SLACK_S
+    slow.hangs = False
+
+
+async def test_a_close_that_waits_for_something_else_than_the_card_is_given_up(
+    slowly: Callable[[Slow], Storage],
+) -> None:
+    slow = Slow(answers=0, each_s=0, stays=True)
+    kept = slowly(slow)
+    async with kept:
+        assert not kept.abandoned
+    assert kept.abandoned
+    slow.hangs = False

@@ -147,13 +147,19 @@ async def kept(driving: Driving) -> AsyncIterator[tuple[Supervisor, list[Sample]
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("where", ["open", "poll"])
 @pytest.mark.parametrize("stubborn", [False, True])
-async def test_a_driver_that_never_returns_is_opened_again(where: str, stubborn: bool) -> None:
+async def test_a_driver_that_never_returns_is_opened_again(
+    where: str, stubborn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     driving = Driving(where, stubborn=stubborn)
     async with asyncio.timeout(60), kept(driving) as (lines, samples):
         await until(lambda: samples)
         assert driving.opens >= 2
         assert lines.counters()["line_restarts"] >= 1
         assert lines.late() is None, "one that does not end harms nobody"
+        why, ago_s = lines.anew()["bus"]
+        assert why.startswith("it has not opened for" if where == "open" else "no attempt has ended for")
+        monkeypatch.setattr(supervisor, "ANEW_SHOWN_S", ago_s)
+        assert lines.anew() == {}, "it is shown for a while"
 
 
 @pytest.mark.usefixtures("impatient")
@@ -179,6 +185,7 @@ async def test_a_line_starts_again_for_who_asks(
         await until(lambda: driving.opens >= 2)
         with pytest.raises(KeyError):
             lines.restart("buss", "nobody knows it")
+        assert lines.anew() == {}, "it was not stuck"
     assert "Léa asked for it" in caplog.text
     assert "Max" not in caplog.text
 

@@ -22,6 +22,7 @@ EN = Speech("en", ZoneInfo("Europe/Paris"), 0)
         ("no answer within 1 s", "pas de réponse en 1 s"),
         ("not connected; 10.0.0.7:502 cannot be opened: No route to host",
          "pas de liaison ; 10.0.0.7:502 ne s’ouvre pas : aucun chemin vers cette adresse"),
+        ("lines: the end of 3 drivers has taken 12 s", "lignes : la fin de 3 pilotes dure depuis 12 s"),
         ("Unreachable: no answer in time", "pas de réponse à temps"),
         ("something that nobody knows", "something that nobody knows"),
         ("", ""),
@@ -50,7 +51,10 @@ SYSTEM = {
     "ConnectError",  # httpx, by edge.sync.http
     "ConnectTimeout",
 }
-SAY = ("drivers/**/*.py", "edge/sampling/supervisor.py", "edge/acting/own_alarms.py", "edge/sampling/intake.py")
+SAY = (
+    "drivers/**/*.py", "edge/sampling/supervisor.py", "edge/acting/own_alarms.py", "edge/sampling/intake.py",
+    "edge/watchdog.py", "edge/outbox/group_commit.py", "groundwork/*.py",
+)  # fmt: skip
 
 
 def test_drivers_and_the_system_still_say_so() -> None:

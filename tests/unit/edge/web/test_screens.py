@@ -203,12 +203,21 @@ async def test_alarms_are_told_in_the_readers_language_and_count_as_devices(cabi
 
 async def test_every_trouble_has_words_in_both_languages(cabinet: Cabinet) -> None:
     codes = list(web.home.advice._WORDS)
-    numbers = dict.fromkeys(("seconds", "percent", "rows", "free_mb"), 5.0)
+    numbers = dict.fromkeys(("seconds", "minutes", "percent", "rows", "free_mb"), 5.0)
     cabinet.troubles = [Trouble(code=c, why="w", numbers=numbers) for c in codes]  # type: ignore[arg-type]
     assert {t.code for t in told(cabinet.troubles)} == set(codes)
     for language in ("en", "fr"):
         answer = await cabinet.get(headers={"Accept-Language": language})
         assert len(re.findall(r'class="card', answer.text)) == len(codes)
+
+
+async def test_a_line_that_was_opened_anew_is_to_be_known(cabinet: Cabinet) -> None:
+    cabinet.troubles = [
+        Trouble(code="line-anew", line="north", why="no attempt has ended for 301 s", numbers={"minutes": 5})
+    ]
+    text = words(await cabinet.get(headers=FRENCH))
+    assert "La ligne north était bloquée et a été rouverte il y a 5 min" in text
+    assert "aucune tentative n’a abouti ni échoué depuis 301 s" in text
 
 
 async def test_what_people_wrote_is_text_and_never_markup(cabinet: Cabinet) -> None:
