@@ -30,7 +30,7 @@ from edge.health import DISK_LOW_BYTES
 from edge.sync.http import Cloud, CloudLink, LinkDown
 from edge.verbs.asking import Asking, Language, Unanswered, add_options, language_of
 from edge.verbs.remedies import WORDS
-from edge.web.summary import Summary
+from edge.web.glance import Summary
 from wire.batch import Lane
 from wire.errors import BadInput
 

@@ -16,7 +16,7 @@ import msgspec
 
 from edge.config import Config
 from edge.verbs.asking import Asking, Language, Unanswered, Words, add_options, language_of
-from edge.web.summary import DeviceLine, Summary, Task
+from edge.web.glance import DeviceLine, Summary, Task
 
 EXIT_OF: Final = {"well": 0, "act": 1, "failed": 2}
 EXIT_NO_NODE: Final = 3

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from edge.control.decided import Decided
 from edge.web.language import Speech
 from edge.web.reasons import N_
+from edge.web.writing import SessionTold
 from wire.device import Point
 from wire.sample import Value
 from wire.time import Utc
@@ -53,17 +54,17 @@ class Acting:
     retry_s: str = ""
 
     @classmethod
-    def of(cls, told: Mapping[str, Any], problem: str, retry_s: str) -> Acting:
+    def of(cls, told: SessionTold, problem: str, retry_s: str) -> Acting:
         """What `edge.web.writing.TechnicianRoutes.told` says, and what stands in a page's address after a redirect."""
-        session: Mapping[str, Any] = told["session"] or {}
+        session = told.session
         known = problem in PROBLEMS
         return cls(
-            possible=told["codes"],
-            by=session.get("by", ""),
-            visit=session.get("visit", ""),
-            csrf=session.get("csrf", ""),
-            left_s=int(session.get("left_s", 0)),
-            here_until_us=session.get("here_until_us"),
+            possible=told.codes,
+            by="" if session is None else session.by,
+            visit="" if session is None else session.visit,
+            csrf="" if session is None else session.csrf,
+            left_s=0 if session is None else int(session.left_s),
+            here_until_us=None if session is None else session.here_until_us,
             problem=problem if known else "",
             retry_s=retry_s if known and retry_s.isascii() and retry_s.isdigit() and len(retry_s) < 6 else "",
         )

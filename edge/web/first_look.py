@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
+from edge.web.glance import DeviceLine, Summary
 from edge.web.sight import Sight
+from edge.web.table import DEVICE, HTML, LANGUAGE, TEXT, NodeRoute, RouteAnswer, RouteParam
 from edge.web.writing import TechnicianRoutes
 
 if TYPE_CHECKING:
@@ -29,15 +30,36 @@ class FirstLook:
         self._sight, self._writing = sight, writing
         self._screens: Screens | None = None
 
-    def routes(self) -> list[Route]:
+    def table(self) -> list[NodeRoute]:
         """What the pages answer to."""
+        other = {303: RouteAnswer("Back to the page, in the language of `lang`.", headers={"Location": "The page."})}
+        page = {200: RouteAnswer("The page.", media_type=HTML), **other,
+                406: RouteAnswer("The request takes no HTML.", media_type=TEXT)}  # fmt: skip
         return [
-            Route("/", self._home),
-            Route("/devices/{device}", self._device),
-            Route("/static/{name}", self._file),
-            Route("/summary", self._summary),
-            Route("/summary/devices", self._summary_devices),
-        ]
+            NodeRoute(
+                path="/", name="home", summary="How the cabinet is, for a browser.", handler=self._home, shown="page",
+                params=(LANGUAGE, RouteParam(name="page", what="Which page of the devices.", at="query")), answers=page,
+            ),
+            NodeRoute(
+                path="/devices/{device}", name="device", summary="One device, for a browser.", handler=self._device,
+                shown="page", params=(DEVICE, LANGUAGE),
+                answers={**page, 404: RouteAnswer("There is no device of this name.", media_type=HTML)},
+            ),
+            NodeRoute(
+                path="/static/{name}", name="static", summary="What the pages need.", handler=self._file, shown="page",
+                params=(RouteParam(name="name", what="A file's name."),),
+                answers={200: RouteAnswer("The file."), 404: RouteAnswer("There is none.", media_type=TEXT)},
+            ),
+            NodeRoute(
+                path="/summary", name="summary", summary="What the first page says, as data.", handler=self._summary,
+                params=(LANGUAGE,), answers={200: RouteAnswer("The cabinet at one look.", Summary)},
+            ),
+            NodeRoute(
+                path="/summary/devices", name="summary_devices", summary="Each device, as data.",
+                handler=self._summary_devices, params=(LANGUAGE,),
+                answers={200: RouteAnswer("The devices, as they are configured.", list[DeviceLine])},
+            ),
+        ]  # fmt: skip
 
     async def _home(self, request: Request) -> Response:
         return await (await self._loaded()).home(request)

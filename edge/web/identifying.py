@@ -24,8 +24,8 @@ from starlette.responses import Response
 from drivers.errors import DriverError
 from drivers.frames import Frame
 from edge.identify.looking import LookFor, LookReport
-from edge.identify.on_lines import OnLines
-from edge.web.answers import json_answer
+from edge.identify.on_lines import OnLines, Unheard
+from edge.web.answers import json_answer, refusal
 from groundwork.backoff import Monotonic
 from wire.time import Utc
 
@@ -64,6 +64,12 @@ class ShownFrame(msgspec.Struct, frozen=True):
     fields: tuple[ShownField, ...]
 
 
+class UnheardDevices(msgspec.Struct, frozen=True):
+    """Those of the node."""
+
+    unheard: tuple[Unheard, ...]
+
+
 class Identifying:
     """The routes' answers."""
 
@@ -75,13 +81,13 @@ class Identifying:
 
     def unheard(self) -> Response:
         """Which devices have never been heard."""
-        return json_answer({"unheard": self._lines.unheard()})
+        return json_answer(UnheardDevices(tuple(self._lines.unheard())))
 
     def frames(self, device: str) -> Response:
         """The last frames of a device that is there."""
         found = self._lines.frames(device)
         if found is None:
-            return json_answer({"error": f"the driver of {device} keeps no frames"}, 404)
+            return refusal(f"the driver of {device} keeps no frames", 404)
         return json_answer([shown(f) for f in found])
 
     def begin(self, body: bytes) -> Response:
@@ -89,9 +95,9 @@ class Identifying:
         try:
             ask = msgspec.json.decode(body, type=LookFor)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return json_answer({"error": f"this cannot be looked for: {error}"}, 400)
+            return refusal(f"this cannot be looked for: {error}", 400)
         if self._working is not None and not self._working.done():
-            return json_answer({"error": "somebody looks already: wait until they have done"}, 409)
+            return refusal("somebody looks already: wait until they have done", 409)
         looked = LookProgress(id=secrets.token_hex(8))
         self._kept[looked.id] = looked
         for old in list(self._kept)[:-KEPT]:
@@ -105,7 +111,7 @@ class Identifying:
     def looked(self, one: str) -> Response:
         """How far it has come."""
         if (found := self._kept.get(one)) is None:
-            return json_answer({"error": f"no look {one[:64]} is known here"}, 404)
+            return refusal(f"no look {one[:64]} is known here", 404)
         self._asked_s = self._clock()
         return json_answer(found)
 

@@ -10,52 +10,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import msgspec
-
 from edge.web import devices, home
 from edge.web.devices import Hung
+from edge.web.glance import DeviceLine, Summary, Task
 from edge.web.language import Speech
 from edge.web.sight import Sight
 
 MAX_TASKS: Final = 100
 TURN_DEVICES: Final = 50
-
-
-class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to do or to know. `weight` is failed, act or note; `said` what a driver or the system has said."""
-
-    weight: str
-    title: str
-    check: str = ""
-    said: str = ""
-    device: str = ""
-
-
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """The cabinet at one look. `state` is well, act or failed; `oldest` is how old the first is that waits for the
-    city."""
-
-    node: str
-    state: str
-    sentence: str
-    tasks: tuple[Task, ...] = ()
-    notes: tuple[Task, ...] = ()
-    left_out: int = 0  # of both
-    queue: str = ""
-    oldest: str = ""
-    devices: int = 0
-    alarms: int = 0
-    version: str = ""
-
-
-class DeviceLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One device. `state` is well, partly, waiting or act."""
-
-    id: str
-    name: str
-    line: str
-    state: str
-    words: str
 
 
 async def summary(hung: Mapping[str, Hung], sight: Sight, speech: Speech) -> Summary:

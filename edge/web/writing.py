@@ -1,34 +1,20 @@
 """Writing: what a technician does over HTTP at the cabinet, with a session that a one-time code has begun.
 
-    POST /session        name, code: a session begins; 401 wrong, 429 too soon (Retry-After), 503 not now
-    GET  /session        the session of whoever asks, or null
-    DELETE /session      it ends, and so does the visit (for forms: POST /session/end)
-    POST /here           for_s: they say for how many seconds they are there
-    GET  /visits         what was said of visits since the node started, the newest last
-    POST /devices/{device}/read  it is asked now: its sample; 409 where it cannot be, 503 where it does not answer
-    POST /lines/{line}/restart   the line is closed and opened again
-    POST /orders         an order as at the node's socket, by the technician; GET /orders/{id} how far one has come
+What there is stands in the table below; bodies are JSON or forms (`edge.web.asked`). What changes something needs the
+session's cookie, from the address that it was given to, and the session's `csrf`: the field of a form, or the header
+X-CSRF-Token.
 
-Bodies are JSON or forms (application/x-www-form-urlencoded). What changes something needs the session's cookie, from
-the address that it was given to, and the session's `csrf`: the field of a form, or the header X-CSRF-Token. A form is
-answered with a redirect to the path that its field `next` names, with `problem` (and `retry_s`) in the query where it
-was turned away; JSON with JSON.
-
-Bounds: those of `edge.web.answers` and `edge.visit`; a form has MAX_FIELDS.
+Bounds: those of `edge.web.asked` and `edge.visit`.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping
-from typing import Any, Final, Protocol
-from urllib.parse import parse_qsl, urlencode
+from typing import Annotated, Any, Final, Protocol
 
 import msgspec
+from msgspec import Meta
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
+from starlette.responses import Response
 
 from drivers.errors import Misconfigured, Refused, Unreachable
 from edge.control.on_site import (
@@ -45,51 +31,58 @@ from edge.sampling.last_samples import says_something
 from edge.visit.log import MAX_HERE_S
 from edge.visit.sessions import LASTS_S, VisitSession
 from edge.visit.visiting import TurnedAway, Visiting
-from edge.web.answers import JSON, body_of, json_answer, media_type
+from edge.web.answers import json_answer, refusal
+from edge.web.asked import SentAway, WriteAsked, asked_of
+from edge.web.table import DEVICE, LOCATION, ORDER, NodeRoute, RouteAnswer, RouteParam, refusals
+from wire.entries import Visit
 from wire.sample import Sample
+from wire.time import Utc
 
-FORM: Final = "application/x-www-form-urlencoded"
 COOKIE: Final = "lamplighter"
 CSRF: Final = "X-CSRF-Token"
-MAX_FIELDS: Final = 32
 MAX_PROBLEMS: Final = 20
-NUMBERS: Final = frozenset({"for_s", "value"})
-_NEXT: Final = re.compile(r"/(?:[\w.~%-][\w./~%-]*)?", re.ASCII)  # a path of this node, and of no other
 _STATUS: Final = {"name": 400, "code": 401, "too_soon": 429, "full": 503, "card": 503, "no_codes": 403}
 
-SessionBody = dict[str, Any]
+
+class LogIn(msgspec.Struct, frozen=True):
+    """A technician's name and the code that the city has made for it."""
+
+    name: str
+    code: str
 
 
-class _NotTaken(Exception):
-    """An answer to a request that is not taken."""
+class HereFor(msgspec.Struct, frozen=True):
+    """For how many seconds they are there."""
 
-    def __init__(self, answer: Response) -> None:
-        super().__init__()
-        self.answer = answer
+    for_s: Annotated[float, Meta(gt=0, le=MAX_HERE_S)]
 
 
-class _Asked(msgspec.Struct):
-    """What a request has brought. `form` where a browser without a script has sent it."""
+class OpenSession(msgspec.Struct, frozen=True, kw_only=True):
+    """A session as a page needs it: never the cookie. `left_s` is how long it goes on, `here_until_us` (UTC
+    microseconds) until when they have said that they are there."""
 
-    fields: dict[str, Any]
-    form: bool
-    next: str = "/"
+    by: str
+    visit: str
+    csrf: str
+    left_s: float
+    here_until_us: Utc | None
 
-    def done(self, body: object, status: int) -> Response:
-        """It was done."""
-        return RedirectResponse(self.next, 303) if self.form else json_answer(body, status)
 
-    def turned_away(self, problem: str, text: str, status: int, retry_s: float | None = None, **more: Any) -> Response:
-        """It was not."""
-        told: dict[str, Any] = {"problem": problem}
-        if retry_s is not None:
-            told["retry_s"] = math.ceil(retry_s)
-        if self.form:
-            return RedirectResponse(f"{self.next}?{urlencode(told)}", 303)
-        answer = json_answer({"error": text, **told, **more}, status)
-        if retry_s is not None:
-            answer.headers["Retry-After"] = str(math.ceil(retry_s))
-        return answer
+class SessionTold(msgspec.Struct, frozen=True, kw_only=True):
+    """The session of whoever asks, or None. `codes`: whether there are any for this node."""
+
+    session: OpenSession | None
+    codes: bool
+
+
+class LineRestarted(msgspec.Struct, frozen=True):
+    """Which line."""
+
+    line: str
+
+
+Nothing = dict[str, Any]
+"""The body of what needs no more than its path."""
 
 
 class LineActs(Protocol):
@@ -110,51 +103,84 @@ class TechnicianRoutes:
     def __init__(self, visiting: Visiting, on_site: OnSite, lines: LineActs) -> None:
         self._visiting, self._on_site, self._lines = visiting, on_site, lines
 
-    def routes(self) -> list[Route]:
+    def table(self) -> list[NodeRoute]:
         """What there is on TCP beside what can be read."""
+        line = RouteParam(name="line", what="A line's name, as in the configuration.")
+        told = RouteAnswer("How it is now.", SessionTold)
+        far = RouteAnswer("How far it is.", OrderProgress, headers=LOCATION)
         return [
-            Route("/session", self._begin, methods=["POST"]),
-            Route("/session", self._shown, methods=["GET"]),
-            Route("/session", self._end, methods=["DELETE"]),
-            Route("/session/end", self._end, methods=["POST"]),
-            Route("/here", self._here, methods=["POST"]),
-            Route("/visits", self._visits, methods=["GET"]),
-            Route("/devices/{device}/read", self._read, methods=["POST"]),
-            Route("/lines/{line}/restart", self._restart, methods=["POST"]),
-            Route("/orders", self._order, methods=["POST"]),
-            Route("/orders/{id}", self._how_far, methods=["GET"]),
-        ]
+            NodeRoute(
+                method="POST", path="/session", name="log_in", summary="Begin a session with a one-time code.",
+                handler=self._begin, takes=LogIn, form=True,
+                answers={201: RouteAnswer("It has begun; its cookie comes along.", SessionTold),
+                         **refusals(s401="The code is wrong, or was used.", s403="There are no codes for this node.",
+                                    s429="Wrong codes were given: again in `retry_s` seconds.",
+                                    s503="Too many technicians are at work, or the card does not take it.")},
+            ),
+            NodeRoute(path="/session", name="session", summary="The session of whoever asks.", handler=self._shown,
+                      answers={200: told}),
+            NodeRoute(method="DELETE", path="/session", name="log_out", summary="The session and its visit end.",
+                      handler=self._end, shown="writes", answers={200: told}),
+            NodeRoute(method="POST", path="/session/end", name="leave", summary="The same, for forms.",
+                      handler=self._end, takes=Nothing, form=True, shown="writes", answers={200: told}),
+            NodeRoute(method="POST", path="/here", name="here", summary="Say for how long you are there.",
+                      handler=self._here, takes=HereFor, form=True, shown="writes", answers={200: told}),
+            NodeRoute(
+                path="/visits", name="visits", summary="What was said of visits since the node started.",
+                handler=self._visits, shown="session",
+                answers={200: RouteAnswer("The newest last.", list[Visit]), **refusals(s403="There is no session.")},
+            ),
+            NodeRoute(
+                method="POST", path="/devices/{device}/read", name="read", summary="Ask a device now.",
+                handler=self._read, params=(DEVICE,), takes=Nothing, form=True, shown="writes",
+                answers={200: RouteAnswer("Its sample.", Sample),
+                         **refusals(s404="There is no device of this name.", s503="It does not answer.",
+                                    s409="It cannot be asked: it speaks by itself, or its line is busy.")},
+            ),
+            NodeRoute(
+                method="POST", path="/lines/{line}/restart", name="restart", summary="Close a line and open it again.",
+                handler=self._restart, params=(line,), takes=Nothing, form=True, shown="writes",
+                answers={202: RouteAnswer("It begins anew.", LineRestarted), **refusals(s404="There is no such line.")},
+            ),
+            NodeRoute(method="POST", path="/orders", name="give", summary="Take an order, by the technician.",
+                      handler=self._order, takes=Given, form=True, shown="writes", answers={202: far}),
+            NodeRoute(
+                path="/orders/{id}", name="order", summary="How far an order has come.", handler=self._how_far,
+                params=(ORDER,), shown="session",
+                answers={200: RouteAnswer("How far it is.", OrderProgress), **refusals(s404="It is not known here.")},
+            ),
+        ]  # fmt: skip
 
     def session_of(self, request: Request) -> VisitSession | None:
         """The session of whoever asks, while it lasts."""
         return self._visiting.session(request.cookies.get(COOKIE, "")[:100], _address(request))
 
-    def told(self, session: VisitSession | None) -> SessionBody:
-        """What a page needs of it: never the cookie."""
+    def told(self, session: VisitSession | None) -> SessionTold:
+        """What a page needs of it."""
+        codes = self._visiting.possible
         if session is None:
-            return {"session": None, "codes": self._visiting.possible}
+            return SessionTold(session=None, codes=codes)
         visit = next((one for one in self._visiting.log.standing if one.visit == session.visit), None)
-        return {
-            "session": {
-                "by": session.by,
-                "visit": session.visit,
-                "csrf": session.csrf,
-                "left_s": round(self._visiting.sessions.left_s(session), 1),
-                "here_until_us": visit.until_us if visit is not None and visit.here else None,
-            },
-            "codes": self._visiting.possible,
-        }
+        shown = OpenSession(
+            by=session.by,
+            visit=session.visit,
+            csrf=session.csrf,
+            left_s=round(self._visiting.sessions.left_s(session), 1),
+            here_until_us=visit.until_us if visit is not None and visit.here else None,
+        )
+        return SessionTold(session=shown, codes=codes)
 
     async def _begin(self, request: Request) -> Response:
         try:
-            asked = await _asked(request)
-        except _NotTaken as error:
+            asked = await asked_of(request)
+        except SentAway as error:
             return error.answer
         try:
-            name, code = asked.fields.get("name"), asked.fields.get("code")
-            if not isinstance(name, str) or not isinstance(code, str):
-                return asked.turned_away("name", "name and code are missing, or are no texts", 400)
-            session = await self._visiting.begin(name[:1_000], code[:100], _address(request))
+            given = msgspec.convert(asked.fields, LogIn)
+        except msgspec.ValidationError:
+            return asked.turned_away("name", "name and code are missing, or are no texts", 400)
+        try:
+            session = await self._visiting.begin(given.name[:1_000], given.code[:100], _address(request))
         except TurnedAway as error:
             return asked.turned_away(error.why, str(error), _STATUS[error.why], error.retry_s)
         answer = asked.done(self.told(session), 201)
@@ -167,7 +193,7 @@ class TechnicianRoutes:
     async def _end(self, request: Request) -> Response:
         try:
             asked, session = await self._writes(request, acts=False, bodiless=request.method == "DELETE")
-        except _NotTaken as error:
+        except SentAway as error:
             return error.answer
         self._visiting.end(session)
         answer = asked.done(self.told(None), 200)
@@ -177,23 +203,24 @@ class TechnicianRoutes:
     async def _here(self, request: Request) -> Response:
         try:
             asked, session = await self._writes(request)
-        except _NotTaken as error:
+        except SentAway as error:
             return error.answer
-        for_s = asked.fields.get("for_s")
-        if not isinstance(for_s, int | float) or isinstance(for_s, bool) or not 0 < for_s <= MAX_HERE_S:
+        try:
+            given = msgspec.convert(asked.fields, HereFor)
+        except msgspec.ValidationError:
             return asked.turned_away("for_s", f"for_s is a number of seconds, at most {MAX_HERE_S:g}", 400)
-        self._visiting.here(session, for_s)
+        self._visiting.here(session, given.for_s)
         return asked.done(self.told(session), 200)
 
     async def _visits(self, request: Request) -> Response:
         if self.session_of(request) is None:
-            return _no_session(_Asked({}, form=False))
+            return _no_session(WriteAsked({}, form=False))
         return json_answer(list(self._visiting.log.said))
 
     async def _order(self, request: Request) -> Response:
         try:
             asked, session = await self._writes(request)
-        except _NotTaken as error:
+        except SentAway as error:
             return error.answer
         try:
             given = read(msgspec.json.encode({**asked.fields, "by": session.by}))
@@ -218,7 +245,7 @@ class TechnicianRoutes:
         device: str = request.path_params["device"]
         try:
             asked, session = await self._writes(request)
-        except _NotTaken as error:
+        except SentAway as error:
             return error.answer
         try:
             sample = await self._lines.read(device)
@@ -238,45 +265,43 @@ class TechnicianRoutes:
         line: str = request.path_params["line"]
         try:
             asked, session = await self._writes(request)
-        except _NotTaken as error:
+        except SentAway as error:
             return error.answer
         try:
             self._lines.restart(line, f"{session.by} has asked for it")
         except KeyError:
             return asked.turned_away("unknown", f"there is no line {line[:64]}", 404)
         self._visiting.log.acted(session.visit, f"line {line} restarted")
-        return asked.done({"line": line}, 202)
+        return asked.done(LineRestarted(line), 202)
 
     async def _how_far(self, request: Request) -> Response:
         if self.session_of(request) is None:
-            return _no_session(_Asked({}, form=False))
+            return _no_session(WriteAsked({}, form=False))
         order: str = request.path_params["id"]
         told = self._on_site.told(order)
-        return (
-            json_answer({"error": f"no order {order[:64]} is known here"}, 404) if told is None else json_answer(told)
-        )
+        return refusal(f"no order {order[:64]} is known here", 404) if told is None else json_answer(told)
 
     async def _writes(
         self, request: Request, *, acts: bool = True, bodiless: bool = False
-    ) -> tuple[_Asked, VisitSession]:
+    ) -> tuple[WriteAsked, VisitSession]:
         """What somebody wants to change, who has a session and says so.
 
         Raises:
-            _NotTaken.
+            SentAway.
         """
-        asked = _Asked({}, form=False) if bodiless else await _asked(request)
+        asked = WriteAsked({}, form=False) if bodiless else await asked_of(request)
         session = self.session_of(request)
         if session is None:
-            raise _NotTaken(_no_session(asked))
+            raise SentAway(_no_session(asked))
         given = asked.fields.pop("csrf", None) if asked.form else request.headers.get(CSRF)
         if not isinstance(given, str) or not session.brings(given):
             text = (
                 f"this did not come from a page of this session: send its csrf in {CSRF}, or in the form's field csrf"
             )
-            raise _NotTaken(asked.turned_away("csrf", text, 403))
+            raise SentAway(asked.turned_away("csrf", text, 403))
         if acts and not self._visiting.log.may_act(session.visit):
             text = "so much was done in this visit that no more is taken: come again with another code"
-            raise _NotTaken(asked.turned_away("acts", text, 429))
+            raise SentAway(asked.turned_away("acts", text, 429))
         return asked, session
 
 
@@ -291,41 +316,10 @@ def said_of(given: Given) -> str:
             return f"{given.act} {given.alarm}" + ("" if given.for_s is None else f" for {given.for_s:g} s")
 
 
-def _no_session(asked: _Asked) -> Response:
+def _no_session(asked: WriteAsked) -> Response:
     text = "this needs a technician's session: POST /session with name and code, or use lamplighter-edge on the node"
     return asked.turned_away("session", text, 403)
 
 
 def _address(request: Request) -> str:
     return "" if request.client is None else request.client.host
-
-
-async def _asked(request: Request) -> _Asked:
-    """Raises _NotTaken."""
-    body = await body_of(request, (JSON, FORM))
-    if isinstance(body, Response):
-        raise _NotTaken(body)
-    if media_type(request) == FORM:
-        try:
-            pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
-        except ValueError as error:
-            raise _NotTaken(json_answer({"error": f"the form cannot be read: {error}"}, 400)) from error
-        fields: dict[str, Any] = {k: _value(v) if k in NUMBERS else v for k, v in pairs}
-        to = fields.pop("next", "/")
-        return _Asked(fields, form=True, next=to if _NEXT.fullmatch(to) else "/")
-    try:
-        found: object = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _NotTaken(json_answer({"error": f"the body is not JSON: {error}"}, 400)) from error
-    if not isinstance(found, Mapping):
-        raise _NotTaken(json_answer({"error": "the body must be an object"}, 400))
-    return _Asked(dict(found), form=False)  # pyright: ignore[reportUnknownArgumentType]
-
-
-def _value(text: str) -> object:
-    """A field as JSON has it: a number or true and false where it is written so, else a text."""
-    try:
-        found: object = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return text
-    return found if isinstance(found, int | float) else text

@@ -42,18 +42,19 @@ profile_dirs = ["profiles"]
 
 [cloud]
 url = "http://127.0.0.1:9"      # the discard port: nobody is there
-token = "secret"
+token = "{token}"
 timeout_s = 1
 
 [outbox]
 commit_interval_s = {commit_s}
+limit_bytes = {limit_bytes}
 
 [health]
 listen = "127.0.0.1:{port}"
 interval_s = 1
 
 [clock]
-trust_system = true
+trust_system = {trusted}
 """
 
 
@@ -67,6 +68,9 @@ class NodeProcess:
         *,
         commit_s: float = 0.1,
         port: int = 0,
+        token: str = "secret",
+        limit_bytes: int = 512 << 20,
+        trusted: bool = True,
         environment: Mapping[str, str] = {},
         command: Sequence[str | Path] = (BIN / "lamplighter-edge",),
     ) -> None:
@@ -75,7 +79,10 @@ class NodeProcess:
         (directory / "profiles").mkdir(parents=True, exist_ok=True)
         for name, text in PROFILES.items():
             (directory / "profiles" / f"{name}.toml").write_text(text)
-        self.config.write_text(HEAD.format(commit_s=commit_s, port=port) + lines)
+        head = HEAD.format(
+            commit_s=commit_s, port=port, token=token, limit_bytes=limit_bytes, trusted=str(trusted).lower()
+        )
+        self.config.write_text(head + lines)
         self.config.chmod(0o600)  # it holds a token
         self._environment, self._command = environment, command
         self._lives = 0
@@ -92,7 +99,11 @@ class NodeProcess:
 
     def ready(self) -> str:
         """The health URL, once it serves."""
-        return self.actor.wait_for(self._ready)["health"]
+        return self.endpoints()["health"]
+
+    def endpoints(self) -> dict[str, Any]:
+        """What it has told of where it is, once it serves."""
+        return self.actor.wait_for(self._ready)
 
     def health(self) -> dict[str, Any]:
         return httpx.get(self.ready(), timeout=10).json()

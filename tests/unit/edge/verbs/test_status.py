@@ -12,7 +12,7 @@ import pytest
 
 from edge.config import load
 from edge.verbs import status
-from edge.web.summary import DeviceLine, Summary, Task
+from edge.web.glance import DeviceLine, Summary, Task
 
 NODE = """
 [node]

@@ -10,13 +10,14 @@ from edge.control.decided import Decided, HeldAt
 from edge.visit.visiting import Why
 from edge.web.acting import PROBLEMS, Acting, settings
 from edge.web.language import Speech
+from edge.web.writing import SessionTold
 from wire.device import Point
 
 ROOT = Path(__file__).parents[4]
 EN = Speech("en", ZoneInfo("Europe/Paris"), 0)
 NOW_US = 1_000_000_000_000
 DIM = Point(name="dim_level", type="float", unit="%", low=0, high=100, writable=True, resolution=0.1)
-NOBODY = {"session": None, "codes": True}
+NOBODY = SessionTold(session=None, codes=True)
 
 
 def test_whatever_can_be_turned_away_has_words() -> None:

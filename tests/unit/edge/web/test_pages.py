@@ -13,9 +13,10 @@ from edge.control.decided import Decided, HeldAt
 from edge.control.on_site import MAX_BODY_BYTES, OnSite
 from edge.control.order_records import HowFar
 from edge.rules.engine import Explained
-from edge.web import answers, pages
+from edge.web import answers, at_socket, pages
+from edge.web.answers import MAX_ITEMS
 from edge.web.hosts import Hosts
-from edge.web.pages import MAX_ITEMS, Pages
+from edge.web.pages import Pages
 from edge.web.peers import Peer
 from wire.entries import Alarm, Health, Verdict
 from wire.orders import Order
@@ -263,7 +264,7 @@ async def test_all_that_is_wrong_in_an_order_is_told() -> None:
     ]  # fmt: skip
     answer = await Cabinet().ask("POST", "/orders", json=SET | {f"{n:0300}": 0 for n in range(40)})
     assert answer.status_code == 400
-    assert len(answer.json()["problems"]) == pages.MAX_PROBLEMS
+    assert len(answer.json()["problems"]) == at_socket.MAX_PROBLEMS
 
 
 async def test_an_order_is_bounded_in_bytes_and_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from edge.web import screens as web
 from edge.web.first_look import FirstLook
 from edge.web.home import MAX_ALARMS, ROWS
 from edge.web.sight import Days, Sight
+from edge.web.table import NodeRoute, served
 from unit.edge.test_config import good
 from wire.entries import Alarm, Health
 from wire.sample import Clock, Sample, bad
@@ -85,6 +86,9 @@ class Cabinet:
         return self.health, [*self.troubles, *self.street.troubles(self.now)]
 
     def app(self) -> Starlette:
+        return Starlette(routes=served(self.table()))
+
+    def table(self) -> list[NodeRoute]:
         sight = Sight(
             node="cab-17",
             zone=ZoneInfo("Europe/Paris"),
@@ -99,7 +103,7 @@ class Cabinet:
             now=lambda: (NOW_US, CLOCK),
             monotonic=lambda: self.now,
         )
-        return Starlette(routes=FirstLook(sight).routes())
+        return FirstLook(sight).table()
 
     async def get(self, path: str = "/", headers: Mapping[str, str] = {}) -> httpx.Response:
         transport = httpx.ASGITransport(self.app())

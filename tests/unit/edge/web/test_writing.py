@@ -10,9 +10,10 @@ from drivers.errors import Misconfigured, Refused, Unreachable
 from edge.control.on_site import MAX_BODY_BYTES, OnSite
 from edge.control.order_records import HowFar
 from edge.visit.log import MAX_HERE_S
+from edge.web.asked import MAX_FIELDS
 from edge.web.hosts import foreign
 from edge.web.pages import Pages
-from edge.web.writing import COOKIE, CSRF, MAX_FIELDS, TechnicianRoutes
+from edge.web.writing import COOKIE, CSRF, TechnicianRoutes
 from support.visits import NOW_US, Cabinet, code_for
 from wire.entries import Health, Stage
 from wire.orders import AlarmAct, Command, Order, Relinquish
