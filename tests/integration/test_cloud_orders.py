@@ -274,7 +274,7 @@ def test_relinquish_and_bundles_by_their_own_routes(cloud: Process) -> None:
 def test_results_for_orders_that_a_restored_store_does_not_know_are_kept_and_shown(cloud: Process) -> None:
     cloud.start()
     sender = street(cloud)
-    early = cloud.order("/v1/commands", dim(expires_in_s=2)).json()["orders"][0]["id"]
+    early = cloud.order("/v1/commands", dim()).json()["orders"][0]["id"]
     cloud.verb("backup", "--data", str(cloud.data), str(cloud.directory / "backup"))
     late = cloud.order("/v1/commands", dim()).json()["orders"][0]["id"]
     cloud.stop()
