@@ -28,7 +28,7 @@ END_S = 15.0
 COMPILED = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(PEERS / "pycache")}
 DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
 
-Side = Literal["test", "load"]
+Side = Literal["test", "load", "all"]
 
 
 class BenchError(Exception):
@@ -121,7 +121,7 @@ class Stand:
         self.directory = Path()
         self._processes: list[Process] = []
         cores = sorted(os.sched_getaffinity(0))
-        self._cores: dict[Side, set[int]] = {"test": {cores[0]}, "load": set(cores[1:] or cores)}
+        self._cores: dict[Side, set[int]] = {"test": {cores[0]}, "load": set(cores[1:] or cores), "all": set(cores)}
 
     def __enter__(self) -> Self:
         # Beside the checkout and not in /tmp, which may be memory: bytes written are part of what is measured.

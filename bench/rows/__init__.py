@@ -8,4 +8,18 @@ found again in the store is not yielded: BenchError is raised instead.
 
 from __future__ import annotations
 
-NAMES = ("wire", "card", "mqtt", "modbus", "rule", "order", "ingest", "backlog", "feed", "memory", "queries", "idle")
+NAMES = (
+    "wire",
+    "card",
+    "mqtt",
+    "modbus",
+    "rule",
+    "order",
+    "ingest",
+    "backlog",
+    "feed",
+    "memory",
+    "queries",
+    "idle",
+    "pages",
+)

@@ -69,11 +69,13 @@ class Acting:
             retry_s=retry_s if known and retry_s.isascii() and retry_s.isdigit() and len(retry_s) < 6 else "",
         )
 
-    def message(self, speech: Speech) -> str:
-        """What is to be said of it."""
+    def message(self, speech: Speech) -> tuple[str, int | None, str] | None:
+        """What is to be said of it: in words, with how many seconds they have to wait between two parts of them, where
+        they have to."""
         if not self.problem:
-            return ""
-        return speech.say(PROBLEMS[self.problem], wait=speech.lasting(float(self.retry_s or 60)))
+            return None
+        said, waits, then = speech.say(PROBLEMS[self.problem]).partition("{wait}")
+        return said, int(self.retry_s or 60) if waits else None, then
 
 
 @dataclass(frozen=True)

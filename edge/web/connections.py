@@ -2,11 +2,12 @@
 
 A new connection takes the place of the one that has idled longest, of its own address first: whoever opens many gets
 in their own way. What cannot be let in because all others are at work gets one of RESERVED places, where nothing but
-health is answered; beyond them it is closed. h11 parses requests, whatever is installed beside it, for it bounds their
-heads.
+health is answered; TOLD beyond them are told 503 and when to come again, whatever they ask, and the rest is closed. h11
+parses requests, whatever is installed beside it, for it bounds their heads.
 
-Bounds: MAX_CONNECTIONS at a time, MAX_OF_ONE of one address, RESERVED more for health; MAX_HEAD_BYTES a request's head
-and HEAD_S for it to come, REQUEST_S for a whole request and its answer, KEEP_ALIVE_S idle.
+Bounds: MAX_CONNECTIONS at a time, MAX_OF_ONE of one address, RESERVED more for health, TOLD more for TOLD_S;
+MAX_HEAD_BYTES a request's head and HEAD_S for it to come, REQUEST_S for a whole request and its answer, KEEP_ALIVE_S
+idle.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from typing import Any, Final, Protocol
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from edge.web.busy import UNASKED
 from edge.web.peers import Peer, peer_of
 
 MAX_CONNECTIONS: Final = 32
 MAX_OF_ONE: Final = 16
 RESERVED: Final = 4
+TOLD: Final = 64
+TOLD_S: Final = 1.0  # for the answer to arrive before the connection is closed under what was asked
 MAX_HEAD_BYTES: Final = 16 * 1024
 HEAD_S: Final = 5.0
 REQUEST_S: Final = 20.0
@@ -50,6 +54,7 @@ class Places:
 
     def __init__(self) -> None:
         self._in: dict[HeldConnection, str] = {}  # and the address, oldest first
+        self._told: set[HeldConnection] = set()
 
     def enter(self, one: HeldConnection, address: str) -> bool:
         """Let a connection in, closing another for it where one idles; False where it must be closed itself."""
@@ -71,6 +76,13 @@ class Places:
         self._in[one] = address
         return True
 
+    def tell(self, one: HeldConnection) -> bool:
+        """Whether one that cannot be let in is told so, or just closed."""
+        if len(self._told) >= TOLD:
+            return False
+        self._told.add(one)
+        return True
+
     def _out(self, one: HeldConnection) -> None:
         del self._in[one]
         one.end()
@@ -78,12 +90,14 @@ class Places:
     def leave(self, one: HeldConnection) -> None:
         """It has ended."""
         self._in.pop(one, None)
+        self._told.discard(one)
 
 
 class Connection(H11Protocol):
     """uvicorn's, with a place, deadlines, and the peer of a Unix socket in its `state`."""
 
     reserved = False
+    _turned_away = False
     _places: Places
     _late: asyncio.TimerHandle | None = None
     _late_for: object = None  # the request whose deadline that is; None for a head
@@ -99,7 +113,13 @@ class Connection(H11Protocol):
         peer = _peer(transport)
         address = f"uid {peer.uid}" if peer is not None else (self.client or ("",))[0]
         if not self._places.enter(self, address):
-            self.end()
+            self._turned_away = True
+            if self._places.tell(self):
+                self.transport.write(UNASKED)
+                self.transport.write_eof()
+                self._expect(None, TOLD_S)
+            else:
+                self.end()
             return
         self.app_state = {**self.app_state, "peer": peer, "reserved": self.reserved}
         self._expect(None, HEAD_S)
@@ -112,7 +132,7 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """A head has to come as a whole, and a request to end."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._turned_away:  # what is not read would take the answer away (RFC 9293)
             return
         if self.idle and self._late is None:
             self._expect(None, HEAD_S)

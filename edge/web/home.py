@@ -184,7 +184,7 @@ def queue(health: Health, looked: NodeSeen, speech: Speech) -> Queue:
     if reached and health.last_ack_s is not None:
         words = speech.say("Connected: last confirmed {duration} ago", duration=speech.lasting(health.last_ack_s))
     elif health.last_ack_s is None:
-        words = speech.say("Not connected since the start")
+        words = speech.say("Not connected since the start {duration} ago", duration=speech.lasting(health.uptime_s))
     else:
         words = speech.say("Not connected for {duration}", duration=speech.lasting(health.last_ack_s))
     if not health.outbox_entries or health.outbox_oldest_s is None:

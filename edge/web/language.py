@@ -115,6 +115,10 @@ class Speech:
         days = self.say("d")
         return f"{s // 86_400}{THIN}{days}"
 
+    def pace(self, seconds: float) -> str:
+        """How often something comes: also less than a second."""
+        return f"{self.number(seconds, 1)}{THIN}s" if seconds < 10 and seconds % 1 else self.lasting(seconds)
+
     def number(self, value: float, decimals: int = 0) -> str:
         """A number, its thousands apart."""
         text = f"{value:,.{decimals}f}".replace(",", THIN)

@@ -35,6 +35,7 @@ from edge.rules.engine import Explained
 from edge.sampling.device_states import DeviceState
 from edge.web.answers import JSON, json_answer, listed, refusal
 from edge.web.at_socket import AtSocket, Quarantined
+from edge.web.busy import busy
 from edge.web.first_look import FirstLook
 from edge.web.hosts import Hosts, foreign
 from edge.web.identifying import Identifying, ShownFrame, UnheardDevices
@@ -180,8 +181,7 @@ class Pages:
             elif (why := foreign(host, [value for name, value in scope["headers"] if name == b"origin"])) is not None:
                 await refusal(why, 403)(scope, receive, send)
             elif scope.get("state", {}).get("reserved") and scope["path"] != "/health":
-                busy = refusal("too many connections are open; this one is kept for /health", 503)
-                await busy(scope, receive, send)
+                await busy(scope)(scope, receive, send)
             else:
                 await app(scope, receive, send)
 

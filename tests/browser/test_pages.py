@@ -3,50 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Request, expect
+from playwright.sync_api import Browser, Request, expect
 
 from support.lamps import Lamps, until
+from support.phone import DESK, PHONE, log_in, looking, plain, usable
 from support.visits import code_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
-PHONE = {"width": 360, "height": 740}
-DESK = {"width": 1280, "height": 900}
 MAX_WIRE_BYTES = 60_000
 TECHNICIAN = "Jeanne Martin"
-
-
-@contextmanager
-def looking(
-    chromium: Browser, lamps: Lamps, *, language: str = "fr", size: dict[str, int] = PHONE, script: bool = True
-) -> Iterator[Page]:
-    """A page of the node; whatever the browser complains of, a policy that was broken for instance, is a failure."""
-    url = lamps.stage.health_url.removesuffix("/health")
-    context = chromium.new_context(
-        base_url=url, locale=language, viewport=size, java_script_enabled=script  # type: ignore[arg-type]
-    )  # fmt: skip
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on(
-        "console", lambda m: complaints.append(m.text) if "Security Policy" in m.text or m.type == "warning" else None
-    )
-    page.on("pageerror", lambda e: complaints.append(str(e)))
-    try:
-        yield page
-    finally:
-        context.close()
-    assert complaints == []
-
-
-def plain(page: Page, selector: str) -> str:
-    return re.sub(r"[\s\u00a0\u202f]+", " ", page.locator(selector).first.inner_text()).strip()
 
 
 @pytest.mark.parametrize(
@@ -55,29 +25,25 @@ def plain(page: Page, selector: str) -> str:
     ids=["phone", "desk"],
 )
 def test_the_first_page(chromium: Browser, cabinet: Lamps, size: dict[str, int], language: str, verdict: str) -> None:
-    with looking(chromium, cabinet, language=language, size=size) as page:
+    with looking(chromium, cabinet.stage.health_url, language=language, size=size) as page:
         for path in ("/", "/devices/lamp-001", "/devices/lamp-009", "/devices/none"):
             page.goto(path)
             if path == "/":
                 assert plain(page, ".verdict") == verdict
                 assert "Passage Darcy" in plain(page, ".card")
                 assert page.locator(".strip").count() == 3
-            found: dict[str, Any] = Axe().run(page).response
-            assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found["violations"]] == []
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is cut off"
-            thumbs = page.locator(".thumb a, .button, .row").all()
-            assert min(t.bounding_box()["height"] for t in thumbs) >= 56, "for gloves"  # type: ignore[index]
+            usable(page)
 
 
 def test_dark_pages_can_be_read_too(chromium: Browser, cabinet: Lamps) -> None:
-    with looking(chromium, cabinet) as page:
+    with looking(chromium, cabinet.stage.health_url) as page:
         page.emulate_media(color_scheme="dark")
         page.goto("/devices/lamp-009")
         assert [v["id"] for v in Axe().run(page).response["violations"]] == []
 
 
 def test_without_scripts_it_says_the_same(chromium: Browser, cabinet: Lamps) -> None:
-    with looking(chromium, cabinet, script=False) as page:
+    with looking(chromium, cabinet.stage.health_url, script=False) as page:
         page.goto("/")
         assert plain(page, ".verdict") == "1 appareil a besoin de vous"
         page.locator(".card h3 a").first.click()
@@ -88,7 +54,7 @@ def test_without_scripts_it_says_the_same(chromium: Browser, cabinet: Lamps) -> 
 
 
 def test_all_of_it_is_small_on_the_wire_and_comes_from_the_node(chromium: Browser, cabinet: Lamps) -> None:
-    with looking(chromium, cabinet) as page:
+    with looking(chromium, cabinet.stage.health_url) as page:
         done: list[Request] = []
 
         def note(request: Request) -> None:
@@ -104,7 +70,7 @@ def test_all_of_it_is_small_on_the_wire_and_comes_from_the_node(chromium: Browse
 
 
 def test_it_keeps_itself_up_to_date_and_says_when_the_cabinet_is_gone(chromium: Browser, cabinet: Lamps) -> None:
-    with looking(chromium, cabinet) as page:
+    with looking(chromium, cabinet.stage.health_url) as page:
         page.goto("/")
         first = plain(page, ".when")
         until(lambda: plain(page, ".when") != first)
@@ -115,15 +81,9 @@ def test_it_keeps_itself_up_to_date_and_says_when_the_cabinet_is_gone(chromium: 
         expect(page.locator(".lost")).to_be_hidden(timeout=12_000)
 
 
-def log_in(page: Page, name: str, code: str) -> None:
-    page.fill("input[name=name]", name)
-    page.fill("input[name=code]", code)
-    page.locator(".login button").click()
-
-
 def test_a_technician_tests_a_lamp_and_gives_it_back(chromium: Browser, cabinet: Lamps) -> None:
     token = Path(cabinet.stage.directory / "node.token").read_text().strip()
-    with looking(chromium, cabinet) as page:
+    with looking(chromium, cabinet.stage.health_url) as page:
         page.goto("/devices/lamp-001")
         log_in(page, TECHNICIAN, "00000000")
         assert "Ce code est faux" in plain(page, ".message")
@@ -142,3 +102,35 @@ def test_a_technician_tests_a_lamp_and_gives_it_back(chromium: Browser, cabinet:
         expect(page.locator(".session").first).to_contain_text("jusqu")
         page.get_by_role("button", name="Quitter").click()
         expect(page.locator(".login")).to_be_visible()
+
+
+def test_two_technicians_at_once_and_a_test_that_ends_by_itself(chromium: Browser, cabinet: Lamps) -> None:
+    token = Path(cabinet.stage.directory / "node.token").read_text().strip()
+    url = cabinet.stage.health_url
+    with looking(chromium, url) as first, looking(chromium, url, language="en") as second:
+        for page, name, counter in ((first, "Léa Petit", 2), (second, "Max Roy", 3)):
+            page.goto("/devices/lamp-001")
+            log_in(page, name, code_for(name, counter, token))
+            expect(page.locator(".session").first).to_contain_text(name)
+        first.goto("/devices/lamp-002")
+        first.evaluate("for (const i of document.querySelectorAll('[name=for_s]')) if (i.value === '120') i.value = 10")
+        first.locator(".setting", has_text="Niveau").get_by_role("button", name="100").click()
+        until(lambda: cabinet.level(2) == 100)
+        left = first.locator(".held .left")
+        assert re.fullmatch(r"0:(10|0\d)", left.inner_text())
+        # Meanwhile both are at the other lamp: the last word counts, and each sees whose it was.
+        second.locator(".setting", has_text="level").get_by_role("button", name="100").click()
+        until(lambda: cabinet.level(1) == 100)
+        expect(second.locator(".held")).to_contain_text("Max Roy")
+        with looking(chromium, url) as reader:
+            reader.goto("/devices/lamp-001")
+            expect(reader.locator("#why + .card, .card").filter(has_text="Max Roy").first).to_be_visible()
+        usable(second)
+        usable(first)
+        second.get_by_role("button", name="Give it back").click()
+        until(lambda: cabinet.level(1) == 35)
+        until(lambda: cabinet.level(2) == 35, within_s=25)
+        expect(first.locator(".held")).to_have_count(0, timeout=12_000)
+        for page, words in ((first, "Quitter"), (second, "Log out")):
+            page.get_by_role("button", name=words).click()
+            expect(page.locator(".login")).to_be_visible()

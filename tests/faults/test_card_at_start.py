@@ -206,6 +206,11 @@ def test_a_card_that_hangs_while_it_is_used(
         at.touch()
         wait_for(lambda: says(process, "the card has not answered for"), "health answers, and says so")
         assert process.health()["verdict"] == "failed"
+        with httpx.Client(base_url=process.ready().removesuffix("/health"), timeout=10) as client:
+            for path in ("/devices/c-1", "/summary", "/summary/devices", "/samples/c-1", "/control", "/alarms",
+                         "/rules/c-1", "/identify", "/metrics", "/openapi.json"):  # fmt: skip
+                assert client.get(path).status_code == 200, path
+            assert "The memory card does not answer: nothing is kept" in client.get("/").text
         quiet(told)
         at.unlink()
         while told.recv(100) != b"WATCHDOG=1":

@@ -25,8 +25,12 @@ def test_whatever_can_be_turned_away_has_words() -> None:
     source = (ROOT / "edge/web/writing.py").read_text()
     assert set(re.findall(r'turned_away\("(\w+)"', source)) | set(Why.__args__) == set(PROBLEMS)
     for problem in PROBLEMS:
-        assert "{" not in Acting.of(NOBODY, problem, "40").message(EN)
-    assert "40" in Acting.of(NOBODY, "too_soon", "40").message(EN)
+        said, wait_s, then = Acting.of(NOBODY, problem, "40").message(EN) or ("", None, "")
+        assert said
+        assert "{" not in said + then
+        assert (wait_s is None) == (problem != "too_soon")
+    assert Acting.of(NOBODY, "too_soon", "40").message(EN) == ("Too many wrong codes. Try again in ", 40, ".")
+    assert Acting.of(NOBODY, "", "").message(EN) is None
 
 
 def test_only_known_words_are_taken_from_an_address() -> None:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -53,6 +54,12 @@ async def ended(reader: asyncio.StreamReader) -> bytes:
     return b""
 
 
+async def closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
 @pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"])
 async def test_any_number_of_idle_connections_leaves_health_its_place(source: str) -> None:
     async with node() as port, contextlib.AsyncExitStack() as stack:
@@ -61,6 +68,42 @@ async def test_any_number_of_idle_connections_leaves_health_its_place(source: st
             stack.callback(writer.close)
         for _ in range(3):
             assert await ask(port) == 200
+
+
+async def test_who_comes_beyond_the_bound_is_told_when_to_come_again() -> None:
+    async def there(scope: Any, receive: Any, send: Any) -> None:
+        await PAGES.app()({**scope, "state": {"reserved": True}}, receive, send)
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(there), base_url="http://localhost") as client:
+        told = await client.get("/alarms")
+        assert (told.status_code, told.headers["Retry-After"]) == (503, "5")
+        assert "too many connections" in told.json()["error"]
+        page = await client.get("/", headers={"Accept": "text/html,*/*"})
+        assert (page.status_code, page.headers["Content-Type"]) == (503, "text/html; charset=utf-8")
+        assert "Trop de téléphones" in page.text
+        assert "Too many phones" in page.text
+        assert (await client.get("/health")).status_code == 200
+
+
+async def test_who_has_no_place_at_all_is_told_so_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Places, "enter", lambda *_: False)
+    monkeypatch.setattr(connections, "TOLD", 3)
+    async with node() as port:
+        found = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
+        for _, writer in found:
+            with contextlib.suppress(ConnectionError):
+                writer.write(HEAD + b"\r\n")
+        said = [await ended(reader) for reader, _ in found]
+        assert [s.partition(b"\r\n")[0] for s in said] == [b"HTTP/1.1 503 Service Unavailable"] * 3 + [b""]
+        assert b"Retry-After: 5\r\n" in said[0]
+        head, _, body = said[0].partition(b"\r\n\r\n")
+        assert f"Content-Length: {len(body)}\r\n".encode() in head + b"\r\n"
+        for _, writer in found:
+            await closed(writer)
+        for _ in range(3):  # they have left, and others are told
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            assert (await ended(reader)).startswith(b"HTTP/1.1 503")
+            await closed(writer)
 
 
 async def test_connections_that_say_half_of_what_they_want_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,10 @@ EN = Speech("en", ZoneInfo("Europe/Paris"), 0)
          "pas de liaison ; 10.0.0.7:502 ne s’ouvre pas : aucun chemin vers cette adresse"),
         ("lines: the end of 3 drivers has taken 12 s", "lignes : la fin de 3 pilotes dure depuis 12 s"),
         ("Unreachable: no answer in time", "pas de réponse à temps"),
+        (("the card was damaged: outbox.db was damaged (database disk image is malformed) and is now outbox.db.damaged;"
+          " 7 rows were saved; 9 entries could not be read"),
+         ("la carte était abîmée : outbox.db était abîmé (le fichier est illisible) et s’appelle maintenant"
+          " outbox.db.damaged ; 7 blocs de mesures sont sauvés ; 9 mesures sont perdues")),
         ("something that nobody knows", "something that nobody knows"),
         ("", ""),
     ],
@@ -48,12 +52,13 @@ SYSTEM = {
     "Connection refused",
     "No route to host",
     "Device or resource busy",
+    "database disk image is malformed",
     "ConnectError",  # httpx, by edge.sync.http
     "ConnectTimeout",
 }
 SAY = (
     "drivers/**/*.py", "edge/sampling/supervisor.py", "edge/acting/own_alarms.py", "edge/sampling/intake.py",
-    "edge/watchdog.py", "edge/outbox/group_commit.py", "groundwork/*.py",
+    "edge/watchdog.py", "edge/outbox/*.py", "groundwork/*.py",
 )  # fmt: skip
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -268,7 +270,7 @@ async def test_a_page_is_small_on_the_wire(tmp_path: Path) -> None:
     app = cabinet.app()
     total = 0
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
-        for path in ("/", "/static/page.css", "/static/page.js", "/static/icon.svg"):
+        for path in ("/", "/static/page.js", "/static/icon.svg"):
             request = client.build_request("GET", path, headers={"Accept": "*/*", "Accept-Encoding": "gzip"})
             answer = await client.send(request, stream=True)
             total += sum([len(piece) async for piece in answer.aiter_raw()])
@@ -284,10 +286,19 @@ async def test_nothing_comes_from_elsewhere(cabinet: Cabinet) -> None:
         assert not re.search(r"(?:src|href)=\"(?!/|#)", answer.text)
 
 
+async def test_the_style_is_in_the_page_and_the_policy_names_it_by_its_hash(cabinet: Cabinet) -> None:
+    for path in ("/", "/devices/none"):
+        answer = await cabinet.get(path)
+        (style,) = re.findall(r"<style>(.*?)</style>", answer.text, flags=re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+        assert f"style-src 'sha256-{digest}';" in answer.headers["Content-Security-Policy"]
+        assert "stylesheet" not in answer.text, "nothing has to be waited for before the page is shown"
+
+
 async def test_static_files_are_kept_by_the_browser_and_there_is_no_other(cabinet: Cabinet) -> None:
     page = (await cabinet.get()).text
-    (style,) = re.findall(r'href="(/static/page.css[^"]*)"', page)
-    answer = await cabinet.get(style)
+    (script,) = re.findall(r'src="(/static/page.js[^"]*)"', page)
+    answer = await cabinet.get(script)
     assert "immutable" in answer.headers["Cache-Control"]
     assert (await cabinet.get("/static/..%2Fscreens.py")).status_code == 404
     assert (await cabinet.get("/static/screens.py")).status_code == 404
