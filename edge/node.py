@@ -153,7 +153,7 @@ class Node:
                 watched=lambda live: setattr(commit, "hurry", live),
                 now_us=lambda: self._clock()[0],
             )
-            own, words = OwnSocket(config.socket), watchdog.last_words()
+            own, words = OwnSocket(config.socket), watchdog.words
             doctor = Doctor(
                 outbox=outbox,
                 uplink=uplink,
@@ -172,7 +172,7 @@ class Node:
                 deaf=lambda: own.fault,
                 late=watchdog.late,
                 anew=lines.anew,
-                restarted=lambda: None if words is None else words.late,
+                restarted=lambda: words[-1].late if words else None,
                 monotonic=time.monotonic,
                 apart_us=lambda: self._autonomy.trusted.apart_us(),  # noqa: PLW0108 - it is made below
             )
@@ -191,7 +191,7 @@ class Node:
                 try_out=Trial(Ground(site=config.site, roster=config.roster)).run,
                 card=lambda: storage.fault,
             )
-            autonomy.follows(words)
+            autonomy.follows(words, watchdog.told)
             outbox.renewed = autonomy.alarming.tell_again
             if outbox.blank:
                 outbox.renewed()

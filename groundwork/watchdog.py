@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final, Self
 
-from groundwork.last_words import LastWords, Ring, Witness, taken
+from groundwork.last_words import LastWords, Ring, Witness, put_aside, told
 from groundwork.liveness import Late, Liveness, Part
 from groundwork.systemd import Notify
 
@@ -32,9 +32,11 @@ class Watchdog:
         self._systemd, self._path = systemd, path
         self._liveness = Liveness()
         self._watched: list[Callable[[], Late | None]] = []
+        self.words: Sequence[LastWords] = ()  # of processes before, until they are `told`; the oldest first
         self._witness = Witness(path, self.late, loop_s=loop_s, ring=ring)
 
     def __enter__(self) -> Self:
+        self.words = put_aside(self._path)
         self._witness.begin()
         return self
 
@@ -58,9 +60,10 @@ class Watchdog:
         """Those that are late."""
         return [*self._liveness.late(), *(one for late in self._watched if (one := late()) is not None)]
 
-    def last_words(self) -> LastWords | None:
-        """Those of the process before, told once."""
-        return taken(self._path)
+    def told(self) -> None:
+        """What was left is known where it had to be, and durable there."""
+        self.words = ()
+        told(self._path)
 
     @property
     def every_s(self) -> float:

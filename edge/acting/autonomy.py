@@ -145,10 +145,11 @@ class Autonomy:
         self.desk.restore(_under(kept, orders.PREFIX), dropped)
         self._forget_alarms()
 
-    def follows(self, words: LastWords | None) -> None:
-        """What the process before has left, where its watchdog has ended it."""
-        if words is not None:
+    def follows(self, words: Sequence[LastWords], told: Callable[[], object]) -> None:
+        """What processes before have left whose watchdog has ended them; `told` is called when it is on the card."""
+        if words:
             restarted.tell(words, node=self._config.node.id, alarming=self.alarming, now=self._clock)
+            self._commit.insist().add_done_callback(lambda f: None if f.cancelled() else told())
 
     # ---- the node's own doings -----------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ What it calls for is over when it is raised, so it returns at once, and stands u
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -17,8 +18,8 @@ from groundwork.last_words import LastWords
 MAX_CHARS: Final = 2000
 
 
-def tell(words: LastWords, *, node: str, alarming: Alarming, now: Now) -> None:
-    """Raise it, and let it return."""
+def tell(words: Sequence[LastWords], *, node: str, alarming: Alarming, now: Now) -> None:
+    """Raise it, and let it return. `words` are of one process or more, the oldest first."""
     time_us = now()[0]
     alarming.raise_(
         Raised(
@@ -26,7 +27,7 @@ def tell(words: LastWords, *, node: str, alarming: Alarming, now: Now) -> None:
             rule=RESTARTED,
             severity="medium",
             time_us=time_us,
-            detail=detail(words),
+            detail="\n".join(map(detail, reversed(words)))[:MAX_CHARS],
             text={
                 "en": "The node did not go on by itself, and was started again",
                 "fr": "Le nœud était bloqué et a été redémarré",

@@ -169,11 +169,13 @@ def test_a_node_that_its_watchdog_has_ended_says_why_once(config: Config) -> Non
     )
 
     async def story(cabinet: Cabinet) -> None:
-        cabinet.autonomy.follows(None)
+        told: list[bool] = []
+        cabinet.autonomy.follows((), lambda: told.append(True))
         assert ("cab-1", "restarted") not in cabinet.alarms()
-        cabinet.autonomy.follows(words)
-        cabinet.autonomy.follows(words)
+        cabinet.autonomy.follows((words,), lambda: told.append(True))
+        assert told == [], "it is not on the card yet"
         await asyncio.sleep(400)
+        assert told == [True]
         assert cabinet.alarms()["cab-1", "restarted"] == "returned", "it waits to be acknowledged"
         raised, returned = [a for a in await cabinet.told(Alarm) if a.rule == "restarted"]
         assert (raised.state, returned.state) == ("raised", "returned")
