@@ -52,7 +52,7 @@ from edge.web.pages import Pages
 from edge.web.peers import Technicians
 from edge.web.sight import SELDOM_S, Days, Sight, recall
 from edge.web.writing import TechnicianRoutes
-from groundwork.liveness import kept_going
+from groundwork.liveness import Part, kept_going
 from groundwork.systemd import Notify
 from wire.entries import ClockFix
 from wire.time import Micros, Utc, micros
@@ -152,6 +152,7 @@ class Node:
                 hear=self._hear,
                 watched=lambda live: setattr(commit, "hurry", live),
                 now_us=lambda: self._clock()[0],
+                alive=Part("uplink"),
             )
             own, words = OwnSocket(config.socket), watchdog.words
             doctor = Doctor(
@@ -228,7 +229,11 @@ class Node:
                 if config.control.downlink:
                     client = await stack.enter_async_context(cloud.client(context))
                     downlink = self._downlink = Downlink(
-                        client, f"{cloud.base}/orders", autonomy.down, max_wait_s=config.cloud.retry_max_s
+                        client,
+                        f"{cloud.base}/orders",
+                        autonomy.down,
+                        max_wait_s=config.cloud.retry_max_s,
+                        alive=Part("downlink"),
                     )
                     tasks.append(always.create_task(kept_going(downlink.alive, downlink.run), name="downlink"))
                 open_lines = lines.begin(always, arrivals.take, autonomy.opened)

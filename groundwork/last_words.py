@@ -27,9 +27,10 @@ from typing import Final
 
 import msgspec
 
+from groundwork.liveness import LOOK_S, running_s
+
 log = logging.getLogger(__name__)
 
-LOOK_S: Final = 5.0
 LINES: Final = 40
 LINE_CHARS: Final = 300
 STACK_BYTES: Final = 16_384
@@ -81,7 +82,7 @@ class Witness:
         *,
         loop_s: float,
         ring: Ring,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = running_s,
     ) -> None:
         """`late` tells what is late; an event loop is that has not said `seen` for `loop_s`."""
         self._path, self._late, self._loop_s, self._ring, self._monotonic = path, late, loop_s, ring, monotonic

@@ -24,7 +24,7 @@ from edge.sampling.last_samples import LastSamples
 from edge.sampling.lines import AttachedLine
 from edge.sampling.poller import Poller
 from groundwork.backoff import Backoff, upper_half
-from groundwork.liveness import END_S, LOOK_S, Late, ended
+from groundwork.liveness import END_S, LOOK_S, Late, ended, running_s
 from wire.device import Point
 from wire.sample import Sample
 
@@ -181,18 +181,18 @@ class Supervisor:
             Restarted: it was stuck, or somebody has asked for it. Exception: whatever its driver raises.
         """
         pollers: list[Poller] = []
-        began = time.monotonic()
+        began = running_s()
         wish = self._wishes[line.name] = asyncio.get_running_loop().create_future()
         turn = asyncio.ensure_future(_fenced(self._open(line, deliver, opened, pollers)))
         why = None
         try:
             while not (turn.done() or wish.done()):
                 await asyncio.wait([turn, wish], timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
-                open_s = time.monotonic() - began
+                open_s = running_s() - began
                 if line.name not in self._drivers and open_s > OPEN_S:
                     why = f"it has not opened for {open_s:.0f} s"
                 else:
-                    why = stuck(pollers, time.monotonic())
+                    why = stuck(pollers, running_s())
                 if why is not None:
                     break
         except asyncio.CancelledError:

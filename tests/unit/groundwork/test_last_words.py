@@ -20,6 +20,7 @@ from groundwork.last_words import (
     stacks,
     told,
 )
+from groundwork.liveness import LOOK_S, Running
 
 LOOP_S = 15.0
 
@@ -148,3 +149,18 @@ def test_stacks_are_bounded() -> None:
         return stacks() if not n else deep(n - 1)
 
     assert len(deep(600)) <= STACK_BYTES
+
+
+def test_an_event_loop_that_was_stopped_with_its_process_is_not_blocked(tmp_path: Path, ring: Ring) -> None:
+    clock = Clock()
+    running = Running(clock)
+    path = tmp_path / "last-words.json"
+    witness = Witness(path, lambda: (), loop_s=LOOP_S, ring=ring, monotonic=running)
+    with running.watching():
+        clock.now += 3600
+        witness.look()
+        assert not path.exists()
+        for _ in range(4):
+            clock.now += LOOK_S
+            witness.look()
+        assert path.exists(), "it has not turned since"
