@@ -16,6 +16,7 @@ from typing import Final
 
 from groundwork.last_words import Ring
 from groundwork.liveness import Late, Part
+from groundwork.marker import Marker
 from groundwork.seldom import Seldom
 from groundwork.systemd import Notify
 from groundwork.watchdog import Watchdog
@@ -25,6 +26,7 @@ COMMIT: Final = "commit"
 CARD: Final = "card"
 APART_S: Final = 3_600.0
 ENDED: Final = "ended-for-a-part.json"
+RUNS: Final = "runs.json"
 LAST_WORDS: Final = "last-words.json"  # beside the socket, which is in memory where systemd has made its directory
 
 
@@ -35,6 +37,7 @@ class NodeWatchdog(Watchdog):
         """`socket` lies where all that it keeps lies; `boot` is of the machine."""
         seldom = Seldom(socket.with_name(ENDED), APART_S, boot)
         super().__init__(systemd, socket.with_name(LAST_WORDS), ring=ring, seldom=seldom)
+        self.marker = Marker(socket.with_name(RUNS), boot)
         self.commit: Part = self.part(COMMIT)
         self.card: Part = self.part(CARD)  # while it is opened or closed
         self.life: Part = self.part("life")  # while one begins or ends

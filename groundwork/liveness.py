@@ -151,8 +151,8 @@ async def kept_going(
             while not task.done() and part.late() is None:
                 await asyncio.wait([task], timeout=look_s)
         except asyncio.CancelledError:
-            task.cancel()
-            await asyncio.wait([task])
+            if not await ended(task, end_s):
+                log.error("%s does not end", part.name)  # noqa: TRY400 - no bug is known
             raise
         if task.done():
             return task.result()

@@ -173,3 +173,17 @@ async def test_who_does_not_end_is_left_behind() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_whoever_ends_it_does_not_wait_for_what_is_deaf() -> None:
+    part = Part("uplink", Clock())
+    stubborn = Going(part, Clock(), [True], stubborn=True)
+    task = asyncio.create_task(kept_going(part, stubborn.run, end_s=0.0))
+    await asyncio.wait([task], timeout=0.01)
+    assert stubborn.starts
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    stubborn.stubborn = False
+    for left in asyncio.all_tasks() - {asyncio.current_task()}:
+        left.cancel()

@@ -53,7 +53,7 @@ SYSTEM = {
 }
 SAY = (
     "drivers/**/*.py", "edge/sampling/supervisor.py", "edge/acting/own_alarms.py", "edge/sampling/intake.py",
-    "edge/watchdog.py", "edge/outbox/group_commit.py", "groundwork/*.py",
+    "edge/watchdog.py", "edge/acting/restarted.py", "edge/outbox/group_commit.py", "groundwork/*.py",
 )  # fmt: skip
 
 
