@@ -162,9 +162,11 @@ async def tend(
     compact: Callable[[], Awaitable[bool]],
     conditions: Callable[[], Awaitable[Mapping[str, StandingCondition]]],
     missed: Missed | None = None,
+    kept: Callable[[], object] = lambda: None,
 ) -> None:
-    """Save, watch for silence, end orders and compact, until cancelled. Trouble is logged and tried again."""
-    trouble = StoreWatch(store, missed)
+    """Save, watch for silence, end orders and compact, until cancelled. Trouble is logged and tried again. `kept` is
+    called when the alarm that says what was `missed` is durable."""
+    trouble = StoreWatch(store, missed, kept)
     began_us = now()
     jumps = ClockJumps(now, asyncio.get_running_loop().time)
 

@@ -220,6 +220,7 @@ async def run(options: Options, crash: Crash, ring: Ring | None = None) -> None:
             if found is None or stop.is_set():
                 return
             store, tokens = found.what
+            await held.enter_async_context(watchdog.kept())
             a_day = Used(
                 size_bytes=options.node_bytes,
                 readings=options.node_readings,
@@ -238,10 +239,9 @@ async def run(options: Options, crash: Crash, ring: Ring | None = None) -> None:
             gc.collect()
             gc.freeze()  # what is held now stays; see `cloud.app`
             server = _Server(_config(options, app.asgi), door)
-            missed = found.missed or stopped(watchdog.last_words())
-            ticks = tend(store, utc_us, step, app.conditions, missed)
-            async with _alongside(ticks, watchdog.keep()) as beside, server.going(listener) as serving:
-                with contextlib.closing(app), watchdog:
+            ticks = tend(store, utc_us, step, app.conditions, stopped(watchdog.words, found.missed), watchdog.told)
+            async with _alongside(ticks) as beside, server.going(listener) as serving:
+                with contextlib.closing(app):
                     url = _url(options, listener)
                     LOG.info("serving %s from %s, generation %d", url, options.data, store.log.generation)
                     if options.endpoints is not None:

@@ -26,7 +26,7 @@ from drivers.tables import suggest
 from edge import interpreter
 from edge.acting.bundles import followed
 from edge.acting.sky import sky
-from edge.clock import utc_us
+from edge.clock import kernel_boot, utc_us
 from edge.config import Config, ConfigError, load, place_of
 from edge.lives import EXIT_FAILED, live
 from edge.node import Node, Ready
@@ -274,7 +274,7 @@ def _run(config: Config, args: argparse.Namespace) -> int:
             temporary.replace(args.endpoints)
 
     systemd = Notify()
-    watchdog = NodeWatchdog(systemd, config.socket, ring=ring)
+    watchdog = NodeWatchdog(systemd, config.socket, ring=ring, boot=kernel_boot())
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes, or log rotation: there is nothing to reopen
     interpreter.tune()
     try:

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 log = logging.getLogger(__name__)
 
-END_S: Final = 10.0  # for tasks to end; one that waits for a card that hangs does not
+END_S: Final = 6.0  # for tasks to end; one that waits for a card that hangs does not
 END_TRIES: Final = 10
 
 
-async def end(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel them, and wait for their end."""
+async def end(tasks: Sequence[asyncio.Task[None]], why: Callable[[], str] = str) -> None:
+    """Cancel them, and wait for their end. `why` says what does not answer now."""
     for task in tasks:
         task.cancel()
     if tasks:
         _, hanging = await asyncio.wait(tasks, timeout=END_S)
         for task in hanging:
-            log.error("%s does not end: it waits for the card", task.get_name())
+            log.error("%s does not end%s", task.get_name(), f": {found}" if (found := why()) else "")
         for _ in range(END_TRIES):  # what it would still do it cannot
             for task in hanging:
                 task.cancel()

@@ -23,6 +23,7 @@ from drivers.contract import Traced
 from edge.acting.autonomy import Autonomy
 from edge.acting.bundles import Ground
 from edge.acting.probation import begun
+from edge.acting.restarted import UncleanEnd, how_ended
 from edge.acting.trial import Trial
 from edge.clock import NodeClock
 from edge.config import Config
@@ -52,7 +53,7 @@ from edge.web.pages import Pages
 from edge.web.peers import Technicians
 from edge.web.sight import SELDOM_S, Days, Sight, recall
 from edge.web.writing import TechnicianRoutes
-from groundwork.liveness import kept_going
+from groundwork.liveness import Part, kept_going
 from groundwork.systemd import Notify
 from wire.entries import ClockFix
 from wire.time import Micros, Utc, micros
@@ -63,6 +64,7 @@ CLOCK_CHECK_S: Final = 10.0
 CARD_CHECK_S: Final = 5.0
 BEGIN_S: Final = 600.0  # what follows when the card is open: rules are brought to where they were
 CLOSE_S: Final = 120.0
+HANGS_S: Final = 1.0
 EXTEND_S: Final = 60.0
 
 
@@ -99,6 +101,12 @@ class Node:
     def abandoned(self) -> bool:
         """Whether a thread hangs in the card."""
         return self._storage is not None and self._storage.abandoned
+
+    @property
+    def hangs(self) -> str:
+        """What does not answer now."""
+        stuck_s = 0.0 if self._storage is None else self._storage.stuck_s
+        return f"the card has not answered for {stuck_s:.0f} s" if stuck_s > HANGS_S else ""
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Until `stop` is set; or until the storage is to be opened anew (`edge.outbox.storage`): then it is true, and
@@ -152,8 +160,9 @@ class Node:
                 hear=self._hear,
                 watched=lambda live: setattr(commit, "hurry", live),
                 now_us=lambda: self._clock()[0],
+                alive=Part("uplink"),
             )
-            own, words = OwnSocket(config.socket), watchdog.last_words()
+            own, ended = OwnSocket(config.socket), self._before(outbox.card.cut_short)
             doctor = Doctor(
                 outbox=outbox,
                 uplink=uplink,
@@ -172,7 +181,7 @@ class Node:
                 deaf=lambda: own.fault,
                 late=watchdog.late,
                 anew=lines.anew,
-                restarted=lambda: None if words is None else words.late,
+                restarted=lambda: None if ended is None or ended.cause == "power" else ended.why,
                 monotonic=time.monotonic,
                 apart_us=lambda: self._autonomy.trusted.apart_us(),  # noqa: PLW0108 - it is made below
             )
@@ -191,7 +200,7 @@ class Node:
                 try_out=Trial(Ground(site=config.site, roster=config.roster)).run,
                 card=lambda: storage.fault,
             )
-            autonomy.follows(words)
+            autonomy.follows(ended, watchdog.told)
             outbox.renewed = autonomy.alarming.tell_again
             if outbox.blank:
                 outbox.renewed()
@@ -228,7 +237,11 @@ class Node:
                 if config.control.downlink:
                     client = await stack.enter_async_context(cloud.client(context))
                     downlink = self._downlink = Downlink(
-                        client, f"{cloud.base}/orders", autonomy.down, max_wait_s=config.cloud.retry_max_s
+                        client,
+                        f"{cloud.base}/orders",
+                        autonomy.down,
+                        max_wait_s=config.cloud.retry_max_s,
+                        alive=Part("downlink"),
                     )
                     tasks.append(always.create_task(kept_going(downlink.alive, downlink.run), name="downlink"))
                 open_lines = lines.begin(always, arrivals.take, autonomy.opened)
@@ -237,8 +250,14 @@ class Node:
                 watchdog.life.within(CLOSE_S, "the end of a life")
                 await autonomy.close()
                 await end(open_lines)
-                await end(tasks)  # the commit's last act is to write what waits
+                await end(tasks, lambda: self.hangs)  # the commit's last act is to write what waits
         return not stop.is_set()
+
+    def _before(self, cut_short: bool) -> UncleanEnd | None:
+        """How the process before has ended, where not as it was told to."""
+        marker = self._watchdog.marker
+        stood = marker.begin()
+        return how_ended(self._watchdog.words, stood, boot=marker.boot, oom=marker.oom(), cut_short=cut_short)
 
     async def _recall(self, path: Path) -> None:
         seldom = [d for d, k in self._street.devices.items() if k.expected_every_s > SELDOM_S]

@@ -4,7 +4,9 @@ A thread looks every LOOK_S, for an event loop that is blocked writes nothing. I
 thread is doing (faulthandler), the last LINES of the log, versions. The file lies where memory is (systemd's
 RuntimeDirectory), for a card that hangs takes no words. A process that ends in another way leaves none.
 
-Bounds: LINES lines of LINE_CHARS in memory; STACK_BYTES of stacks; one file.
+The next process puts them aside before it may have some of its own, and keeps them until they are told for good.
+
+Bounds: LINES lines of LINE_CHARS in memory; STACK_BYTES of stacks; one file, and KEPT that were put aside.
 """
 
 from __future__ import annotations
@@ -25,13 +27,15 @@ from typing import Final
 
 import msgspec
 
+from groundwork.liveness import LOOK_S, running_s
+
 log = logging.getLogger(__name__)
 
-LOOK_S: Final = 5.0
 LINES: Final = 40
 LINE_CHARS: Final = 300
 STACK_BYTES: Final = 16_384
 MAX_BYTES: Final = 65_536
+KEPT: Final = 3  # of processes before that nobody was told of yet
 # Of URLs, tokens, and whatever is called a password or a secret.
 SECRETS: Final = re.compile(
     r"(?<=://)[^/@\s]+(?=@)|\blamp_\w{4,}[\w-]*|(?<=[Bb]earer )\S+"
@@ -78,7 +82,7 @@ class Witness:
         *,
         loop_s: float,
         ring: Ring,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = running_s,
     ) -> None:
         """`late` tells what is late; an event loop is that has not said `seen` for `loop_s`."""
         self._path, self._late, self._loop_s, self._ring, self._monotonic = path, late, loop_s, ring, monotonic
@@ -143,15 +147,36 @@ def stacks() -> str:
         return file.read(STACK_BYTES).decode(errors="replace")
 
 
-def taken(path: Path) -> LastWords | None:
-    """What the process before has left, if it has; it is there no more afterwards."""
+def put_aside(path: Path) -> Sequence[LastWords]:
+    """What processes before have left and nobody has been told yet, the oldest first: put aside, so that what this
+    process may have to say does not take its place, and kept until it is `told`."""
+    places = _aside(path)
+    with contextlib.suppress(OSError):
+        if path.exists():
+            path.replace(next((p for p in places if not p.exists()), places[-1]))
+    return [words for place in places if (words := _read(place)) is not None]
+
+
+def told(path: Path) -> None:
+    """Whoever had to know of them knows, and would still know after a power cut."""
+    for place in _aside(path):
+        with contextlib.suppress(OSError):
+            place.unlink(missing_ok=True)
+
+
+def _aside(path: Path) -> Sequence[Path]:
+    return [path.with_name(f"{path.stem}.{n}{path.suffix}") for n in range(1, KEPT + 1)]
+
+
+def _read(path: Path) -> LastWords | None:
     try:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
-        path.unlink()
         return msgspec.json.decode(text, type=LastWords)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:
-        log.warning("what the process before has left cannot be read: %s", error)
+        log.warning("what a process before has left cannot be read: %s", error)
+        with contextlib.suppress(OSError):
+            path.unlink()
         return None

@@ -10,6 +10,7 @@ Bound: one alarm.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -35,16 +36,18 @@ class Missed(msgspec.Struct, frozen=True):
     why: Texts
 
 
-def stopped(words: LastWords | None) -> Missed | None:
-    """What the alarm says where the watchdog has ended the process before."""
-    if words is None:
-        return None
+def stopped(left: Sequence[LastWords], missed: Missed | None) -> Missed | None:
+    """What the alarm says where the watchdog has ended processes before, beside what was `missed` since."""
+    if not left:
+        return missed
+    words = left[-1]
     log = "".join(f"\n{line}" for line in reversed(words.log))
+    since = ("", "") if missed is None else (f"{missed.why['en']}; ", f"{missed.why['fr']} ; ")
     return Missed(
-        Utc(words.time_us),
+        Utc(left[0].time_us),
         {
-            "en": f"the aggregator did not go on ({words.late}) and was started again{log}"[:MAX_CHARS],
-            "fr": f"l'agrégateur était bloqué ({words.late}) et a été redémarré{log}"[:MAX_CHARS],
+            "en": f"{since[0]}the aggregator did not go on ({words.late}) and was started again{log}"[:MAX_CHARS],
+            "fr": f"{since[1]}l'agrégateur était bloqué ({words.late}) et a été redémarré{log}"[:MAX_CHARS],
         },
     )
 
@@ -69,9 +72,11 @@ class Watched(Protocol):
 class StoreWatch:
     """On the event loop."""
 
-    def __init__(self, store: Watched, missed: Missed | None) -> None:
-        """`missed` is what could not be taken before the store was open."""
+    def __init__(self, store: Watched, missed: Missed | None, kept: Callable[[], object] = lambda: None) -> None:
+        """`missed` is what could not be taken before the store was open; `kept` is called when the alarm that says so
+        is durable."""
         self._store = store
+        self._kept = kept
         self._missed = missed
         self._opened_us: Utc | None = None  # until when it was missed
         self._low = False
@@ -86,6 +91,8 @@ class StoreWatch:
         parts = [w for w in (wrong, self._told(now_us)) if w is not None]
         words = {"en": "; ".join(w["en"] for w in parts), "fr": " ; ".join(w["fr"] for w in parts)} if parts else None
         await self._store.alarms.hold(lambda standing: following(standing, words, now_us), STORE)
+        if self._missed is not None:
+            self._kept()
         if wrong is None:  # the text that stays is the last one
             self._missed = None
 

@@ -27,6 +27,7 @@ from edge.acting.own_alarms import LineAlarms, OwnAlarms
 from edge.acting.planning import Planning
 from edge.acting.probation import Probation
 from edge.acting.rebuild import History, rebuilt
+from edge.acting.restarted import UncleanEnd
 from edge.acting.ruling import Ruling, suppressions
 from edge.acting.sky import sky
 from edge.acting.trial_queue import TrialQueue, TryOut
@@ -47,7 +48,6 @@ from edge.rules.engine import Engine
 from edge.rules.rule import Rules
 from edge.sampling.last_samples import LastSamples
 from edge.sampling.lines import heartbeats_s
-from groundwork.last_words import LastWords
 from wire.entries import Alarm, ClockFix, Level
 from wire.orders import AlarmAct, Bundle, Down
 from wire.sample import Sample, Value
@@ -145,10 +145,11 @@ class Autonomy:
         self.desk.restore(_under(kept, orders.PREFIX), dropped)
         self._forget_alarms()
 
-    def follows(self, words: LastWords | None) -> None:
-        """What the process before has left, where its watchdog has ended it."""
-        if words is not None:
-            restarted.tell(words, node=self._config.node.id, alarming=self.alarming, now=self._clock)
+    def follows(self, ended: UncleanEnd | None, told: Callable[[], object]) -> None:
+        """How the process before has ended, where not as it was told to; `told` is called when that is on the card."""
+        if ended is not None:
+            restarted.tell(ended, node=self._config.node.id, alarming=self.alarming, now=self._clock)
+            self._commit.insist().add_done_callback(lambda f: None if f.cancelled() else told())
 
     # ---- the node's own doings -----------------------------------------------------------------------------------
 

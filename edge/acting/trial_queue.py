@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from drivers.errors import NotStored
 from edge.acting.mishaps import Mishaps
 from wire.orders import Bundle
 
 TryOut = Callable[[Bundle], Awaitable[str | None]]
+
+
+END_S: Final = 5.0  # for a trial to end
 
 
 class TrialQueue:
@@ -34,7 +38,8 @@ class TrialQueue:
         """End what is being tried."""
         for task in self._trying:
             task.cancel()
-        await asyncio.gather(*self._trying, return_exceptions=True)
+        if self._trying:
+            await asyncio.wait(self._trying, timeout=END_S)
 
     async def _try(
         self, bundle: Bundle, after: asyncio.Future[None] | None, done: Callable[[str | None], None]

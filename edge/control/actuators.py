@@ -44,6 +44,7 @@ RETRY_FIRST_S: Final = 0.2
 RETRY_MAX_S: Final = 300.0
 REPORT_S: Final = 10.0
 LINE_S: Final = 10.0
+END_S: Final = 2.0  # for tries to end; a driver that is deaf to it is no reason to wait
 CALL_S: Final = 60.0  # a busy line may let a write wait; a driver that never answers is a bug, and no reason to stop
 
 __all__ = ["Actuator", "Actuators", "ProgressListener"]
@@ -111,7 +112,8 @@ class Actuators:
         tasks = [s.task for s in self._states.values() if s.task is not None]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=END_S)
 
     def wake(self, key: Key, after: asyncio.Future[None] | None = None) -> None:
         """The array may say something else now. Nothing is written before `after` is done.

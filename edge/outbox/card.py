@@ -59,6 +59,7 @@ class Card:
         self._draw_epoch, self._boot, self._busy = epoch, boot(), busy
         self.memory, self._seed = memory, seed
         self.seeded = False  # whether all state by key was read of the card that memory stands in for
+        self.cut_short = False  # whether the machine went down while it was in use
         self._lock_fd = -1
         self._mark = MarkFile(directory)
         self._mark_fails = False
@@ -94,6 +95,7 @@ class Card:
             await self._open_memory()
             return
         mark = await self.db.aside(self._take)
+        self.cut_short = mark is not None and not mark.exact(self._boot)
         try:
             wal_lost, what = await self.db.aside(lambda: look(self.path, mark))
             if what is not None:

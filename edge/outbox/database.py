@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -20,6 +19,7 @@ from typing import Any, Final, TypeVar
 import aiosqlite
 
 from edge.outbox.records import SCHEMA, SUMMED, Damaged, whole
+from groundwork.liveness import running_s
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Database:
     @property
     def stuck_s(self) -> float:
         """For how many seconds something has waited for the card without any answer; 0 when nothing waits."""
-        return time.monotonic() - self._since if self._waiting else 0.0
+        return running_s() - self._since if self._waiting else 0.0
 
     @property
     def in_transaction(self) -> bool:
@@ -58,7 +58,7 @@ class Database:
     def answers(self) -> None:
         """The card has answered, to somebody who reads it without asking here."""
         self.answered += 1
-        self._since = time.monotonic()
+        self._since = running_s()
 
     # ---- open and close --------------------------------------------------------------------------------------------
 
@@ -141,14 +141,14 @@ class Database:
     def _asking(self) -> Generator[None]:
         """Around whatever waits for the card."""
         if not self._waiting:
-            self._since = time.monotonic()
+            self._since = running_s()
         self._waiting += 1
         try:
             yield
         finally:
             self._waiting -= 1
             self.answered += 1
-            self._since = time.monotonic()
+            self._since = running_s()
 
     async def aside(self, what: Callable[[], _T]) -> _T:
         """Do something with the card's files in a thread: a card that never answers must not hold up the loop."""

@@ -21,7 +21,6 @@ import logging
 import os
 import shutil
 import sqlite3
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +29,7 @@ from drivers.errors import NotStored
 from edge.outbox.card_lock import InUse
 from edge.outbox.reading import CardError
 from edge.outbox.sqlite import SqliteOutbox
-from groundwork.liveness import END_S, SLACK_S, Part
+from groundwork.liveness import END_S, SLACK_S, Part, running_s
 from wire.time import Micros, Utc
 
 log = logging.getLogger(__name__)
@@ -59,7 +58,7 @@ class Storage:
         open_s: float = OPEN_S,
         retry_s: float = RETRY_S,
         alive: Part | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = running_s,
     ) -> None:
         """`busy` is called from another thread while a damaged card is read, which may take a while; `alive` is told
         of each answer while it is opened or closed."""

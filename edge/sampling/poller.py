@@ -22,6 +22,7 @@ import msgspec
 from drivers.contract import Driver, Now
 from drivers.errors import Misconfigured, Refused, Unreachable
 from edge.sampling.intake import failed
+from groundwork.liveness import running_s
 from wire.device import Device, Point
 from wire.sample import Sample
 from wire.time import Micros
@@ -62,7 +63,7 @@ class Poller:
         self._now, self._accept, self._sleep = now, accept, sleep
         self._monotonic = monotonic
         self.polls = self.failed = self.missed = 0
-        # On the clock of `monotonic`: since when the attempt lasts (None: there is none now), and when the last ended.
+        # On the clock of `running_s`: since when the attempt lasts (None: there is none now), and when the last ended.
         self.began: float | None = None
         self.ended = float("-inf")
 
@@ -95,7 +96,7 @@ class Poller:
             late_us = max(Micros(0), Micros((monotonic() - due) * 1e6))
             now_us, clock = self._now()
             self.polls += 1
-            self.began = monotonic()
+            self.began = running_s()
             try:
                 sample = await driver.poll(self._device, self._points)
                 sample = msgspec.structs.replace(sample, time_us=now_us - late_us, clock=clock)
@@ -106,7 +107,7 @@ class Poller:
                 self.began = None
                 self._accept(failed(self._device.id, self._points, now_us - late_us, clock, str(error)))
                 raise
-            self.began, self.ended = None, monotonic()
+            self.began, self.ended = None, running_s()
             self._accept(sample)
             # A library may lose a cancellation that meets its answer, as asyncio.wait_for of Python 3.11 does.
             if (task := asyncio.current_task()) is not None and task.cancelling():

@@ -24,7 +24,7 @@ from edge.sampling.last_samples import LastSamples
 from edge.sampling.lines import AttachedLine
 from edge.sampling.poller import Poller
 from groundwork.backoff import Backoff, upper_half
-from groundwork.liveness import END_S, LOOK_S, Late, ended
+from groundwork.liveness import END_S, LOOK_S, Late, ended, running_s
 from wire.device import Point
 from wire.sample import Sample
 
@@ -35,6 +35,7 @@ RESTART_MAX_S: Final = 60.0
 OPEN_S: Final = 120.0
 STUCK_S: Final = 300.0
 ATTEMPT_S: Final = 1_800.0
+STOP_S: Final = 5.0  # for a driver to end when the node does
 MAX_LEFT: Final = 3
 READ_S: Final = 20.0
 ANEW_SHOWN_S: Final = 3_600.0
@@ -181,33 +182,37 @@ class Supervisor:
             Restarted: it was stuck, or somebody has asked for it. Exception: whatever its driver raises.
         """
         pollers: list[Poller] = []
-        began = time.monotonic()
+        began = running_s()
         wish = self._wishes[line.name] = asyncio.get_running_loop().create_future()
-        turn = asyncio.ensure_future(_fenced(self._open(line, deliver, opened, pollers)))
+        opening = _fenced(self._open(line, deliver, opened, pollers))
+        turn = asyncio.create_task(opening, name=f"the driver of line {line.name}")
         why = None
         try:
             while not (turn.done() or wish.done()):
                 await asyncio.wait([turn, wish], timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
-                open_s = time.monotonic() - began
+                open_s = running_s() - began
                 if line.name not in self._drivers and open_s > OPEN_S:
                     why = f"it has not opened for {open_s:.0f} s"
                 else:
-                    why = stuck(pollers, time.monotonic())
+                    why = stuck(pollers, running_s())
                 if why is not None:
                     break
         except asyncio.CancelledError:
-            turn.cancel()
-            await asyncio.wait([turn])
+            if not await ended(turn, within_s=STOP_S):
+                self._leave(line.name, turn)
             raise
         if turn.done():
             return turn.result()
         if not await ended(turn):
-            log.error("the driver of line %s does not end", line.name)
-            self._left.append(turn)
+            self._leave(line.name, turn)
         if why is None:
             raise Restarted(wish.result())
         self._anew[line.name] = why, time.monotonic()
         raise Restarted(why)
+
+    def _leave(self, line: str, turn: asyncio.Future[None]) -> None:
+        log.error("the driver of line %s does not end, and is left behind", line)
+        self._left.append(turn)
 
     async def _open(
         self,

@@ -70,8 +70,10 @@ class Downlink:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
         jitter: Jitter = full,
+        alive: Part | None = None,
     ) -> None:
-        self.alive = Part("downlink", monotonic)
+        """`alive` is told of each attempt and each wait."""
+        self.alive = Part("downlink", monotonic) if alive is None else alive
         self._client, self._url, self._take = client, url, take
         self._max_wait_s, self._sleep, self._monotonic, self._jitter = max_wait_s, sleep, monotonic, jitter
         self._unbegun = 0  # streams in a row that were held back

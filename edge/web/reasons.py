@@ -122,6 +122,12 @@ KNOWN: Final[Sequence[tuple[str, str]]] = (  # as it is said, and what to check:
     (N_("an attempt has not ended for {0} s"), ""),
     (N_("the event loop has not turned for {0} s"), ""),
     (N_("{0}: {1} has taken {2} s"), ""),
+    (N_("it ended by an error: {0}"), ""),
+    (N_("it was killed, or crashed"), ""),
+    (
+        N_("it was killed, perhaps for want of memory: the kernel has ended {0} processes for that since it began"),
+        "",
+    ),
     (N_("commit"), ""),
     (N_("a commit"), ""),
     (N_("card"), ""),

@@ -113,7 +113,16 @@ def test_a_stuck_line_begins_anew_and_the_node_does_not(stage: Stage, late: Path
     before = stage.health()["counters"]["polls"]
     wait_for(lambda: stage.health()["counters"]["polls"] > before + 10, "and is polled")
     assert node.process.poll() is None
-    assert "no attempt has ended for" in (stage.directory / "node.log").read_text()
+    log = stage.directory / "node.log"
+    assert "no attempt has ended for" in log.read_text()
+    reasons = stage.health()["reasons"]
+    assert any("opened anew" in r and "no attempt has ended for" in r for r in reasons), "it is still told"
+    late.write_text("stubborn")
+    wait_for(lambda: "does not end, and is left behind" in log.read_text(), "a driver is deaf", 30)
+    node.process.terminate()
+    assert node.process.wait(20) == 0
+    assert "the driver of line" in log.read_text().rpartition("lamplighter-edge: ")[2]
+    assert "card" not in log.read_text().rpartition("lamplighter-edge: ")[2]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def in_the_city(lamps: Lamps) -> dict[str, Any]:
 
 
 def on_the_node(lamps: Lamps) -> dict[str, Any]:
-    return {a["device"]: a for a in lamps.get("/alarms")}
+    return {a["device"]: a for a in lamps.get("/alarms") if a["rule"] != "restarted"}
 
 
 def act(lamps: Lamps, alarm: str, key: str, **what: Any) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import edge.lives
 import edge.outbox.group_commit
 import edge.sampling.supervisor
 import groundwork.last_words
@@ -34,8 +35,10 @@ groundwork.watchdog.Watchdog.__init__.__kwdefaults__["loop_s"] = 1.0  # type: ig
 groundwork.last_words.LOOK_S = 0.2  # type: ignore[misc]
 edge.outbox.group_commit.COMMIT_S = 1.0  # type: ignore[misc]
 edge.sampling.supervisor.LOOK_S = 0.2  # type: ignore[misc]
+edge.sampling.supervisor.STOP_S = 0.5  # type: ignore[misc]
 edge.sampling.supervisor.STUCK_S = 1.0  # type: ignore[misc]
 edge.sampling.supervisor.RESTART_FIRST_S = 0.2  # type: ignore[misc]
+edge.lives.LEFT_S = 0.5  # type: ignore[misc]
 groundwork.liveness.ended.__defaults__ = (0.5,)
 
 _poll, _append = ModbusDriver.poll, SqliteOutbox.append

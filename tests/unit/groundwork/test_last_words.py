@@ -8,7 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from groundwork.last_words import LINE_CHARS, LINES, MAX_BYTES, STACK_BYTES, Ring, Witness, stacks, taken
+from groundwork.last_words import (
+    KEPT,
+    LINE_CHARS,
+    LINES,
+    MAX_BYTES,
+    STACK_BYTES,
+    Ring,
+    Witness,
+    put_aside,
+    stacks,
+    told,
+)
+from groundwork.liveness import LOOK_S, Running
 
 LOOP_S = 15.0
 
@@ -60,12 +72,12 @@ def test_an_event_loop_that_does_not_turn_is_late(scene: Scene, log: logging.Log
     assert not scene.look()
     scene.clock.now += 1
     assert scene.look()
-    words = taken(scene.path)
-    assert words is not None
+    (words,) = put_aside(scene.path)
     assert words.late == "the event loop has not turned for 16 s"
     assert words.log[0].endswith("WARNING edge.test: the bus is silent")
     assert "test_last_words.py" in words.stacks
-    assert taken(scene.path) is None, "they are told once"
+    told(scene.path)
+    assert put_aside(scene.path) == [], "they are told once"
 
 
 def test_what_is_through_takes_them_back(scene: Scene) -> None:
@@ -93,8 +105,20 @@ def test_where_they_cannot_be_written_the_process_goes_on(tmp_path: Path, ring: 
 def test_what_is_damaged_is_none(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "last-words.json"
     path.write_bytes(text)
-    assert taken(path) is None
-    assert not path.exists()
+    assert put_aside(path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_nobody_was_told_of_is_kept_beside_what_comes_next(scene: Scene) -> None:
+    for n in range(KEPT + 2):  # processes that end before anybody is told
+        scene.late = [f"commit: a commit has taken {n} s"]
+        assert scene.look()
+        scene.witness = Witness(scene.path, lambda: scene.late, loop_s=LOOP_S, ring=Ring(), monotonic=scene.clock)
+        assert [w.late[-3:] for w in put_aside(scene.path)][-1] == f"{n} s"
+        assert not scene.path.exists(), "there is room for what this one has to say"
+    assert [w.late[-3:] for w in put_aside(scene.path)] == ["0 s", "1 s", "4 s"]
+    told(scene.path)
+    assert list(scene.path.parent.iterdir()) == []
 
 
 def test_the_ring_is_bounded_and_holds_no_secrets(ring: Ring, log: logging.Logger) -> None:
@@ -125,3 +149,18 @@ def test_stacks_are_bounded() -> None:
         return stacks() if not n else deep(n - 1)
 
     assert len(deep(600)) <= STACK_BYTES
+
+
+def test_an_event_loop_that_was_stopped_with_its_process_is_not_blocked(tmp_path: Path, ring: Ring) -> None:
+    clock = Clock()
+    running = Running(clock)
+    path = tmp_path / "last-words.json"
+    witness = Witness(path, lambda: (), loop_s=LOOP_S, ring=ring, monotonic=running)
+    with running.watching():
+        clock.now += 3600
+        witness.look()
+        assert not path.exists()
+        for _ in range(4):
+            clock.now += LOOK_S
+            witness.look()
+        assert path.exists(), "it has not turned since"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from groundwork.liveness import SLACK_S, Liveness, Part, kept_going
+from groundwork.liveness import LOOK_S, SLACK_S, STOPPED_S, Liveness, Part, Running, kept_going
 
 NAMES = st.sampled_from(["commit", "uplink", "downlink"])
 
@@ -68,6 +68,47 @@ def test_what_a_block_does_is_due_until_it_ends() -> None:
         assert str(part.late()) == "commit: a commit has taken 6 s"
         raise OSError("no")
     assert part.late() is None
+
+
+def looked_at(running: Running, clock: Clock, seconds: float) -> None:
+    """So long it is asked as often as it should be."""
+    for _ in range(int(seconds / LOOK_S)):
+        clock.now += LOOK_S
+        running()
+
+
+def test_time_in_which_the_process_did_not_run_is_nobodys_lateness() -> None:
+    clock = Clock()
+    running = Running(clock)
+    part = Part("commit", running)
+    with running.watching():
+        part.within(600, "a commit")
+        looked_at(running, clock, 300)
+        clock.now += 86_400  # SIGSTOP, a paused machine
+        assert part.late() is None
+        looked_at(running, clock, 290)
+        assert part.late() is None
+        looked_at(running, clock, 20)
+        late = part.late()
+        assert late is not None
+        assert late.for_s == pytest.approx(610 + LOOK_S, abs=LOOK_S), "what it took of time that passed for it"
+        assert running.stopped_s == 86_400 - LOOK_S
+
+
+def test_what_takes_long_while_others_run_is_late() -> None:
+    clock = Clock()
+    running = Running(clock)
+    with running.watching():
+        part = Part("commit", running)
+        part.within(600, "a commit")
+        looked_at(running, clock, 300)
+        clock.now += STOPPED_S  # a busy machine: the look came late
+        assert running() == clock.now
+        looked_at(running, clock, 300)
+        assert part.late() is not None
+    clock.now += 1000
+    before = running()
+    assert before == clock.now, "where nobody was to ask, that nobody has means nothing"
 
 
 class Going:
@@ -132,3 +173,17 @@ async def test_who_does_not_end_is_left_behind() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_whoever_ends_it_does_not_wait_for_what_is_deaf() -> None:
+    part = Part("uplink", Clock())
+    stubborn = Going(part, Clock(), [True], stubborn=True)
+    task = asyncio.create_task(kept_going(part, stubborn.run, end_s=0.0))
+    await asyncio.wait([task], timeout=0.01)
+    assert stubborn.starts
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    stubborn.stubborn = False
+    for left in asyncio.all_tasks() - {asyncio.current_task()}:
+        left.cancel()

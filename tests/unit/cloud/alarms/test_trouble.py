@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from cloud.alarms import trouble
-from cloud.alarms.trouble import Missed, StoreWatch
+from cloud.alarms.trouble import Missed, StoreWatch, stopped
 from cloud.store import Store, opened
+from groundwork.last_words import LastWords
 from support.cloud_batches import Ticking
+from wire.time import Utc
 
 FULL = {"en": "the disk of the store is full", "fr": "le disque de l'agrégateur est plein"}
 
@@ -30,8 +32,10 @@ async def test_what_was_missed_is_told_beside_a_disk_that_is_nearly_full_and_aft
         missed = Missed(now(), FULL)
         now.tick(60)
         until_us = now()
-        watch = StoreWatch(store, missed)
+        kept: list[bool] = []
+        watch = StoreWatch(store, missed, lambda: kept.append(True))
         await watch.look(until_us)
+        assert kept == [True]
         state, english, french = said(store)
         assert state == "raised"
         since, until = trouble.moment(missed.since_us), trouble.moment(until_us)
@@ -50,3 +54,19 @@ async def test_what_was_missed_is_told_beside_a_disk_that_is_nearly_full_and_aft
         await watch.look(now())
         assert said(store)[0] == "returned"
         assert said(store)[1].startswith("nothing could be taken"), "it stays to be read until it is acknowledged"
+
+
+def test_what_processes_before_have_left_is_told_beside_what_was_missed_since() -> None:
+    words = LastWords(
+        time_us=5, late="writer: a transaction has taken 61 s", version="1", python="3", log=("b",), stacks=""
+    )
+    missed = Missed(Utc(9), FULL)
+    assert stopped((), missed) is missed
+    both = stopped((words,), missed)
+    assert both is not None
+    assert both.since_us == 5
+    assert both.why["en"].startswith("the disk of the store is full; the aggregator did not go on (writer: a trans")
+    assert both.why["fr"].startswith("le disque de l'agrégateur est plein ; l'agrégateur était bloqué (writer:")
+    alone = stopped((words,), None)
+    assert alone is not None
+    assert alone.why["en"].endswith("was started again\nb")

@@ -7,11 +7,12 @@ import pytest
 
 from edge.acting.autonomy import LOOK_S
 from edge.acting.own_alarms import LINE_DOWN_S, STUCK_S, WELL_S
-from edge.acting.restarted import MAX_CHARS
+from edge.acting.restarted import MAX_CHARS, TEXTS, how_ended
 from edge.alarms.own import UPLINK_REFUSED
 from edge.config import Config, load
 from edge.control.arbitration import Held
 from groundwork.last_words import LastWords
+from groundwork.marker import Stood
 from support.acting import NODE, RULES, Cabinet, Lamp, live
 from wire.entries import Alarm
 
@@ -169,16 +170,57 @@ def test_a_node_that_its_watchdog_has_ended_says_why_once(config: Config) -> Non
     )
 
     async def story(cabinet: Cabinet) -> None:
-        cabinet.autonomy.follows(None)
+        told: list[bool] = []
+        cabinet.autonomy.follows(None, lambda: told.append(True))
         assert ("cab-1", "restarted") not in cabinet.alarms()
-        cabinet.autonomy.follows(words)
-        cabinet.autonomy.follows(words)
+        cabinet.autonomy.follows(how_ended((words,), None, boot=1, oom=0, cut_short=False), lambda: told.append(True))
+        assert told == [], "it is not on the card yet"
         await asyncio.sleep(400)
+        assert told == [True]
         assert cabinet.alarms()["cab-1", "restarted"] == "returned", "it waits to be acknowledged"
         raised, returned = [a for a in await cabinet.told(Alarm) if a.rule == "restarted"]
         assert (raised.state, returned.state) == ("raised", "returned")
         assert raised.detail.startswith("commit: a commit has taken 601 s (2026-11-18 11:06:40 UTC, version 0.1.0")
         assert "line 19" in raised.detail, "the newest lines find room first"
         assert len(raised.detail) == MAX_CHARS
+
+    live(config, story)
+
+
+@pytest.mark.parametrize(
+    ("stood", "cut_short", "cause", "why"),
+    [
+        (None, False, None, ""),
+        (Stood(1), False, "killed", "it was killed, or crashed"),
+        (Stood(1, why="KeyError: x"), False, "failed", "it ended by an error: KeyError: x"),
+        (
+            Stood(1, oom=2),
+            False,
+            "memory",
+            "it was killed, perhaps for want of memory: the kernel has ended 3 processes",
+        ),
+        (Stood(0, oom=9), False, "power", "the machine went down while it ran"),
+        (Stood(1), True, "killed", "it was killed"),
+        (None, True, "power", "the machine went down while it ran"),
+    ],
+)
+def test_how_the_one_before_has_ended(
+    config: Config, stood: Stood | None, cut_short: bool, cause: str | None, why: str
+) -> None:
+    ended = how_ended((), stood, boot=1, oom=5 if stood is not None and stood.oom else 0, cut_short=cut_short)
+    if cause is None:
+        assert ended is None
+        return
+    assert ended is not None
+    assert ended.cause == cause
+    assert ended.why.startswith(why)
+
+    async def story(cabinet: Cabinet) -> None:
+        cabinet.autonomy.follows(ended, lambda: None)
+        await asyncio.sleep(400)
+        raised = next(a for a in await cabinet.told(Alarm) if a.rule == "restarted")
+        assert raised.text == TEXTS[ended.cause]
+        assert raised.detail.startswith(why)
+        assert raised.severity == ("low" if cause == "power" else "medium")
 
     live(config, story)

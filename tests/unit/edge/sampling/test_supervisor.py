@@ -173,6 +173,21 @@ async def test_drivers_that_do_not_end_are_counted(monkeypatch: pytest.MonkeyPat
         await until(lambda: lines.late() is None)
 
 
+@pytest.mark.parametrize("where", ["open", "poll", "close"])
+async def test_a_node_that_ends_waits_for_no_driver_that_does_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
+) -> None:
+    monkeypatch.setattr(supervisor, "STOP_S", 0.01)
+    driving = Driving(where, stubborn=True)
+    async with asyncio.timeout(60), kept(driving) as (lines, samples):
+        await until(lambda: samples if where == "close" else driving.opens and (where == "open" or driving.polls))
+        (task,) = [t for t in asyncio.all_tasks() if t.get_name() == "line bus"]
+        task.cancel()
+        await asyncio.wait([task])
+        assert "the driver of line bus does not end, and is left behind" in caplog.text
+        assert len(lines._left) == 1
+
+
 async def test_a_line_starts_again_for_who_asks(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -58,7 +58,7 @@ SYSTEM = {
 }
 SAY = (
     "drivers/**/*.py", "edge/sampling/supervisor.py", "edge/acting/own_alarms.py", "edge/sampling/intake.py",
-    "edge/watchdog.py", "edge/outbox/*.py", "groundwork/*.py",
+    "edge/watchdog.py", "edge/acting/restarted.py", "edge/outbox/*.py", "groundwork/*.py",
 )  # fmt: skip
 
 
