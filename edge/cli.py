@@ -54,6 +54,7 @@ ASKING = frozenset(
         "unshelve",
         "quarantine",
         "identify",
+        "log",
     }
 )
 CONFIG = Path("/etc/lamplighter/node.toml")  # as docs/operations.md installs it
@@ -71,9 +72,35 @@ def parser(*, whole: bool = True) -> argparse.ArgumentParser:
     history.add_argument("--device", help="only this device")
     history.add_argument("--hours", type=float, default=1.0, help="how far back (default 1)")
     if whole:
-        from edge.verbs import alarms, doctor, identify, lamp_test, plan, quarantine, rules, site, status, watch, why
+        from edge.verbs import (
+            alarms,
+            doctor,
+            identify,
+            lamp_test,
+            log,
+            plan,
+            quarantine,
+            rules,
+            site,
+            status,
+            watch,
+            why,
+        )
 
-        for module in (status, doctor, watch, lamp_test, rules, plan, why, site, alarms, quarantine, identify):
+        for module in (
+            status,
+            doctor,
+            watch,
+            lamp_test,
+            rules,
+            plan,
+            why,
+            site,
+            alarms,
+            quarantine,
+            log,
+            identify,
+        ):
             module.add(verbs)
     for verb in (run, check, history):
         verb.add_argument("--config", type=Path, default=CONFIG, help=f"node.toml (default {CONFIG})")
@@ -150,6 +177,10 @@ def _main(given: list[str]) -> int:
             from edge.verbs import identify
 
             return identify.run(config, args, locale=_locale(), out=sys.stdout, err=sys.stderr)
+        case "log":
+            from edge.verbs import log
+
+            return log.run(config, args, locale=_locale(), out=sys.stdout, err=sys.stderr)
         case "quarantine":
             from edge.verbs import quarantine
 

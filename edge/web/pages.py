@@ -8,10 +8,10 @@ that stand; `GET /rules/{device}` where each rule stands on a device; `GET /iden
 answered on TCP, to whoever calls the node by one of its names (`edge.web.hosts`; else 421), and at the node's Unix
 socket; on TCP there are also the pages of `edge.web.screens`. A request that a page of another site has sent is
 refused (403).
-`POST /orders` and `GET /orders/{id}` are there for technicians: at the socket by who they are (`edge.web.peers`;
-403 for all others), on TCP by a session that a one-time code has begun (`edge.web.writing`). `GET /quarantine`, `POST
-/quarantine/send` and `POST /identify` are there at the socket alone: a proxy before the node can carry nothing that
-lets it do that.
+`POST /orders` and `GET /orders/{id}` are there for technicians: at the socket by who they are (`edge.web.peers`; 403
+for all others), on TCP by a session that a one-time code has begun (`edge.web.writing`). `GET /log` (`edge.web.deeds`),
+`GET /quarantine`, `POST /quarantine/send` and `POST /identify` are there at the socket alone: a proxy before the node
+can carry nothing that lets it do that.
 
 Bounds: those of `edge.web.connections`; an answer has at most MAX_ITEMS, and `Left-Out` says how many more there are. A
 body has at most `edge.control.on_site.MAX_BODY_BYTES`, and BODY_S to arrive. Numbers that JSON has not (NaN,
@@ -42,6 +42,7 @@ from edge.rules.engine import Explained
 from edge.sampling.device_states import DeviceState
 from edge.web.answers import body_of as _body
 from edge.web.answers import json_answer as _json
+from edge.web.deeds import DeedRoute
 from edge.web.first_look import FirstLook
 from edge.web.hosts import Hosts, foreign
 from edge.web.identifying import Identifying
@@ -95,18 +96,19 @@ class Pages:
         writing: TechnicianRoutes | None = None,
         identifying: Identifying | None = None,
         screens: FirstLook | None = None,
+        deeds: DeedRoute | None = None,
         states: Callable[[], Sequence[DeviceState]] = list,
         sample: Callable[[str], Sample | None] = lambda _device: None,
         node: str = "",
     ) -> None:
         """Without `on_site` no orders are taken, without `quarantine` nothing is sent again, without `writing` there
-        are no sessions, without `screens` no pages for people."""
+        are no sessions, without `screens` no pages for people, without `deeds` no log."""
         self._screens, self._states, self._sample_of, self._node = screens, states, sample, node
         self._look, self._decided, self._alarming, self._explain = look, decided, alarms, explain
         self._devices, self._hosts, self._on_site = devices, hosts or Hosts(), on_site
         self._technicians, self._quarantine = technicians or Technicians(), quarantine
         self._writing = writing
-        self._identifying = identifying
+        self._identifying, self._deeds = identifying, deeds
 
     def app(self) -> ASGIApp:
         """What is there on TCP: to be read, and to be done with a session."""
@@ -122,6 +124,7 @@ class Pages:
                 *self._readable(),
                 Route("/orders", self._give, methods=["POST"]),
                 Route("/orders/{id}", self._order),
+                Route("/log", self._log),
                 Route("/quarantine", self._set_aside),
                 Route("/quarantine/send", self._send_again, methods=["POST"]),
                 Route("/identify", self._look_for, methods=["POST"]),
@@ -225,6 +228,10 @@ class Pages:
         order: str = request.path_params["id"]
         told = None if self._on_site is None else self._on_site.told(order)
         return _json({"error": f"no order {order[:64]} is known here"}, 404) if told is None else _json(told)
+
+    async def _log(self, request: Request) -> Response:
+        peer, turned_away = self._technician(request)
+        return turned_away if peer is None or self._deeds is None else await self._deeds.answer(request)
 
     async def _set_aside(self, request: Request) -> Response:
         peer, turned_away = self._technician(request)
