@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import cast
 from zoneinfo import ZoneInfo
@@ -54,7 +55,12 @@ ASKING = frozenset(
         "unshelve",
         "quarantine",
         "identify",
+        "log",
     }
+)
+VERBS = (  # modules of edge.verbs, in the order of --help
+    *("init", "status", "doctor", "watch", "lamp_test", "rules", "plan", "why", "site", "alarms", "quarantine", "log"),
+    "identify",
 )
 CONFIG = Path("/etc/lamplighter/node.toml")  # as docs/operations.md installs it
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd is told not to try again
@@ -71,10 +77,8 @@ def parser(*, whole: bool = True) -> argparse.ArgumentParser:
     history.add_argument("--device", help="only this device")
     history.add_argument("--hours", type=float, default=1.0, help="how far back (default 1)")
     if whole:
-        from edge.verbs import alarms, doctor, identify, lamp_test, plan, quarantine, rules, site, status, watch, why
-
-        for module in (status, doctor, watch, lamp_test, rules, plan, why, site, alarms, quarantine, identify):
-            module.add(verbs)
+        for name in VERBS:
+            import_module(f"edge.verbs.{name}").add(verbs)
     for verb in (run, check, history):
         verb.add_argument("--config", type=Path, default=CONFIG, help=f"node.toml (default {CONFIG})")
     run.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
@@ -93,6 +97,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(given: list[str]) -> int:
     args = parser(whole=given[:1] != ["run"]).parse_args(given)
+    if args.verb == "init":
+        from edge.verbs import init
+
+        return init.run(args, locale=_locale(), source=sys.stdin, out=sys.stdout, err=sys.stderr)
     try:
         config = load(args.config, connects=args.verb == "run", secrets=args.verb not in ASKING)
     except ConfigError as error:
@@ -150,6 +158,10 @@ def _main(given: list[str]) -> int:
             from edge.verbs import identify
 
             return identify.run(config, args, locale=_locale(), out=sys.stdout, err=sys.stderr)
+        case "log":
+            from edge.verbs import log
+
+            return log.run(config, args, locale=_locale(), out=sys.stdout, err=sys.stderr)
         case "quarantine":
             from edge.verbs import quarantine
 

@@ -100,6 +100,7 @@ class SiteTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     lat: Annotated[float, Meta(ge=-90, le=90), says("WGS 84 latitude in degrees: dusk and dawn come from it")]
     time_zone: Annotated[str, says('the IANA name of the local time, such as "Europe/Paris"')]
     country: Annotated[str, says("ISO 3166-1 code of the country whose public holidays a plan may name")] = ""
+    name: Annotated[str, Meta(max_length=200), says("where the cabinet stands, for people")] = ""
 
 
 class ControlTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -294,7 +295,7 @@ def _token(cloud: CloudTable, path: Path, problems: list[Problem], unreadable: l
                 Problem(str(path), key, f"{file} cannot be read: {getattr(error, 'strerror', None) or error}")
             )
             return ""
-    if not _TOKEN.fullmatch(token):
+    if not TOKEN_WORD.fullmatch(token):
         text = f"{where} must hold the token and nothing else: one word, as `lamplighter-cloud token create` printed it"
         problems.append(Problem(str(path), key, text))
     return token
@@ -342,7 +343,7 @@ def _beside(path: Path, name: str) -> str:
     return str(path.parent / name) if name else ""
 
 
-_TOKEN: Final = re.compile(r"[!-~]{1,4096}")
+TOKEN_WORD: Final = re.compile(r"[!-~]{1,4096}")
 _VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
 
 

@@ -45,6 +45,7 @@ from edge.sync.http import Cloud, CloudLink
 from edge.sync.uplink import Uplink
 from edge.visit.visiting import Visiting
 from edge.watchdog import NodeWatchdog, hung
+from edge.web.deeds import DeedRoute
 from edge.web.first_look import FirstLook
 from edge.web.hosts import Hosts
 from edge.web.identifying import Identifying
@@ -290,6 +291,7 @@ class Node:
             on_site=on_site,
             writing=writing,
             identifying=Identifying(on_lines),
+            deeds=DeedRoute(lambda: outbox.card.file, lambda: self._clock()[0], lambda: tuple(self._visiting.log.said)),
             states=lambda: states_of(config.lines, self._street, time.monotonic(), self._clock()[0]),
             sample=lambda device: self._street.devices[device].sample,
             node=config.node.id,
@@ -312,7 +314,7 @@ class Node:
             faults=lines.faults,
             decided=lambda: decided(autonomy.control, zone, self._clock()[0]),
             alarms=autonomy.alarming.standing,
-            days=Days(lambda: None if outbox.card.memory else outbox.card.path, lambda: self._clock()[0]),
+            days=Days(lambda: outbox.card.file, lambda: self._clock()[0]),
             now=self._clock,
             frames=lambda d: driver.frames(d) if isinstance(driver := lines.driver_of(d), Traced) else (),
         )

@@ -157,7 +157,7 @@ class OrderBook:
         elif isinstance(order, Bundle) and self._try_first is not None:
             self._try_bundle(order, self._try_first)
         elif isinstance(order, AlarmAct | Bundle):
-            self._act(order)
+            self._act(order, on_site=on_site)
         elif not on_site and self._records.outdated(order):
             # On site nothing can overtake, while a clock that was mended may have gone back since the last order.
             self._end_at_once(order, "superseded", "a later order of this level came before it")
@@ -273,12 +273,13 @@ class OrderBook:
 
         try_first(order, self._put(commit), done)
 
-    def _act(self, order: AlarmAct | Bundle) -> None:
+    def _act(self, order: AlarmAct | Bundle, *, on_site: bool = False) -> None:
         commit, detail = _Commit(), ""
         try:
             if isinstance(order, AlarmAct):
                 alarms, kept = self._acts.act(order)
                 commit.entries += alarms
+                detail = f"{order.act} at the cabinet by {order.by}: {order.alarm}" if on_site else ""
             else:
                 kept, detail = self._acts.adopt(order)
         except Declined as declined:

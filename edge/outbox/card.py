@@ -74,6 +74,11 @@ class Card:
         return self.db.path
 
     @property
+    def file(self) -> Path | None:
+        """The same for whoever reads it beside the node; None while memory stands in for it."""
+        return None if self.memory else self.path
+
+    @property
     def stuck_s(self) -> float:
         """See `edge.outbox.database.Database`."""
         return self.db.stuck_s

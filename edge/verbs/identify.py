@@ -106,7 +106,7 @@ def run(
     """Look and print. `transport` stands in for the network in tests."""
     language = language_of(args, locale)
     profiles = list(load_profiles([SHIPPED, *map(Path, config.node.profile_dirs)], []).values())
-    steps = _Steps(err, language)
+    steps = LookSteps(err, language)
     try:
         if args.frame:
             return _pasted(args.frame, profiles, language, out)
@@ -116,7 +116,7 @@ def run(
         try:
             report = _asked_of_node(config, args, ask, steps, language, transport)
         except NoNode:
-            report = asyncio.run(_alone(line, ask, profiles, steps, sweep=args.sweep))
+            report = asyncio.run(alone(line, ask, profiles, steps, sweep=args.sweep))
     except (Unanswered, DriverError) as error:
         steps.end()
         err.write(f"{error}\n")
@@ -151,7 +151,7 @@ class _Unheard(msgspec.Struct):
     unheard: list[Unheard]
 
 
-class _Steps:
+class LookSteps:
     """How far it has come: one line that is written over on a terminal, and nothing elsewhere."""
 
     def __init__(self, err: TextIO, language: Language) -> None:
@@ -159,6 +159,7 @@ class _Steps:
         self._language: Language = language
 
     def __call__(self, word: str, details: Mapping[str, Any]) -> None:
+        """See `drivers.guesses.Tell`."""
         if self._err.isatty():
             self._err.write(f"\r\x1b[K{progress(word, details, self._language)}")
             self._err.flush()
@@ -228,7 +229,7 @@ def _asked_of_node(
         return looked.report
 
 
-async def _alone(
+async def alone(
     line: AttachedLine, ask: LookFor, profiles: Sequence[Profile], tell: Tell, *, sweep: bool
 ) -> LookReport:
     """Look on a line that nobody else has.

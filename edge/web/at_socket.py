@@ -20,6 +20,7 @@ from edge.control.on_site import BadRequest, Given, OnSite, OrderProgress, read
 from edge.identify.looking import LookFor
 from edge.outbox.contract import SendAgain, SentAgain, SetAside
 from edge.web.answers import body_of, json_answer, listed, refusal
+from edge.web.deeds import CabinetLog, DeedRoute
 from edge.web.identifying import Identifying, LookProgress
 from edge.web.peers import Peer, Technicians
 from edge.web.table import LEFT_OUT, LOCATION, ORDER, NodeRoute, RouteAnswer, RouteParam, refusals
@@ -52,11 +53,12 @@ class AtSocket:
         on_site: OnSite | None = None,
         quarantine: Quarantined | None = None,
         identifying: Identifying | None = None,
+        deeds: DeedRoute | None = None,
     ) -> None:
         """Without `on_site` no orders are taken, without `quarantine` nothing is sent again, without `identifying`
-        nothing is looked for."""
+        nothing is looked for, without `deeds` there is no log."""
         self._technicians, self._on_site = technicians, on_site
-        self._quarantine, self._identifying = quarantine, identifying
+        self._quarantine, self._identifying, self._deeds = quarantine, identifying, deeds
 
     def table(self) -> list[NodeRoute]:
         """What there is at the socket beside what can be read."""
@@ -70,6 +72,12 @@ class AtSocket:
                 path="/orders/{id}", name="order", summary="How far an order has come.", handler=self._order,
                 params=(ORDER,), shown="socket",
                 answers={200: RouteAnswer("How far it is.", OrderProgress), **refusals(s404="It is not known here.")},
+            ),
+            NodeRoute(
+                path="/log", name="log", summary="Who was at the cabinet, and what they did.", handler=self._log,
+                params=(RouteParam(name="days", at="query", what="How far back it goes."),), shown="socket",
+                answers={200: RouteAnswer("What is known of it.", CabinetLog),
+                         **refusals(s400="No such number of days."), **_NO_CARD},
             ),
             NodeRoute(
                 path="/quarantine", name="set_aside", summary="The rows that were set aside.", handler=self._set_aside,
@@ -119,6 +127,10 @@ class AtSocket:
         order: str = request.path_params["id"]
         told = None if self._on_site is None else self._on_site.told(order)
         return refusal(f"no order {order[:64]} is known here", 404) if told is None else json_answer(told)
+
+    async def _log(self, request: Request) -> Response:
+        peer, turned_away = self._technician(request)
+        return turned_away if peer is None or self._deeds is None else await self._deeds.answer(request)
 
     async def _set_aside(self, request: Request) -> Response:
         peer, turned_away = self._technician(request)

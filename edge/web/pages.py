@@ -36,6 +36,7 @@ from edge.sampling.device_states import DeviceState
 from edge.web.answers import JSON, json_answer, listed, refusal
 from edge.web.at_socket import AtSocket, Quarantined
 from edge.web.busy import busy
+from edge.web.deeds import DeedRoute
 from edge.web.first_look import FirstLook
 from edge.web.hosts import Hosts, foreign
 from edge.web.identifying import Identifying, ShownFrame, UnheardDevices
@@ -73,18 +74,19 @@ class Pages:
         writing: TechnicianRoutes | None = None,
         identifying: Identifying | None = None,
         screens: FirstLook | None = None,
+        deeds: DeedRoute | None = None,
         states: Callable[[], Sequence[DeviceState]] = list,
         sample: Callable[[str], Sample | None] = lambda _device: None,
         node: str = "",
     ) -> None:
         """Without `on_site` no orders are taken, without `quarantine` nothing is sent again, without `writing` there
-        are no sessions, without `screens` no pages for people."""
+        are no sessions, without `screens` no pages for people, without `deeds` no log."""
         self._screens, self._states, self._sample_of, self._node = screens, states, sample, node
         self._look, self._decided, self._alarming, self._explain = look, decided, alarms, explain
         self._devices, self._hosts = devices, hosts or Hosts()
         self._technicians = technicians or Technicians()
         self._socket = AtSocket(
-            technicians=self._technicians, on_site=on_site, quarantine=quarantine, identifying=identifying
+            technicians=self._technicians, on_site=on_site, quarantine=quarantine, identifying=identifying, deeds=deeds
         )
         self._writing = writing
         self._identifying = identifying

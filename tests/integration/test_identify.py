@@ -19,7 +19,7 @@ from drivers.tables import parse
 from edge.identify.looking import LookFor, LookReport, identify
 from edge.identify.words import told
 from edge.sampling.lines import AttachedLine
-from edge.verbs.identify import _alone
+from edge.verbs.identify import alone
 from support import strangers
 from support.strangers import SPEAKING, all_profiles
 
@@ -160,7 +160,7 @@ async def test_the_speed_of_a_line_is_found() -> None:
     async with Picky(ModbusServer({7: unit_of(strangers.TM3)})) as port:
         line = line_of("modbus", {"serial": port.path, "timeout_s": 0.1, "quiet_s": 0.005})
         ask = LookFor(line="line", unit=7, seconds=60)
-        report = await _alone(line, ask, list(PROFILES.values()), lambda _w, _d: None, sweep=True)
+        report = await alone(line, ask, list(PROFILES.values()), lambda _w, _d: None, sweep=True)
     assert report.settings == {"baud": 19_200, "parity": "N"}
     assert first(report) == "tm-3"
     assert 'baud = 19200, parity = "N"' in "\n".join(told(report, "en"))

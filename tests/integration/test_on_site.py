@@ -92,6 +92,12 @@ def test_a_technician_sets_a_lamp_above_the_control_room_and_gives_it_back(lamps
     assert "read back 20 %: now hypervisor m.dupont" in done.stdout
     assert lamps.level(1) == 20
     until(lambda: lamps.ordered(order)["stage"] == "verified")
+    logged = type_in(lamps, "log").stdout.splitlines()
+    who = f"{ME} for jean (console)"
+    assert [line.split(who)[1].strip() for line in logged if who in line] == [
+        "lamp-001: set dim_level to 80 % for 2 h (verified, read back 80 %)",
+        "lamp-001: released dim_level (verified, read back 20 %)",
+    ]
 
 
 def test_the_city_is_told_of_orders_that_it_has_not_given(lamps: Lamps) -> None:

@@ -437,6 +437,15 @@ def test_an_order_on_what_the_technician_holds_says_so_at_once_and_at_its_end(wo
     assert "; technician m.dupont holds 30" in world.said("b")
 
 
+def test_what_is_done_to_an_alarm_at_the_cabinet_says_who_has_done_it(world: World) -> None:
+    times = {"issued_us": world.utc(), "expires_us": world.utc() + 60 * SECOND}
+    world.take(AlarmAct(id="s", by="root for jean", alarm="a", act="acknowledge", **times), on_site=True)
+    world.take(AlarmAct(id="r", by="ops", alarm="a", act="acknowledge", **times))
+    world.calm(5)
+    assert world.said("s") == "acknowledge at the cabinet by root for jean: a"
+    assert world.said("r") == "", "the city knows its own orders"
+
+
 def test_an_order_that_takes_effect_waits_for_nobody(world: World) -> None:
     world.take(world.command("a", 30, level="hypervisor"))
     world.take(world.command("b", 60, level="emergency"))

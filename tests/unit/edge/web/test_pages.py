@@ -198,7 +198,7 @@ async def test_who_gives_an_order_is_the_peer_whatever_the_request_says() -> Non
 async def test_whoever_is_no_technician_may_read_and_not_act(peer: Peer | None) -> None:
     cabinet = Cabinet()
     assert (await cabinet.ask("GET", "/health", peer)).status_code == 200
-    for verb, path in (("POST", "/orders"), ("GET", "/orders/site-0"), ("GET", "/quarantine"),
+    for verb, path in (("POST", "/orders"), ("GET", "/orders/site-0"), ("GET", "/quarantine"), ("GET", "/log"),
                        ("POST", "/quarantine/send")):  # fmt: skip
         answer = await cabinet.ask(verb, path, peer, json=SET)
         assert answer.status_code == 403
@@ -214,6 +214,7 @@ async def test_on_tcp_nothing_can_be_done_by_anyone(node: Node) -> None:
             assert answer.status_code == 403
             assert "at the node's own socket only" in answer.json()["error"]
         assert (await client.get("/quarantine")).status_code == 404
+        assert (await client.get("/log")).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/health", "/control", "/control/lamp-001", "/alarms", "/rules/lamp-001", "/orders"])
