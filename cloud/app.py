@@ -25,6 +25,7 @@ from cloud.api.assignments import Assignments
 from cloud.api.codes import Codes
 from cloud.api.gate import Gate
 from cloud.api.guard import Guard, fault_problem, http_problem
+from cloud.api.latest import Latest
 from cloud.api.queries import Queries
 from cloud.api.routes import LOG, Route, serve
 from cloud.api.sse import CUT_S
@@ -123,6 +124,7 @@ def application(
     upkeep = Upkeep(metrics, ready, lambda: openapi.document(table))
     table.extend(Ingest(store.log, store.views, watching, metrics, quota, now, generations.hear).routes())
     table.extend(Queries(store.views, watching).routes())
+    table.extend(Latest(store.views, lambda: Cursor(store.log.generation, store.log.reach().head)).routes())
     table.extend(orders.routes())
     table.extend(OrderQueries(store.orders, store.views, presence, now).routes())
     table.extend(Alarms(store.alarms, store.ended_alarms, store.views, store.orders, orders).routes())

@@ -6,7 +6,7 @@ simple to be compared with. Unbounded, and gone with the process.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -16,21 +16,26 @@ from cloud.log.streams import Stream, begun
 from cloud.memory.reports import alarms_in, results_in
 from cloud.times import SECOND_US, Now, text
 from cloud.views.answers import (
+    SEVERITIES,
+    CityLatest,
     Conflict,
     DeviceDetail,
     DeviceSeen,
     DevicesPage,
+    LatestRow,
     Ledger,
     NodeDetail,
     NodesPage,
     NodeSummary,
     PointLatest,
+    PointsNow,
     ReadingsPage,
     Row,
     WrittenOff,
     seen_as,
 )
-from cloud.views.contract import AlarmsAsked, Fix, KnownDevice, ReadingsAsked, TargetsAsked, VisitAt
+from cloud.views.city_latest import shown
+from cloud.views.contract import AlarmsAsked, Fix, KnownDevice, LatestAsked, ReadingsAsked, TargetsAsked, VisitAt
 from cloud.views.latest import AHEAD_US
 from cloud.views.ledger import MAX_GAPS, GapPlace, ledger_of
 from cloud.views.readings_page import Key, clock_word, corrected, cursor_of, parse_cursor, plain
@@ -162,6 +167,26 @@ class MemoryViews:
         seen = self._seen(device, claim.node)
         points = () if roster is None else roster[1].profiles.get(seen.profile or "", ())
         return DeviceDetail(device=seen, points=points, latest=self._latest(claim.node, device, points))
+
+    def latest_mark(self) -> str:
+        """How much there is."""
+        return f"{max(self._batches, default=0)}.{len(self._snapshots)}"
+
+    async def latest(self, asked: LatestAsked) -> CityLatest:
+        """All of them, whatever has changed."""
+        rows: list[LatestRow] = []
+        for device in sorted(self.known()):
+            claim = self._choose(device, None)
+            if claim is None:
+                continue
+            seen, roster = self._seen(device, claim.node), self._roster(claim.node)
+            points = () if roster is None else roster[1].profiles.get(seen.profile or "", ())
+            now = await self._now_of(seen, points, asked.points)
+            meant = asked.describes(seen) and shown(asked, now)
+            if meant or asked.after is not None:
+                rows.append(LatestRow(seen, points, now if meant else None))
+        rows.sort(key=lambda row: (row.device.node, row.device.id))
+        return CityLatest(max(self._batches, default=0), _one(rows))
 
     async def readings(self, asked: ReadingsAsked) -> ReadingsPage | None:
         """All samples, sorted, and a piece cut out."""
@@ -361,6 +386,23 @@ class MemoryViews:
         described = {p.name: p for p in points}
         return {p: self._point(p, described.get(p), *best[p], fixes) for p in sorted(best)}
 
+    async def _now_of(self, seen: DeviceSeen, points: Sequence[Point], wanted: Collection[str]) -> PointsNow:
+        latest = {p: v for p, v in self._latest(seen.node, seen.id, points).items() if not wanted or p in wanted}
+        said = {e.id: e for _, _, e in self._entries(seen.node) if isinstance(e, Alarm)}
+        standing = [a.severity for a in said.values() if a.device == seen.id and a.state != "cleared"]
+        newest = max(latest.values(), key=lambda v: (v.clock != "ahead", v.time_us), default=None)
+        return PointsNow(
+            time=None if newest is None else newest.time,
+            time_us=None if newest is None else newest.time_us,
+            clock=None if newest is None else newest.clock,
+            values={p: v.value for p, v in latest.items()},
+            quality={p: v.quality for p, v in latest.items() if v.quality != "good"},
+            times={p: v.time for p, v in latest.items() if newest is not None and v.time_us != newest.time_us},
+            clocks={p: v.clock for p, v in latest.items() if newest is not None and v.clock != newest.clock},
+            alarms=len(standing),
+            severity=SEVERITIES[max(map(SEVERITIES.index, standing))] if standing else None,
+        )
+
     def _point(
         self,
         name: str,
@@ -398,3 +440,7 @@ class MemoryViews:
         ]
         lost = sum(g.gap.lost for g in gaps)
         return ledger_of(self.runs(node), gaps[-MAX_GAPS:], len(gaps), lost, conflicts, self.written_off.get(node, {}))
+
+
+async def _one(rows: Sequence[LatestRow]) -> AsyncIterator[Sequence[LatestRow]]:
+    yield rows

@@ -25,13 +25,14 @@ from cloud.sqlite.damage import readable, whole
 from cloud.sqlite.readers import Readers
 from cloud.sqlite.view_builder import ViewBuilder
 from cloud.sqlite.writer import Writer
-from cloud.views.latest import BEFORE_THE_LOG, Cells, DeviceLatest
+from cloud.views.latest import BEFORE_THE_LOG, Cells, DeviceLatest, fold_all
 from wire.batch import Batch, Snapshot
 from wire.columns import Columns
 from wire.contents import Contents
 from wire.time import Utc
 
 SAVE_SLICE: Final = 200
+FOLD_SLICE: Final = 2_000
 WRITTEN_A_BYTE: Final = 4
 AGAIN_BYTES: Final = 64 << 20
 AGAIN_RECORDS: Final = 25_000
@@ -49,6 +50,8 @@ class LatestTable:
     def __init__(self) -> None:
         self._logged: dict[Key, DeviceLatest] = {}
         self._fresh: dict[Key, DeviceLatest] = {}
+        self._fresh_at: dict[Key, int] = {}  # where the log stood when the last of these came
+        self._snapshots = 0
         self._unsaved: dict[str, set[str]] = {}  # devices by node
         self._nodes: dict[str, int] = {}  # their numbers in the store, as far as they were needed
         self._through = 0
@@ -61,6 +64,11 @@ class LatestTable:
     def through(self) -> int:
         """The position up to which the log has been taken in."""
         return self._through
+
+    @property
+    def snapshots(self) -> int:
+        """How many snapshots have come since the start."""
+        return self._snapshots
 
     @property
     def saved_through(self) -> int:
@@ -82,6 +90,8 @@ class LatestTable:
             if table == "latest" and held:
                 self._row_bytes = size // len(held)
         self._through = self._saved_through = self._looked = database.meta(connection, MARK)
+        (head,) = connection.execute("SELECT ifnull(max(position), 0) FROM log").fetchone()
+        self._fresh_at = dict.fromkeys(self._fresh, int(head))  # when they came before that is not known any more
 
     def take(self, node: str, position: int, received_us: Utc, batch: Batch) -> None:
         """Take in a batch that arrived at `received_us`."""
@@ -104,10 +114,28 @@ class LatestTable:
             held = self._logged[key] = DeviceLatest()
         return held
 
-    def cells(self, node: str, device: str) -> Iterable[Cells]:
+    def cells(self, node: str, device: str) -> Sequence[Cells]:
         """What is known of a device: from the log, and from snapshots."""
         key = (node, device)
         return [held.cells() for held in (self._logged.get(key), self._fresh.get(key)) if held is not None]
+
+    async def fold(self, node: str, devices: Iterable[str]) -> None:
+        """Fold what waits of these devices, so that asking each of them costs little. The event loop is free after each
+        FOLD_SLICE samples."""
+        held = (self._logged.get((node, device)) for device in devices)
+        folded = 0
+        for samples in fold_all([one for one in held if one is not None]):
+            folded += samples
+            if folded >= FOLD_SLICE:
+                folded = 0
+                await asyncio.sleep(0)
+
+    def changed(self, node: str, device: str, after: int) -> bool:
+        """Say whether what is known of a device has changed since the log stood at a position."""
+        logged = self._logged.get((node, device))
+        return self._fresh_at.get((node, device), -1) >= after or (
+            logged is not None and any(candidate[1] > after for candidate in logged.cells().values())
+        )
 
     async def fresh(self, snapshot: Snapshot, writer: Writer, building: ViewBuilder, now_us: Utc) -> None:
         """Take in a snapshot, durably; one that is refused leaves nothing behind."""
@@ -115,7 +143,12 @@ class LatestTable:
         def work(connection: sqlite3.Connection) -> dict[Key, DeviceLatest]:
             return _add(connection, snapshot, building, now_us)
 
-        await writer.do(work, self._fresh.update)
+        def committed(added: dict[Key, DeviceLatest]) -> None:
+            self._fresh.update(added)
+            self._fresh_at.update(dict.fromkeys(added, self._through))
+            self._snapshots += 1
+
+        await writer.do(work, committed)
 
     async def due(self, readers: Readers) -> bool:
         """Whether saving is worth what it writes now, or must not wait any longer."""

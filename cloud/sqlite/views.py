@@ -7,14 +7,16 @@ to it from memory afterwards, and is never older than that.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
 from cloud.log.batch_facts import BatchFacts
 from cloud.log.notices import Finding
 from cloud.sqlite import reports
+from cloud.sqlite.city import CityDevices, KnownNode
 from cloud.sqlite.interned import load_streams
 from cloud.sqlite.latest_table import LatestTable
 from cloud.sqlite.pieces import pieces_of
@@ -23,24 +25,29 @@ from cloud.sqlite.view_builder import DeviceClaim, ViewBuilder, claims_of, owner
 from cloud.sqlite.writer import Writer
 from cloud.times import Now, text
 from cloud.views.answers import (
+    CityLatest,
     Conflict,
     DeviceDetail,
     DeviceSeen,
     DevicesPage,
+    LatestRow,
     Ledger,
     NodeDetail,
     NodesPage,
     NodeSummary,
+    PointsNow,
     ReadingsPage,
     WrittenOff,
     seen_as,
 )
+from cloud.views.city_latest import CHUNK, now_of, shown
 from cloud.views.contract import (
     MAX_ALARMS_SHOWN,
     MAX_DEVICES_SHOWN,
     AlarmsAsked,
     Fix,
     KnownDevice,
+    LatestAsked,
     ReadingsAsked,
     TargetsAsked,
     VisitAt,
@@ -82,6 +89,7 @@ class SqliteViews:
         self._latest = latest
         self._heard = heard
         self._now = now
+        self._devices = CityDevices()
 
     async def apply(self, position: int, received_us: Utc, batch: Batch, facts: BatchFacts) -> Sequence[Finding]:
         """Take in a batch that the log holds already."""
@@ -172,6 +180,41 @@ class SqliteViews:
         seen, points, fixes = found
         cells = self._latest.cells(seen.node, device)
         return DeviceDetail(device=seen, points=points, latest=latest_of(cells, fixes, points, self._now()))
+
+    def latest_mark(self) -> str:
+        """What is another text whenever an answer of `latest` may be another one."""
+        return f"{self._latest.through}.{self._latest.snapshots}"
+
+    async def latest(self, asked: LatestAsked) -> CityLatest:
+        """The newest of the devices that are meant."""
+        position = self._latest.through  # before the store is asked: what it knows beyond is told again by a feed
+        names = asked.nodes if asked.after is None else frozenset[str]()  # one may have moved to another node
+        nodes = await self._readers.ask(lambda connection: self._devices.read(connection, names, asked.after))
+        return CityLatest(position, self._chunks(asked, nodes))
+
+    async def _chunks(self, asked: LatestAsked, nodes: Sequence[KnownNode]) -> AsyncIterator[Sequence[LatestRow]]:
+        """Rows of at most CHUNK devices that were looked at; in between the event loop is free."""
+        for node in nodes:
+            looked = node.devices if asked.after is not None else [d for d in node.devices if asked.describes(d[0])]
+            await self._latest.fold(node.name, [device.id for device, _ in looked])
+            for first in range(0, len(looked), CHUNK):
+                rows = [
+                    LatestRow(device, points, self._now_of(asked, node, device))
+                    for device, points in looked[first : first + CHUNK]
+                    if asked.after is None or self._changed(node, device.id, asked.after)
+                ]
+                yield rows if asked.after is not None else [row for row in rows if row.now is not None]
+                await asyncio.sleep(0)
+
+    def _changed(self, node: KnownNode, device: str, after: int) -> bool:
+        return node.changed is None or device in node.changed or self._latest.changed(node.name, device, after)
+
+    def _now_of(self, asked: LatestAsked, node: KnownNode, device: DeviceSeen) -> PointsNow | None:
+        if not asked.describes(device):
+            return None
+        cells = self._latest.cells(node.name, device.id)
+        now = now_of(cells, node.fixes, asked.points, self._now(), node.standing.get(device.id))
+        return now if shown(asked, now) else None
 
     async def readings(self, asked: ReadingsAsked) -> ReadingsPage | None:
         """A page of samples, or None."""

@@ -6,8 +6,8 @@ they are built, and say so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Final, Literal
 
 import msgspec
 
@@ -19,6 +19,9 @@ from wire.time import Utc
 ClockWord = Literal["synced", "estimated", "corrected", "ahead"]
 LaneState = Literal["current", "open", "ended", "unfinished", "unknown", "written_off"]
 Certainty = Literal["exact", "at_least", "unknown"]
+Grade = Literal["good", "uncertain", "bad"]
+GRADES: Final[tuple[Grade, ...]] = ("good", "uncertain", "bad")
+SEVERITIES: Final[tuple[Severity, ...]] = ("low", "medium", "high", "urgent")
 
 
 class WrittenOff(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,6 +172,50 @@ def seen_as(device: str, node: str, described: Device | None, conflict: tuple[st
         tags=known.tags,
         conflict=conflict,
     )
+
+
+class PointsNow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The newest of a device. `time` and `clock` are those of its newest point; `times` and `clocks` name the points
+    of which they differ, `quality` those that are not good."""
+
+    time: str | None
+    time_us: Utc | None
+    clock: ClockWord | None
+    values: Mapping[str, Value]
+    quality: Mapping[str, str] = {}
+    times: Mapping[str, str] = {}
+    clocks: Mapping[str, ClockWord] = {}
+    alarms: int = 0  # that stand
+    severity: Severity | None = None  # of the worst of them
+
+    @property
+    def grade(self) -> Grade | None:
+        """The quality of its worst point, or None where it has none."""
+        if not self.values:
+            return None
+        return GRADES[max((GRADES.index(grade_of(q)) for q in self.quality.values()), default=0)]
+
+
+class LatestRow(msgspec.Struct, frozen=True, gc=False):
+    """A device and its newest; `now` is None where something has changed about a device that is not meant, or not any
+    more. `points` describes those of its profile."""
+
+    device: DeviceSeen
+    points: tuple[Point, ...]
+    now: PointsNow | None
+
+
+class CityLatest(msgspec.Struct, frozen=True):
+    """The rows by node and device, in chunks, and the position of the log from which a feed goes on after them: what it
+    tells from there on may be in them already, and nothing is in neither."""
+
+    position: int
+    chunks: AsyncIterator[Sequence[LatestRow]]
+
+
+def grade_of(quality: str) -> Grade:
+    """What a quality begins with; see `wire.sample`."""
+    return "uncertain" if quality.startswith("uncertain") else "bad" if quality.startswith("bad") else "good"
 
 
 class ActAsked(msgspec.Struct, frozen=True, kw_only=True):

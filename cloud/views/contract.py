@@ -3,6 +3,7 @@
     apply      a batch at its position; one that was applied before changes nothing
     fresh      a snapshot: touches `latest` and nothing else, until the log has caught up with it
     nodes, node, devices, device, readings, alarms, results, visits   what the API answers
+    latest     the newest of all devices, or of a part of them
     targets, near   which devices an order is for
 
 `latest` is the greatest measured time, never the last arrival. Estimated times are corrected by the boot's clock
@@ -18,7 +19,7 @@ import msgspec
 
 from cloud.log.batch_facts import BatchFacts
 from cloud.log.notices import Finding
-from cloud.views.answers import DeviceDetail, DevicesPage, NodeDetail, NodesPage, ReadingsPage
+from cloud.views.answers import CityLatest, DeviceDetail, DeviceSeen, DevicesPage, NodeDetail, NodesPage, ReadingsPage
 from wire.batch import Batch, Snapshot
 from wire.device import Device, Point
 from wire.entries import Alarm, Result, Visit
@@ -30,6 +31,8 @@ MAX_DEVICES_SHOWN: Final = 10_000
 MAX_ALARMS_SHOWN: Final = 200
 SILENT_INTERVALS: Final = 3
 DEFAULT_INTERVAL_S: Final = 60.0
+
+Box = tuple[float, float, float, float]  # west, south, east, north, in WGS 84 degrees
 
 
 class ReadingsAsked(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +85,31 @@ class TargetsAsked(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class LatestAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """Which devices, and which of their points (none named: all); every condition that is given must hold. `after` is a
+    position of the log: at least those about which something has changed since, also where they are not meant now."""
+
+    kinds: frozenset[str] = frozenset()
+    profiles: frozenset[str] = frozenset()
+    tags: frozenset[str] = frozenset()
+    nodes: frozenset[str] = frozenset()
+    points: frozenset[str] = frozenset()
+    grades: frozenset[str] = frozenset()
+    box: Box | None = None
+    alarm: bool | None = None
+    after: int | None = None
+
+    def describes(self, device: DeviceSeen) -> bool:
+        """Say whether a device is meant, by what its roster says of it."""
+        return (
+            (not self.kinds or device.kind in self.kinds)
+            and (not self.profiles or device.profile in self.profiles)
+            and (not self.tags or not self.tags.isdisjoint(device.tags))
+            and (not self.nodes or device.node in self.nodes)
+            and (self.box is None or inside(self.box, device.lon, device.lat))
+        )
+
+
 class KnownDevice(msgspec.Struct, frozen=True, gc=False):
     """A device, the node that it belongs to, and its points; `described` is None while no roster names it."""
 
@@ -104,6 +132,14 @@ class Fix(msgspec.Struct, frozen=True, gc=False):
 
     offset_us: Micros
     error_us: Micros
+
+
+def inside(box: Box, lon: float | None, lat: float | None) -> bool:
+    """Say whether a place lies in a bounding box, its edges too."""
+    if lon is None or lat is None:
+        return False
+    west, south, east, north = box
+    return south <= lat <= north and (west <= lon <= east if west <= east else lon >= west or lon <= east)
 
 
 class Views(Protocol):
@@ -135,6 +171,14 @@ class Views(Protocol):
 
     async def device(self, device: str, node: str | None) -> DeviceDetail | None:
         """One device under its node, or under the node asked for."""
+        ...
+
+    def latest_mark(self) -> str:
+        """What is another text whenever an answer of `latest` may be another one, time aside."""
+        ...
+
+    async def latest(self, asked: LatestAsked) -> CityLatest:
+        """The newest of the devices that are meant, each under its owner."""
         ...
 
     async def readings(self, asked: ReadingsAsked) -> ReadingsPage | None:

@@ -21,7 +21,8 @@ from cloud.memory.views import MemoryViews
 from cloud.store import opened as opened_store
 from cloud.store import rebuild
 from cloud.times import TIME_BOUND_US
-from cloud.views.contract import AlarmsAsked, ReadingsAsked, TargetsAsked, Views
+from cloud.views.answers import LatestRow
+from cloud.views.contract import AlarmsAsked, LatestAsked, ReadingsAsked, TargetsAsked, Views, inside
 from support.cloud_batches import SECOND, START_US, Sender, Ticking, Weather, columns, opened, roster, send
 from wire.batch import Lane, Snapshot
 from wire.columns import Columns
@@ -64,6 +65,11 @@ async def readings(views: Views, device: str, limit: int = 5_000, **asked: Any) 
         cursor = page.next
         if cursor is None:
             return rows
+
+
+async def latest(views: Views, asked: LatestAsked) -> list[LatestRow]:
+    found = await views.latest(asked)
+    return [row async for chunk in found.chunks for row in chunk]
 
 
 async def everything(views: Views, seed: int = 0) -> dict[str, Any]:
@@ -109,6 +115,16 @@ async def everything(views: Views, seed: int = 0) -> dict[str, Any]:
     ):
         answers[f"{wanted}"] = await views.targets(wanted, 100)
         assert len(await views.targets(wanted, 0)) <= 1
+    for part in (
+        LatestAsked(),
+        LatestAsked(kinds=frozenset({"bin", "lamp"}), points=frozenset({"n"})),
+        LatestAsked(nodes=frozenset({"cab-2"}), alarm=True),
+        LatestAsked(grades=frozenset({"bad", "uncertain"})),
+        LatestAsked(alarm=False, grades=frozenset({"good"})),
+        LatestAsked(box=(5.0, 47.0, 5.05, 47.5)),
+        LatestAsked(tags=frozenset({"quay"}), profiles=frozenset({"p"})),
+    ):
+        answers[f"{part}"] = await latest(views, part)
     for name in ("ab", "x-1", "zzz"):
         answers[f"near {name}"] = await views.near(name)
     for device in ("a", "b", "d", "x/1", "nobody"):
@@ -409,3 +425,59 @@ async def test_what_was_never_heard_is_nobody(cloud: Both) -> None:
     assert await cloud.views.node("cab-9") is None
     assert await cloud.views.device("lamp-9", None) is None
     assert await readings(cloud.views, "lamp-9") == ["nothing"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_has_changed_since_a_position_makes_the_old_answer_the_new_one(
+    cloud: Both, now: Ticking, seed: int
+) -> None:
+    """Whatever came in between: late samples, rosters, alarms, clock fixes, snapshots."""
+    weather = Weather(seed, now)
+    known: dict[str, LatestRow] = {}
+    position = 0
+    for step in range(60):
+        now.tick(60)
+        if step % 7 == 3:
+            samples = columns(device="a", at_us=now() - SECOND, n=1, t=f"fresh {step}")
+            await cloud.views.fresh(Snapshot(node="cab-1", columns=[samples]))
+        else:
+            await cloud.log.append(*opened(weather.batch()))
+        if step % 5:
+            continue
+        whole = await cloud.views.latest(LatestAsked())
+        rows = {row.device.id: row for row in [r async for chunk in whole.chunks for r in chunk]}
+        for row in await latest(cloud.views, LatestAsked(after=position)):
+            known[row.device.id] = row
+        known = {device: row for device, row in known.items() if device in rows}
+        assert msgspec.to_builtins(known) == msgspec.to_builtins(rows)
+        position = whole.position
+    assert known
+
+
+async def test_the_latest_of_all_is_the_latest_of_each(cloud: Both, now: Ticking) -> None:
+    weather = Weather(5, now)
+    for _ in range(80):
+        now.tick(60)
+        await cloud.log.append(*opened(weather.batch()))
+    rows = await latest(cloud.views, LatestAsked())
+    assert len(rows) >= 4
+    for row in rows:
+        detail = await cloud.views.device(row.device.id, None)
+        assert detail is not None
+        assert (row.device, row.points, row.now.values) == (
+            detail.device,
+            detail.points,
+            {p: v.value for p, v in detail.latest.items()},
+        )
+        for point, value in detail.latest.items():
+            assert row.now.quality.get(point, "good") == value.quality
+            assert row.now.times.get(point, row.now.time) == value.time
+            assert row.now.clocks.get(point, row.now.clock) == value.clock
+
+
+def test_a_box_may_go_over_the_antimeridian() -> None:
+    fiji, dijon = (178.0, -18.0), (5.04, 47.32)
+    assert inside((170.0, -30.0, -170.0, 0.0), *fiji)
+    assert inside((5.0, 47.3, 5.04, 47.4), *dijon)
+    assert not inside((170.0, -30.0, -170.0, 60.0), *dijon)
+    assert not inside((-180.0, -90.0, 180.0, 90.0), None, None)

@@ -4,6 +4,8 @@ problem; and the verbs of the command line beside it.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 import socket
@@ -73,6 +75,9 @@ def test_every_answer_is_as_described(cloud: Process) -> None:
     check("/healthz", 200, "/healthz")
     check("/readyz", 200, "/readyz")
     check("/openapi.json", 200, "/openapi.json")
+    city = check("/v1/latest", 200, "/v1/latest")
+    assert [d["id"] for d in city["devices"]] == ["a/b", "lamp-001"]
+    check("/v1/latest", 400, "/v1/latest", quality="fine")
     page = check("/v1/nodes", 200, "/v1/nodes", limit=1)
     assert page["next"] == "cab-1"
     ledger = page["nodes"][0]["ledger"]
@@ -127,7 +132,7 @@ async def test_every_route_is_described_and_every_described_one_is_served(tmp_pa
             served = {(r.template, r.method.lower()) for r in app.routes}
             described = json.loads(openapi.document(app.routes))
     assert served == {(path, method) for path, item in described["paths"].items() for method in item}
-    assert len(served) == 27
+    assert len(served) == 28
 
 
 @pytest.mark.parametrize(
@@ -284,3 +289,63 @@ def test_a_store_of_another_schema_is_refused(cloud: Process) -> None:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
     assert "schema 99" in cloud.verb("rebuild", "--data", str(cloud.data), ok=False)
+
+
+def test_the_newest_of_the_city_or_of_a_part_of_it(cloud: Process) -> None:
+    cloud.start()
+    fill(cloud)
+    sender = Sender("cab-4")
+
+    def ask(status: int = 200, headers: dict[str, str] | None = None, **query: Any) -> httpx.Response:
+        answer = cloud.client.get(f"{cloud.url}/v1/latest", params=query, headers={**cloud.bearer(), **(headers or {})})
+        assert answer.status_code == status, answer.text
+        return answer
+
+    def ids(**query: Any) -> list[str]:
+        return [d["id"] for d in ask(**query).json()["devices"]]
+
+    whole = ask()
+    _, lamp = whole.json()["devices"]
+    assert (lamp["node"], lamp["kind"], lamp["values"]["n"], lamp["clock"]) == ("cab-1", "streetlight", 8, "synced")
+    assert (lamp["alarms"], lamp["severity"], lamp["time_us"]) == (1, "high", NOW_US + 8 * SECOND)
+    described = whole.json()["profiles"][lamp["described"]]
+    assert (described["profile"], described["points"][0]["unit"]) == ("p", "W")
+
+    assert ids(box="5,47.3,5.1,47.4", kind=["bin", "streetlight"]) == ["a/b", "lamp-001"]
+    assert ids(box="6,47.3,6.1,47.4") == ids(node="cab-9") == ids(tag="quay") == ids(quality="bad") == []
+    assert ids(alarm=1) == ["lamp-001"]
+    assert ids(alarm=0, quality="good", profile="p") == ["a/b"]
+    for wrong in ({"box": "1,2,3"}, {"box": "nan,47,6,48"}, {"alarm": "yes"}, {"after": "x"}, {"format": "xml"}):
+        ask(400, **wrong)
+
+    tag = whole.headers["etag"]
+    ask(304, headers={"If-None-Match": f'"other", {tag}'})
+    assert ask(headers={"If-None-Match": tag}, point="n").headers["etag"] != tag
+    cursor = whole.json()["cursor"]
+    nothing = ask(after=cursor).json()  # but what two nodes name, whose owner may change at any time
+    assert ([d["id"] for d in nothing["devices"]], nothing["complete"], nothing["gone"]) == (["lamp-001"], False, [])
+    cleared = Alarm(
+        id="a", device="lamp-001", rule="r", severity="high", state="cleared", raised_us=NOW_US, time_us=NOW_US + SECOND
+    )
+    cloud.push(Sender("cab-3").batch(columns("bin-7", n=5, at_us=NOW_US)))
+    ask(headers={"If-None-Match": tag})
+    assert ids(after=cursor) == ["lamp-001", "bin-7"]
+    cloud.push(Sender(epoch=9).batch(cleared, lane=Lane.URGENT))
+    since = ask(after=cursor, alarm=1).json()
+    assert (since["devices"], since["gone"]) == ([], ["lamp-001", "bin-7"])
+    generation, _, position = cursor.partition(".")
+    for strange in (f"{int(generation) + 1}.{position}", f"{generation}.99999"):
+        assert ask(after=strange).json()["complete"]
+
+    rows = list(csv.DictReader(io.StringIO(ask(format="csv", node="cab-1").text)))
+    assert {(r["device"], r["point"], r["value"], r["unit"]) for r in rows} >= {("lamp-001", "n", "8", "W")}
+    assert cloud.push(sender.batch(columns("x", n=1)))[1].live_s == 0, "asking for many makes no node push sooner"
+
+
+def test_no_cell_of_a_table_is_a_formula(cloud: Process) -> None:
+    cloud.start()
+    cloud.push(Sender().batch(columns("=1+1", n=1, at_us=NOW_US, t="@SUM(A1)", u=-3)))
+    answer = cloud.client.get(f"{cloud.url}/v1/latest", params={"format": "csv"}, headers=cloud.bearer())
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert {r["device"] for r in rows} == {"'=1+1"}
+    assert {r["point"]: r["value"] for r in rows} == {"n": "0", "t": "'@SUM(A1)", "u": "-3"}

@@ -7,10 +7,11 @@ import random
 import pytest
 
 from cloud.views.contract import Fix
-from cloud.views.latest import AHEAD_US, MAX_BASES, MAX_PENDING, DeviceLatest, latest_of
+from cloud.views.latest import AHEAD_US, MAX_BASES, MAX_PENDING, DeviceLatest, fold_all, latest_of
 from support.cloud_batches import START_US
 from wire.columns import Columns
 from wire.sample import Clock, Sample
+from wire.table import Table
 
 
 def runs(rng: random.Random, bases: int = 2) -> list[Columns]:
@@ -115,3 +116,38 @@ def test_a_little_ahead_is_a_clock_that_drifts() -> None:
     device.take(1, one(START_US + AHEAD_US, 9), START_US)
     device.take(2, one(START_US, 3), START_US)
     assert latest_of([device.cells()], {}, (), START_US)["a"].value == 9
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_many_folded_at_once_are_as_each_by_itself(seed: int) -> None:
+    """Tables of several devices, in order and not, with points left out, marks, boots and times to come."""
+    rng = random.Random(seed)
+    names = "defg"
+    one_by_one, at_once = {n: DeviceLatest() for n in names}, {n: DeviceLatest() for n in names}
+    for position in range(40):
+        synced = rng.random() < 0.6
+        clock = Clock(1 if synced else rng.randint(1, 3), synced=synced)
+        points = rng.choice(["abc", "ab", "c"])
+        samples = [
+            Sample(
+                name,
+                START_US + rng.randint(0, 50) + (2 * AHEAD_US if rng.random() < 0.05 else 0),
+                clock,
+                {p: rng.randint(0, 99) for p in points},
+                {p: "bad:x" for p in points if rng.random() < 0.1},
+            )
+            for name in rng.sample(names, rng.randint(1, 4))
+            for _ in range(rng.choice([1, 1, 3]))
+        ]
+        samples.sort(key=lambda s: s.device)
+        table = Table.of_samples(samples)
+        for i, name in enumerate(table.devices):
+            one_by_one[name].wait(position, table, i, START_US)
+            at_once[name].wait(position, table, i, START_US)
+        if rng.random() < 0.3:
+            chosen = rng.sample(names, rng.randint(1, 4))
+            assert sum(fold_all(at_once[n] for n in chosen)) >= 0
+            assert not any(at_once[n].waiting for n in chosen)
+    list(fold_all(at_once.values()))
+    for name in names:
+        assert at_once[name].cells() == one_by_one[name].cells(), name

@@ -1,0 +1,282 @@
+"""Latest: the newest of all devices, or of a part of them, in one answer, as JSON or as CSV.
+
+In JSON a device's time is that of its newest point, and what differs from it, or is not good, is named by point: so a
+city's answer is a sixth of what it would be with everything said of every point. In CSV each point has a row with all
+of its columns. `cursor` is where a feed goes on: what it tells from there on may be in the answer already, and nothing
+is in neither. With `after`, only devices about which something has changed are told, and `gone` those of them that are
+not meant, or not any more; where that cursor is of another generation or was never reached, all are, and `complete`
+says so.
+
+Asking makes no node push sooner: that is for devices that somebody has open.
+
+Bounds: AT_ONCE answers are put together at a time; KEPT of them, KEPT_BYTES at most, are kept for whoever asks for the
+same before anything has changed; at most MAX_NAMED names a parameter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+from starlette.responses import Response
+
+from cloud.api.routes import JSON, READERS, Answer, Asked, Param, Route
+from cloud.log import cursor as cursors
+from cloud.log.cursor import Cursor
+from cloud.problem import bad_request
+from cloud.views.answers import GRADES, CityLatest, LatestRow, PointsNow
+from cloud.views.contract import Box, LatestAsked, Views
+from wire.device import Point
+
+CSV: Final = "text/csv"
+AT_ONCE: Final = 2
+KEPT: Final = 8
+KEPT_BYTES: Final = 64 << 20
+MAX_NAMED: Final = 1_000
+COLUMNS: Final = (
+    "device", "node", "kind", "profile", "name", "lon", "lat", "point", "value", "unit", "quality", "time", "clock",
+)  # fmt: skip
+FORMULA: Final = tuple("=+-@\t\r")  # what a spreadsheet takes a text for that begins so
+
+
+class DeviceNow(PointsNow, frozen=True, kw_only=True):
+    """One device: what its roster says of it (as `DeviceSeen`), and its newest. `described` is the place of its points
+    among `profiles`."""
+
+    id: str
+    node: str
+    kind: str | None
+    profile: str | None
+    name: str
+    lon: float | None
+    lat: float | None
+    tags: tuple[str, ...]
+    conflict: tuple[str, ...]
+    described: int
+
+
+class ProfilePoints(msgspec.Struct, frozen=True, kw_only=True):
+    """The points of a profile, as a roster describes them; two nodes may know a profile in two versions."""
+
+    profile: str | None
+    points: tuple[Point, ...]
+
+
+class LatestOfAll(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest of the devices that are meant, by node and id."""
+
+    cursor: str
+    complete: bool
+    devices: tuple[DeviceNow, ...]
+    gone: tuple[str, ...]
+    profiles: tuple[ProfilePoints, ...]
+
+
+class Latest:
+    """The route."""
+
+    def __init__(self, views: Views, at: Callable[[], Cursor]) -> None:
+        """`at` is where the log stands."""
+        self._views, self._at = views, at
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._kept: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
+
+    def routes(self) -> list[Route]:
+        """The row of the table."""
+        return [
+            Route(
+                method="GET",
+                path="/v1/latest",
+                name="latest",
+                summary="The newest of all devices, or of a part of them.",
+                roles=READERS,
+                handler=self._latest,
+                params=(
+                    Param(name="kind", what="Only of these kinds.", many=True),
+                    Param(name="profile", what="Only of these profiles.", many=True),
+                    Param(name="tag", what="Only with one of these tags.", many=True),
+                    Param(name="node", what="Only of these nodes.", many=True),
+                    Param(name="point", what="Only these points; all when none is given.", many=True),
+                    Param(
+                        name="quality",
+                        what="Only devices whose worst point is so.",
+                        many=True,
+                        schema={"type": "string", "enum": list(GRADES)},
+                    ),
+                    Param(name="box", what="Only within west,south,east,north: degrees, WGS 84 (RFC 7946, section 5)."),
+                    Param(
+                        name="alarm",
+                        what="1: only with an alarm that stands; 0: only without one.",
+                        schema={"type": "integer", "minimum": 0, "maximum": 1},
+                    ),
+                    Param(name="after", what="Only about what something has changed since this cursor."),
+                    Param(
+                        name="format",
+                        what="json when not given.",
+                        schema={"type": "string", "enum": ["json", "csv"]},
+                    ),
+                    Param(name="If-None-Match", at="header", what="An ETag that was given before."),
+                ),
+                answers={
+                    200: Answer(what="The devices; with format=csv, a row a point.", body=LatestOfAll),
+                    304: Answer(what="Nothing has changed since that ETag.", media_type=""),
+                },
+            )
+        ]
+
+    async def _latest(self, asked: Asked) -> Response:
+        given = asked.one("format") or "json"
+        if given not in ("json", "csv"):
+            raise bad_request(f"format is {given[:50]!r}; it is json or csv")
+        at = self._at()
+        question, complete = _question(asked, at)
+        key = blake2b(msgspec.json.encode(asked.request.query_params.multi_items()), digest_size=8).hexdigest()
+        tag = f'"{at.generation}.{at.position}.{self._views.latest_mark()}.{key}"'
+        headers = {"ETag": tag, "Cache-Control": "no-cache"}
+        if tag in [t.strip() for t in asked.request.headers.get("if-none-match", "").split(",")]:
+            return Response(status_code=304, headers=headers)
+        body = self._known(key, tag)
+        if body is None:
+            async with self._turns:
+                body = self._known(key, tag)  # who waited may have waited for the same
+                if body is None:
+                    found = await self._views.latest(question)
+                    body = await (_json if given == "json" else _csv)(found, str(self._cursor(found)), complete)
+                    self._keep(key, tag, body)
+        media_type = JSON if given == "json" else f"{CSV}; charset=utf-8; header=present"
+        return Response(body, 200, headers, media_type)
+
+    def _cursor(self, found: CityLatest) -> Cursor:
+        return Cursor(self._at().generation, found.position)
+
+    def _known(self, key: str, tag: str) -> bytes | None:
+        kept = self._kept.get(key)
+        return kept[1] if kept is not None and kept[0] == tag else None
+
+    def _keep(self, key: str, tag: str, body: bytes) -> None:
+        self._kept.pop(key, None)
+        self._kept[key] = (tag, body)
+        while len(self._kept) > KEPT or (self._kept and sum(len(b) for _, b in self._kept.values()) > KEPT_BYTES):
+            self._kept.popitem(last=False)
+
+
+def _question(asked: Asked, at: Cursor) -> tuple[LatestAsked, bool]:
+    """What is asked for, and whether the answer has all that is meant.
+
+    Raises:
+        Problem: a parameter is not what it should be.
+    """
+    alarm = asked.one("alarm")
+    if alarm not in (None, "0", "1"):
+        raise bad_request(f"alarm is {alarm[:50]!r}; it is 0 or 1")
+    grades = _named(asked, "quality")
+    if unknown := sorted(grades - set(GRADES)):
+        raise bad_request(f"quality is {unknown[0][:50]!r}; it is one of {', '.join(GRADES)}")
+    after = None
+    if (given := asked.one("after")) is not None:
+        try:
+            since = cursors.parse(given)
+        except ValueError as error:
+            raise bad_request(f"after: {error}") from error
+        if since.generation == at.generation and since.position <= at.position:
+            after = since.position if since.offset is None else since.position - 1
+    return (
+        LatestAsked(
+            kinds=_named(asked, "kind"),
+            profiles=_named(asked, "profile"),
+            tags=_named(asked, "tag"),
+            nodes=_named(asked, "node"),
+            points=_named(asked, "point"),
+            grades=grades,
+            box=_box(asked.one("box")),
+            alarm=None if alarm is None else alarm == "1",
+            after=after,
+        ),
+        after is None,
+    )
+
+
+def _named(asked: Asked, name: str) -> frozenset[str]:
+    given = asked.request.query_params.getlist(name)
+    if len(given) > MAX_NAMED:
+        raise bad_request(f"{name} is given {len(given)} times; at most {MAX_NAMED}")
+    return frozenset(given)
+
+
+def _box(given: str | None) -> Box | None:
+    if given is None:
+        return None
+    try:
+        west, south, east, north = (float(part) for part in given[:200].split(","))
+    except ValueError:
+        raise bad_request(f"box is {given[:50]!r}; write west,south,east,north, as 4.96,47.27,5.12,47.37") from None
+    if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= north <= 90):  # false for NaN, too
+        raise bad_request(
+            "box: longitudes lie from -180 to 180, latitudes from -90 to 90, and south is not above north"
+        )
+    return west, south, east, north
+
+
+async def _json(found: CityLatest, cursor: str, complete: bool) -> bytes:
+    profiles: dict[tuple[str | None, bytes], int] = {}
+    known: dict[tuple[str | None, int], int] = {}  # by the identity of a roster's points, which `alive` keeps
+    alive: list[tuple[Point, ...]] = []
+    pieces: list[bytes] = []
+    gone: list[str] = []
+    async for chunk in found.chunks:
+        for row in chunk:
+            if row.now is None:
+                gone.append(row.device.id)
+                continue
+            place = (row.device.profile, id(row.points))
+            if (described := known.get(place)) is None:
+                alive.append(row.points)
+                points = (row.device.profile, msgspec.json.encode(row.points))
+                described = known[place] = profiles.setdefault(points, len(profiles))
+            # Two objects that become one: neither is empty.
+            pieces.append(
+                msgspec.json.encode(row.device)[:-1]
+                + b',"described":%d,' % described
+                + msgspec.json.encode(row.now)[1:]
+            )
+    told = [{"profile": profile, "points": msgspec.Raw(points)} for profile, points in profiles]
+    return b'{"cursor":%s,"complete":%s,"devices":[%s],"gone":%s,"profiles":%s}' % (
+        msgspec.json.encode(cursor), b"true" if complete else b"false", b",".join(pieces), msgspec.json.encode(gone),
+        msgspec.json.encode(told),
+    )  # fmt: skip
+
+
+async def _csv(found: CityLatest, _cursor: str, _complete: bool) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    async for chunk in found.chunks:
+        writer.writerows(_rows(chunk))
+    return text.getvalue().encode()
+
+
+def _rows(chunk: Sequence[LatestRow]) -> Iterable[Sequence[object]]:
+    for row in chunk:
+        if row.now is None:
+            continue
+        seen, now = row.device, row.now
+        units = {p.name: p.unit for p in row.points}
+        head = [_cell(v) for v in (seen.id, seen.node, seen.kind, seen.profile, seen.name, seen.lon, seen.lat)]
+        for point, value in now.values.items():
+            yield [
+                *head, _cell(point), _cell(value), units.get(point, ""), now.quality.get(point, "good"),
+                now.times.get(point, now.time), now.clocks.get(point, now.clock),
+            ]  # fmt: skip
+
+
+def _cell(value: object) -> object:
+    """A text that a spreadsheet would take for a formula begins with an apostrophe, as it would show it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
