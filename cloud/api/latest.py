@@ -31,7 +31,7 @@ from cloud.log import cursor as cursors
 from cloud.log.cursor import Cursor
 from cloud.problem import bad_request
 from cloud.views.answers import GRADES, CityLatest, LatestRow, PointsNow
-from cloud.views.contract import Box, LatestAsked, Views
+from cloud.views.contract import Box, LatestAsked, LatestViews
 from wire.device import Point
 
 CSV: Final = "text/csv"
@@ -81,7 +81,7 @@ class LatestOfAll(msgspec.Struct, frozen=True, kw_only=True):
 class Latest:
     """The route."""
 
-    def __init__(self, views: Views, at: Callable[[], Cursor]) -> None:
+    def __init__(self, views: LatestViews, at: Callable[[], Cursor]) -> None:
         """`at` is where the log stands."""
         self._views, self._at = views, at
         self._turns = asyncio.Semaphore(AT_ONCE)

@@ -142,7 +142,19 @@ def inside(box: Box, lon: float | None, lat: float | None) -> bool:
     return south <= lat <= north and (west <= lon <= east if west <= east else lon >= west or lon <= east)
 
 
-class Views(Protocol):
+class LatestViews(Protocol):
+    """The newest of many devices at once."""
+
+    def latest_mark(self) -> str:
+        """What is another text whenever an answer of `latest` may be another one, time aside."""
+        ...
+
+    async def latest(self, asked: LatestAsked) -> CityLatest:
+        """The newest of the devices that are meant, each under its owner."""
+        ...
+
+
+class Views(LatestViews, Protocol):
     """What the API is handed."""
 
     async def apply(self, position: int, received_us: Utc, batch: Batch, facts: BatchFacts) -> Sequence[Finding]:
@@ -171,14 +183,6 @@ class Views(Protocol):
 
     async def device(self, device: str, node: str | None) -> DeviceDetail | None:
         """One device under its node, or under the node asked for."""
-        ...
-
-    def latest_mark(self) -> str:
-        """What is another text whenever an answer of `latest` may be another one, time aside."""
-        ...
-
-    async def latest(self, asked: LatestAsked) -> CityLatest:
-        """The newest of the devices that are meant, each under its owner."""
         ...
 
     async def readings(self, asked: ReadingsAsked) -> ReadingsPage | None:
