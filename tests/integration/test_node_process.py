@@ -246,7 +246,7 @@ def test_a_notify_socket_that_is_gone_stops_nothing(node: Callable[..., NodeProc
     process = node(environment={"NOTIFY_SOCKET": str(tmp_path / "gone"), "WATCHDOG_USEC": "200000"})
     wait_for(lambda: process.health()["counters"]["samples_committed"] > 3, "it runs")
     assert process.end()[0] == 0
-    assert "READY=1 could not be sent" in process.said()
+    assert "could not be sent" in process.said()  # whichever word is the first
 
 
 def test_it_uses_the_port_that_it_is_given(node: Callable[..., NodeProcess]) -> None:
