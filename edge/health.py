@@ -140,9 +140,8 @@ class Doctor:
             degraded.append(Trouble(code="cloud-unreachable", why=self._uplink.down))
         elif last_ack_s is not None and last_ack_s > ACK_LATE_INTERVALS * max(self._push_interval_s, self._interval_s):
             degraded.append(Trouble(code="cloud-late", numbers={"seconds": last_ack_s}))
-        if depth.used_bytes > OUTBOX_FULL * depth.limit_bytes and sum(depth.pending.values()):
-            percent = 100 * depth.used_bytes // depth.limit_bytes
-            degraded.append(Trouble(code="outbox-filling", numbers={"percent": percent}))
+        if depth.full > OUTBOX_FULL:
+            degraded.append(Trouble(code="outbox-filling", numbers={"percent": round(100 * depth.full)}))
         if depth.quarantined:
             degraded.append(Trouble(code="set-aside", numbers={"rows": depth.quarantined}))
         if self._uplink.held is not None:

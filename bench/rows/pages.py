@@ -120,7 +120,7 @@ def _load(browser: Browser, url: str, path: str) -> tuple[float, float]:
     try:
         page = context.new_page()
         sent: list[Any] = []
-        page.on("requestfinished", lambda request: sent.append(request.sizes()))
+        page.on("requestfinished", lambda request: sent.append(request))  # noqa: PLW0108 - playwright marks what it is given
         session = context.new_cdp_session(page)
         session.send("Network.enable")
         session.send("Network.emulateNetworkConditions", NETWORK)
@@ -131,7 +131,8 @@ def _load(browser: Browser, url: str, path: str) -> tuple[float, float]:
         rows = page.locator(".row").count() if path == "/" else page.locator(".reading").count()
         if rows < (DEVICES if path == "/" else POINTS):
             raise BenchError(f"{path} has {rows} of its rows")
-        return painted, float(sum(s["responseBodySize"] + s["responseHeadersSize"] for s in sent))
+        sizes = [request.sizes() for request in list(sent)]
+        return painted, float(sum(s["responseBodySize"] + s["responseHeadersSize"] for s in sizes))
     finally:
         context.close()
 

@@ -80,13 +80,15 @@ class SentAgain(msgspec.Struct):
 
 class Depth(msgspec.Struct, frozen=True, kw_only=True):
     """How much waits and how much room it takes. Entries are counted by their seqs; sizes are in bytes; `quarantined`
-    counts the rows that lie in the quarantine now."""
+    counts the rows that lie in the quarantine now. `full` is how much of what rows may take is taken by those that
+    wait, 0 … 1, by their share of all that is held: at 1 the oldest of them go. History goes before them."""
 
     pending: Mapping[Lane, int]
     oldest_us: Utc | None
     used_bytes: int
     limit_bytes: int
     quarantined: int
+    full: float = 0.0
 
 
 class Outbox(Protocol):

@@ -69,9 +69,13 @@ class Retention:
             if not await (self._prune() if full else self._drop_aged(now_us - self._history_us)):
                 return
 
+    def rows_bytes(self) -> int:
+        """What rows that are not urgent may take of the file, while the disk has room for it."""
+        return self._card.db.page_limit() * self._card.db.page_bytes - SPARE_BYTES - URGENT_BYTES
+
     async def _room_bytes(self) -> int:
         """What rows may take of the file."""
-        room = self._card.db.page_limit() * self._card.db.page_bytes - SPARE_BYTES
+        room = self.rows_bytes() + URGENT_BYTES
         if self._disk_pages is not None:
             disk = await self._card.db.aside(lambda: os.statvfs(self._card.directory))
             if disk.f_bavail * disk.f_frsize > EASE_BYTES:

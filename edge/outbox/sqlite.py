@@ -319,12 +319,16 @@ class SqliteOutbox:
                         first = Utc(found[0][0])
                         oldest = first if oldest is None else min(oldest, first)
             used = await self.card.db.used_bytes()
+            rows = await self.card.db.used_pages() * self.card.db.page_bytes
+        held = sum(max(0, r.head - r.held_from + 1) for r in self.card.runs)
+        share = sum(pending.values()) / held if held else 0.0
         return Depth(
             pending=pending,
             oldest_us=oldest,
             used_bytes=used,
             limit_bytes=self.card.limit_bytes,
             quarantined=self.aside.count,
+            full=min(1.0, rows * min(1.0, share) / self.room.rows_bytes()),
         )
 
     async def keep(self, values: Mapping[str, bytes | None]) -> None:

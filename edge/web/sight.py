@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 DAY_US: Final = Micros(86_400_000_000)
 KEPT_S: Final = 60.0
 MAX_KEPT: Final = 8
-ANSWER_S: Final = 0.2  # a phone shows the page within a second; what is not read by then comes with the next look
+ANSWER_S: Final = 0.1  # a phone shows the page within a second; what is not read by then comes with the next look
 SHARE: Final = 0.25  # of its time that the reading at the start takes at most
 SELDOM_S: Final = 120.0  # a device that speaks less often than this is looked for in every row
 

@@ -52,6 +52,10 @@ def usable(page: Page) -> None:
     found: dict[str, Any] = Axe().run(page).response
     assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found["violations"]] == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is cut off"
+    bar = page.locator(".thumb").bounding_box()
+    assert bar is not None
+    on_top = page.evaluate("([x, y]) => !!document.elementFromPoint(x, y).closest('.thumb')", [9, bar["y"] + 9])
+    assert on_top, "nothing lies over what the thumb reaches"
     boxes = [(t.inner_text(), t.bounding_box()) for t in page.locator(TOUCHED).all() if t.is_visible()]
     assert [(name, box) for name, box in boxes if box is not None and box["height"] < LEAST_PX] == []
 

@@ -66,6 +66,7 @@
     if (message?.querySelector("[data-left='0']")) message.hidden = true;
   }
 
+  requestAnimationFrame(() => setTimeout(() => document.documentElement.classList.add("drawn")));
   remember();
   count();
   setInterval(count, 1000);

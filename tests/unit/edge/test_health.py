@@ -38,6 +38,7 @@ class Cabinet:
         self.pending = 0
         self.oldest_us: int | None = None
         self.used_bytes = 0
+        self.full = 0.0
         self.quarantined = 0
         self.unreadable: str | None = None
         self.synced = True
@@ -58,6 +59,7 @@ class Cabinet:
             used_bytes=self.used_bytes,
             limit_bytes=100,
             quarantined=self.quarantined,
+            full=self.full,
         )
 
     def doctor(self) -> Doctor:
@@ -150,7 +152,7 @@ def unheard(c: Cabinet) -> None:
 
 
 def full(c: Cabinet) -> None:
-    c.used_bytes, c.pending = 81, 1
+    c.full, c.pending = 0.81, 1
 
 
 def held(c: Cabinet) -> None:
@@ -243,7 +245,7 @@ async def test_failures_come_first_and_reasons_are_bounded(cabinet: Cabinet) -> 
 
 
 async def test_a_full_outbox_of_history_is_no_trouble(cabinet: Cabinet) -> None:
-    cabinet.used_bytes = 99
+    cabinet.used_bytes, cabinet.pending = 99, 1
     assert (await cabinet.look()).verdict == "ok"
 
 

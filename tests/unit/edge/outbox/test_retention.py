@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,24 @@ async def test_at_its_cap_the_oldest_unsent_bulk_becomes_one_gap_and_alarms_stay
     assert all(g.devices == ("lamp",) for g in gaps)
     assert len(gaps) < 10
     assert len(cloud.entries(Lane.URGENT)) == total // 50
+
+
+async def test_it_is_full_when_the_oldest_go_and_not_of_history(tmp_path: Path) -> None:
+    cloud = SmallCloud()
+    async with box(tmp_path, limit_bytes=MIN_LIMIT_BYTES) as outbox:
+        await drain(outbox, cloud)
+        seen: list[float] = []
+        while not outbox.room.pruned_rows:
+            n = 4 * len(seen)
+            await outbox.append({Lane.BULK: [columns(range(n, n + 4), wide=3_000)]})
+            seen.append((await outbox.depth()).full)
+        assert seen[0] < 0.1
+        assert max(seen) > 0.9, "it was told in time"
+        assert all(later >= earlier - 0.01 for earlier, later in pairwise(seen[:-1]))
+        await drain(outbox, cloud)
+        assert (await outbox.depth()).full == 0, "what the city has goes before anything is lost"
+        await outbox.append({Lane.BULK: [columns(range(1), wide=100)]})
+        assert (await outbox.depth()).full < 0.1
 
 
 @pytest.mark.slow

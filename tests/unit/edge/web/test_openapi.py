@@ -11,8 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from edge.control.on_site import Given
+from edge.web.first_look import FirstLook
 from edge.web.openapi import document
-from edge.web.table import DEVICE, NO_DEVICE, NodeRoute, RouteAnswer
+from edge.web.pages import Pages
+from edge.web.table import DEVICE, NO_DEVICE, NodeRoute, RouteAnswer, served
+from edge.web.writing import TechnicianRoutes
 from unit.edge.web.test_screens import Cabinet
 from wire.sample import Sample
 
@@ -69,3 +72,20 @@ def test_pages_and_files_are_in_it(tmp_path: Path) -> None:
     paths = described(*rows)["paths"]
     assert set(paths) == {r.path for r in rows} >= {"/", "/devices/{device}", "/static/{name}", "/summary"}
     assert set(paths["/"]["get"]["responses"]["200"]["content"]) == {"text/html"}
+
+
+def test_every_route_that_is_served_stands_in_it_and_no_other(tmp_path: Path) -> None:
+    cabinet = Cabinet(tmp_path, {"lamp-1": ""})
+    writing = TechnicianRoutes(None, None, None)  # type: ignore[arg-type]
+    screens = FirstLook(None, writing)  # type: ignore[arg-type]
+    pages = Pages(
+        look=cabinet.examine, decided=list, alarms=list, explain=lambda _: [], writing=writing, screens=screens
+    )  # type: ignore[arg-type]
+    for routes, rows, where, least in (
+        (served(pages.table()), pages.table(), "tcp", 25),
+        (pages.own_app().routes, pages.own_table(), "socket", 16),
+    ):
+        there = [(r.path, m.lower()) for r in routes for m in r.methods or () if m != "HEAD"]  # type: ignore[attr-defined]
+        told = [(path, method) for path, item in described(*rows, where=where)["paths"].items() for method in item]
+        assert sorted(there) == sorted(told), "none is there twice, either"
+        assert len(there) >= least
