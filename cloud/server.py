@@ -231,6 +231,7 @@ async def run(options: Options, crash: Crash, ring: Ring | None = None) -> None:
             app = application(
                 store, tokens, metrics, utc_us, options.feed_cut_s, options.pace, options.feed_keep_alive_s, most, a_day
             )
+            held.enter_context(watchdog.watching(app.feed.late))
             metrics.gauge("connections", "Connections with a valid token", lambda: door.known)
             metrics.gauge("strangers", "Connections without a valid token", lambda: door.strangers)
             metrics.gauge("strangers_evicted", "Connections without a token closed for others", lambda: door.evicted)

@@ -200,6 +200,8 @@ class Node:
                 kept=kept,
                 try_out=Trial(Ground(site=config.site, roster=config.roster)).run,
                 card=lambda: storage.fault,
+                deaf=lines.leave,
+                alive=Part("rules"),
             )
             autonomy.follows(ended, watchdog.told)
             outbox.renewed = autonomy.alarming.tell_again
@@ -222,7 +224,11 @@ class Node:
             async with asyncio.TaskGroup() as always:
                 tasks = [
                     always.create_task(
-                        autonomy.run(lines.faults, lambda: (uplink.held, bool(uplink.taken))), name="autonomy"
+                        kept_going(
+                            autonomy.alive,
+                            lambda: autonomy.run(lines.faults, lambda: (uplink.held, bool(uplink.taken))),
+                        ),
+                        name="autonomy",
                     ),
                     always.create_task(commit.run(), name="commit"),
                     always.create_task(kept_going(uplink.alive, uplink.run), name="uplink"),

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class Liveness:
         return [late for part in self._parts if (late := part.late()) is not None]
 
 
-async def ended(task: asyncio.Future[None], within_s: float = END_S) -> bool:
+async def ended(task: asyncio.Future[Any], within_s: float = END_S) -> bool:
     """Cancel a task; whether it has ended in time. Whatever it raises is its own affair."""
     task.cancel()
     await asyncio.wait([task], timeout=within_s)

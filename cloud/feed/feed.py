@@ -35,6 +35,7 @@ from cloud.problem import bad_request, unavailable
 from cloud.records.tokens import Grant, Tokens
 from cloud.views.contract import Views
 from cloud.views.watching import Watching
+from groundwork.liveness import Late
 from groundwork.nearest import did_you_mean, nearest
 
 MAX_READERS: Final = 2_000
@@ -98,6 +99,10 @@ class Feed:
     def readers(self) -> int:
         """How many are connected."""
         return self._readers
+
+    def late(self) -> Late | None:
+        """See `cloud.feed.slices.Slices`."""
+        return self._slices.late()
 
     def close(self) -> None:
         """End every reader's stream; their cursors hold."""

@@ -3,8 +3,9 @@
 A slice is made beside the event loop, opening the batch included, for what a small body expands to is known only
 afterwards. Of a batch with more than one slice the opened batch is kept for the next one.
 
-Bounds: `limit_bytes` of slices, at least one; AT_ONCE are made at a time; KEPT opened batches, each within the bounds
-of `wire.codec`.
+Bounds: `limit_bytes` of slices, at least one; AT_ONCE are made at a time, each within SLICE_S, or its readers are told
+to come again; KEPT opened batches, each within the bounds of `wire.codec`. A thread that does not end then is left
+behind; with AT_ONCE of those the aggregator needs a new process.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from cloud.api.routes import LOG
 from cloud.feed.events import NO_ORDERS, Slice, events_of_batch, events_of_notice
-from cloud.log.contract import Log, Record
+from cloud.log.contract import Log, Record, Unavailable
 from cloud.log.notices import Notice
 from cloud.views.contract import Views
+from groundwork.liveness import Late
 from wire import codec
 from wire.batch import Batch
 from wire.entries import Result
@@ -29,9 +31,11 @@ from wire.orders import Order
 
 AT_ONCE: Final = 4
 KEPT: Final = 4
+SLICE_S: Final = 600.0
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError)  # of what is no JSON, or another one
 
 Ordered = Callable[[str, Sequence[str]], Awaitable[Mapping[str, Order]]]  # node, ids: the orders that are known
+_T = TypeVar("_T")
 _Key = tuple[int, int]  # position, first event
 
 
@@ -54,6 +58,12 @@ class Slices:
         self._size = 0
         self._opened: OrderedDict[int, tuple[Record, Batch]] = OrderedDict()
         self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._left: list[asyncio.Future[Any]] = []  # threads that do not end
+
+    def late(self) -> Late | None:
+        """Too many threads do not end: nothing but a new process frees them."""
+        self._left = [work for work in self._left if not work.done()]
+        return Late("feed", f"the opening of {n} records", SLICE_S) if (n := len(self._left)) >= AT_ONCE else None
 
     async def get(self, position: int, start: int) -> Slice | None:
         """The events of one record from the `start`-th on; None when the record is no longer there."""
@@ -68,8 +78,11 @@ class Slices:
 
     async def _make(self, key: _Key) -> Slice | None:
         try:
-            async with self._at_once:
+            async with self._at_once, asyncio.timeout(SLICE_S):
                 made = await self._encoded(*key)
+        except TimeoutError:
+            self._shared.pop(key, None)
+            raise Unavailable(f"record {key[0]} could not be opened within {SLICE_S:g} s") from None
         except BaseException:
             self._shared.pop(key, None)
             raise
@@ -95,7 +108,7 @@ class Slices:
             if record.notice:
                 return events_of_notice(msgspec.json.decode(record.body, type=Notice))
             if batch is None:
-                batch = await asyncio.to_thread(codec.decode_batch, record.body)
+                batch = await self._aside(lambda: codec.decode_batch(record.body))
         except (BadInput, *UNREADABLE) as error:  # damaged on the disk: its readers must not stop here for ever
             LOG.error("record %d cannot be read, and the feed leaves it out: %s", position, error)
             return Slice((), start, None)
@@ -103,10 +116,21 @@ class Slices:
         fixes = await self._views.fixes(batch.node)
         names = list({item.entry.order for item in batch.entries if isinstance(item.entry, Result)})
         orders = await self._ordered(batch.node, names) if names else NO_ORDERS
-        made = await asyncio.to_thread(events_of_batch, record, batch, kinds, fixes, start, orders)
+        opened, found = batch, record
+        made = await self._aside(lambda: events_of_batch(found, opened, kinds, fixes, start, orders))
         self._opened.pop(position, None)
         if made.next is not None:
             self._opened[position] = (record, batch)
             if len(self._opened) > KEPT:
                 self._opened.popitem(last=False)
         return made
+
+    async def _aside(self, what: Callable[[], _T]) -> _T:
+        """Do it in a thread, which is left behind when nobody waits for it any more."""
+        work = asyncio.get_running_loop().run_in_executor(None, what)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            work.add_done_callback(lambda f: None if f.cancelled() else f.exception())
+            self._left.append(work)
+            raise

@@ -39,6 +39,7 @@ from edge.control import arrays as control
 from edge.control import orders
 from edge.control.actuator import actuators_of
 from edge.control.actuators import Actuators
+from edge.control.answering import Deaf, nobody_cares
 from edge.control.arbitration import Held
 from edge.control.arrays import Key, PriorityArrays
 from edge.control.orders import OrderBook
@@ -48,12 +49,14 @@ from edge.rules.engine import Engine
 from edge.rules.rule import Rules
 from edge.sampling.last_samples import LastSamples
 from edge.sampling.lines import heartbeats_s
+from groundwork.liveness import Part
 from wire.entries import Alarm, ClockFix, Level
 from wire.orders import AlarmAct, Bundle, Down
 from wire.sample import Sample, Value
 from wire.time import AxisTime, Micros, Mono
 
 LOOK_S: Final = 5.0
+TURN_S: Final = 60.0
 NAP_S: Final = 0.02  # whatever a part says is due: no loop without a pause
 
 
@@ -73,10 +76,14 @@ class Autonomy:
         boottime_us: Callable[[], Mono] = monotonic_us,
         try_out: TryOut | None = None,
         card: Callable[[], str | None] = lambda: None,
+        deaf: Deaf = nobody_cares,
+        alive: Part | None = None,
     ) -> None:
         """`driver` gives the open driver of a device, None while its line is down. `monotonic` is the street's clock
         in seconds, `boottime_us` the one that what is held ends by. `try_out` tries a bundle apart from the node before
-        it is taken; without it, it is taken at once. `card` says what is wrong with the card."""
+        it is taken; without it, it is taken at once. `card` says what is wrong with the card; `deaf` hears
+        of a driver's answer that does not end when it is cancelled, `alive` of each look at time."""
+        self.alive = Part("rules", monotonic) if alive is None else alive
         self._config, self._clock, self._commit = config, clock, commit
         self._monotonic, self._boottime_us = monotonic, boottime_us
         self._wake = asyncio.Event()
@@ -86,7 +93,7 @@ class Autonomy:
         self._trials = None if try_out is None else TrialQueue(try_out, mishaps=self.mishaps, ended=self._wake.set)
         actuators = actuators_of(config.lines)
         self.control = PriorityArrays({key: a.point for key, a in actuators.items()}, clock.clock.boot)
-        self.actuators = Actuators(actuators, self.control, driver, self, monotonic_us=boottime_us)
+        self.actuators = Actuators(actuators, self.control, driver, self, monotonic_us=boottime_us, deaf=deaf)
         self.trusted = TrustedTime(clock, boottime_us)
         dropped, gone = self.control.restore(_under(kept, control.PREFIX), boottime_us(), self.trusted.now_us())
         self._bundles = Bundles(config)
@@ -228,8 +235,10 @@ class Autonomy:
         says why it does, and whether it has taken something since the start."""
         while True:
             self._wake.clear()
+            self.alive.within(TURN_S, "a look at what is due")
             self._try("the uplink's alarm", lambda: self._look_at_uplink(*refused()))
             wait_s = self.turn(faults)
+            self.alive.waits(wait_s)
             await asyncio.sleep(NAP_S)
             try:
                 async with asyncio.timeout(wait_s - NAP_S):

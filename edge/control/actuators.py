@@ -15,15 +15,15 @@ answer: meanwhile nothing is sent again, not for another order of the same value
 only another value goes out. What it says before it has heard may well be what is wanted, and what was queued before may
 still reach it after that.
 
-Bounds: one task a point that is not yet as it should be; a driver has CALL_S to answer.
+Bounds: one task a point that is not yet as it should be; a driver has CALL_S to answer (`edge.control.answering`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Self, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Final, Self
 
 import msgspec
 
@@ -31,6 +31,7 @@ from drivers.contract import Driver
 from drivers.errors import DriverError, Refused, Unreachable
 from edge.clock import monotonic_us as node_monotonic_us
 from edge.control.actuator import Actuator, ProgressListener
+from edge.control.answering import Deaf, answered, nobody_cares
 from edge.control.arbitration import Held
 from edge.control.arrays import Key, PriorityArrays
 from wire.entries import Level
@@ -48,8 +49,6 @@ END_S: Final = 2.0  # for tries to end; a driver that is deaf to it is no reason
 CALL_S: Final = 60.0  # a busy line may let a write wait; a driver that never answers is a bug, and no reason to stop
 
 __all__ = ["Actuator", "Actuators", "ProgressListener"]
-
-T = TypeVar("T")
 
 
 class _Failure(msgspec.Struct, frozen=True):
@@ -89,11 +88,12 @@ class Actuators:
         told: ProgressListener,
         *,
         monotonic_us: Callable[[], Mono] = node_monotonic_us,
+        deaf: Deaf = nobody_cares,
     ) -> None:
         """`driver` gives the open driver of a device, None while its line is down. `monotonic_us` is the axis by which
-        values end."""
+        values end. `deaf` hears of a driver's answer that does not end when it is cancelled."""
         self._actuators, self._control, self._driver, self._told = actuators, control, driver, told
-        self._monotonic_us = monotonic_us
+        self._monotonic_us, self._deaf = monotonic_us, deaf
         self._states = {key: _State() for key in actuators}
         self._closed = False
         self._watched: dict[str, list[tuple[Key, str]]] = {}
@@ -262,7 +262,8 @@ class Actuators:
         state.told = None
         left_s = CALL_S if held.ends_us is None else min(CALL_S, (held.ends_us - self._monotonic_us()) / 1e6)
         try:
-            await _answer(driver.write(actuator.device, actuator.point, held.value), left_s)
+            writing = driver.write(actuator.device, actuator.point, held.value)
+            await answered(writing, left_s, key[0], self._deaf)
         except BaseException:
             state.hoped = None
             raise
@@ -312,7 +313,8 @@ class Actuators:
             Unreachable: it does not answer. Refused: it answers, and cannot say.
         """
         try:
-            sample = await _answer(driver.poll(actuator.device, [actuator.reads_back]), CALL_S)
+            asking = driver.poll(actuator.device, [actuator.reads_back])
+            sample = await answered(asking, CALL_S, actuator.device.id, self._deaf)
         except Unreachable:
             state.silent = True
             raise
@@ -393,16 +395,3 @@ def _on_its_way(state: _State, actuator: Actuator, value: Value, now_s: float) -
         and type(state.hoped) is type(value)
         and state.hoped == value
     )
-
-
-async def _answer(call: Awaitable[T], wait_s: float) -> T:
-    """What a driver answers.
-
-    Raises:
-        Unreachable: it does not, within `wait_s`.
-    """
-    try:
-        async with asyncio.timeout(max(0.0, wait_s)):
-            return await call
-    except TimeoutError as error:
-        raise Unreachable(f"no answer within {wait_s:.3g} s") from error

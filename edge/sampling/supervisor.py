@@ -16,7 +16,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from drivers.contract import Deliver, Driver, Noting, Now, Receipts
 from drivers.errors import DriverError, Misconfigured, Refused, Unreachable
@@ -61,7 +61,7 @@ class Supervisor:
         self._restarts = 0
         self._anew: dict[str, tuple[str, float]] = {}  # lines that were stuck: why, and when they were opened anew
         self._wishes: dict[str, asyncio.Future[str]] = {}  # of lines that are to start again: why
-        self._left: list[asyncio.Future[None]] = []
+        self._left: list[asyncio.Future[Any]] = []
         self._reading: set[str] = set()  # lines of which somebody wants a device read now
 
     def begin(
@@ -209,6 +209,15 @@ class Supervisor:
             raise Restarted(wish.result())
         self._anew[line.name] = why, time.monotonic()
         raise Restarted(why)
+
+    def leave(self, device: str, answer: asyncio.Future[Any]) -> None:
+        """What a driver was asked of a device does not end, and was left behind: its line is opened anew."""
+        line, why = self._line_of[device], f"an answer of {device} does not end"
+        log.error("line %s: %s", line, why)
+        self._left.append(answer)
+        self._anew[line] = why, time.monotonic()
+        if line in self._wishes:
+            self.restart(line, why)
 
     def _leave(self, line: str, turn: asyncio.Future[None]) -> None:
         log.error("the driver of line %s does not end, and is left behind", line)

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 
 from edge.web.connections import KEEP_ALIVE_S, MAX_HEAD_BYTES, Places, connections
 from edge.web.reach import reach
+from groundwork.liveness import Part, kept_going
 from groundwork.serving import Server
 
 log = logging.getLogger(__name__)
@@ -33,8 +34,14 @@ AGAIN_S: Final = 60.0
 EVERYONE: Final = 0o666
 
 
-async def serve(app: ASGIApp, listener: socket.socket) -> None:
-    """Serve until cancelled."""
+async def serve(app: ASGIApp, listener: socket.socket, alive: Part | None = None) -> None:
+    """Serve until cancelled; begun anew where the server does not turn any more. `alive` is told that it does."""
+    part = Part("http") if alive is None else alive
+    with listener:
+        await kept_going(part, lambda: _serve(app, listener, part))
+
+
+async def _serve(app: ASGIApp, listener: socket.socket, alive: Part) -> None:
     config = uvicorn.Config(
         app,
         http=connections(Places()),  # type: ignore[arg-type]
@@ -48,10 +55,10 @@ async def serve(app: ASGIApp, listener: socket.socket) -> None:
         proxy_headers=False,  # who asks is told by the connection, never by a header
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )
-    server = Server(config)
+    server = Server(config, alive)
     try:
-        await server.serve(sockets=[listener])
-    finally:  # uvicorn leaves all of it to the end of the process when it is cancelled
+        await server.serve(sockets=[listener.dup()])  # uvicorn closes it
+    finally:  # it leaves all of it to the end of the process when it is cancelled
         for each in getattr(server, "servers", ()):
             each.close()
         for connection in list(server.server_state.connections):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cloud.api.routes import Asked
 from cloud.api.sse import StreamResponse
 from cloud.entrance.shares import Shares
 from cloud.feed import feed as feeds
+from cloud.feed import slices
 from cloud.feed.events import Slice
 from cloud.feed.feed import Feed
 from cloud.feed.slices import Slices
@@ -91,3 +93,33 @@ async def test_who_looks_something_up_first_has_its_place_already(
                 answer._open.close()
         assert feed.readers == 0
     tokens.close()
+
+
+async def test_a_record_that_does_not_open_ends_its_readers_and_too_many_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "SLICE_S", 0.01)
+    released = threading.Event()
+    async with opened(tmp_path, Ticking()) as store:
+        await store.log.note([FOUND])
+        at = store.log.reach().head
+        found = Slices(store.log, store.views, 1 << 20)
+
+        async def encoded(*_key: int) -> Slice | None:
+            await found._aside(released.wait)
+            return None
+
+        with monkeypatch.context() as patch:
+            patch.setattr(found, "_encoded", encoded)
+            for n in range(slices.AT_ONCE):
+                assert found.late() is None
+                with pytest.raises(Unavailable, match=f"record {at + n} could not be opened within"):
+                    await found.get(at + n, 0)
+        late = found.late()
+        assert late is not None
+        assert late.doing == f"the opening of {slices.AT_ONCE} records"
+        released.set()
+        monkeypatch.setattr(slices, "SLICE_S", 600.0)
+        assert await found.get(at, 0) is not None, "nothing of it stays in the way"
+        while found.late() is not None:
+            await asyncio.to_thread(released.wait)

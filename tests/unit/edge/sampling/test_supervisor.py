@@ -205,6 +205,23 @@ async def test_a_line_starts_again_for_who_asks(
     assert "Max" not in caplog.text
 
 
+async def test_an_answer_that_does_not_end_opens_its_line_anew_and_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(supervisor, "RESTART_FIRST_S", 0.0)
+    monkeypatch.setattr(supervisor, "MAX_LEFT", 1)
+    driving = Driving("never")
+    async with asyncio.timeout(60), kept(driving) as (lines, samples):
+        await until(lambda: samples)
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        lines.leave(LAMP.id, answer)
+        await until(lambda: driving.opens >= 2)
+        assert lines.anew()["bus"][0] == f"an answer of {LAMP.id} does not end"
+        assert lines.late() is not None
+        answer.set_result(None)
+        assert lines.late() is None
+
+
 def at(began: float | None, ended_: float) -> Any:
     return SimpleNamespace(began=began, ended=ended_)
 

@@ -7,17 +7,20 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from edge.web import connections
+from edge.web import connections, listening
 from edge.web.connections import MAX_CONNECTIONS, MAX_OF_ONE, RESERVED, Places
 from edge.web.listening import serve, tcp, unix
 from edge.web.pages import Pages
 from edge.web.reach import MAX_PATH_BYTES, reach
+from groundwork.liveness import Part, kept_going
+from groundwork.serving import TURN_S, Server
 from wire.entries import Health
 
 HEAD = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
@@ -222,3 +225,33 @@ def test_a_socket_that_was_left_behind_is_replaced_and_one_that_is_in_use_is_not
         pass
     assert path.read_text() == "something else"
     assert [each.name for each in tmp_path.iterdir()] == ["node.sock"]
+
+
+async def test_a_server_that_does_not_turn_any_more_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    alive = Part("http", lambda: clock[0])
+    ticks = 0
+    on_tick = Server.on_tick
+
+    async def stuck(self: Server, counter: int) -> bool:
+        nonlocal ticks
+        ticks += 1
+        if ticks == 2:
+            await on_tick(self, counter)
+            clock[0] += TURN_S + 1
+            await asyncio.Event().wait()
+        return await on_tick(self, counter)
+
+    monkeypatch.setattr(Server, "on_tick", stuck)
+    monkeypatch.setattr(listening, "kept_going", partial(kept_going, look_s=0.01, end_s=5.0))
+    listener = tcp("127.0.0.1:0")
+    serving = asyncio.create_task(serve(PAGES.app(), listener, alive))
+    while alive.again == 0:
+        await asyncio.wait([serving], timeout=0.01)
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"http://127.0.0.1:{listener.getsockname()[1]}/health")
+    assert answer.status_code == 200
+    assert alive.again == 1
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    listener.close()
