@@ -113,7 +113,7 @@ def label(node: str, where: str, url: str) -> str:
             f' shape-rendering="crispEdges"><path d="{path}"/></svg>'
         ),
         _text(middle, 121, 5, url, bold=True),
-        *(_text(middle, 128 + 5 * i, 3.7, text) for i, text in enumerate(" ".join(pair) for pair in said)),
+        *(_text(middle, 127 + 5 * i, 3.7, text) for i, text in enumerate(t for pair in said for t in pair)),
     ]
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
