@@ -56,11 +56,12 @@ ASKING = frozenset(
         "quarantine",
         "identify",
         "log",
+        "door",
     }
 )
 VERBS = (  # modules of edge.verbs, in the order of --help
     *("init", "status", "doctor", "watch", "lamp_test", "rules", "plan", "why", "site", "alarms", "quarantine", "log"),
-    "identify",
+    *("identify", "door"),
 )
 CONFIG = Path("/etc/lamplighter/node.toml")  # as docs/operations.md installs it
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd is told not to try again
@@ -162,6 +163,10 @@ def _main(given: list[str]) -> int:
             from edge.verbs import log
 
             return log.run(config, args, locale=_locale(), out=sys.stdout, err=sys.stderr)
+        case "door":
+            from edge.verbs import door
+
+            return door.run(config, args, locale=_locale(), out=sys.stdout, err=sys.stderr)
         case "quarantine":
             from edge.verbs import quarantine
 

@@ -28,6 +28,7 @@ from edge.clock import EARLIEST_US, kernel_synced, utc_us
 from edge.config import Config
 from edge.health import DISK_LOW_BYTES
 from edge.sync.http import Cloud, CloudLink, LinkDown
+from edge.verbs.announced import announced
 from edge.verbs.asking import Asking, Language, Unanswered, add_options, language_of
 from edge.verbs.remedies import WORDS
 from edge.web.glance import Summary
@@ -98,6 +99,8 @@ async def examined(
     yield words["node"], running
     yield words["card"], await _bounded(lambda: asyncio.to_thread(_card, Path(config.node.data_dir)))
     yield words["clock"], _clock()
+    if (name := await asyncio.to_thread(announced, config)) is not None:
+        yield words["page"], Diagnosis(*name)
     owned = running.words == "runs"
     down = await asyncio.to_thread(_down, config, endpoints, language, transport) if owned else ()
     for line in config.lines[:MAX_NAMED]:

@@ -25,6 +25,15 @@ WORDS: Final[Words] = {
         "card low": "only {} are free|find what fills it: du -xh / | sort -h | tail",
         "card not": "{}: {}|is the card mounted read-only (mount, dmesg)? Is the folder the node's user's?",
         "card no right": "{} may be written by the node's user only|sudo lamplighter-edge doctor looks at it too",
+        "page": "page",
+        "mdns ok": "announced as {} ({})",
+        "mdns not": "not announced on its network|sudo scripts/install-edge --mdns, where phones are to find it",
+        "mdns down": "avahi does not run, so its name is not announced|systemctl status avahi-daemon",
+        "mdns port": "avahi announces another port than the node's, which is {}|sudo scripts/install-edge --mdns",
+        "mdns here": 'announced, but health.listen is {}: phones cannot open it|write listen = "0.0.0.0:8470"',
+        "mdns name": "the node does not answer to {}|write it into health.names of node.toml, and restart the node",
+        "mdns silent": "avahi does not know {}: {}|systemctl status avahi-daemon; is there a network?",
+        "mdns taken": "{} is another machine's, at {}|give this one another name: sudo hostnamectl set-hostname NAME",
         "synced": "synchronised",
         "unsynced": "not synchronised: times are estimates|timedatectl; is there a time server that can be "
         "reached, or a real-time clock with a good battery?",
@@ -73,6 +82,17 @@ WORDS: Final[Words] = {
         "card low": "{} libres seulement|cherchez ce qui la remplit : du -xh / | sort -h | tail",
         "card not": "{} : {}|la carte est-elle montée en lecture seule (mount, dmesg) ? Le dossier est-il au nœud ?",
         "card no right": "seul l'utilisateur du nœud peut écrire dans {}|sudo lamplighter-edge doctor la regarde aussi",
+        "page": "page",
+        "mdns ok": "annoncée comme {} ({})",
+        "mdns not": "pas annoncée sur le réseau de l’armoire|sudo scripts/install-edge --mdns, si des téléphones "
+        "doivent la trouver",
+        "mdns down": "avahi ne tourne pas, son nom n’est donc pas annoncé|systemctl status avahi-daemon",
+        "mdns port": "avahi annonce un autre port que celui du nœud, qui est {}|sudo scripts/install-edge --mdns",
+        "mdns here": "annoncée, mais health.listen vaut {} : les téléphones ne peuvent l’ouvrir|écrivez listen = "
+        '"0.0.0.0:8470"',
+        "mdns name": "le nœud ne répond pas au nom {}|écrivez-le dans health.names de node.toml, et redémarrez le nœud",
+        "mdns silent": "avahi ne connaît pas {} : {}|systemctl status avahi-daemon ; y a-t-il un réseau ?",
+        "mdns taken": "{} est une autre machine, à {}|donnez-lui un autre nom : sudo hostnamectl set-hostname NOM",
         "synced": "synchronisée",
         "unsynced": "pas synchronisée : les heures sont estimées|timedatectl ; un serveur de temps est-il "
         "joignable, ou une horloge à pile en bon état ?",
