@@ -159,12 +159,17 @@ def _main(given: list[str]) -> int:
 
 
 def _check(config: Config) -> int:
+    changed = {c.device for c in config.listed.counting}
     for line in config.lines:
         print(f"line {line.name} ({line.kind.name}): {len(line.attachments)} devices")
         for attachment in line.attachments:
             device = attachment.device
-            print(f"  {device.id}  {device.kind}, {device.profile}, {len(attachment.profile.points)} points")
-    for told in (*config.exposed, *config.doubts):
+            made = f", {config.listed.made(device.id)}" if device.id in changed else ""
+            print(f"  {device.id}  {device.kind}, {device.profile}, {len(attachment.profile.points)} points{made}")
+    for change in config.listed.counting:
+        if change.now is None:
+            print(f"{change.device} of node.toml is not there: {config.listed.made(change.device)}")
+    for told in (*config.exposed, *config.listed.told(), *config.doubts):
         print(told, file=sys.stderr)
     if config.doubts:
         print(f"{len(config.doubts)} problem(s); the node would run without these lines", file=sys.stderr)
@@ -261,7 +266,7 @@ def _run(config: Config, args: argparse.Namespace) -> int:
 
     for doubt in config.doubts:
         logging.getLogger("edge").error("%s", doubt)
-    for told in config.exposed:
+    for told in (*config.exposed, *config.listed.told()):
         logging.getLogger("edge").warning("%s", told)
 
     def ready(told: Ready) -> None:
