@@ -295,8 +295,9 @@ def _run(config: Config, args: argparse.Namespace) -> int:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, end)
+        node = None
         while True:
-            node = Node(config, on_ready=ready, ring=ring)
+            node = Node(config if node is None else node.config, on_ready=ready, ring=ring, before=node)
             again = await node.run(stop)
             if node.storage is not None and node.storage.abandoned:
                 give_up(EXIT_FAILED if again else 0)

@@ -19,6 +19,7 @@ from drivers.profile_files import SHIPPED, load_profiles
 from drivers.tables import Problem, parse, read
 from drivers.variables import expand
 from edge.changes.counting import DeviceList, at_fault
+from edge.changes.editor import Tried
 from edge.changes.versions import DeviceChange, ListVersions, Unusable, changed, id_of, read_versions
 from edge.outbox.database import MIN_LIMIT_BYTES
 from edge.plans.load import load_file
@@ -202,6 +203,29 @@ def load(
         else:
             listed = msgspec.structs.replace(config.listed, versions=versions, unusable=unusable, unfit=unfit)
             return msgspec.structs.replace(config, listed=listed)
+
+
+def attempt(path: Path, changes: tuple[DeviceChange, ...], last: str) -> Tried:
+    """Try the configuration of a node with changes in its devices; see `Trying`."""
+    try:
+        config = load(path, trying=Trying(changes, last))
+    except ConfigError as error:
+        return Tried(error.problems, error.devices)
+    return Tried(config=msgspec.structs.replace(config, path=path))
+
+
+def written_devices(path: Path, environment: Mapping[str, str] = os.environ) -> dict[str, dict[str, Any]]:
+    """The tables of devices as they stand in the file, by id.
+
+    Raises:
+        Unusable: it cannot be read.
+    """
+    problems: list[Problem] = []
+    raw = read(path, problems)
+    if raw is None or not isinstance(tables := raw.get("device", []), list):
+        raise Unusable("; ".join(p.text for p in problems) or f"{path}: device is no list")
+    found = cast("list[dict[str, Any]]", tables)
+    return {id_of(expand(t, environment, "", "", [])): t for t in found}
 
 
 def _data_dir(path: Path, raw: Mapping[str, Any], environment: Mapping[str, str]) -> Path:

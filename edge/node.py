@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +25,10 @@ from edge.acting.autonomy import Autonomy
 from edge.acting.bundles import Ground
 from edge.acting.probation import begun
 from edge.acting.trial import Trial
+from edge.changes.births import Births
+from edge.changes.editor import DeviceEditor
 from edge.clock import NodeClock
-from edge.config import Config
+from edge.config import Config, attempt, written_devices
 from edge.control.decided import decided
 from edge.control.on_site import OnSite
 from edge.health import Doctor
@@ -36,6 +39,7 @@ from edge.outbox.storage import Storage
 from edge.sampling.arrivals import Arrivals, expect, gates_of
 from edge.sampling.device_states import states_of
 from edge.sampling.last_samples import LastSamples
+from edge.sampling.lines import readdressed
 from edge.sampling.quality_history import QualityHistory
 from edge.sampling.supervisor import Supervisor
 from edge.sync.downlink import Downlink
@@ -63,6 +67,7 @@ SOCKET_AGAIN_S: Final = 60.0  # where its socket could not be made
 CLOCK_CHECK_S: Final = 10.0
 END_S: Final = 10.0  # for tasks to end; one that waits for a card that hangs does not
 END_TRIES: Final = 10
+ANSWERED_S: Final = 0.2  # for whoever has changed the list of devices to hear that it was taken
 EXTEND_S: Final = 60.0
 
 
@@ -78,10 +83,19 @@ class Node:
     """Make one with a checked configuration and `run` it."""
 
     def __init__(
-        self, config: Config, *, on_ready: Callable[[Ready], None] = lambda _: None, ring: Ring | None = None
+        self,
+        config: Config,
+        *,
+        on_ready: Callable[[Ready], None] = lambda _: None,
+        ring: Ring | None = None,
+        before: Node | None = None,
     ) -> None:
-        """`ring` has the last lines of the log."""
-        self._config = config
+        """`ring` has the last lines of the log. Of the node `before` it in this process go on: where it listens, and
+        who is at the cabinet."""
+        self.config = self._config = config
+        self._before = before
+        self._relisted = asyncio.Event()  # `config` is another one by now
+        self._births = Births() if before is None else before._births  # noqa: SLF001 - its own kind
         self._on_ready = on_ready
         self._street = LastSamples()
         self._history = QualityHistory(lambda: self._clock()[0])
@@ -89,12 +103,13 @@ class Node:
         self._downlink: Downlink | None = None
         self._systemd = Notify()
         self._ring = Ring() if ring is None else ring
+        self.listener: socket.socket | None = None
         self._deaf: str | None = None  # why nobody can act at the cabinet
         self.storage: Storage | None = None
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Until `stop` is set; or until the storage is to be opened anew (`edge.outbox.storage`): then it is true, and
-        another node of the same configuration is to be made and run.
+        another node of `config` is to be made and run, with this one `before` it.
 
         Raises:
             RuntimeError: the data directory is in use. OSError: the health address cannot be used.
@@ -195,11 +210,13 @@ class Node:
                 put=commit.put,
                 insist=commit.insist,
                 draw_id=lambda: secrets.token_hex(8),
+                before=None if self._before is None else self._before._visiting,  # noqa: SLF001
             )
             arrivals = Arrivals(
                 self._gates, street=self._street, history=self._history, add=commit.add, follow=autonomy.take
             )
-            listener = stack.enter_context(tcp(config.health.listen))
+            self.listener = listener = self._listen()
+            stack.callback(self._let_go)
             pages = self._pages(doctor, autonomy, commit, outbox, lines)
             async with asyncio.TaskGroup() as always:
                 tasks = [
@@ -210,7 +227,7 @@ class Node:
                     always.create_task(kept_going(uplink.alive, uplink.run), name="uplink"),
                     always.create_task(self._report(doctor, commit), name="health"),
                     always.create_task(self._watch(commit, storage, stack.enter_context(watchdog)), name="clock"),
-                    always.create_task(serve(pages.app(), listener), name="web"),
+                    always.create_task(serve(pages.app(), listener.dup()), name="web"),
                     always.create_task(self._serve_technicians(pages), name="technicians"),
                     always.create_task(visiting.run(), name="visits"),
                 ]
@@ -225,14 +242,46 @@ class Node:
                         client, f"{cloud.base}/orders", autonomy.down, max_wait_s=config.cloud.retry_max_s
                     )
                     tasks.append(always.create_task(kept_going(downlink.alive, downlink.run), name="downlink"))
+                lines.ask_at_once(self._births.waiting())
                 open_lines = lines.begin(always, arrivals.take, autonomy.opened)
-                await _either(stop, storage.renew)
+                await _either(stop, storage.renew, self._relisted)
                 if stop.is_set():
                     self._systemd.tell("STOPPING=1")
                 await autonomy.close()
                 await _end(open_lines)
                 await _end(tasks)  # the commit's last act is to write what waits
         return not stop.is_set()
+
+    def _listen(self) -> socket.socket:
+        """On the address of the configuration; the socket of the node before goes on: who came meanwhile waits there.
+
+        Raises:
+            OSError: the address cannot be used.
+        """
+        before, self._before = self._before, None
+        if before is not None and before.listener is not None:
+            if before._config.health.listen == self._config.health.listen:  # noqa: SLF001
+                return before.listener
+            before.listener.close()
+        return tcp(self._config.health.listen)
+
+    def _let_go(self) -> None:
+        if self.listener is not None and not self._relisted.is_set():
+            self.listener.close()
+            self.listener = None
+
+    def _relist(self, lines: Supervisor, config: Config, fresh: Sequence[str], why: str) -> None:
+        """Go by another list of devices: lines are swapped where only addresses differ, else another node is made."""
+        swapped = readdressed(lines.lines, config.lines)
+        if swapped is None:
+            self.config = config
+            asyncio.get_running_loop().call_later(ANSWERED_S, self._relisted.set)
+            return
+        for line in swapped:
+            for device in set(fresh) & set(line.tables):
+                self._street.expect(device, self._street.devices[device].expected_every_s, time.monotonic())
+                self._gates[device].forget()
+            lines.swap(line, why, fresh)
 
     async def _serve_technicians(self, pages: Pages) -> None:
         """At the node's own socket. Where it cannot be made the node goes on, and it is tried again."""
@@ -261,6 +310,18 @@ class Node:
             now=self._clock,
             draw_id=lambda: secrets.token_hex(8),
         )
+        editor = DeviceEditor(
+            Path(config.node.data_dir),
+            config.listed.versions,
+            counting=config.listed.counting,
+            unusable=config.listed.unusable,
+            written=lambda: written_devices(config.path),
+            attempt=lambda changes, last: attempt(config.path, changes, last),
+            apply=lambda config, fresh, why: self._relist(lines, config, fresh, why),
+            lines=lines.lines,
+            births=self._births,
+            now=self._clock,
+        )
         writing = TechnicianRoutes(self._visiting, on_site, lines)
         zone = UTC if self._config.site is None else ZoneInfo(self._config.site.time_zone)
         return Pages(
@@ -272,7 +333,7 @@ class Node:
             hosts=Hosts(self._config.health.names),
             technicians=Technicians(self._config.control.technicians),
             quarantine=outbox,
-            screens=FirstLook(self._sight(doctor, autonomy, outbox, lines, zone), writing),
+            screens=FirstLook(self._sight(doctor, autonomy, outbox, lines, zone), writing, editor),
             on_site=on_site,
             writing=writing,
             identifying=Identifying(on_lines),
@@ -291,7 +352,7 @@ class Node:
         return Sight(
             node=self._config.node.id,
             zone=zone,
-            lines=self._config.lines,
+            lines=lines.lines,
             street=self._street,
             history=self._history,
             examine=doctor.examine,
@@ -300,6 +361,7 @@ class Node:
             alarms=autonomy.alarming.standing,
             days=Days(lambda: None if outbox.card.memory else outbox.card.path, lambda: self._clock()[0]),
             now=self._clock,
+            birth=self._births.of,
             frames=lambda d: driver.frames(d) if isinstance(driver := lines.driver_of(d), Traced) else (),
         )
 

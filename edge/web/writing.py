@@ -60,7 +60,7 @@ _STATUS: Final = {"name": 400, "code": 401, "too_soon": 429, "full": 503, "card"
 SessionBody = dict[str, Any]
 
 
-class _NotTaken(Exception):
+class NotTaken(Exception):
     """An answer to a request that is not taken."""
 
     def __init__(self, answer: Response) -> None:
@@ -68,7 +68,7 @@ class _NotTaken(Exception):
         self.answer = answer
 
 
-class _Asked(msgspec.Struct):
+class WriteAsked(msgspec.Struct):
     """What a request has brought. `form` where a browser without a script has sent it."""
 
     fields: dict[str, Any]
@@ -129,6 +129,10 @@ class TechnicianRoutes:
         """The session of whoever asks, while it lasts."""
         return self._visiting.session(request.cookies.get(COOKIE, "")[:100], _address(request))
 
+    def acted(self, session: VisitSession, detail: str, device: str = "") -> None:
+        """They have done something, which goes into the log of their visit."""
+        self._visiting.log.acted(session.visit, detail, device=device)
+
     def told(self, session: VisitSession | None) -> SessionBody:
         """What a page needs of it: never the cookie."""
         if session is None:
@@ -148,7 +152,7 @@ class TechnicianRoutes:
     async def _begin(self, request: Request) -> Response:
         try:
             asked = await _asked(request)
-        except _NotTaken as error:
+        except NotTaken as error:
             return error.answer
         try:
             name, code = asked.fields.get("name"), asked.fields.get("code")
@@ -166,8 +170,8 @@ class TechnicianRoutes:
 
     async def _end(self, request: Request) -> Response:
         try:
-            asked, session = await self._writes(request, acts=False, bodiless=request.method == "DELETE")
-        except _NotTaken as error:
+            asked, session = await self.writes(request, acts=False, bodiless=request.method == "DELETE")
+        except NotTaken as error:
             return error.answer
         self._visiting.end(session)
         answer = asked.done(self.told(None), 200)
@@ -176,8 +180,8 @@ class TechnicianRoutes:
 
     async def _here(self, request: Request) -> Response:
         try:
-            asked, session = await self._writes(request)
-        except _NotTaken as error:
+            asked, session = await self.writes(request)
+        except NotTaken as error:
             return error.answer
         for_s = asked.fields.get("for_s")
         if not isinstance(for_s, int | float) or isinstance(for_s, bool) or not 0 < for_s <= MAX_HERE_S:
@@ -187,13 +191,13 @@ class TechnicianRoutes:
 
     async def _visits(self, request: Request) -> Response:
         if self.session_of(request) is None:
-            return _no_session(_Asked({}, form=False))
+            return _no_session(WriteAsked({}, form=False))
         return json_answer(list(self._visiting.log.said))
 
     async def _order(self, request: Request) -> Response:
         try:
-            asked, session = await self._writes(request)
-        except _NotTaken as error:
+            asked, session = await self.writes(request)
+        except NotTaken as error:
             return error.answer
         try:
             given = read(msgspec.json.encode({**asked.fields, "by": session.by}))
@@ -217,8 +221,8 @@ class TechnicianRoutes:
     async def _read(self, request: Request) -> Response:
         device: str = request.path_params["device"]
         try:
-            asked, session = await self._writes(request)
-        except _NotTaken as error:
+            asked, session = await self.writes(request)
+        except NotTaken as error:
             return error.answer
         try:
             sample = await self._lines.read(device)
@@ -237,8 +241,8 @@ class TechnicianRoutes:
     async def _restart(self, request: Request) -> Response:
         line: str = request.path_params["line"]
         try:
-            asked, session = await self._writes(request)
-        except _NotTaken as error:
+            asked, session = await self.writes(request)
+        except NotTaken as error:
             return error.answer
         try:
             self._lines.restart(line, f"{session.by} has asked for it")
@@ -249,34 +253,34 @@ class TechnicianRoutes:
 
     async def _how_far(self, request: Request) -> Response:
         if self.session_of(request) is None:
-            return _no_session(_Asked({}, form=False))
+            return _no_session(WriteAsked({}, form=False))
         order: str = request.path_params["id"]
         told = self._on_site.told(order)
         return (
             json_answer({"error": f"no order {order[:64]} is known here"}, 404) if told is None else json_answer(told)
         )
 
-    async def _writes(
+    async def writes(
         self, request: Request, *, acts: bool = True, bodiless: bool = False
-    ) -> tuple[_Asked, VisitSession]:
+    ) -> tuple[WriteAsked, VisitSession]:
         """What somebody wants to change, who has a session and says so.
 
         Raises:
-            _NotTaken.
+            NotTaken.
         """
-        asked = _Asked({}, form=False) if bodiless else await _asked(request)
+        asked = WriteAsked({}, form=False) if bodiless else await _asked(request)
         session = self.session_of(request)
         if session is None:
-            raise _NotTaken(_no_session(asked))
+            raise NotTaken(_no_session(asked))
         given = asked.fields.pop("csrf", None) if asked.form else request.headers.get(CSRF)
         if not isinstance(given, str) or not session.brings(given):
             text = (
                 f"this did not come from a page of this session: send its csrf in {CSRF}, or in the form's field csrf"
             )
-            raise _NotTaken(asked.turned_away("csrf", text, 403))
+            raise NotTaken(asked.turned_away("csrf", text, 403))
         if acts and not self._visiting.log.may_act(session.visit):
             text = "so much was done in this visit that no more is taken: come again with another code"
-            raise _NotTaken(asked.turned_away("acts", text, 429))
+            raise NotTaken(asked.turned_away("acts", text, 429))
         return asked, session
 
 
@@ -291,7 +295,7 @@ def said_of(given: Given) -> str:
             return f"{given.act} {given.alarm}" + ("" if given.for_s is None else f" for {given.for_s:g} s")
 
 
-def _no_session(asked: _Asked) -> Response:
+def _no_session(asked: WriteAsked) -> Response:
     text = "this needs a technician's session: POST /session with name and code, or use lamplighter-edge on the node"
     return asked.turned_away("session", text, 403)
 
@@ -300,26 +304,26 @@ def _address(request: Request) -> str:
     return "" if request.client is None else request.client.host
 
 
-async def _asked(request: Request) -> _Asked:
-    """Raises _NotTaken."""
+async def _asked(request: Request) -> WriteAsked:
+    """Raises NotTaken."""
     body = await body_of(request, (JSON, FORM))
     if isinstance(body, Response):
-        raise _NotTaken(body)
+        raise NotTaken(body)
     if media_type(request) == FORM:
         try:
             pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
         except ValueError as error:
-            raise _NotTaken(json_answer({"error": f"the form cannot be read: {error}"}, 400)) from error
+            raise NotTaken(json_answer({"error": f"the form cannot be read: {error}"}, 400)) from error
         fields: dict[str, Any] = {k: _value(v) if k in NUMBERS else v for k, v in pairs}
         to = fields.pop("next", "/")
-        return _Asked(fields, form=True, next=to if _NEXT.fullmatch(to) else "/")
+        return WriteAsked(fields, form=True, next=to if _NEXT.fullmatch(to) else "/")
     try:
         found: object = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _NotTaken(json_answer({"error": f"the body is not JSON: {error}"}, 400)) from error
+        raise NotTaken(json_answer({"error": f"the body is not JSON: {error}"}, 400)) from error
     if not isinstance(found, Mapping):
-        raise _NotTaken(json_answer({"error": "the body must be an object"}, 400))
-    return _Asked(dict(found), form=False)  # pyright: ignore[reportUnknownArgumentType]
+        raise NotTaken(json_answer({"error": "the body must be an object"}, 400))
+    return WriteAsked(dict(found), form=False)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _value(text: str) -> object:

@@ -26,7 +26,7 @@
   }
 
   async function go() {
-    if (!document.hidden) {
+    if (!document.hidden && live.dataset.every !== "0") {
       try {
         await refresh();
       } catch {
@@ -43,6 +43,6 @@
       shown.textContent = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
     }
   }, 1000);
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh().catch(() => { lost.hidden = false; }); });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && live.dataset.every !== "0") refresh().catch(() => { lost.hidden = false; }); });
   setTimeout(go, 1000 * Math.min(5, Number(live.dataset.every) || 5));
 })();
