@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, cast
 
-from drivers.contract import Deliver, Driver, Noting, Now, Receipts
+from drivers.contract import Deliver, Driver, Noting, Now, Receipts, Rousing
 from drivers.errors import DriverError, Misconfigured, Refused, Unreachable
 from edge.sampling.last_samples import LastSamples
 from edge.sampling.lines import AttachedLine
@@ -123,6 +123,8 @@ class Supervisor:
         if line in self._reading:
             raise Refused("a device of this line is being read: try again in a moment")
         self._reading.add(line)
+        if isinstance(driver, Rousing):
+            driver.rouse(device)
         try:
             async with asyncio.timeout(READ_S):
                 return await poller.ask(driver)

@@ -245,8 +245,11 @@ async def test_somebody_wants_a_device_read_now() -> None:
     async with asyncio.timeout(60), kept(driving) as (lines, samples):
         await until(lambda: samples)
         before = driving.polls
+        roused: list[str] = []
+        driving.rouse = roused.append  # type: ignore[attr-defined]
         assert (await lines.read(LAMP.id)).values == {"a": 1}
         assert driving.polls > before
+        assert roused == [LAMP.id], "also one that is left alone"
         with pytest.raises(KeyError):
             await lines.read("nobody")
         lines._reading.add("bus")
