@@ -147,6 +147,15 @@ class Noting(Protocol):
 
 
 @runtime_checkable
+class Rousing(Protocol):
+    """A driver that leaves silent devices alone for a while, and can be told not to."""
+
+    def rouse(self, device: str) -> None:
+        """Ask this device when it is polled next, however often it has failed; nothing of a stranger."""
+        ...
+
+
+@runtime_checkable
 class Traced(Protocol):
     """A driver that also keeps the last frames of each device; see `drivers.frames` for how many."""
 

@@ -176,12 +176,17 @@ def _main(given: list[str]) -> int:
 
 
 def _check(config: Config) -> int:
+    changed = {c.device for c in config.listed.counting}
     for line in config.lines:
         print(f"line {line.name} ({line.kind.name}): {len(line.attachments)} devices")
         for attachment in line.attachments:
             device = attachment.device
-            print(f"  {device.id}  {device.kind}, {device.profile}, {len(attachment.profile.points)} points")
-    for told in (*config.exposed, *config.doubts):
+            made = f", {config.listed.made(device.id)}" if device.id in changed else ""
+            print(f"  {device.id}  {device.kind}, {device.profile}, {len(attachment.profile.points)} points{made}")
+    for change in config.listed.counting:
+        if change.now is None:
+            print(f"{change.device} of node.toml is not there: {config.listed.made(change.device)}")
+    for told in (*config.exposed, *config.listed.told(), *config.doubts):
         print(told, file=sys.stderr)
     if config.doubts:
         print(f"{len(config.doubts)} problem(s); the node would run without these lines", file=sys.stderr)
@@ -278,7 +283,7 @@ def _run(config: Config, args: argparse.Namespace) -> int:
 
     for doubt in config.doubts:
         logging.getLogger("edge").error("%s", doubt)
-    for told in config.exposed:
+    for told in (*config.exposed, *config.listed.told()):
         logging.getLogger("edge").warning("%s", told)
 
     def ready(told: Ready) -> None:
@@ -292,10 +297,18 @@ def _run(config: Config, args: argparse.Namespace) -> int:
 
     systemd = Notify()
     watchdog = NodeWatchdog(systemd, config.socket, ring=ring, boot=kernel_boot())
+    node: Node | None = None
+
+    def make() -> Node:
+        """The next life: by the list of devices as it is now, and going on from the one before."""
+        nonlocal node
+        node = Node(config if node is None else node.config, watchdog, systemd, on_ready=ready, before=node)
+        return node
+
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes, or log rotation: there is nothing to reopen
     interpreter.tune()
     try:
-        uvloop.run(live(lambda: Node(config, watchdog, systemd, on_ready=ready), watchdog))
+        uvloop.run(live(make, watchdog))
     except (RuntimeError, OSError, CardError) as error:
         return _failed(error, config)
     except BaseExceptionGroup as group:

@@ -8,24 +8,25 @@ holds digits becomes a number.
 from __future__ import annotations
 
 import os
-import re
-import stat
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from drivers.profile_files import SHIPPED, load_profiles
 from drivers.tables import Problem, parse, read
+from drivers.variables import expand
+from edge.changes.counting import DeviceList, at_fault
+from edge.changes.editor import Tried
+from edge.changes.versions import DeviceChange, ListVersions, Unusable, changed, id_of, read_versions
 from edge.outbox.database import MIN_LIMIT_BYTES
 from edge.plans.load import load_file
 from edge.plans.local import Location, zone
 from edge.sampling.lines import AttachedLine, Id, attach, says
-from edge.sync.http import plain_http_allowed, trust
+from edge.sync.cloud_table import CloudTable, beside, exposed, token_of
+from edge.sync.cloud_table import check as check_cloud
 from edge.sync.proxies import proxy_for
 from edge.web.hosts import MAX_NAMES
 from wire.device import Roster
@@ -40,24 +41,6 @@ class NodeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     id: Annotated[Id, says("the node's name, unique in the city")]
     data_dir: Annotated[str, says("where the outbox lives; only this node uses it")]
     profile_dirs: Annotated[tuple[str, ...], says("folders with profiles of your own, beside those that ship")] = ()
-
-
-class CloudTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[cloud]`"""
-
-    url: Annotated[str, Meta(pattern="^https?://"), says("where the aggregator is")]
-    token: Annotated[str, says("the node's token; better in a file of its own")] = ""
-    token_file: Annotated[str, says("a file that holds the token and nothing else")] = ""
-    ca_file: Annotated[str, says("a PEM file with the authority to trust instead of the system's")] = ""
-    client_cert: Annotated[str, says("a PEM file with the node's certificate and key")] = ""
-    insecure: Annotated[bool, says("allow plain http beyond this machine; health then says so")] = False
-    timeout_s: Annotated[float, Meta(ge=1, le=300), says("how long an answer may take")] = 30
-    retry_max_s: Annotated[
-        float,
-        Meta(ge=1, le=3600),
-        says("the longest wait between tries of a link that is down; the waits double up to it"),
-    ] = 300
-    push_interval_s: Annotated[float, Meta(ge=1, le=3600), says("how often bulk readings go up")] = 60
 
 
 class OutboxTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -145,6 +128,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     doubts: tuple[Problem, ...]  # what keeps one line from working, and not the node
     absent: tuple[Problem, ...]  # the token, where it was not asked for and is not on this machine
     roster: Roster
+    path: Path = Path()
+    listed: DeviceList = DeviceList()  # what technicians have changed of the devices
     exposed: tuple[str, ...] = ()  # files with secrets that everybody on this machine can read, a sentence each
 
     @property
@@ -154,31 +139,117 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConfigError(Exception):
-    """Everything that is wrong, a line each."""
+    """Everything that is wrong, a line each. `devices` are the ids of those that were looked at, in their order."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], devices: Sequence[str] = ()) -> None:
         super().__init__("\n".join(map(str, problems)))
-        self.problems = tuple(problems)
+        self.problems, self.devices = tuple(problems), tuple(devices)
+
+
+class Trying(msgspec.Struct, frozen=True):
+    """Changes that are tried before they are kept. The device `last` is looked at last: what it claims of what others
+    have is told of it."""
+
+    changes: tuple[DeviceChange, ...]
+    last: str = ""
 
 
 def load(
-    path: Path, environment: Mapping[str, str] = os.environ, *, connects: bool = True, secrets: bool = True
+    path: Path,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    connects: bool = True,
+    secrets: bool = True,
+    trying: Trying | None = None,
 ) -> Config:
-    """Read and check a configuration and all that it names. Without `secrets` it is read by someone who only asks the
-    node, and may not know its token: variables that are not set stay as they are, and nothing of `[cloud]` is opened.
+    """Read and check a configuration and all that it names, with what technicians have changed of its devices
+    (`edge.changes`); of that, what does not fit any more does not count, and is told. Without `secrets` it is read by
+    someone who only asks the node, and may not know its token: variables that are not set stay as they are, and nothing
+    of `[cloud]` is opened.
 
     Whoever does not connect to the aggregator needs no token: drawing a plan's night on a laptop, checking the files of
-    a cabinet before they are copied to it.
+    a cabinet before they are copied to it. `trying` is in place of the changes that are kept.
 
     Raises:
         ConfigError: with every problem in every file.
     """
     problems: list[Problem] = []
-    name = str(path)
     raw = read(path, problems)
     if raw is None:
         raise ConfigError(problems)
-    raw = _expand(raw, environment, name, "", problems if secrets else [])
+
+    def checked(trying: Trying) -> Config:
+        return _checked(path, raw, environment, trying, connects=connects, secrets=secrets)
+
+    if trying is not None:
+        return checked(trying)
+    versions, unusable, unfit = ListVersions(), "", ()
+    try:
+        versions = read_versions(_data_dir(path, raw, environment))
+    except Unusable as error:
+        unusable = str(error)
+    changes = versions.changes
+    while True:
+        try:
+            config = checked(Trying(changes))
+        except ConfigError as error:
+            if not changes:
+                raise
+            named = set[str]() if unfit else at_fault(error.problems, error.devices)
+            left = tuple(c for c in changes if c.device not in named) if named else ()
+            changes, unfit = (
+                (left if len(left) < len(changes) else ()),
+                (*unfit, *(c for c in changes if c not in left)),
+            )
+        else:
+            listed = msgspec.structs.replace(config.listed, versions=versions, unusable=unusable, unfit=unfit)
+            return msgspec.structs.replace(config, listed=listed)
+
+
+def attempt(path: Path, changes: tuple[DeviceChange, ...], last: str) -> Tried:
+    """Try the configuration of a node with changes in its devices; see `Trying`."""
+    try:
+        config = load(path, trying=Trying(changes, last))
+    except ConfigError as error:
+        return Tried(error.problems, error.devices)
+    return Tried(config=msgspec.structs.replace(config, path=path))
+
+
+def written_devices(path: Path, environment: Mapping[str, str] = os.environ) -> dict[str, dict[str, Any]]:
+    """The tables of devices as they stand in the file, by id.
+
+    Raises:
+        Unusable: it cannot be read.
+    """
+    problems: list[Problem] = []
+    raw = read(path, problems)
+    if raw is None or not isinstance(tables := raw.get("device", []), list):
+        raise Unusable("; ".join(p.text for p in problems) or f"{path}: device is no list")
+    found = cast("list[dict[str, Any]]", tables)
+    return {id_of(expand(t, environment, "", "", [])): t for t in found}
+
+
+def _data_dir(path: Path, raw: Mapping[str, Any], environment: Mapping[str, str]) -> Path:
+    node: object = raw.get("node")
+    found: object = cast("dict[str, object]", node).get("data_dir") if isinstance(node, dict) else None
+    return path.parent / str(expand(found if isinstance(found, str) else "", environment, "", "", []))
+
+
+def _checked(
+    path: Path,
+    raw: dict[str, Any],
+    environment: Mapping[str, str],
+    trying: Trying,
+    *,
+    connects: bool,
+    secrets: bool,
+) -> Config:
+    """With these changes. Raises ConfigError."""
+    problems: list[Problem] = []
+    name = str(path)
+    written: object = raw.get("device")
+    raw = expand(raw, environment, name, "", problems if secrets else [])
+    listed = _listed(written, raw, trying)
     absent: list[Problem] = []
     if not connects:
         absent = [p for p in problems if p.key in ("cloud.token", "cloud.token_file")]
@@ -186,7 +257,7 @@ def load(
     profiles = load_profiles([SHIPPED, *(path.parent / d for d in _strings(raw, "node", "profile_dirs"))], problems)
     file = parse(_File, raw, file=name, key="", problems=problems)
     if file is None:
-        raise ConfigError(problems)
+        raise ConfigError(problems, [id_of(t) for t in raw.get("device", [])])
     node = parse(NodeTable, file.node, file=name, key="node", problems=problems)
     cloud = parse(CloudTable, file.cloud, file=name, key="cloud", problems=problems)
     outbox = parse(OutboxTable, file.outbox, file=name, key="outbox", problems=problems)
@@ -197,8 +268,8 @@ def load(
     token, proxy = "", None
     if cloud is not None and secrets:
         if not absent:
-            token = _token(cloud, path, problems, problems if connects else absent)
-        if _check_cloud(cloud, path, problems):
+            token = token_of(cloud, path, problems, problems if connects else absent)
+        if check_cloud(cloud, path, problems):
             try:
                 proxy = proxy_for(cloud.url, environment)
             except ValueError as error:
@@ -220,7 +291,7 @@ def load(
         if not problems:  # what is said of devices that are wrong themselves helps nobody
             _check_control(name, site, rules, plan, roster, problems)
     if problems or node is None or cloud is None or outbox is None or health is None or clock is None:
-        raise ConfigError([*problems, *doubts])
+        raise ConfigError([*problems, *doubts], [id_of(t) for t in file.device])
     assert control is not None
     return Config(
         node=msgspec.structs.replace(
@@ -229,13 +300,13 @@ def load(
             profile_dirs=tuple(str(path.parent / d) for d in node.profile_dirs),
         ),
         cloud=msgspec.structs.replace(
-            cloud, ca_file=_beside(path, cloud.ca_file), client_cert=_beside(path, cloud.client_cert)
+            cloud, ca_file=beside(path, cloud.ca_file), client_cert=beside(path, cloud.client_cert)
         ),
         outbox=outbox,
         health=health,
         clock=clock,
         site=site,
-        control=msgspec.structs.replace(control, socket=_beside(path, control.socket)),
+        control=msgspec.structs.replace(control, socket=beside(path, control.socket)),
         rules=rules,
         plan=plan,
         token=token,
@@ -244,8 +315,19 @@ def load(
         doubts=tuple(doubts),
         absent=tuple(absent),
         roster=roster,
-        exposed=_exposed(cloud, path),
+        path=path,
+        listed=listed,
+        exposed=exposed(cloud, path),
     )
+
+
+def _listed(written: object, raw: dict[str, Any], trying: Trying) -> DeviceList:
+    """Put changes into the tables that were read."""
+    if not isinstance(written, list) and (written is not None or not trying.changes):
+        return DeviceList()  # `parse` tells what is wrong with it
+    tables = changed(cast("list[object]", written or []), raw.get("device", []), trying.changes, trying.last)
+    raw["device"] = list(tables.tables)
+    return DeviceList(counting=tables.counting, void=tables.void)
 
 
 def _check_control(
@@ -277,98 +359,6 @@ def _check_control(
 def place_of(site: SiteTable) -> Location:
     """The site as plans know it."""
     return Location(lat=site.lat, lon=site.lon, time_zone=site.time_zone, country=site.country)
-
-
-def _token(cloud: CloudTable, path: Path, problems: list[Problem], unreadable: list[Problem]) -> str:
-    if bool(cloud.token) == bool(cloud.token_file):
-        text = 'write token_file = "…" (or token = "${NAME}"), one of the two; `lamplighter-cloud token` makes one'
-        problems.append(Problem(str(path), "cloud.token_file", text))
-        return ""
-    token, key, where = cloud.token.strip(), "cloud.token", "it"
-    if cloud.token_file:
-        file = path.parent / cloud.token_file
-        key, where = "cloud.token_file", str(file)
-        try:
-            token = file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            unreadable.append(
-                Problem(str(path), key, f"{file} cannot be read: {getattr(error, 'strerror', None) or error}")
-            )
-            return ""
-    if not TOKEN_WORD.fullmatch(token):
-        text = f"{where} must hold the token and nothing else: one word, as `lamplighter-cloud token create` printed it"
-        problems.append(Problem(str(path), key, text))
-    return token
-
-
-def _exposed(cloud: CloudTable, path: Path) -> tuple[str, ...]:
-    """Not the group: systemd hands credentials over with an ACL, whose mask shows as the group's bits."""
-    files = [path.parent / name for name in (cloud.token_file, cloud.client_cert) if name]
-    if cloud.token and cloud.token in path.read_text():  # and not in the environment, whence ${NAME} would have it
-        files.append(path)
-    told: list[str] = []
-    for file in files:
-        with suppress(OSError):  # that it cannot be read at all is told where it is read
-            if file.stat().st_mode & stat.S_IROTH:
-                told.append(f"{file} can be read by everybody on this machine: chmod 600 it")
-    return tuple(told)
-
-
-def _check_cloud(cloud: CloudTable, path: Path, problems: list[Problem]) -> bool:
-    """Whether its url is one; what else is wrong is reported too."""
-    name = str(path)
-    try:
-        parts = urlsplit(cloud.url)
-        _ = parts.port  # raises where it is no port
-        if not parts.hostname or parts.query or parts.fragment or parts.username is not None:
-            raise ValueError("it needs a host, and has no user, ? or #")  # noqa: TRY301 - told like the others
-    except ValueError as error:
-        text = f"is no address of an aggregator ({error}); write for example https://lamplighter.example.org"
-        problems.append(Problem(name, "cloud.url", text))
-        return False
-    if not cloud.insecure and not plain_http_allowed(cloud.url):
-        text = "plain http leaves the token readable on the way; write https://, or insecure = true if you must"
-        problems.append(Problem(name, "cloud.url", text))
-    for key, what in (("ca_file", "certificates"), ("client_cert", "a certificate and its key, without a password")):
-        if file := _beside(path, getattr(cloud, key)):
-            try:
-                trust(**{key: Path(file)})
-            except OSError as error:  # ssl.SSLError is one
-                text = f"{file} cannot be used: {error.strerror or error}; it must be a PEM file with {what}"
-                problems.append(Problem(name, f"cloud.{key}", text))
-    return True
-
-
-def _beside(path: Path, name: str) -> str:
-    return str(path.parent / name) if name else ""
-
-
-TOKEN_WORD: Final = re.compile(r"[!-~]{1,4096}")
-_VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
-
-
-def _expand(raw: Any, environment: Mapping[str, str], file: str, key: str, problems: list[Problem]) -> Any:
-    """The same tables with `${NAME}` replaced."""
-    match raw:
-        case str():
-
-            def value(found: re.Match[str]) -> str:
-                if found[1] not in environment:
-                    text = f"the environment has no {found[1]}; set it, or write the value here"
-                    problems.append(Problem(file, key, text))
-                return environment.get(found[1], "")
-
-            text = _VARIABLE.sub(value, raw)
-            # A text that is one variable and nothing else may stand where a number is asked for, such as a port.
-            return int(text) if _VARIABLE.fullmatch(raw) and text.isdecimal() else text
-        case dict():
-            table = cast("dict[str, Any]", raw)
-            return {k: _expand(v, environment, file, f"{key}.{k}".lstrip("."), problems) for k, v in table.items()}
-        case list():
-            items = cast("list[Any]", raw)
-            return [_expand(v, environment, file, f"{key}[{i}]", problems) for i, v in enumerate(items)]
-        case _:
-            return raw
 
 
 def _strings(raw: Mapping[str, Any], table: str, key: str) -> list[str]:

@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Final
@@ -25,8 +26,10 @@ from edge.acting.bundles import Ground
 from edge.acting.probation import begun
 from edge.acting.restarted import UncleanEnd, how_ended
 from edge.acting.trial import Trial
+from edge.changes.births import Births
+from edge.changes.editor import DeviceEditor
 from edge.clock import NodeClock
-from edge.config import Config
+from edge.config import Config, attempt, written_devices
 from edge.control.decided import decided
 from edge.control.on_site import OnSite
 from edge.ending import either, end
@@ -38,6 +41,7 @@ from edge.outbox.storage import Storage
 from edge.sampling.arrivals import Arrivals, expect, gates_of
 from edge.sampling.device_states import states_of
 from edge.sampling.last_samples import LastSamples
+from edge.sampling.lines import readdressed
 from edge.sampling.quality_history import QualityHistory
 from edge.sampling.supervisor import Supervisor
 from edge.sync.downlink import Downlink
@@ -66,6 +70,7 @@ CARD_CHECK_S: Final = 5.0
 BEGIN_S: Final = 600.0  # what follows when the card is open: rules are brought to where they were
 CLOSE_S: Final = 120.0
 HANGS_S: Final = 1.0
+ANSWERED_S: Final = 0.2  # for whoever has changed the list of devices to hear that it was taken
 EXTEND_S: Final = 60.0
 
 
@@ -87,9 +92,14 @@ class Node:
         systemd: Notify,
         *,
         on_ready: Callable[[Ready], None] = lambda _: None,
+        before: Node | None = None,
     ) -> None:
-        """One life; `watchdog` is kept by whoever runs it."""
-        self._config = config
+        """One life; `watchdog` is kept by whoever runs it. Of the node `before` it in this process go on: where it
+        listens, and who is at the cabinet."""
+        self.config = self._config = config
+        self._before = before
+        self._relisted = asyncio.Event()  # `config` is another one by now
+        self._births = Births() if before is None else before._births  # noqa: SLF001 - its own kind
         self._on_ready = on_ready
         self._street = LastSamples()
         self._history = QualityHistory(lambda: self._clock()[0])
@@ -97,6 +107,7 @@ class Node:
         self._downlink: Downlink | None = None
         self._watchdog, self._systemd = watchdog, systemd
         self._storage: Storage | None = None
+        self.listener: socket.socket | None = None
 
     @property
     def abandoned(self) -> bool:
@@ -111,7 +122,7 @@ class Node:
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Until `stop` is set; or until the storage is to be opened anew (`edge.outbox.storage`): then it is true, and
-        another node of the same configuration is to be made and run.
+        another node of `config` is to be made and run, with this one `before` it.
 
         Raises:
             RuntimeError: the data directory is in use. OSError: the health address cannot be used.
@@ -163,7 +174,7 @@ class Node:
                 now_us=lambda: self._clock()[0],
                 alive=Part("uplink"),
             )
-            own, ended = OwnSocket(config.socket), self._before(outbox.card.cut_short)
+            own, ended = OwnSocket(config.socket), self._ended(outbox.card.cut_short)
             doctor = Doctor(
                 outbox=outbox,
                 uplink=uplink,
@@ -215,11 +226,13 @@ class Node:
                 put=commit.put,
                 insist=commit.insist,
                 draw_id=lambda: secrets.token_hex(8),
+                before=None if self._before is None else self._before._visiting,  # noqa: SLF001
             )
             arrivals = Arrivals(
                 self._gates, street=self._street, history=self._history, add=commit.add, follow=autonomy.take
             )
-            listener = stack.enter_context(tcp(config.health.listen))
+            self.listener = listener = self._listen()
+            stack.callback(self._let_go)
             pages = self._pages(doctor, autonomy, commit, outbox, lines)
             async with asyncio.TaskGroup() as always:
                 tasks = [
@@ -234,7 +247,7 @@ class Node:
                     always.create_task(kept_going(uplink.alive, uplink.run), name="uplink"),
                     always.create_task(self._report(doctor, commit), name="health"),
                     always.create_task(self._watch(commit, storage), name="clock"),
-                    always.create_task(serve(pages.app(), listener), name="web"),
+                    always.create_task(serve(pages.app(), listener.dup()), name="web"),
                     always.create_task(own.run(pages.own_app), name="technicians"),
                     always.create_task(visiting.run(), name="visits"),
                 ]
@@ -251,16 +264,17 @@ class Node:
                         alive=Part("downlink"),
                     )
                     tasks.append(always.create_task(kept_going(downlink.alive, downlink.run), name="downlink"))
+                lines.ask_at_once(self._births.waiting())
                 open_lines = lines.begin(always, arrivals.take, autonomy.opened)
                 watchdog.life.rest()
-                await either(stop, storage.renew)
+                await either(stop, storage.renew, self._relisted)
                 watchdog.life.within(CLOSE_S, "the end of a life")
                 await autonomy.close()
                 await end(open_lines)
                 await end(tasks, lambda: self.hangs)  # the commit's last act is to write what waits
         return not stop.is_set()
 
-    def _before(self, cut_short: bool) -> UncleanEnd | None:
+    def _ended(self, cut_short: bool) -> UncleanEnd | None:
         """How the process before has ended, where not as it was told to."""
         marker = self._watchdog.marker
         stood = marker.begin()
@@ -269,6 +283,37 @@ class Node:
     async def _recall(self, path: Path) -> None:
         seldom = [d for d, k in self._street.devices.items() if k.expected_every_s > SELDOM_S]
         await recall(self._history, path, seldom, self._clock()[0])
+
+    def _listen(self) -> socket.socket:
+        """On the address of the configuration; the socket of the node before goes on: who came meanwhile waits there.
+
+        Raises:
+            OSError: the address cannot be used.
+        """
+        before, self._before = self._before, None
+        if before is not None and before.listener is not None:
+            if before._config.health.listen == self._config.health.listen:  # noqa: SLF001
+                return before.listener
+            before.listener.close()
+        return tcp(self._config.health.listen)
+
+    def _let_go(self) -> None:
+        if self.listener is not None and not self._relisted.is_set():
+            self.listener.close()
+            self.listener = None
+
+    def _relist(self, lines: Supervisor, config: Config, fresh: Sequence[str], why: str) -> None:
+        """Go by another list of devices: lines are swapped where only addresses differ, else another node is made."""
+        swapped = readdressed(lines.lines, config.lines)
+        if swapped is None:
+            self.config = config
+            asyncio.get_running_loop().call_later(ANSWERED_S, self._relisted.set)
+            return
+        for line in swapped:
+            for device in set(fresh) & set(line.tables):
+                self._street.expect(device, self._street.devices[device].expected_every_s, time.monotonic())
+                self._gates[device].forget()
+            lines.swap(line, why, fresh)
 
     def _pages(
         self, doctor: Doctor, autonomy: Autonomy, commit: GroupCommit, outbox: SqliteOutbox, lines: Supervisor
@@ -282,6 +327,18 @@ class Node:
             now=self._clock,
             draw_id=lambda: secrets.token_hex(8),
         )
+        editor = DeviceEditor(
+            Path(config.node.data_dir),
+            config.listed.versions,
+            counting=config.listed.counting,
+            unusable=config.listed.unusable,
+            written=lambda: written_devices(config.path),
+            attempt=lambda changes, last: attempt(config.path, changes, last),
+            apply=lambda config, fresh, why: self._relist(lines, config, fresh, why),
+            lines=lines.lines,
+            births=self._births,
+            now=self._clock,
+        )
         writing = TechnicianRoutes(self._visiting, on_site, lines)
         zone = UTC if self._config.site is None else ZoneInfo(self._config.site.time_zone)
         return Pages(
@@ -293,7 +350,7 @@ class Node:
             hosts=Hosts(self._config.health.names),
             technicians=Technicians(self._config.control.technicians),
             quarantine=outbox,
-            screens=FirstLook(self._sight(doctor, autonomy, outbox, lines, zone), writing),
+            screens=FirstLook(self._sight(doctor, autonomy, outbox, lines, zone), writing, editor),
             on_site=on_site,
             writing=writing,
             identifying=Identifying(on_lines),
@@ -313,7 +370,7 @@ class Node:
         return Sight(
             node=self._config.node.id,
             zone=zone,
-            lines=self._config.lines,
+            lines=lines.lines,
             street=self._street,
             history=self._history,
             examine=doctor.examine,
@@ -322,6 +379,7 @@ class Node:
             alarms=autonomy.alarming.standing,
             days=Days(lambda: outbox.card.file, lambda: self._clock()[0]),
             now=self._clock,
+            birth=self._births.of,
             frames=lambda d: driver.frames(d) if isinstance(driver := lines.driver_of(d), Traced) else (),
         )
 

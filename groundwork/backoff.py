@@ -84,6 +84,10 @@ class Backoff:
         self._until = self._clock() + wait_s
         return wait_s
 
+    def rouse(self) -> None:
+        """It may be tried now, once: somebody stands there. Its failures stay counted."""
+        self._until = 0.0
+
     def succeeded(self) -> None:
         """Forget the failures."""
         if self.failures:

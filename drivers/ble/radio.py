@@ -137,6 +137,11 @@ class BleDriver:
         """What was counted since it was opened."""
         return {**self._counts, "connected": int(self._scanning)}
 
+    def rouse(self, device: str) -> None:
+        """See the contract."""
+        if (node := self._nodes.get(device)) is not None:
+            node.peer.backoff.rouse()
+
     def frames(self, device: str) -> Sequence[Frame]:
         """What it said last in adverts and on connections, and was told; see the contract."""
         if (node := self._nodes.get(device)) is None:

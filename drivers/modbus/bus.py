@@ -112,6 +112,12 @@ class ModbusDriver:
         """Why the line does not work; see the contract."""
         return [self._why] if self._why else []
 
+    def rouse(self, device: str) -> None:
+        """See the contract. Also the line is tried at once."""
+        if (unit := self._units.get(device)) is not None:
+            unit.slave.backoff.rouse()
+            self._line.rouse()
+
     def frames(self, device: str) -> Sequence[Frame]:
         """What was said last to a unit and by it; see the contract. Devices of one unit have the same frames."""
         if (unit := self._units.get(device)) is None:

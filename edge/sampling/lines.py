@@ -80,6 +80,30 @@ def heartbeats_s(lines: Iterable[AttachedLine]) -> dict[str, dict[str, float]]:
     }
 
 
+def readdressed(before: Sequence[AttachedLine], after: Sequence[AttachedLine]) -> list[AttachedLine] | None:
+    """The lines on which devices have another address, where that is all that differs; None where more does."""
+    found: list[AttachedLine] = []
+    for old, new in zip(before, after, strict=False):
+        devices = {a.device.id: a for a in old.attachments}
+        same = (old.name, old.kind, old.settings, set(old.tables)) == (
+            new.name,
+            new.kind,
+            new.settings,
+            set(new.tables),
+        )
+        if not same or any(_apart_from_address(old, a) != _apart_from_address(new, a) for a in devices.values()):
+            return None
+        if any(devices[a.device.id].address != a.address for a in new.attachments):
+            found.append(new)
+    return found if len(before) == len(after) else None
+
+
+def _apart_from_address(line: AttachedLine, like: Attachment) -> object:
+    attachment = next(a for a in line.attachments if a.device.id == like.device.id)
+    table = msgspec.structs.replace(line.tables[like.device.id], address={})
+    return attachment.device, attachment.profile, attachment.zone, table
+
+
 def attach(
     path: Path,
     lines: Sequence[Mapping[str, Any]],

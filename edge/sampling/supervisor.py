@@ -5,8 +5,8 @@ A driver is stuck that does not open within OPEN_S, ends no attempt for STUCK_S 
 within ATTEMPT_S: a slow bus with many silent devices is not. Whatever devices answer, attempts end. One that does not
 even end when it is cancelled is left behind; with MAX_LEFT of those the node needs a new process.
 
-Bounds: between two starts of a line a random wait of up to RESTART_MAX_S; of each line the last reason why
-it was stuck, for ANEW_SHOWN_S.
+Bounds: between two starts of a line a random wait of up to RESTART_MAX_S, but where somebody asks for one; of each line
+the last reason why it was stuck, for ANEW_SHOWN_S.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, cast
 
-from drivers.contract import Deliver, Driver, Noting, Now, Receipts
+from drivers.contract import Deliver, Driver, Noting, Now, Receipts, Rousing
 from drivers.errors import DriverError, Misconfigured, Refused, Unreachable
 from edge.sampling.last_samples import LastSamples
 from edge.sampling.lines import AttachedLine
@@ -51,7 +51,9 @@ class Supervisor:
 
     def __init__(self, lines: Sequence[AttachedLine], *, street: LastSamples, now: Now, receipts: Receipts) -> None:
         """`street` is told of devices that will not be polled any more; `receipts` is what drivers are opened with."""
-        self._lines, self._street, self._now, self._receipts = lines, street, now, receipts
+        self._street, self._now, self._receipts = street, now, receipts
+        self._lines = list(lines)
+        self._at_once: set[str] = set()  # devices that are asked as soon as their line is open
         self._line_of = {device: line.name for line in lines for device in line.tables}
         self._faults: dict[str, str] = {}
         self._drivers: dict[str, Driver] = {}
@@ -69,7 +71,35 @@ class Supervisor:
     ) -> list[asyncio.Task[None]]:
         """A task for each line, which ends only when it is cancelled. `opened` hears of a line's devices when it is
         open."""
-        return [group.create_task(self._keep(line, deliver, opened), name=f"line {line.name}") for line in self._lines]
+        return [
+            group.create_task(self._keep(line.name, deliver, opened), name=f"line {line.name}") for line in self._lines
+        ]
+
+    @property
+    def lines(self) -> Sequence[AttachedLine]:
+        """As they are now: always the same sequence, in which `swap` puts a line in the place of another."""
+        return self._lines
+
+    def swap(self, line: AttachedLine, why: str, at_once: Collection[str] = ()) -> None:
+        """Let a line of this name start again with other addresses of the same devices, or other settings. The devices
+        `at_once` are asked as soon as it is open.
+
+        Raises:
+            KeyError: there is none of that name. ValueError: other devices hang on it.
+        """
+        at = next((i for i, one in enumerate(self._lines) if one.name == line.name), None)
+        if at is None:
+            raise KeyError(line.name)
+        if set(self._lines[at].tables) != set(line.tables):
+            raise ValueError(f"line {line.name} has other devices")
+        self._lines[at] = line
+        self.ask_at_once(at_once)
+        if line.name in self._wishes:
+            self.restart(line.name, why)
+
+    def ask_at_once(self, devices: Collection[str]) -> None:
+        """Ask devices as soon as their lines are opened next."""
+        self._at_once |= set(devices) & self._line_of.keys()
 
     def restart(self, line: str, why: str) -> None:
         """Let a line start again; what it is doing is cancelled.
@@ -97,6 +127,8 @@ class Supervisor:
         if line in self._reading:
             raise Refused("a device of this line is being read: try again in a moment")
         self._reading.add(line)
+        if isinstance(driver, Rousing):
+            driver.rouse(device)
         try:
             async with asyncio.timeout(READ_S):
                 return await poller.ask(driver)
@@ -158,13 +190,15 @@ class Supervisor:
 
     # ---- one line ------------------------------------------------------------------------------------------------
 
-    async def _keep(self, line: AttachedLine, deliver: Deliver, opened: Callable[[Sequence[str]], object]) -> None:
+    async def _keep(self, name: str, deliver: Deliver, opened: Callable[[Sequence[str]], object]) -> None:
         """Keep one line going for as long as the node lives."""
         backoff = Backoff(first_s=RESTART_FIRST_S, longest_s=RESTART_MAX_S, jitter=upper_half)
         while True:
             started = time.monotonic()
+            line = next(one for one in self._lines if one.name == name)
+            wish = self._wishes[name] = asyncio.get_running_loop().create_future()
             try:
-                await self._turn(line, deliver, opened)
+                await self._turn(line, wish, deliver, opened)
             except (Exception, SystemExit) as error:  # whatever a driver raises ends this line's turn, and no other's
                 self._faults[line.name] = _reason(error)
                 if time.monotonic() - started > RESTART_MAX_S:
@@ -173,9 +207,16 @@ class Supervisor:
                 bug = None if isinstance(_first(error), DriverError) else error
                 log.log(logging.ERROR, "line %s failed and starts again: %s", line.name, _reason(error), exc_info=bug)
             self._restarts += 1
-            await asyncio.sleep(backoff.failed())
+            # Whoever has asked for it stands there: it starts at once, also out of the middle of a wait.
+            await asyncio.wait([wish], timeout=backoff.failed())
 
-    async def _turn(self, line: AttachedLine, deliver: Deliver, opened: Callable[[Sequence[str]], object]) -> None:
+    async def _turn(
+        self,
+        line: AttachedLine,
+        wish: asyncio.Future[str],
+        deliver: Deliver,
+        opened: Callable[[Sequence[str]], object],
+    ) -> None:
         """From opening a line to its end.
 
         Raises:
@@ -183,7 +224,6 @@ class Supervisor:
         """
         pollers: list[Poller] = []
         began = running_s()
-        wish = self._wishes[line.name] = asyncio.get_running_loop().create_future()
         opening = _fenced(self._open(line, deliver, opened, pollers))
         turn = asyncio.create_task(opening, name=f"the driver of line {line.name}")
         why = None
@@ -252,6 +292,9 @@ class Supervisor:
                         pollers.append(poller)
                         self._pollers.append(poller)
                         group.create_task(self._poll(poller, driver, attachment.device.id, points))
+                        if attachment.device.id in self._at_once:
+                            self._at_once.discard(attachment.device.id)
+                            group.create_task(_asked(poller, driver))
                 await asyncio.Event().wait()
         finally:
             if self._drivers.get(line.name) is driver:
@@ -278,6 +321,18 @@ def stuck(pollers: Collection[Poller], now: float) -> str | None:
         return f"an attempt has not ended for {longest:.0f} s"
     idle = now - max(min(busy), *(p.ended for p in pollers))
     return f"no attempt has ended for {idle:.0f} s" if idle > STUCK_S else None
+
+
+async def _asked(poller: Poller, driver: Driver) -> None:
+    """Once, beside its schedule; what is wrong with it is told by that."""
+    try:
+        await _fenced(_nothing_of(poller.ask(driver)))
+    except Misconfigured as error:
+        log.warning("%s: %s", poller.device, error)
+
+
+async def _nothing_of(call: Awaitable[object]) -> None:
+    await call
 
 
 async def _fenced(call: Awaitable[None]) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from drivers.errors import DriverError
-from edge.config import TOKEN_WORD, ConfigError
+from edge.config import ConfigError
+from edge.sync.cloud_table import TOKEN_WORD
 from edge.verbs.asking import CONFIG, EXIT_FAILED, language_of
 from edge.verbs.init_answers import CREDENTIAL, UNITS, InitAnswers
 from edge.verbs.init_words import WORDS

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -79,11 +79,15 @@ class VisitLog:
         monotonic: Callable[[], float],
         put: PutVisit,
         draw_id: Callable[[], str],
+        before: VisitLog | None = None,
     ) -> None:
+        """Visits that stood `before`, in this process, go on."""
         self._now, self._monotonic, self._put, self._draw_id = now, monotonic, put, draw_id
         self._standing: dict[str, OpenVisit] = {}  # oldest first
-        self.said: deque[Visit] = deque(maxlen=MAX_SAID)
-        self._restore({k: v for k, v in kept.items() if k.startswith(PREFIX)})
+        self.said: deque[Visit] = deque(() if before is None else before.said, maxlen=MAX_SAID)
+        self._restore(
+            {k: v for k, v in kept.items() if k.startswith(PREFIX)}, () if before is None else before.standing
+        )
 
     @property
     def standing(self) -> list[OpenVisit]:
@@ -138,7 +142,8 @@ class VisitLog:
         for one in [s for s in self.standing if s.ends_s <= now_s]:
             self.leave(one.visit, OVER)
 
-    def _restore(self, kept: Mapping[str, bytes]) -> None:
+    def _restore(self, kept: Mapping[str, bytes], before: Iterable[OpenVisit]) -> None:
+        stood = {one.visit: one for one in before}
         now_us, now_s = self._now()[0], self._monotonic()
         for key, body in sorted(kept.items()):
             try:
@@ -150,7 +155,9 @@ class VisitLog:
             # However far off the clock was or is: nobody is there for longer than could have been said.
             left_s = min((was.until_us - now_us) / 1e6, MAX_HERE_S)
             one = OpenVisit(visit=was.visit, by=was.by, until_us=was.until_us, ends_s=now_s + left_s, here=was.here)
-            self._standing[one.visit] = one
+            self._standing[one.visit] = one = stood.get(one.visit, one)
+            if one.visit in stood:
+                continue
             if not was.here or left_s <= 0:
                 self.leave(one.visit, RESTARTED)
 

@@ -64,15 +64,18 @@ class Visiting:
         draw_id: Callable[[], str],
         monotonic: Callable[[], float] = time.monotonic,
         guesses: Guesses | None = None,
+        before: Visiting | None = None,
     ) -> None:
-        """`token` is the node's own, `kept` what the card holds."""
+        """`token` is the node's own, `kept` what the card holds. What was known `before`, in this process, goes on:
+        sessions with their visits, and who is slowed down."""
         self._codes = Codes(token, kept)
-        self._guesses = guesses or Guesses(monotonic)
+        self.guesses = guesses or (Guesses(monotonic) if before is None else before.guesses)
         self._insist = insist
         self._granting: dict[tuple[str, str, str], tuple[Future[None], str]] = {}  # its key: on the card? its visit
-        self.sessions = Sessions(monotonic)
-        self.log = VisitLog(kept=kept, now=now, monotonic=monotonic, put=put, draw_id=draw_id)
-        self.wrong = 0
+        self.sessions = Sessions(monotonic) if before is None else before.sessions
+        log = None if before is None else before.log
+        self.log = VisitLog(kept=kept, now=now, monotonic=monotonic, put=put, draw_id=draw_id, before=log)
+        self.wrong = 0 if before is None else before.wrong
 
     @property
     def possible(self) -> bool:
@@ -94,7 +97,7 @@ class Visiting:
             raise TurnedAway("no_codes", "there are no codes for this node: its token is not one of the aggregator's")
         if key not in self._granting:
             try:
-                async with self._guesses.turn():
+                async with self.guesses.turn():
                     if key not in self._granting:
                         await self._use(key, by)
             except TooSoon as error:
@@ -105,10 +108,10 @@ class Visiting:
         counter = await asyncio.to_thread(self._codes.find, by, key[1])
         if counter is None:
             self.wrong += 1
-            self._guesses.wrong()
+            self.guesses.wrong()
             log.warning("a wrong code was given, the %d. since the start", self.wrong)
             raise TurnedAway("code", "this code is wrong or was used already, or belongs to another name or node")
-        self._guesses.right()
+        self.guesses.right()
         if not self.sessions.room_for(by):  # the code stays good
             raise TurnedAway("full", FULL, 60.0)
         visit, entries, kept = self.log.begin(by, counter, LASTS_S)

@@ -36,6 +36,9 @@ PROBLEMS: Final[Mapping[str, str]] = {
     "not_asked": N_("It cannot be asked: it speaks by itself, or its line is busy."),
     "silent": N_("It has not answered just now."),
     "unknown": N_("There is nothing of this name any more."),
+    "stale": N_("The list has changed meanwhile. Look at it again."),
+    "unfit": N_("This does not fit the configuration any more."),
+    "unusable": N_("It could not be kept: see the memory card, and lamplighter-edge check."),
     "acts": N_("This is as much as one visit may do. Log in again with another code."),
 }
 

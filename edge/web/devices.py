@@ -173,6 +173,21 @@ def state_of(known: Known, trouble: Trouble | None, sight: Sight, speech: Speech
     return "well", ago
 
 
+def birth(device: Hung, sight: Sight, down: Mapping[str, str], speech: Speech) -> tuple[str, str] | None:
+    """Of a device that has just been put up or replaced: `well`, `act` or `waiting`, and how it comes alive."""
+    born = sight.birth(device.id)
+    if born is None:
+        return None
+    known = sight.street.devices[device.id]
+    when = speech.say("New here since {time}, by {name}.", time=speech.to_the_second(born.time_us), name=born.by)
+    if known.good is not None and known.good >= born.at_s:
+        return "well", when + " " + speech.say("It is alive: its first values have come.")
+    why = known.fault or down.get(device.line.name) or known.why
+    if why:
+        return "act", when + " " + speech.say("No answer yet: {why}.", why=reasons.said(reasons.plain(why), speech))
+    return "waiting", when + " " + speech.say("Its first values are waited for …")
+
+
 def strip_words(slots: Sequence[int], speech: Speech) -> str:
     """What a strip shows, for who does not see it."""
     known = sum(1 for s in slots if s)

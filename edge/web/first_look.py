@@ -7,27 +7,47 @@ Bounds: those of `edge.web.screens`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from edge.changes.editor import DeviceEditor
+from edge.web.answers import NotTaken
 from edge.web.glance import DeviceLine, Summary
 from edge.web.sight import Sight
-from edge.web.table import DEVICE, HTML, LANGUAGE, TEXT, NodeRoute, RouteAnswer, RouteParam
+from edge.web.table import DEVICE, HTML, LANGUAGE, TEXT, NodeRoute, RouteAnswer, RouteParam, refusals
 from edge.web.writing import TechnicianRoutes
 
 if TYPE_CHECKING:
     from edge.web.screens import Screens
 
 
+class ListVersion(msgspec.Struct, frozen=True):
+    """The version of the list of devices that counts now."""
+
+    version: int
+
+
+class UnfitDevice(msgspec.Struct, frozen=True):
+    """What is wrong with a device, by the key of its table, and what else is wrong then."""
+
+    error: str
+    problems: Mapping[str, str]
+    others: Sequence[str]
+
+
 class FirstLook:
     """One for a node."""
 
-    def __init__(self, sight: Sight, writing: TechnicianRoutes | None = None) -> None:
-        """Without `writing` nobody can act from a page."""
-        self._sight, self._writing = sight, writing
+    def __init__(
+        self, sight: Sight, writing: TechnicianRoutes | None = None, editor: DeviceEditor | None = None
+    ) -> None:
+        """Without `writing` nobody can act from a page, without `editor` nobody change the list of devices."""
+        self._sight, self._writing, self._editor = sight, writing, editor
         self._screens: Screens | None = None
 
     def table(self) -> list[NodeRoute]:
@@ -59,7 +79,55 @@ class FirstLook:
                 handler=self._summary_devices, params=(LANGUAGE,),
                 answers={200: RouteAnswer("The devices, as they are configured.", list[DeviceLine])},
             ),
+            *self._changing(page),
         ]  # fmt: skip
+
+    def _changing(self, page: Mapping[int, RouteAnswer]) -> list[NodeRoute]:
+        if self._writing is None or self._editor is None:
+            return []
+        unfit = {
+            409: RouteAnswer("The list has changed since `version`.", NotTaken),
+            422: RouteAnswer("It does not fit: `problems` says what of the device, by key.", UnfitDevice),
+            503: RouteAnswer("It cannot be kept.", NotTaken),
+        }
+        done = {200: RouteAnswer("Done: the version that counts now.", ListVersion), **unfit}
+        rows = [
+            NodeRoute(
+                path="/list", name="list", summary="All devices, and the versions of their list.", handler=self._list,
+                shown="page", params=(LANGUAGE,), answers=page,
+            ),
+            NodeRoute(
+                method="POST", path="/list/back", name="list_back", summary="Go back to a version of the list.",
+                handler=self._relist, shown="writes", form=True, takes=dict[str, Any], answers=done,
+            ),
+        ]  # fmt: skip
+        for act in ("replace", "change", "remove", "add"):
+            path = "/list/add" if act == "add" else f"/devices/{{device}}/{act}"
+            of = () if act == "add" else (DEVICE,)
+            line = (RouteParam(name="line", what="On which line.", at="query"),) if act == "add" else ()
+            rows += [
+                NodeRoute(
+                    path=path, name=f"{act}_form", summary=f"The form to {act} a device.", handler=self._form,
+                    shown="page", params=(*of, *line, LANGUAGE), answers=page,
+                ),
+                NodeRoute(
+                    method="POST", path=path, name=f"{act}_device", handler=self._relist, shown="writes", form=True,
+                    summary=f"{act.capitalize()} a device: the keys of its table in the configuration, those of its"
+                    " address as `address.KEY`.",
+                    params=of, takes=dict[str, Any],
+                    answers={**done, **refusals(s404="There is no such device or line.")},
+                ),
+            ]  # fmt: skip
+        return rows
+
+    async def _list(self, request: Request) -> Response:
+        return await (await self._loaded()).relisting.versions(request)
+
+    async def _form(self, request: Request) -> Response:
+        return await (await self._loaded()).relisting.form(request)
+
+    async def _relist(self, request: Request) -> Response:
+        return await (await self._loaded()).relisting.post(request)
 
     async def _home(self, request: Request) -> Response:
         return await (await self._loaded()).home(request)
@@ -80,6 +148,6 @@ class FirstLook:
         if self._screens is None:
             module = await asyncio.to_thread(import_module, "edge.web.screens")
             if self._screens is None:  # another look was as early
-                self._screens = module.Screens(self._sight, self._writing)
+                self._screens = module.Screens(self._sight, self._writing, self._editor)
         assert self._screens is not None
         return self._screens

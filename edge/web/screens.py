@@ -17,6 +17,7 @@ import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from hashlib import blake2b, sha256
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
@@ -25,10 +26,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from drivers.tables import suggest
+from edge.changes.editor import DeviceEditor
+from edge.sampling.lines import AttachedLine
 from edge.web import devices, framed, home, summary
 from edge.web.acting import Acting, settings
 from edge.web.answers import json_answer
+from edge.web.devices import Hung
 from edge.web.language import LANGUAGES, Language, Speech, preferred
+from edge.web.relisting import Relisting
 from edge.web.sight import Sight
 from edge.web.writing import TechnicianRoutes
 
@@ -73,14 +78,31 @@ class _Made(NamedTuple):
 class Screens:
     """One for a node."""
 
-    def __init__(self, sight: Sight, writing: TechnicianRoutes | None = None) -> None:
-        """Without `writing` nobody can act from a page."""
-        self._sight, self._writing = sight, writing
-        self._hung = devices.hung(sight.lines)
+    def __init__(
+        self, sight: Sight, writing: TechnicianRoutes | None = None, editor: DeviceEditor | None = None
+    ) -> None:
+        """Without `writing` nobody can act from a page, without `editor` nobody change the list of devices."""
+        self._sight, self._writing, self._editor = sight, writing, editor
+        self._lines: list[AttachedLine] = []
+        self._seen: dict[str, Hung] = {}
         self._made: dict[tuple[str, ...], _Made] = {}
         self._making = asyncio.Lock()
         self._templates: Environment | None = None
         self._static: dict[str, _Made] = {}
+
+    @property
+    def relisting(self) -> Relisting:
+        """The forms by which the list of devices is changed."""
+        assert self._writing is not None
+        assert self._editor is not None
+        return Relisting(self._editor, self._writing, self._sight.lines, self._paint)
+
+    @property
+    def _hung(self) -> dict[str, Hung]:
+        """The devices as they hang now."""
+        if any(a is not b for a, b in zip_longest(self._lines, self._sight.lines)):
+            self._lines, self._seen = list(self._sight.lines), devices.hung(self._sight.lines)
+        return self._seen
 
     async def home(self, request: Request) -> Response:
         """How the cabinet is."""
@@ -152,6 +174,8 @@ class Screens:
                 "time_us": None if (s := sight.street.devices[name].sample) is None else s.time_us,
                 "decided": decided,
                 "frames": framed.shown(sight.frames(name)),
+                "birth": devices.birth(device, sight, looked.down, speech),
+                "changes": self._editor is not None,
                 "settings": settings(device.attachment.profile.points.values(), decided, now_us, speech),
                 "alarms": home.standing([a for a in looked.alarms if a.device == name], hung, speech),
                 "before": ids[at - 1] if at else None,
@@ -201,6 +225,15 @@ class Screens:
                         del self._made[next(iter(self._made))]
                     self._made[key] = made
         return _answer(request, made, "text/html", HEADERS)
+
+    async def _paint(self, request: Request, template: str, context: Mapping[str, Any], status: int = 200) -> Response:
+        """A page for one who acts, which nobody keeps."""
+
+        async def build(_speech: Speech) -> Mapping[str, Any]:
+            return context
+
+        made = await self._make(template, _language(request), request.url.path, self._acting(request), build, status)
+        return Response(made.body, status, {**HEADERS, "Cache-Control": "no-store"}, "text/html")
 
     def _acting(self, request: Request) -> Acting:
         """Who asks, where they may act."""

@@ -18,6 +18,7 @@ from typing import Final
 
 from drivers.contract import Now
 from drivers.frames import Frame
+from edge.changes.births import Birth
 from edge.control.decided import Decided
 from edge.outbox.reading import CardError
 from edge.outbox.skimming import glance, survey
@@ -97,8 +98,9 @@ async def recall(history: QualityHistory, path: Path, seldom: Collection[str], n
 
 @dataclass(frozen=True, kw_only=True)
 class Sight:
-    """The parts that pages are made from. `faults` says of lines that do not work why; `monotonic` is the clock of
-    troubles and of the street."""
+    """The parts that pages are made from. `lines` may come to hold others
+    (`edge.sampling.supervisor`). `faults` says of lines that do not work why;
+    `monotonic` is the clock of troubles and of the street."""
 
     node: str
     zone: tzinfo
@@ -111,5 +113,6 @@ class Sight:
     alarms: Callable[[], Sequence[Alarm]]
     days: Days
     now: Now
+    birth: Callable[[str], Birth | None] = lambda _device: None
     frames: Callable[[str], Sequence[Frame]] = lambda _device: ()
     monotonic: Callable[[], float] = time.monotonic

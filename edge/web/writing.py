@@ -155,6 +155,10 @@ class TechnicianRoutes:
         """The session of whoever asks, while it lasts."""
         return self._visiting.session(request.cookies.get(COOKIE, "")[:100], _address(request))
 
+    def acted(self, session: VisitSession, detail: str, device: str = "") -> None:
+        """They have done something, which goes into the log of their visit."""
+        self._visiting.log.acted(session.visit, detail, device=device)
+
     def told(self, session: VisitSession | None) -> SessionTold:
         """What a page needs of it."""
         codes = self._visiting.possible
@@ -192,7 +196,7 @@ class TechnicianRoutes:
 
     async def _end(self, request: Request) -> Response:
         try:
-            asked, session = await self._writes(request, acts=False, bodiless=request.method == "DELETE")
+            asked, session = await self.writes(request, acts=False, bodiless=request.method == "DELETE")
         except SentAway as error:
             return error.answer
         self._visiting.end(session)
@@ -202,7 +206,7 @@ class TechnicianRoutes:
 
     async def _here(self, request: Request) -> Response:
         try:
-            asked, session = await self._writes(request)
+            asked, session = await self.writes(request)
         except SentAway as error:
             return error.answer
         try:
@@ -219,7 +223,7 @@ class TechnicianRoutes:
 
     async def _order(self, request: Request) -> Response:
         try:
-            asked, session = await self._writes(request)
+            asked, session = await self.writes(request)
         except SentAway as error:
             return error.answer
         try:
@@ -244,7 +248,7 @@ class TechnicianRoutes:
     async def _read(self, request: Request) -> Response:
         device: str = request.path_params["device"]
         try:
-            asked, session = await self._writes(request)
+            asked, session = await self.writes(request)
         except SentAway as error:
             return error.answer
         try:
@@ -264,7 +268,7 @@ class TechnicianRoutes:
     async def _restart(self, request: Request) -> Response:
         line: str = request.path_params["line"]
         try:
-            asked, session = await self._writes(request)
+            asked, session = await self.writes(request)
         except SentAway as error:
             return error.answer
         try:
@@ -281,7 +285,7 @@ class TechnicianRoutes:
         told = self._on_site.told(order)
         return refusal(f"no order {order[:64]} is known here", 404) if told is None else json_answer(told)
 
-    async def _writes(
+    async def writes(
         self, request: Request, *, acts: bool = True, bodiless: bool = False
     ) -> tuple[WriteAsked, VisitSession]:
         """What somebody wants to change, who has a session and says so.

@@ -134,3 +134,33 @@ def test_two_technicians_at_once_and_a_test_that_ends_by_itself(chromium: Browse
         for page, words in ((first, "Quitter"), (second, "Log out")):
             page.get_by_role("button", name=words).click()
             expect(page.locator(".login")).to_be_visible()
+
+
+def test_a_technician_replaces_a_device(chromium: Browser, cabinet: Lamps) -> None:
+    token = Path(cabinet.stage.directory / "node.token").read_text().strip()
+    with looking(chromium, cabinet) as page:
+
+        def sound() -> None:
+            assert [v["id"] for v in Axe().run(page).response["violations"]] == []
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is cut off"
+
+        page.goto("/devices/lamp-009")
+        log_in(page, "Ana", code_for("Ana", 3, token))
+        page.get_by_role("link", name="Le remplacer").click()
+        sound()
+        page.locator("[name='address.unit']").fill("2")
+        page.get_by_role("button", name="Suivant").click()
+        expect(page.locator(".fields .wrong")).to_contain_text("lamp-002 l’a déjà")
+        assert page.locator("[name='address.unit']").input_value() == "2", "nothing that was typed is lost"
+        sound()
+        page.locator("[name='address.unit']").fill("12")
+        page.get_by_role("button", name="Suivant").click()
+        expect(page.locator(".card")).to_contain_text("unit 9 → 12")
+        sound()
+        page.get_by_role("button", name="Oui, le faire").click()
+        expect(page.locator(".birth")).to_contain_text("Pas encore de réponse", timeout=20_000)
+        sound()
+        page.goto("/list")
+        sound()
+        page.get_by_role("button", name="Y revenir").last.click()
+        expect(page.locator("#versions ~ article").first).to_contain_text("retour à la version 0")

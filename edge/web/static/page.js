@@ -45,7 +45,7 @@
   const pause = () => 1000 * Math.min(over() ? 1 : 5, Number(live.dataset.every) || 5);
 
   async function go() {
-    if (!document.hidden) {
+    if (!document.hidden && live.dataset.every !== "0") {
       try {
         await refresh();
       } catch {
@@ -70,6 +70,6 @@
   remember();
   count();
   setInterval(count, 1000);
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh().catch(() => { lost.hidden = false; }); });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && live.dataset.every !== "0") refresh().catch(() => { lost.hidden = false; }); });
   setTimeout(go, pause());
 })();

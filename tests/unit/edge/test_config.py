@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edge.changes.versions import NAME, DeviceChange, ListVersion, ListVersions, write_versions
 from edge.cli import EXIT_CONFIG, main
-from edge.config import Config, ConfigError, load
+from edge.config import Config, ConfigError, Trying, load
 from edge.sampling.lines import MAX_DEVICES
 
 HEAD = """
@@ -421,3 +423,88 @@ def test_a_secret_that_everybody_can_read_is_told(file: Path, capsys: pytest.Cap
     assert load(file, {}).exposed == (f"{file} can be read by everybody on this machine: chmod 600 it",)
     file.write_text(GOOD.replace('token = "secret"', 'token = "${TOKEN}"'))
     assert load(file, {"TOKEN": "secret"}).exposed == ()
+
+
+def changed_at_the_cabinet(file: Path, *changes: DeviceChange) -> None:
+    version = ListVersion(
+        number=1, by="Zoé", time_us=0, synced=True, act="replaced", device=changes[0].device, changes=changes
+    )
+    (file.parent / "data").mkdir(exist_ok=True)
+    write_versions(file.parent / "data", ListVersions((version,)))
+
+
+def lamp(name: str, unit: object) -> dict[str, Any]:
+    return {"id": name, "profile": "lx-1", "line": "north", "address": {"unit": unit}}
+
+
+def units(config: Config) -> dict[str, int]:
+    return {a.device.id: a.address.unit for line in config.lines for a in line.attachments}
+
+
+REPLACED = DeviceChange(device="lamp-1", was=lamp("lamp-1", 1), now=lamp("lamp-1", 9))
+ADDED = DeviceChange(device="lamp-2", now=lamp("lamp-2", 2))
+
+
+def test_what_technicians_have_changed_counts(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changed_at_the_cabinet(file, REPLACED, ADDED)
+    config = good(file)
+    assert units(config) == {"lamp-1": 9, "lamp-2": 2}
+    assert config.listed.counting == (REPLACED, ADDED)
+    assert config.listed.told() == []
+    assert main(["check", "--config", str(file)]) == 0
+    assert "lamp-1  streetlight, lx-1" in (said := capsys.readouterr().out)
+    assert "points, replaced at the cabinet by Zoé" in said
+    changed_at_the_cabinet(file, DeviceChange(device="lamp-1", was=lamp("lamp-1", 1)))
+    assert units(load(file, {})) == {}
+    assert main(["check", "--config", str(file)]) == 0
+    assert "lamp-1 of node.toml is not there" in capsys.readouterr().out
+
+
+def test_who_edits_the_file_wins(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changed_at_the_cabinet(file, REPLACED, ADDED)
+    config = good(file, GOOD.replace("unit = 1", "unit = 5"))
+    assert units(config) == {"lamp-1": 5, "lamp-2": 2}
+    (said,) = config.listed.told()
+    assert "lamp-1" in said
+    assert "the file says something else" in said
+    assert main(["check", "--config", str(file)]) == 0
+    assert said in capsys.readouterr().err
+
+
+def test_a_change_that_does_not_go_with_the_file_any_more_stops_nothing(file: Path) -> None:
+    changed_at_the_cabinet(file, REPLACED, ADDED)
+    more = '[[device]]\nid = "lamp-3"\nprofile = "lx-1"\nline = "north"\naddress = { unit = 9 }\n'
+    config = good(file, GOOD + more)
+    assert units(config) == {"lamp-1": 1, "lamp-3": 9, "lamp-2": 2}, "the others count"
+    assert config.listed.unfit == (REPLACED,)
+    assert "does not go with the file" in config.listed.told()[0]
+
+
+def test_changes_make_no_broken_file_whole(file: Path, told: Told) -> None:
+    changed_at_the_cabinet(file, REPLACED)
+    assert set(told(GOOD.replace("unit = 1", "unit = 999"))) == {"device[0].address.unit"}
+
+
+def test_damaged_changes_stop_nothing(file: Path) -> None:
+    changed_at_the_cabinet(file, REPLACED)
+    (file.parent / "data" / NAME).write_text("{")
+    config = good(file)
+    assert units(config) == {"lamp-1": 1}
+    assert "is damaged" in config.listed.told()[0]
+
+
+def test_what_a_technician_types_is_never_a_variable(file: Path) -> None:
+    changed_at_the_cabinet(file, DeviceChange(device="lamp-2", now={**lamp("lamp-2", 2), "name": "${SECRET}"}))
+    config = good(file, environment={"SECRET": "hush"})
+    assert [d.name for d in config.roster.devices] == ["", "${SECRET}"]
+
+
+def test_changes_can_be_tried(file: Path) -> None:
+    good(file)
+    taken = DeviceChange(device="lamp-1", was=lamp("lamp-1", 1), now=lamp("lamp-1", 2))
+    with pytest.raises(ConfigError) as caught:
+        load(file, {}, trying=Trying((taken, ADDED), last="lamp-1"))
+    (problem,) = caught.value.problems
+    assert caught.value.devices == ("lamp-2", "lamp-1")
+    assert problem.key == "device[1].address.unit", "told of the one that is looked at last"
+    assert units(load(file, {}, trying=Trying((REPLACED, ADDED)))) == {"lamp-1": 9, "lamp-2": 2}

@@ -40,3 +40,14 @@ def test_the_jitter_is_given_the_bound_and_after_a_success_the_first_one_again()
     assert [backoff.failed() for _ in range(5)] == [-1, -2, -4, -5, -5]
     backoff.succeeded()
     assert backoff.failed() == -1
+
+
+def test_who_stands_there_does_not_wait() -> None:
+    now = [0.0]
+    backoff = Backoff.of_device(lambda: now[0])
+    for _ in range(8):
+        backoff.failed()
+    assert backoff.left_s() > 100
+    backoff.rouse()
+    assert (backoff.left_s(), backoff.failures) == (0.0, 8)
+    assert backoff.failed() > 200, "once: then it is left alone as before"

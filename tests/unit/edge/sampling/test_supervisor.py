@@ -222,6 +222,48 @@ async def test_an_answer_that_does_not_end_opens_its_line_anew_and_is_counted(
         assert lines.late() is None
 
 
+async def test_a_line_is_swapped_and_a_device_is_asked_at_once() -> None:
+    """Its next poll would be a day away, and so would the next start of a line that has failed so often."""
+    driving, after = Driving("never"), Driving("never")
+    slow = hung(driving)
+    slow.tables = {LAMP.id: SimpleNamespace(poll_s=86_400)}
+    lines = Supervisor([slow], street=LastSamples(), now=lambda: (1, Clock(1, synced=True)), receipts=NoReceipts())
+    samples: list[Sample] = []
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        tasks = lines.begin(group, lambda given, _=None: samples.extend(given), lambda _: None)  # type: ignore[arg-type,return-value]
+        seen = lines.lines
+        await until(lambda: driving.opens)
+        other = hung(after)
+        other.tables = slow.tables
+        lines.swap(other, "Zoé has replaced lamp-001", [LAMP.id])
+        await until(lambda: samples)
+        assert (driving.polls, after.polls) == (0, 1)
+        assert seen[0] is other, "whoever looks at the lines sees it"
+        stranger = hung(after)
+        stranger.name = "bass"
+        with pytest.raises(KeyError):
+            lines.swap(stranger, "there is none")
+        stranger = hung(after)
+        stranger.tables = {}
+        with pytest.raises(ValueError, match="other devices"):
+            lines.swap(stranger, "it has lost one")
+        for task in tasks:
+            task.cancel()
+
+
+async def test_who_asks_does_not_wait_for_a_line_that_has_failed_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "RESTART_FIRST_S", 3600.0)
+    monkeypatch.setattr(supervisor, "RESTART_MAX_S", 3600.0)
+    driving = Driving("never")
+    opening, driving.open = driving.open, lambda *_: 1 / 0  # type: ignore[assignment,return-value]
+    async with asyncio.timeout(60), kept(driving) as (lines, samples):
+        await until(lambda: "bus" in lines.faults())
+        await asyncio.sleep(0)
+        lines._lines[0].kind.open = opening  # type: ignore[misc]
+        lines.restart("bus", "Léa asked for it")
+        await until(lambda: samples)
+
+
 def at(began: float | None, ended_: float) -> Any:
     return SimpleNamespace(began=began, ended=ended_)
 
@@ -242,8 +284,11 @@ async def test_somebody_wants_a_device_read_now() -> None:
     async with asyncio.timeout(60), kept(driving) as (lines, samples):
         await until(lambda: samples)
         before = driving.polls
+        roused: list[str] = []
+        driving.rouse = roused.append  # type: ignore[attr-defined]
         assert (await lines.read(LAMP.id)).values == {"a": 1}
         assert driving.polls > before
+        assert roused == [LAMP.id], "also one that is left alone"
         with pytest.raises(KeyError):
             await lines.read("nobody")
         lines._reading.add("bus")

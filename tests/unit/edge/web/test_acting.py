@@ -22,7 +22,7 @@ NOBODY = SessionTold(session=None, codes=True)
 
 def test_whatever_can_be_turned_away_has_words() -> None:
     """As `edge.web.writing` says it in the address that a form comes back to."""
-    source = (ROOT / "edge/web/writing.py").read_text()
+    source = "".join((ROOT / f"edge/web/{name}.py").read_text() for name in ("writing", "relisting"))
     assert set(re.findall(r'turned_away\("(\w+)"', source)) | set(Why.__args__) == set(PROBLEMS)
     for problem in PROBLEMS:
         said, wait_s, then = Acting.of(NOBODY, problem, "40").message(EN) or ("", None, "")

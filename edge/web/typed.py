@@ -1,0 +1,149 @@
+"""Typed: a device's table as the fields of a form, and what was typed as a table again; what is wrong with it in the
+reader's language, where the text is known. Pure: nothing is checked here.
+
+Bounds: MAX_CHARS of a field are taken; a form has `edge.web.writing.MAX_FIELDS`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final, cast
+
+import msgspec
+
+from drivers.tables import describe
+from edge.sampling.lines import DeviceTable
+from edge.web.reasons import N_, Says
+
+MAX_CHARS: Final = 500
+ADDRESS: Final = "address."
+LABELS: Final[Mapping[str, str]] = {
+    "address.unit": N_("Unit (its number on the line)"),
+    "address.mac": N_("Bluetooth address (MAC)"),
+    "address.serial": N_("Serial number"),
+    "address.name": N_("Name in its topic"),
+    "address.dev_eui": N_("Device EUI"),
+    "address.id": N_("Id in its topic"),
+    "address.channel": N_("Channel"),
+    "address.timeout_s": N_("Answers within (seconds)"),
+    "id": N_("Id (unique in the city)"),
+    "name": N_("What people call it"),
+    "profile": N_("Model (profile)"),
+    "line": N_("Line"),
+    "poll_s": N_("Read every (seconds)"),
+    "expect_s": N_("Expected every (seconds)"),
+    "lon": N_("Longitude"),
+    "lat": N_("Latitude"),
+    "tags": N_("Tags, with commas"),
+}
+WRONG: Final[Sequence[tuple[str, str]]] = (  # as `drivers` says it, and for who stands there
+    (r'"(?P<what>[^"]+)" is taken already; .*', N_("{what} is taken already.")),
+    (r'.* is taken already by "(?P<what>[^"]+)" .*', N_("{what} has this already.")),
+    (r"must be a whole number from (?P<low>\S+) to (?P<high>\S+), not .*", N_("A whole number from {low} to {high}.")),
+    (r"must be a whole number.*", N_("A whole number.")),
+    (r"must be a number from (?P<low>\S+) to (?P<high>\S+), not .*", N_("A number from {low} to {high}.")),
+    (r"must be a number above (?P<low>\S+), not .*", N_("A number above {low}.")),
+    (r"must be a number.*", N_("A number.")),
+    (r"is missing; .*", N_("This is missing.")),
+    (r"must not be empty", N_("This is missing.")),
+    (r".*which does not look like \^\(\[0-9A-Fa-f\]\{2\}:\).*", N_("Write it like C4:64:E3:12:34:56.")),
+    (r".*which does not look like.*", N_("Letters, digits and . _ : - only, at most 64.")),
+    (r"0 is the broadcast address.*", N_("0 is everybody on a serial line: a number from 1 to 247.")),
+    (r'no profile "(?P<what>[^"]*)".*', N_("There is no profile {what}.")),
+    (r'no line "(?P<what>[^"]*)".*', N_("There is no line {what}.")),
+    (r'profile "(?P<what>[^"]+)" speaks (?P<low>\S+); .*', N_("{what} speaks {low}, and this line does not.")),
+    (r"the file says something else.*", N_("The file says something else.")),
+)
+
+
+@dataclass(frozen=True)
+class FormField:
+    """One field of a form. `kind` is how a phone should ask for it: "", "decimal" or "choice"."""
+
+    key: str
+    label: str
+    value: str
+    kind: str = ""
+    choices: Sequence[str] = ()
+    required: bool = False
+    wrong: str = ""
+    english: bool = False  # whether `wrong` is not in the reader's language
+
+
+def keys_of(address: type[msgspec.Struct]) -> dict[str, str]:
+    """The keys of a protocol's address as a form has them, each with the words for its type."""
+    return {ADDRESS + key.name: key.words for key in describe(address)}
+
+
+@cache
+def _words() -> Mapping[str, str]:
+    return {key.name: key.words for key in describe(DeviceTable)}
+
+
+def field(key: str, value: object, words: str, wrong: str, speech: Says, choices: Sequence[str] = ()) -> FormField:
+    """One field, with what was typed or what there is."""
+    text, known = told(wrong, speech)
+    return FormField(
+        key=key,
+        label=speech.say(LABELS[key]) if key in LABELS else key.removeprefix(ADDRESS),
+        value=shown(value),
+        kind="choice" if choices else "decimal" if "number" in words and "." not in key[8:] else "",
+        choices=choices,
+        required=key in ("id", "profile", "line", "address.mac"),
+        wrong=text,
+        english=bool(text) and not known,
+    )
+
+
+def shown(value: object) -> str:
+    """A value of a table as it stands in a field."""
+    match value:
+        case None:
+            return ""
+        case list():
+            return ", ".join(map(str, cast("list[object]", value)))
+        case float() if value.is_integer():
+            return str(int(value))
+        case _:
+            return str(value)
+
+
+def table_of(fields: Mapping[str, Any], address: type[msgspec.Struct], before: Mapping[str, Any]) -> dict[str, Any]:
+    """The table that was typed: what was left empty is left out. `before` has what no form shows: it stays."""
+    shows = {*_words(), *(k.removeprefix(ADDRESS) for k in ())} - {"report", "address"}
+    table: dict[str, Any] = {k: v for k, v in before.items() if k not in fields}
+    for key in shows & fields.keys():
+        value = _typed(fields[key], _words()[key])
+        if key == "tags" and isinstance(value, str):
+            value = [tag for part in value.split(",") if (tag := part.strip())]
+        if value in ("", []):
+            table.pop(key, None)
+        else:
+            table[key] = value
+    words = keys_of(address)
+    typed = {k: _typed(fields[k], words[k]) for k in words if k in fields}
+    kept = {k: v for k, v in before.get("address", {}).items() if ADDRESS + k not in fields}
+    table["address"] = kept | {k.removeprefix(ADDRESS): v for k, v in typed.items() if v != ""}
+    return table
+
+
+def _typed(value: object, words: str) -> object:
+    """A number where one is asked for and typed, with a comma as people write it; else the text."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()[:MAX_CHARS]
+    if "number" in words and re.fullmatch(r"[-+]?\d{1,15}([.,]\d{0,9})?", text):
+        number = float(text.replace(",", "."))
+        return int(number) if number.is_integer() else number
+    return text
+
+
+def told(wrong: str, speech: Says) -> tuple[str, bool]:
+    """What is wrong, and whether it is in the reader's language."""
+    for pattern, message in WRONG:
+        if (found := re.fullmatch(pattern, wrong, flags=re.DOTALL)) is not None:
+            return speech.say(message, **found.groupdict()), True
+    return wrong, not wrong
