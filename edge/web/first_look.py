@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edge.web.screens import Screens
 
 
-class ListVersion(msgspec.Struct, frozen=True):
+class ListTaken(msgspec.Struct, frozen=True):
     """The version of the list of devices that counts now."""
 
     version: int
@@ -90,7 +90,7 @@ class FirstLook:
             422: RouteAnswer("It does not fit: `problems` says what of the device, by key.", UnfitDevice),
             503: RouteAnswer("It cannot be kept.", NotTaken),
         }
-        done = {200: RouteAnswer("Done: the version that counts now.", ListVersion), **unfit}
+        done = {200: RouteAnswer("Done: the version that counts now.", ListTaken), **unfit}
         rows = [
             NodeRoute(
                 path="/list", name="list", summary="All devices, and the versions of their list.", handler=self._list,

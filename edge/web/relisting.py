@@ -84,6 +84,8 @@ class Relisting:
         if line is None or (act != "added" and device not in line.tables):
             return asked.turned_away("unknown", "there is no such device or line", 404)
         line = self._line(str(fields.get("line", line.name))) or line
+        if act == "replaced" and not asked.form and (more := sorted(fields.keys() - _allowed(fields, act).keys())):
+            return asked.turned_away("unknown_key", f"{more[0][:100]}: replacing changes `address.KEY` alone", 400)
         device = device or str(fields.get("id", "")).strip()[:200]
         before = self._editor.table(device) or {} if act != "added" else {}
         table = None if act == "removed" else typed.table_of(_allowed(fields, act), line.kind.Address, before)

@@ -138,7 +138,7 @@ def test_two_technicians_at_once_and_a_test_that_ends_by_itself(chromium: Browse
 
 def test_a_technician_replaces_a_device(chromium: Browser, cabinet: Lamps) -> None:
     token = Path(cabinet.stage.directory / "node.token").read_text().strip()
-    with looking(chromium, cabinet) as page:
+    with looking(chromium, cabinet.stage.health_url) as page:
 
         def sound() -> None:
             assert [v["id"] for v in Axe().run(page).response["violations"]] == []
