@@ -26,6 +26,7 @@ from edge.acting.bundles import Ground
 from edge.acting.probation import begun
 from edge.acting.restarted import UncleanEnd, how_ended
 from edge.acting.trial import Trial
+from edge.changes import versions
 from edge.changes.births import Births
 from edge.changes.editor import DeviceEditor
 from edge.clock import NodeClock
@@ -52,11 +53,12 @@ from edge.watchdog import NodeWatchdog, hung
 from edge.web.deeds import DeedRoute
 from edge.web.first_look import FirstLook
 from edge.web.hosts import Hosts
-from edge.web.identifying import Identifying
+from edge.web.identifying import Identifying, shown
 from edge.web.listening import OwnSocket, serve, tcp
 from edge.web.pages import Pages
 from edge.web.peers import Technicians
 from edge.web.sight import SELDOM_S, Days, Sight, recall
+from edge.web.support import MAX_FRAMED, SupportFile
 from edge.web.writing import TechnicianRoutes
 from groundwork.liveness import Part, kept_going
 from groundwork.systemd import Notify
@@ -339,8 +341,23 @@ class Node:
             births=self._births,
             now=self._clock,
         )
-        writing = TechnicianRoutes(self._visiting, on_site, lines)
         zone = UTC if self._config.site is None else ZoneInfo(self._config.site.time_zone)
+        sight = self._sight(doctor, autonomy, outbox, lines, zone)
+        support = SupportFile(
+            node=config.node.id,
+            look=doctor.look,
+            told={
+                "states": lambda: states_of(lines.lines, self._street, time.monotonic(), self._clock()[0]),
+                "alarms": autonomy.alarming.standing,
+                "control": lambda: list(sight.decided()),
+                "visits": lambda: tuple(self._visiting.log.said),
+            },
+            frames=lambda: {d: [shown(f) for f in sight.frames(d)] for d in list(self._gates)[:MAX_FRAMED]},
+            files=(config.path, Path(config.node.data_dir) / versions.NAME),
+            log=self._watchdog.ring.lines,
+            now_us=lambda: self._clock()[0],
+        )
+        writing = TechnicianRoutes(self._visiting, on_site, lines, support)
         return Pages(
             look=doctor.look,
             decided=lambda: decided(autonomy.control, zone, self._clock()[0]),
@@ -350,7 +367,7 @@ class Node:
             hosts=Hosts(self._config.health.names),
             technicians=Technicians(self._config.control.technicians),
             quarantine=outbox,
-            screens=FirstLook(self._sight(doctor, autonomy, outbox, lines, zone), writing, editor),
+            screens=FirstLook(sight, writing, editor),
             on_site=on_site,
             writing=writing,
             identifying=Identifying(on_lines),

@@ -47,6 +47,7 @@ class Watchdog:
         self._looking = ExitStack()
         self._watched: list[Callable[[], Late | None]] = []
         self.words: Sequence[LastWords] = ()  # of processes before, until they are `told`; the oldest first
+        self.ring = ring
         self._witness = Witness(path, self.late, loop_s=loop_s, ring=ring)
 
     def __enter__(self) -> Self:

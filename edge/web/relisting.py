@@ -23,7 +23,7 @@ from edge.changes.editor import DeviceEditor, Edit, Stale, Tried
 from edge.changes.versions import Unusable
 from edge.sampling.lines import AttachedLine
 from edge.web import typed
-from edge.web.answers import json_answer
+from edge.web.answers import json_answer, refusal
 from edge.web.asked import SentAway, WriteAsked
 from edge.web.language import Speech
 from edge.web.writing import TechnicianRoutes
@@ -85,7 +85,7 @@ class Relisting:
             return asked.turned_away("unknown", "there is no such device or line", 404)
         line = self._line(str(fields.get("line", line.name))) or line
         if act == "replaced" and not asked.form and (more := sorted(fields.keys() - _allowed(fields, act).keys())):
-            return asked.turned_away("unknown_key", f"{more[0][:100]}: replacing changes `address.KEY` alone", 400)
+            return refusal(f"{more[0][:100]}: replacing changes `address.KEY` alone", 400)
         device = device or str(fields.get("id", "")).strip()[:200]
         before = self._editor.table(device) or {} if act != "added" else {}
         table = None if act == "removed" else typed.table_of(_allowed(fields, act), line.kind.Address, before)

@@ -33,12 +33,14 @@ from edge.visit.sessions import LASTS_S, VisitSession
 from edge.visit.visiting import TurnedAway, Visiting
 from edge.web.answers import json_answer, refusal
 from edge.web.asked import SentAway, WriteAsked, asked_of
+from edge.web.support import SupportFile
 from edge.web.table import DEVICE, LOCATION, ORDER, NodeRoute, RouteAnswer, RouteParam, refusals
 from wire.entries import Visit
 from wire.sample import Sample
 from wire.time import Utc
 
 COOKIE: Final = "lamplighter"
+ZIP: Final = "application/zip"
 CSRF: Final = "X-CSRF-Token"
 MAX_PROBLEMS: Final = 20
 _STATUS: Final = {"name": 400, "code": 401, "too_soon": 429, "full": 503, "card": 503, "no_codes": 403}
@@ -100,8 +102,11 @@ class LineActs(Protocol):
 class TechnicianRoutes:
     """The routes, and whose session a request has."""
 
-    def __init__(self, visiting: Visiting, on_site: OnSite, lines: LineActs) -> None:
-        self._visiting, self._on_site, self._lines = visiting, on_site, lines
+    def __init__(
+        self, visiting: Visiting, on_site: OnSite, lines: LineActs, support: SupportFile | None = None
+    ) -> None:
+        """Without `support` there is no support file."""
+        self._visiting, self._on_site, self._lines, self._support = visiting, on_site, lines, support
 
     def table(self) -> list[NodeRoute]:
         """What there is on TCP beside what can be read."""
@@ -129,6 +134,12 @@ class TechnicianRoutes:
                 path="/visits", name="visits", summary="What was said of visits since the node started.",
                 handler=self._visits, shown="session",
                 answers={200: RouteAnswer("The newest last.", list[Visit]), **refusals(s403="There is no session.")},
+            ),
+            NodeRoute(
+                path="/support", name="support", summary="The support file: a zip, without secrets.",
+                handler=self._support_file, shown="session",
+                answers={200: RouteAnswer("The file.", media_type=ZIP), **refusals(s403="There is no session.",
+                                                                                   s404="None is made here.")},
             ),
             NodeRoute(
                 method="POST", path="/devices/{device}/read", name="read", summary="Ask a device now.",
@@ -220,6 +231,17 @@ class TechnicianRoutes:
         if self.session_of(request) is None:
             return _no_session(WriteAsked({}, form=False))
         return json_answer(list(self._visiting.log.said))
+
+    async def _support_file(self, request: Request) -> Response:
+        session = self.session_of(request)
+        if session is None:
+            return _no_session(WriteAsked({}, form=False))
+        if self._support is None:
+            return refusal("no support file is made here", 404)
+        name, content = await self._support.make()
+        self.acted(session, "took the support file")
+        headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{name}"'}
+        return Response(content, 200, headers, ZIP)
 
     async def _order(self, request: Request) -> Response:
         try:

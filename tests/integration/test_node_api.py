@@ -4,7 +4,9 @@ TCP and at the socket, from one real node."""
 from __future__ import annotations
 
 import copy
+import io
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,7 +94,7 @@ def test_all_that_is_answered_on_tcp_is_as_described(node: NodeProcess) -> None:
         ask("GET", "/devices/none", 404, headers=HTML)
         ask("GET", "/health", 421, headers={"Host": "evil.example"})
         ask("GET", "/alarms", 403, headers={"Origin": "http://evil.example"})
-        for path in ("/visits", "/orders/x"):
+        for path in ("/visits", "/orders/x", "/support"):
             ask("GET", path, 403)
         ask("POST", "/orders", 403, json=SET)
         ask("POST", "/session", 400, json={"name": 3})
@@ -114,6 +116,10 @@ def test_all_that_is_answered_on_tcp_is_as_described(node: NodeProcess) -> None:
         ask("POST", "/lines/table/restart", 202, json={})
         ask("POST", "/lines/none/restart", 404, json={})
         assert ask("GET", "/visits", 200).json()
+        with zipfile.ZipFile(io.BytesIO(ask("GET", "/support", 200).content)) as support:
+            parts = {name: support.read(name).decode() for name in support.namelist()}
+        assert parts.keys() >= {"health.json", "states.json", "frames.json", "node.toml", "log.txt", "packages.txt"}
+        assert not any(TOKEN in part for part in parts.values())
         ask("GET", "/list", 200, headers=HTML)
         ask("GET", "/list/add?line=table", 200, headers=HTML)
         for act in ("replace", "change", "remove"):
