@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import msgspec
 import psutil
+from httpx import HTTPStatusError
 
 from bench.cabinet import City, Node, shipped_edge
 from bench.figure import Figure, Goal, median
@@ -123,7 +124,10 @@ def _check(stand: Stand, city: City, node: Node, window_s: float) -> None:
     least = {str(d["id"]): int(HEARD * window_s / EVERY_S.get(d["profile"], POLL_S)) for d in _devices()}
 
     def all_there() -> bool:
-        return all(len(city.rows_of(device)) >= samples for device, samples in least.items() if samples)
+        try:
+            return all(len(city.rows_of(device)) >= samples for device, samples in least.items() if samples)
+        except HTTPStatusError:  # of one of them nothing has come yet
+            return False
 
     rest.process.wait_until(all_there, "samples of some device are not stored", SETTLE_S)
     city.readings_of(node.name)  # raises where something is missing

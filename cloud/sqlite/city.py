@@ -45,9 +45,13 @@ class CityDevices:
     def __init__(self) -> None:
         self._kept: dict[int, tuple[_Signature, Sequence[tuple[DeviceSeen, tuple[Point, ...]]]]] = {}
         self._shared: set[str] = set()  # whose owner may have changed without a word of their own node
+        self._standing: dict[int, dict[str, Standing]] = {}  # as it was when it was read last
+        self._moved: dict[tuple[int, str], int] = {}  # where the log stood when another one was seen of a device
 
-    def read(self, connection: sqlite3.Connection, nodes: frozenset[str], after: int | None) -> list[KnownNode]:
-        """All nodes by name, or those named."""
+    def read(
+        self, connection: sqlite3.Connection, nodes: frozenset[str], after: int | None, position: int
+    ) -> list[KnownNode]:
+        """All nodes by name, or those named. `position` is where the log stands, or stood a moment ago."""
         rows = connection.execute(
             "SELECT node_no, name, ifnull(position, 0), ifnull(digest, ''),"
             " (SELECT count(*) FROM devices d WHERE d.node_no = n.node_no)"
@@ -56,7 +60,9 @@ class CityDevices:
         shared = _shared(connection)
         self._shared |= shared.keys()
         fixes, fixed = _fixes(connection)
-        standing, moved = _standing(connection, after)
+        standing = _standing(connection)
+        self._note(standing, position)
+        moved = {} if after is None else self._since(after)
         found: list[KnownNode] = []
         for node_no, name, *signature in rows:
             if nodes and name not in nodes:
@@ -74,6 +80,22 @@ class CityDevices:
                     changed=None if everything else self._shared.union(moved.get(node_no, ())),
                 )
             )
+        return found
+
+    def _note(self, standing: dict[int, dict[str, Standing]], position: int) -> None:
+        """An alarm may also go without a word of its node: with a card that is lost."""
+        before, self._standing = self._standing, standing
+        for node_no in standing.keys() | before.keys():
+            now, then = standing.get(node_no, {}), before.get(node_no, {})
+            for device in now.keys() | then.keys():
+                if now.get(device) != then.get(device):
+                    self._moved[node_no, device] = position
+
+    def _since(self, after: int) -> dict[int, set[str]]:
+        found: dict[int, set[str]] = {}
+        for (node_no, device), position in list(self._moved.items()):
+            if position >= after:
+                found.setdefault(node_no, set()).add(device)
         return found
 
     def _of(
@@ -131,25 +153,14 @@ def _fixes(connection: sqlite3.Connection) -> tuple[dict[int, dict[int, Fix]], d
     return found, last
 
 
-def _standing(
-    connection: sqlite3.Connection, after: int | None
-) -> tuple[dict[int, dict[str, Standing]], dict[int, set[str]]]:
-    """By node: the alarms that stand, by device; and the devices of whose alarms something was said since."""
+def _standing(connection: sqlite3.Connection) -> dict[int, dict[str, Standing]]:
+    """The alarms that stand, by node and device."""
     found: dict[int, dict[str, Standing]] = {}
-    moved: dict[int, set[str]] = {}
-    rows = connection.execute(
-        "SELECT node_no, position, state, body FROM alarms WHERE state <> 'cleared' OR position > ?",
-        (2**62 if after is None else after,),
-    )
-    for node_no, position, state, body in rows:
+    for node_no, body in connection.execute("SELECT node_no, body FROM alarms WHERE state <> 'cleared'"):
         alarm = msgspec.msgpack.decode(body, type=Alarm)
-        if after is not None and position > after:
-            moved.setdefault(node_no, set()).add(alarm.device)
-        if state == "cleared":
-            continue
         devices = found.setdefault(node_no, {})
         if (standing := devices.get(alarm.device)) is None:
             devices[alarm.device] = Standing(1, alarm.severity)
         else:
             standing.add(alarm.severity)
-    return found, moved
+    return found

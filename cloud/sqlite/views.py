@@ -189,7 +189,7 @@ class SqliteViews:
         """The newest of the devices that are meant."""
         position = self._latest.through  # before the store is asked: what it knows beyond is told again by a feed
         names = asked.nodes if asked.after is None else frozenset[str]()  # one may have moved to another node
-        nodes = await self._readers.ask(lambda connection: self._devices.read(connection, names, asked.after))
+        nodes = await self._readers.ask(lambda connection: self._devices.read(connection, names, asked.after, position))
         return CityLatest(position, self._chunks(asked, nodes))
 
     async def _chunks(self, asked: LatestAsked, nodes: Sequence[KnownNode]) -> AsyncIterator[Sequence[LatestRow]]:
