@@ -106,8 +106,8 @@ def test_what_died_with_the_card_is_told(stage: Stage, way: str, seed: int) -> N
     node = stage.start_node()
     wait_for("the node has reached it again", lambda: stage.health()["last_ack_s"] is not None)
     assert stage.cloud is not None
+    acked = time.time() - stage.health()["last_ack_s"]  # on a busy machine that may be a while ago
     stage.cloud.kill()
-    away = time.time()
     time.sleep(random.Random(seed).uniform(*AWAY_S))
     node.kill()
     WAYS[way](card)
@@ -119,7 +119,7 @@ def test_what_died_with_the_card_is_told(stage: Stage, way: str, seed: int) -> N
     found = stage.compare()
     lost = [each for each in found.lost if not each[0].startswith("lamp")]
     assert len(lost) > 100, "publishes were acknowledged, and died with the card"
-    assert all(time_us / 1e6 > away - 30 for _, _, time_us in lost), "and nothing that the aggregator had"
+    assert all(time_us / 1e6 > acked - 3 for _, _, time_us in lost), "and nothing that the aggregator had"
     assert (found.wrong, found.unknown) == (0, 0), found.examples
 
     now = ledger(stage)
