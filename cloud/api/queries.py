@@ -15,7 +15,7 @@ from cloud.api.routes import READERS, Answer, Asked, Param, Route, json_response
 from cloud.problem import bad_request, not_found
 from cloud.times import TIME_BOUND_US, parse
 from cloud.views.answers import DeviceDetail, DevicesPage, NodeDetail, NodesPage, ReadingsPage
-from cloud.views.contract import MAX_PAGE, MAX_ROWS, ReadingsAsked, Views
+from cloud.views.contract import MAX_PAGE, MAX_ROWS, ReadingsAsked, ReadViews
 from cloud.views.watching import Watching
 from groundwork.nearest import did_you_mean, nearest
 from wire.time import Utc
@@ -39,7 +39,7 @@ _TIME: Final = "RFC 3339 with a time zone, or UTC microseconds"
 class Queries:
     """The routes of readers."""
 
-    def __init__(self, views: Views, watching: Watching) -> None:
+    def __init__(self, views: ReadViews, watching: Watching) -> None:
         self._views = views
         self._watching = watching
 

@@ -28,12 +28,12 @@ from cloud.entrance.shares import Shares
 from cloud.feed.events import PREFIX, TYPES, Encoded, Slice
 from cloud.feed.slices import Ordered, Slices, nothing_ordered
 from cloud.log import cursor as cursors
-from cloud.log.contract import Log
+from cloud.log.contract import ReadLog
 from cloud.log.cursor import Cursor, Origins, Start
 from cloud.metrics import Metrics
 from cloud.problem import bad_request, unavailable
 from cloud.records.tokens import Grant, Tokens
-from cloud.views.contract import Views
+from cloud.views.contract import ReadViews
 from cloud.views.watching import Watching
 from groundwork.liveness import Late
 from groundwork.nearest import did_you_mean, nearest
@@ -71,8 +71,8 @@ class Feed:
     def __init__(
         self,
         *,
-        log: Log,
-        views: Views,
+        log: ReadLog,
+        views: ReadViews,
         tokens: Tokens,
         shares: Shares,
         watching: Watching,

@@ -19,9 +19,9 @@ import msgspec
 
 from cloud.api.routes import LOG
 from cloud.feed.events import NO_ORDERS, Slice, events_of_batch, events_of_notice
-from cloud.log.contract import Log, Record, Unavailable
+from cloud.log.contract import ReadLog, Record, Unavailable
 from cloud.log.notices import Notice
-from cloud.views.contract import Views
+from cloud.views.contract import ReadViews
 from groundwork.liveness import Late
 from wire import codec
 from wire.batch import Batch
@@ -47,7 +47,7 @@ async def nothing_ordered(_node: str, _names: Sequence[str]) -> Mapping[str, Ord
 class Slices:
     """On the event loop."""
 
-    def __init__(self, log: Log, views: Views, limit_bytes: int, ordered: Ordered = nothing_ordered) -> None:
+    def __init__(self, log: ReadLog, views: ReadViews, limit_bytes: int, ordered: Ordered = nothing_ordered) -> None:
         """`ordered` finds the orders that results are about: asked once a slice that has any."""
         self._log = log
         self._views = views

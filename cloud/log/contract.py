@@ -5,6 +5,8 @@
     read     what was taken, by position, batches whole and in the bytes in which they came
     reach    which positions can be read: floor < position ≤ head
 
+`ReadLog` is what those are handed who only read, also in processes of their own.
+
 A position is a number that grows; it is unique within a generation. A store that was restored draws a new and
 greater generation. Bounds: one read returns at most `limit` records, and no more bytes than `limit_bytes` unless
 the first record alone has more.
@@ -49,13 +51,29 @@ class Reach(msgspec.Struct, frozen=True):
     head: int
 
 
-class Log(Protocol):
-    """What the API and the feed are handed."""
+class ReadLog(Protocol):
+    """What the feed is handed."""
 
     @property
     def generation(self) -> int:
         """Drawn when the store was made or restored."""
         ...
+
+    async def read(self, after: int, limit: int, limit_bytes: int = READ_BYTES) -> Sequence[Record]:
+        """The records after a position, oldest first."""
+        ...
+
+    def reach(self) -> Reach:
+        """Which positions can be read now."""
+        ...
+
+    async def grown(self, beyond: int) -> None:
+        """Return once the head lies beyond a position."""
+        ...
+
+
+class Log(ReadLog, Protocol):
+    """What the API is handed."""
 
     async def append(self, batch: Batch, facts: BatchFacts, body: bytes) -> Taken:
         """Take the batch if it fits, with all the views.
@@ -71,18 +89,6 @@ class Log(Protocol):
 
     async def place(self, node: str, epoch: int, lane: Lane) -> LogPosition:
         """Where the log stands; the origin for an epoch that it has never heard of."""
-        ...
-
-    async def read(self, after: int, limit: int, limit_bytes: int = READ_BYTES) -> Sequence[Record]:
-        """The records after a position, oldest first."""
-        ...
-
-    def reach(self) -> Reach:
-        """Which positions can be read now."""
-        ...
-
-    async def grown(self, beyond: int) -> None:
-        """Return once the head lies beyond a position."""
         ...
 
 

@@ -6,7 +6,6 @@ anyone is told. Compaction (`cloud.sqlite.compaction`) raises the floor; it neve
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,12 +13,13 @@ from pathlib import Path
 import msgspec
 
 from cloud.log.batch_facts import BatchFacts
-from cloud.log.contract import READ_BYTES, Reach, Record, Taken
+from cloud.log.contract import Reach, Taken
 from cloud.log.cursor import Origins
 from cloud.log.notices import Announcement, Finding, notice_of
 from cloud.log.streams import LogPosition, fits_nowhere_yet, origin
 from cloud.sqlite import card_losses, database
 from cloud.sqlite.interned import Interned, load_newest, load_stream
+from cloud.sqlite.read_log import SqliteReadLog
 from cloud.sqlite.readers import Readers
 from cloud.sqlite.writer import Writer
 from cloud.times import Now
@@ -32,7 +32,7 @@ Applied = Callable[[int, Utc, Batch, BatchFacts], None]
 Apply = Callable[[sqlite3.Connection, int, Utc, Batch, BatchFacts], Sequence[Finding]]
 
 
-class SqliteLog:
+class SqliteLog(SqliteReadLog):
     """Owns neither writer nor readers; `cloud.sqlite.store` does."""
 
     def __init__(
@@ -49,26 +49,13 @@ class SqliteLog:
         now: Now,
     ) -> None:
         """`apply` builds the views within the transaction, `applied` on the event loop once it is durable."""
+        super().__init__(origins, reach, readers)
         self._directory = directory
-        self._origins = origins
-        self._reach = reach
         self._writer = writer
-        self._readers = readers
         self._interned = interned
         self._apply = apply
         self._applied = applied
         self._now = now
-        self._growth = asyncio.Event()
-
-    @property
-    def generation(self) -> int:
-        """Drawn when the store was made or restored, or when a node knew a greater one."""
-        return self._origins.generation
-
-    @property
-    def origins(self) -> Origins:
-        """Where the generation comes from."""
-        return self._origins
 
     async def draw(self, generation: int, node: str, heard: int) -> None:
         """Have a greater generation from now on, for a node has named `heard`. All that is here stays, at its place.
@@ -85,7 +72,7 @@ class SqliteLog:
             return origins, self.note_in(connection, [finding])
 
         def committed(done: tuple[Origins, int]) -> None:
-            self._origins = done[0]
+            self.drawn(done[0])
             self.grow(done[1])
 
         await self._writer.do(work, committed)
@@ -119,44 +106,6 @@ class SqliteLog:
         """Where the log stands."""
         stream = await self._readers.ask(lambda connection: load_stream(connection, node, epoch, lane))
         return origin(epoch, lane) if stream is None else stream.place
-
-    async def read(self, after: int, limit: int, limit_bytes: int = READ_BYTES) -> Sequence[Record]:
-        """The records after a position, oldest first."""
-
-        def query(connection: sqlite3.Connection) -> list[Record]:
-            records: list[Record] = []
-            size = 0
-            for position, received_us, notice, body in connection.execute(
-                "SELECT position, received_us, stream_no IS NULL, body FROM log"
-                " WHERE position > ? ORDER BY position LIMIT ?",
-                (after, limit),
-            ):
-                size += len(body)
-                if records and size > limit_bytes:
-                    break
-                records.append(Record(position, received_us, bool(notice), body))
-            return records
-
-        return await self._readers.ask(query)
-
-    def reach(self) -> Reach:
-        """Which positions can be read now."""
-        return self._reach
-
-    async def grown(self, beyond: int) -> None:
-        """Return once the head lies beyond a position."""
-        while self._reach.head <= beyond:
-            await self._growth.wait()
-
-    def grow(self, head: int) -> None:
-        """Tell those who wait that the head has moved. On the event loop."""
-        self._reach = Reach(self._reach.floor, max(head, self._reach.head))
-        growth, self._growth = self._growth, asyncio.Event()
-        growth.set()
-
-    def rise(self, floor: int) -> None:
-        """Tell that what is at and below a position can no longer be read whole. On the event loop."""
-        self._reach = Reach(max(floor, self._reach.floor), self._reach.head)
 
     def note_in(self, connection: sqlite3.Connection, said: Sequence[Finding | Announcement]) -> int:
         """Keep notices within a transaction; the new head, or 0."""
@@ -199,9 +148,3 @@ class SqliteLog:
         if findings:
             head = self.note_in(connection, findings)
         return Taken(stream.place, position), head
-
-
-def reach_of(connection: sqlite3.Connection) -> Reach:
-    """Which positions the store can give."""
-    (head,) = connection.execute("SELECT ifnull(max(position), 0) FROM log").fetchone()
-    return Reach(database.meta(connection, "floor"), head)

@@ -31,9 +31,10 @@ from cloud.sqlite.database import Sizes
 from cloud.sqlite.errors import StoreTrouble, why
 from cloud.sqlite.interned import Interned
 from cloud.sqlite.latest_table import LatestTable
-from cloud.sqlite.log import SqliteLog, reach_of
+from cloud.sqlite.log import SqliteLog
 from cloud.sqlite.orders import SqliteOrders
 from cloud.sqlite.own_alarms import SqliteOwnAlarms
+from cloud.sqlite.read_log import reach_of
 from cloud.sqlite.readers import Readers
 from cloud.sqlite.rebuild import Rebuilt
 from cloud.sqlite.view_builder import ViewBuilder

@@ -154,16 +154,8 @@ class LatestViews(Protocol):
         ...
 
 
-class Views(LatestViews, Protocol):
+class ReadViews(LatestViews, Protocol):
     """What the API is handed."""
-
-    async def apply(self, position: int, received_us: Utc, batch: Batch, facts: BatchFacts) -> Sequence[Finding]:
-        """Take in a batch, and return what to announce about it."""
-        ...
-
-    async def fresh(self, snapshot: Snapshot) -> None:
-        """Take in a snapshot."""
-        ...
 
     async def names(self) -> Sequence[str]:
         """The names of all nodes, in order."""
@@ -220,4 +212,16 @@ class Views(LatestViews, Protocol):
 
     async def fixes(self, node: str) -> Mapping[int, Fix]:
         """The clock fixes of a node, by boot."""
+        ...
+
+
+class Views(ReadViews, Protocol):
+    """The same, as they are kept."""
+
+    async def apply(self, position: int, received_us: Utc, batch: Batch, facts: BatchFacts) -> Sequence[Finding]:
+        """Take in a batch, and return what to announce about it."""
+        ...
+
+    async def fresh(self, snapshot: Snapshot) -> None:
+        """Take in a snapshot."""
         ...
