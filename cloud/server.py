@@ -1,9 +1,7 @@
-"""Server: uvicorn over the application, from the first socket to the last answer.
+"""Server: the application over an open store, from the first socket to the last answer.
 
-Bounds: connections as `cloud.entrance.door` counts them, by the file descriptors that the process may have, of which it
-takes as many as it is allowed and can use; what comes on each as `cloud.entrance.connection` says; GRACE_S for what is
-in hand when it is told to stop; feeds are ended first. While the store cannot be opened, `cloud.waiting` is served.
-Plain http is served on loopback only, unless that is asked for by name.
+Bounds: those of `cloud.entrance.serving`; feeds are ended before what is in hand. While the store cannot be opened,
+`cloud.waiting` is served. Plain http is served on loopback only, unless that is asked for by name.
 """
 
 from __future__ import annotations
@@ -13,14 +11,13 @@ import contextlib
 import gc
 import ipaddress
 import os
-import resource
 import signal
 import socket
 from collections.abc import AsyncGenerator, Coroutine
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import uvicorn
@@ -32,10 +29,9 @@ from cloud.api.routes import LOG
 from cloud.app import application, tend
 from cloud.crash import Crash
 from cloud.entrance.addresses import Proxies, networks_of
-from cloud.entrance.connection import Connection
-from cloud.entrance.door import KNOWN, RESERVE, STRANGERS, TOKEN_MOST, Bounds, Door, Guest
-from cloud.entrance.listener import Entrance
+from cloud.entrance.door import TOKEN_MOST, Bounds, Door
 from cloud.entrance.quota import A_DAY, Used
+from cloud.entrance.serving import DoorServer, bound, config, descriptors, either, url_of
 from cloud.entrance.shares import Most
 from cloud.feed import feed
 from cloud.metrics import Metrics
@@ -46,13 +42,9 @@ from cloud.sqlite.tokens import tokens_of
 from cloud.store import Store, opened
 from cloud.times import DAY_US, utc_us
 from groundwork.last_words import Ring
-from groundwork.serving import Server
 from groundwork.systemd import Notify
 from groundwork.watchdog import Watchdog
 from wire.time import Micros
-
-BACKLOG: Final = 2_048
-GRACE_S: Final = 2
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,81 +105,6 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class _Server(Server):
-    """With the moment of readiness and the taking of connections left to us too."""
-
-    def __init__(self, config: uvicorn.Config, door: Door) -> None:
-        super().__init__(config)
-        self._door = door
-        self._ready = asyncio.Event()
-        self._accepting: asyncio.Task[None] | None = None
-
-    @contextlib.asynccontextmanager
-    async def going(self, listener: socket.socket) -> AsyncGenerator[asyncio.Task[None]]:
-        """Take connections for the length of a block; what is given ends early where none can be taken any more.
-
-        Raises:
-            OSError: the certificate or its key is none, or no more connections could be taken.
-        """
-        serving = asyncio.create_task(self.serve([listener]))
-        try:
-            await _either(serving, event=self._ready)
-            if serving.done():
-                serving.result()
-            yield serving
-        finally:
-            self.should_exit = True
-            await asyncio.wait((serving,))
-        serving.result()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and take what comes."""
-        assert sockets is not None
-        (listener,) = sockets
-        await self.lifespan.startup()
-        listener.listen(BACKLOG)
-        self.servers = []  # what uvicorn would have taken connections with
-        entrance = Entrance(listener, self._door, self._connection)
-        self._accepting = asyncio.create_task(entrance.accept(self.config.ssl))
-        self._accepting.add_done_callback(self._deaf)
-        self.started = True
-        self._ready.set()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more, and end what is open.
-
-        Raises:
-            OSError: no more could be taken before.
-        """
-        assert self._accepting is not None
-        self._accepting.cancel()
-        await asyncio.wait((self._accepting,))
-        await super().shutdown(sockets)
-        if not self._accepting.cancelled():
-            self._accepting.result()
-
-    def _deaf(self, accepting: asyncio.Task[None]) -> None:
-        """Nobody gets in any more. It ends, and systemd starts it again; if it lived on, its watchdog would be fed."""
-        if not accepting.cancelled():
-            LOG.error("no connection can be taken any more: %r", accepting.exception())
-            self.should_exit = True
-
-    def _connection(self, guest: Guest) -> Connection:
-        return Connection(self.config, self.server_state, {}, door=self._door, guest=guest)
-
-
-def _descriptors() -> int:
-    """How many file descriptors there may be: as many as can be used, where the system allows them."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = KNOWN + STRANGERS + RESERVE
-    if soft != resource.RLIM_INFINITY and soft < wanted and (hard == resource.RLIM_INFINITY or hard > soft):
-        soft = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        LOG.warning("%d file descriptors are allowed; for a whole city it needs %d (LimitNOFILE)", soft, wanted)
-    return wanted if soft == resource.RLIM_INFINITY else soft
-
-
 async def run(options: Options, crash: Crash, ring: Ring | None = None) -> None:
     """Serve until SIGTERM or SIGINT. `ring` has the last lines of the log.
 
@@ -208,11 +125,9 @@ async def run(options: Options, crash: Crash, ring: Ring | None = None) -> None:
             opened(options.data, utc_us, crash, metrics.committed, alive=watchdog.part("writer"))
         ), tokens
 
-    with socket.socket(_family(options.host), socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((options.host, options.port))
+    with bound(options.host, options.port) as listener:
         token_most = max(TOKEN_MOST, options.token_feeds + options.token_requests)  # each feed takes a connection
-        door = Door(Bounds.of(_descriptors()), Proxies(networks_of(options.trusted_proxy)), monotonic, token_most)
+        door = Door(Bounds.of(descriptors()), Proxies(networks_of(options.trusted_proxy)), monotonic, token_most)
         async with contextlib.AsyncExitStack() as held:
             serve = partial(_served, options, listener, door, stop)
             free = partial(_free, options.data)
@@ -239,7 +154,7 @@ async def run(options: Options, crash: Crash, ring: Ring | None = None) -> None:
             step = store.compaction(Micros(options.feed_days * DAY_US), utc_us, crash, metrics.compacted).step
             gc.collect()
             gc.freeze()  # what is held now stays; see `cloud.app`
-            server = _Server(_config(options, app.asgi), door)
+            server = DoorServer(_config(options, app.asgi), door)
             ticks = tend(store, utc_us, step, app.conditions, stopped(watchdog.words, found.missed), watchdog.told)
             async with _alongside(ticks) as beside, server.going(listener) as serving:
                 with contextlib.closing(app):
@@ -249,7 +164,7 @@ async def run(options: Options, crash: Crash, ring: Ring | None = None) -> None:
                         _write_endpoints(options.endpoints, url, store.log.generation)
                     notify.tell(f"READY=1\nSTATUS=serving {url}")
                     # Whatever ends first ends both: without its upkeep the store must not go on.
-                    await _either(serving, beside, event=stop)
+                    await either(serving, beside, event=stop)
 
 
 def _last_words_at(data: Path) -> Path:
@@ -275,22 +190,13 @@ async def _served(
         stop.set()
 
     with listener.dup() as own:
-        async with _Server(_config(options, app), door).going(own) as serving:
+        async with DoorServer(_config(options, app), door).going(own) as serving:
             LOG.info("waiting at %s", _url(options, listener))
             serving.add_done_callback(ended)
             try:
                 yield
             finally:
                 serving.remove_done_callback(ended)
-
-
-async def _either(*ends: asyncio.Task[None], event: asyncio.Event) -> None:
-    """Until one of them ends, or the event is set."""
-    waiting = asyncio.create_task(event.wait())
-    try:
-        await asyncio.wait((*ends, waiting), return_when="FIRST_COMPLETED")
-    finally:
-        waiting.cancel()
 
 
 @contextlib.asynccontextmanager
@@ -327,29 +233,11 @@ def _stopped_by_signals(notify: Notify) -> asyncio.Event:
 
 
 def _config(options: Options, app: ASGIApp) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=Connection,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=GRACE_S,
-        ssl_certfile=options.tls_cert,
-        ssl_keyfile=options.tls_key,
-    )
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+    return config(app, options.tls_cert, options.tls_key)
 
 
 def _url(options: Options, listener: socket.socket) -> str:
-    scheme = "http" if options.tls_cert is None else "https"
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    return f"{scheme}://{host}:{listener.getsockname()[1]}"
+    return url_of(options.host, listener, options.tls_cert is not None)
 
 
 def _write_endpoints(path: Path, url: str, generation: int) -> None:
