@@ -19,7 +19,7 @@ import httpx
 
 from bench.stand import BIN, PEERS, ROOT, BenchError, Process, Side, Stand
 
-READY_S: Final = 30.0
+READY_S: Final = 120.0
 LEAST_URGENT: Final = ("nice", "-n", "19")
 
 EDGE: Final = PEERS / "edge"

@@ -20,7 +20,7 @@ from bench.stand import BIN, BenchError, Stand
 from edge.sync.http import Cloud, CloudLink
 from wire.batch import Batch
 
-READY_S: Final = 30.0
+READY_S: Final = 120.0
 
 
 class Crossed(msgspec.Struct, frozen=True):

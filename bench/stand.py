@@ -83,7 +83,7 @@ class Process:
                 continue
         return Usage(cpu_s, written, memory)
 
-    def wait_until(self, what: Callable[[], bool], why: str, timeout_s: float = 60) -> None:
+    def wait_until(self, what: Callable[[], bool], why: str, timeout_s: float = 120) -> None:
         """Ask again and again.
 
         Raises:

@@ -40,7 +40,7 @@ LIMIT_S: Final = 5.0
 QUICK_WINDOW_S: Final = 2.0
 WARM_S: Final = 3.0
 QUICK_WARM_S: Final = 0.2
-SETTLE_S: Final = 20.0
+SETTLE_S: Final = 120.0
 
 Run = Mapping[str, float]
 
@@ -53,7 +53,7 @@ class Meters:
         self._counts = stand.fresh("meters") / "answers"
         command = [program, gateways, UNITS, REGISTERS + still, SEED, self._counts, *([still] if still else [])]
         self.process = stand.start("meters", [str(word) for word in command], side="load")
-        self.process.wait_until(lambda: "\n" in self.process.said(), "no ports", 10)
+        self.process.wait_until(lambda: "\n" in self.process.said(), "no ports")
         self.ports = [int(p) for p in self.process.said().split()[1:]]
 
     @property
@@ -67,7 +67,7 @@ class Meters:
 
     def wait_until_asked(self, process: Process) -> None:
         """Until there have been as many polls as there are devices."""
-        process.wait_until(lambda: self.answers() >= self.count, "devices are not polled", 90)
+        process.wait_until(lambda: self.answers() >= self.count, "devices are not polled", 120)
 
     def measure(self, process: Process, window_s: float, *, per_answer: int = REGISTERS) -> dict[str, float]:
         """What a process that polls them costs, while it does; an answer holds so many readings."""

@@ -141,7 +141,7 @@ class _Scene:
             profiles={"meter": modbus.profile() + WRITABLE, "lamp": LAMP}, settings={"site": SITE},
         )  # fmt: skip
         self._node.start()
-        self._node.process.wait_until(self._ready, "no broker, no downlink, or not known to the city", 60)
+        self._node.process.wait_until(self._ready, "no broker, no downlink, or not known to the city", 120)
 
     def _ready(self) -> bool:
         counters = self._node.health()["counters"]
