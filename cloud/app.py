@@ -21,6 +21,7 @@ from cloud.alarms.conditions import conflicts, over_quota
 from cloud.alarms.own_alarms import StandingCondition
 from cloud.alarms.trouble import Missed, StoreWatch
 from cloud.api import openapi
+from cloud.api.areas import Areas
 from cloud.api.assignments import Assignments
 from cloud.api.codes import Codes
 from cloud.api.gate import Gate
@@ -130,6 +131,7 @@ def application(
     table.extend(Alarms(store.alarms, store.ended_alarms, store.views, store.orders, orders).routes())
     table.extend(WriteOffs(store.write_offs, now).routes())
     table.extend(Assignments(store.claims, orders.door, now).routes())
+    table.extend(Areas(store.areas, orders.door, now).routes())
     table.extend(Codes(store.codes, store.views, tokens, gate.spoke, orders.door, now).routes())
     table.extend(downlink.routes())
     table.extend(feed.routes())

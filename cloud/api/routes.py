@@ -104,7 +104,7 @@ Handler = Callable[[Asked], Awaitable[Response]]
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the table. `roles` is None where no token is needed."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str
     name: str
     summary: str

@@ -37,7 +37,19 @@ SLICE_BYTES: Final = 1 << 20
 EXPANDED: Final = 4_096  # readings that are expanded at a time
 
 EventType = Literal[
-    "reading", "alarm", "mark", "order", "result", "visit", "code", "clock_fix", "gap", "health", "roster", "ledger"
+    "reading",
+    "alarm",
+    "mark",
+    "order",
+    "result",
+    "visit",
+    "code",
+    "area",
+    "clock_fix",
+    "gap",
+    "health",
+    "roster",
+    "ledger",
 ]
 TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
 

@@ -1,8 +1,8 @@
 """Notices: what the aggregator itself says, in the log between the batches: the feed has one order and one cursor.
 
 A Finding is something that it has noticed about a node, for ledger and feed. An Announcement is for the feed alone: an
-order that it has taken, an order that it has ended, a step of one of its own alarms, a technician's code that it has
-given out. Each is kept once, as JSON, in the transaction of what it tells; the views are never built from them.
+order that it has taken or ended, a step of one of its own alarms, a technician's code that it has given out, an area or
+a group that was changed. Each is kept once, as JSON, in the transaction of what it tells; no view is built from it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     """What was taken or decided. `data` is the event's; `subject` the device, `device_kind` its kind, where known."""
 
     node: str
-    type: Literal["order", "result", "alarm", "code"]
+    type: Literal["order", "result", "alarm", "code", "area"]
     time_us: Utc
     data: Any
     subject: str = ""

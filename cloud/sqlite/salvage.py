@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
+from cloud.records.area_versions import Content
 from cloud.sqlite.damage import GARBLED, is_damage
 from cloud.sqlite.orders import opened_order
 from cloud.views.latest import DeviceLatest
@@ -71,6 +72,7 @@ _OPENED: Final[Mapping[str, Callable[[Mapping[str, Any]], object]]] = {
     "fresh": lambda row: DeviceLatest(row["body"]),
     "own_alarms": lambda row: msgspec.json.decode(row["body"], type=Alarm),
     "orders": lambda row: opened_order(row["body"], row["own_end"]),
+    "areas": lambda row: row["body"] is None or msgspec.json.decode(row["body"], type=Content),
     "requests": lambda row: zlib.decompress(row["body"]),
 }  # those of the log are opened when the views are built from it
 

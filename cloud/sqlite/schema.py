@@ -1,7 +1,7 @@
 """Schema: the tables of `store.db`, and how an older store gets those that it lacks.
 
-Three parts: what only the log knows, what was given or decided here (orders, our own alarms, codes), and the views,
-which are built from the log and can be dropped at any time. A store of VERSION is read as it is, one of an older
+Three parts: what only the log knows, what was given or decided here (orders, our own alarms, codes, areas), and the
+views, which are built from the log and can be dropped at any time. A store of VERSION is read as it is, one of an older
 version in KNOWN is brought up when it is opened; there is no way down.
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-VERSION: Final = 5
-KNOWN: Final = (0, 1, 2, 3, 4)  # 0 is an empty file
+VERSION: Final = 6
+KNOWN: Final = (0, 1, 2, 3, 4, 5)  # 0 is an empty file
 
 # What only the log knows. Nothing of this can be built from anything else.
 _LOG: Final = """
@@ -149,6 +149,14 @@ CREATE TABLE visits (
     node_no INTEGER NOT NULL, position INTEGER NOT NULL, seq INTEGER NOT NULL, act TEXT NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (node_no, position, seq)) WITHOUT ROWID;
 """
+# What schema 6 has added: the versions of areas and groups.
+_OURS_6: Final = """
+CREATE TABLE areas (
+    area_no INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, revision INTEGER NOT NULL,
+    from_us INTEGER NOT NULL, to_us INTEGER, by_whom TEXT NOT NULL, time_us INTEGER NOT NULL, withdrawn INTEGER,
+    body BLOB);
+CREATE UNIQUE INDEX areas_name ON areas (kind, name, revision);
+"""
 VIEW_NAMES: Final = ("spans", "rosters", "rostered", "gaps", "alarms", "health", "fixes", "latest", "results", "visits")
 
 
@@ -166,6 +174,8 @@ def bring_up(connection: sqlite3.Connection, version: int) -> None:
         made += (_LOG_3, _OURS_3, _VIEWS_3)
     if version < 5:
         made += (_OURS_5, _VIEWS_5)
+    if version < 6:
+        made.append(_OURS_6)
     for script in (*made, _CLAIMS):
         _run(connection, script)
     if version < 2:

@@ -21,6 +21,7 @@ from cloud.log.contract import Reach, Unavailable
 from cloud.log.cursor import Origins
 from cloud.sqlite import database, own_alarms
 from cloud.sqlite import rebuild as rebuilding
+from cloud.sqlite.areas import SqliteAreas
 from cloud.sqlite.card_losses import SqliteEndedAlarms
 from cloud.sqlite.claims import SqliteClaims
 from cloud.sqlite.code_counters import CodeCounters
@@ -83,6 +84,7 @@ class SqliteStore(msgspec.Struct, frozen=True):
     claims: SqliteClaims
     write_offs: SqliteWriteOffs
     codes: SqliteCodes
+    areas: SqliteAreas
 
     @property
     def origins(self) -> Origins:
@@ -225,6 +227,7 @@ async def opened(
             claims=SqliteClaims(*at),
             write_offs=SqliteWriteOffs(writer, log.note_in, log.grow),
             codes=SqliteCodes(*at, counters),
+            areas=SqliteAreas(*at),
         )
         try:
             await _catch_up(store, progress, damage)

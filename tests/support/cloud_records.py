@@ -11,6 +11,7 @@ import msgspec
 
 from cloud.log.contract import Log
 from cloud.log.notices import Notice
+from cloud.memory.areas import MemoryAreas
 from cloud.memory.claims import MemoryClaims
 from cloud.memory.codes import MemoryCodes
 from cloud.memory.ended_alarms import MemoryEndedAlarms
@@ -20,6 +21,7 @@ from cloud.memory.orders import MemoryOrders
 from cloud.memory.own_alarms import MemoryOwnAlarms
 from cloud.memory.views import MemoryViews
 from cloud.memory.write_offs import MemoryWriteOffs
+from cloud.records.areas import AreaStore
 from cloud.records.claims import Claims
 from cloud.records.codes import CodeStore
 from cloud.records.ended_alarms import EndedAlarms
@@ -44,6 +46,7 @@ class Records(msgspec.Struct, frozen=True):
     write_offs: WriteOffStore
     ended_alarms: EndedAlarms
     codes: CodeStore
+    areas: AreaStore
 
     async def notices(self) -> list[Notice]:
         """All that the log has, by position."""
@@ -73,6 +76,7 @@ async def records_of(
             MemoryWriteOffs(log, views),
             MemoryEndedAlarms(log, keys),
             MemoryCodes(log, keys),
+            MemoryAreas(log),
         )
     else:
         async with opened(directory, now) as store:
@@ -85,4 +89,5 @@ async def records_of(
                 store.write_offs,
                 store.ended_alarms,
                 store.codes,
+                store.areas,
             )

@@ -12,9 +12,10 @@ import msgspec
 import pytest
 
 from cloud.log.notices import Notice
+from cloud.records.area_versions import Content, Wanted
 from cloud.sqlite import backup, database, schema
 from cloud.store import Store, opened
-from support.cloud_batches import SECOND, Sender, Ticking, columns, send
+from support.cloud_batches import SECOND, START_US, Sender, Ticking, columns, send
 from wire.batch import Lane, Snapshot
 from wire.entries import Health
 from wire.errors import Malformed
@@ -160,6 +161,24 @@ async def test_a_store_of_schema_2_is_brought_up_and_goes_on(tmp_path: Path) -> 
         assert await findings(store) == [], "and raises no alarm"
     async with opened(tmp_path, now) as store:
         assert (await send(store.log, sender.batch(columns()))).place.through_seq == 9
+
+
+async def test_a_store_of_schema_5_is_brought_up_with_all_that_is_in_it(tmp_path: Path) -> None:
+    scripts = (
+        schema._LOG, schema._VIEWS, schema._OURS, schema._VIEWS_2, schema._LOG_3, schema._OURS_3, schema._VIEWS_3,
+        schema._OURS_5, schema._VIEWS_5, schema._CLAIMS,
+    )  # fmt: skip
+    with closing(sqlite3.connect(tmp_path / "store.db")) as old, old:
+        for script in scripts:
+            old.executescript(script)
+        old.execute("INSERT INTO assignments VALUES ('lamp-001', 'cab-1', 'anna', 1)")
+        old.execute("PRAGMA user_version = 5")
+    async with opened(tmp_path, Ticking()) as store:
+        assert [a.device for a in (await store.claims.page("", 9)).assignments] == ["lamp-001"]
+        wanted = Wanted(now_us=START_US)
+        await store.areas.put("group", "few", Content(devices=("lamp-001",)), wanted, "anna")
+    async with opened(tmp_path, Ticking()) as store:
+        assert await store.areas.names("group") == ["few"]
 
 
 async def test_the_event_loop_goes_on_while_another_program_holds_the_store(tmp_path: Path) -> None:
