@@ -37,6 +37,7 @@ from cloud.entrance.failures import Failures
 from cloud.entrance.quota import A_DAY, Quota, Used
 from cloud.entrance.shares import Most, Shares
 from cloud.feed.feed import KEEP_ALIVE_S, Feed
+from cloud.feed.inside import Inside
 from cloud.ingest.generations import Generations
 from cloud.ingest.ingest import Ingest
 from cloud.log.contract import Unavailable
@@ -98,6 +99,7 @@ def application(
     orders = Orders(
         store=store.orders,
         views=store.views,
+        areas=store.areas,
         downlink=downlink,
         presence=presence,
         cursor=lambda: str(Cursor(store.log.generation, store.log.reach().head)),
@@ -107,6 +109,7 @@ def application(
     feed = Feed(
         log=store.log,
         views=store.views,
+        inside=Inside(store.areas, store.views, store.log, now),
         tokens=tokens,
         shares=shares,
         watching=watching,
@@ -125,7 +128,7 @@ def application(
     upkeep = Upkeep(metrics, ready, lambda: openapi.document(table))
     table.extend(Ingest(store.log, store.views, watching, metrics, quota, now, generations.hear).routes())
     table.extend(Queries(store.views, watching).routes())
-    table.extend(Latest(store.views, lambda: Cursor(store.log.generation, store.log.reach().head)).routes())
+    table.extend(Latest(store.views, store.areas, store.log, now).routes())
     table.extend(orders.routes())
     table.extend(OrderQueries(store.orders, store.views, presence, now).routes())
     table.extend(Alarms(store.alarms, store.ended_alarms, store.views, store.orders, orders).routes())

@@ -4,8 +4,8 @@ In JSON a device's time is that of its newest point, and what differs from it, o
 city's answer is a sixth of what it would be with everything said of every point. In CSV each point has a row with all
 of its columns. `cursor` is where a feed goes on: what it tells from there on may be in the answer already, and nothing
 is in neither. With `after`, only devices about which something has changed are told, and `gone` those of them that are
-not meant, or not any more; where that cursor is of another generation or was never reached, all are, and `complete`
-says so.
+not meant, or not any more; where that cursor is of another generation or was never reached, or an area or group that is
+asked for has changed since, all are, and `complete` says so.
 
 Asking makes no node push sooner: that is for devices that somebody has open.
 
@@ -19,20 +19,25 @@ import asyncio
 import csv
 import io
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Final
 
 import msgspec
 from starlette.responses import Response
 
+from cloud.api import area_params
 from cloud.api.routes import JSON, READERS, Answer, Asked, Param, Route
 from cloud.log import cursor as cursors
+from cloud.log.contract import ReadLog
 from cloud.log.cursor import Cursor
 from cloud.problem import bad_request
+from cloud.records.areas import ReadAreas
+from cloud.times import Now
 from cloud.views.answers import GRADES, CityLatest, LatestRow, PointsNow
 from cloud.views.contract import Box, LatestAsked, LatestViews
 from wire.device import Point
+from wire.time import Utc
 
 CSV: Final = "text/csv"
 AT_ONCE: Final = 2
@@ -81,9 +86,8 @@ class LatestOfAll(msgspec.Struct, frozen=True, kw_only=True):
 class Latest:
     """The route."""
 
-    def __init__(self, views: LatestViews, at: Callable[[], Cursor]) -> None:
-        """`at` is where the log stands."""
-        self._views, self._at = views, at
+    def __init__(self, views: LatestViews, areas: ReadAreas, log: ReadLog, now: Now) -> None:
+        self._views, self._areas, self._log, self._now = views, areas, log, now
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._kept: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
 
@@ -110,6 +114,7 @@ class Latest:
                         schema={"type": "string", "enum": list(GRADES)},
                     ),
                     Param(name="box", what="Only within west,south,east,north: degrees, WGS 84 (RFC 7946, section 5)."),
+                    *area_params.PARAMS,
                     Param(
                         name="alarm",
                         what="1: only with an alarm that stands; 0: only without one.",
@@ -135,8 +140,10 @@ class Latest:
         if given not in ("json", "csv"):
             raise bad_request(f"format is {given[:50]!r}; it is json or csv")
         at = self._at()
-        question, complete = _question(asked, at)
-        key = blake2b(msgspec.json.encode(asked.request.query_params.multi_items()), digest_size=8).hexdigest()
+        question, complete = await self._within(asked, *_question(asked, at))
+        meant = "" if question.within is None else question.within.key
+        said = msgspec.json.encode((meant, asked.request.query_params.multi_items()))
+        key = blake2b(said, digest_size=8).hexdigest()
         tag = f'"{at.generation}.{at.position}.{self._views.latest_mark()}.{key}"'
         headers = {"ETag": tag, "Cache-Control": "no-cache"}
         if tag in [t.strip() for t in asked.request.headers.get("if-none-match", "").split(",")]:
@@ -152,8 +159,26 @@ class Latest:
         media_type = JSON if given == "json" else f"{CSV}; charset=utf-8; header=present"
         return Response(body, 200, headers, media_type)
 
+    async def _within(self, asked: Asked, question: LatestAsked, complete: bool) -> tuple[LatestAsked, bool]:
+        """The question with what its areas and groups mean now, and whether the answer has all that is meant."""
+        within = await area_params.meant(self._areas, *area_params.named(asked), self._now())
+        if within is None:
+            return question, complete
+        after = question.after
+        if after is not None and not await self._taken_since(after, within.since_us):
+            after, complete = None, True
+        return msgspec.structs.replace(question, within=within, after=after), complete
+
+    async def _taken_since(self, position: int, since_us: Utc) -> bool:
+        """Whether a record was taken after a moment; False where that is not known any more."""
+        records = await self._log.read(position - 1, 1, 1)
+        return bool(records) and records[0].position == position and records[0].received_us > since_us
+
+    def _at(self) -> Cursor:
+        return Cursor(self._log.generation, self._log.reach().head)
+
     def _cursor(self, found: CityLatest) -> Cursor:
-        return Cursor(self._at().generation, found.position)
+        return Cursor(self._log.generation, found.position)
 
     def _known(self, key: str, tag: str) -> bytes | None:
         kept = self._kept.get(key)

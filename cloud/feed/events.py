@@ -87,6 +87,7 @@ class Encoded(msgspec.Struct, frozen=True, gc=False):
     node: str
     kind: str | None
     json: bytes
+    device: str | None = None
 
 
 class Slice(msgspec.Struct, frozen=True):
@@ -154,7 +155,7 @@ def events_of_batch(
                 data=parts.data,
                 subject=msgspec.UNSET if parts.device is None else parts.device,
             )
-            found.append(Encoded(parts.type, batch.node, kind, encoder.encode(event)))
+            found.append(Encoded(parts.type, batch.node, kind, encoder.encode(event), parts.device))
             size += len(found[-1].json)
         left = 0
     return Slice(tuple(found), start, None)
@@ -194,7 +195,8 @@ def _told(name: str, told: Announcement) -> Slice:
         data=told.data,
         subject=told.subject or msgspec.UNSET,
     )
-    return Slice((Encoded(told.type, told.node, told.device_kind or None, msgspec.json.encode(event)),), 0, None)
+    body = msgspec.json.encode(event)
+    return Slice((Encoded(told.type, told.node, told.device_kind or None, body, told.subject or None),), 0, None)
 
 
 def _parts(known: _Known, item: Placed, start: int) -> Iterator[tuple[int, _Parts]]:

@@ -5,6 +5,8 @@ batch is turned into events slice by slice, once, and shared among the readers t
 not take CHUNK_BYTES within CUT_S is cut off; the last id that it has is its cursor. When nothing was sent to a reader
 for KEEP_ALIVE_S, because there was nothing or only what it has filtered out, a comment comes with its cursor.
 
+A filter by area or group takes events of devices that are in it when the event is sent (`cloud.feed.inside`).
+
 A filter may name a node that was never heard: it may be on its way. Then a comment says so, and which name is near.
 
 Bounds: MAX_READERS readers, of one token as many as `cloud.entrance.shares` says; CACHE_BYTES of shared events,
@@ -15,17 +17,19 @@ CHUNK_BYTES under way to each reader; STRANGE nodes that were never heard are na
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from contextlib import ExitStack
 from typing import Final
 
 import msgspec
 from starlette.responses import Response
 
+from cloud.api import area_params
 from cloud.api.routes import READERS, Answer, Asked, Param, Route
 from cloud.api.sse import CUT_S, EVENT_STREAM, StreamResponse, while_answered
 from cloud.entrance.shares import Shares
 from cloud.feed.events import PREFIX, TYPES, Encoded, Slice
+from cloud.feed.inside import Inside, Names
 from cloud.feed.slices import Ordered, Slices, nothing_ordered
 from cloud.log import cursor as cursors
 from cloud.log.contract import ReadLog
@@ -53,11 +57,13 @@ class Filter(msgspec.Struct, frozen=True):
     types: frozenset[str]
     kinds: frozenset[str]
     nodes: frozenset[str]
+    places: Names = (frozenset(), frozenset())  # areas, groups
 
-    def takes(self, event: Encoded) -> bool:
-        """Say whether the reader wants it."""
+    def takes(self, event: Encoded, inside: Collection[str] | None) -> bool:
+        """Say whether the reader wants it; `inside` are the devices that its areas and groups mean, None for all."""
         return (
-            (not self.types or event.type in self.types)
+            (inside is None or event.device in inside)
+            and (not self.types or event.type in self.types)
             and (not self.kinds or event.kind in self.kinds)
             and (not self.nodes or event.node in self.nodes)
         )
@@ -73,6 +79,7 @@ class Feed:
         *,
         log: ReadLog,
         views: ReadViews,
+        inside: Inside,
         tokens: Tokens,
         shares: Shares,
         watching: Watching,
@@ -84,6 +91,7 @@ class Feed:
     ) -> None:
         self._log = log
         self._views = views
+        self._inside = inside
         self._tokens = tokens
         self._shares = shares
         self._watching = watching
@@ -125,6 +133,7 @@ class Feed:
                     Param(name="type", what=f"Only these types: {types}.", many=True),
                     Param(name="kind", what="Only devices of these kinds.", many=True),
                     Param(name="node", what="Only these nodes.", many=True),
+                    *area_params.PARAMS,
                     Param(name="live", what="1 asks the nodes to push sooner while this is open."),
                 ),
                 lasting=True,
@@ -146,6 +155,7 @@ class Feed:
             given = asked.request.headers.get("last-event-id") or asked.one("after")
             start, reset = self._start(given)
             strange = await self._strange(wanted)
+            await area_params.meant(self._inside.areas, *wanted.places, self._inside.now())
             if asked.one("live") == "1":
                 held.enter_context(self._watching.open(wanted.nodes))
             # Closed by the response, whether or not the generator has begun by then.
@@ -219,7 +229,8 @@ class Feed:
                 yield self._reset(late, str(Cursor(self._log.generation, after)))
                 after, skip, sent_s = late.after, 0, clock()
                 continue
-            for chunk in self._chunks(after + 1, part, wanted):
+            inside = await self._inside.of(wanted.places, after + 1, part) if any(wanted.places) else None
+            for chunk in self._chunks(after + 1, part, wanted, inside):
                 yield chunk
                 sent_s = clock()
             if part.next is None:
@@ -232,14 +243,14 @@ class Feed:
         cursor = Cursor(self._log.generation, after + 1, skip - 1) if skip else Cursor(self._log.generation, after)
         return f": cursor\nid: {cursor}\n\n".encode()
 
-    def _chunks(self, position: int, part: Slice, wanted: Filter) -> Iterator[bytes]:
+    def _chunks(self, position: int, part: Slice, wanted: Filter, inside: Collection[str] | None) -> Iterator[bytes]:
         """The events that are wanted, framed, in pieces of about CHUNK_BYTES."""
         stem = str(Cursor(self._log.generation, position)).encode()
         last = part.start + len(part.events) - 1 if part.next is None else None
         lines: list[bytes] = []
         size = 0
         for offset, event in enumerate(part.events, part.start):
-            if not wanted.takes(event):
+            if not wanted.takes(event, inside):
                 continue
             name = stem if offset == last else b"%s.%d" % (stem, offset)
             lines.append(b"id: %s\ndata: %s\n\n" % (name, event.json))
@@ -269,4 +280,4 @@ def _filter(asked: Asked) -> Filter:
     kinds, nodes = frozenset(query.getlist("kind")), frozenset(query.getlist("node"))
     if len(kinds) > MAX_FILTERS or len(nodes) > MAX_FILTERS:
         raise bad_request(f"at most {MAX_FILTERS} kinds and {MAX_FILTERS} nodes")
-    return Filter(types, kinds, nodes)
+    return Filter(types, kinds, nodes, area_params.named(asked))

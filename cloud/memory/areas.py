@@ -91,22 +91,21 @@ class MemoryAreas:
         """See `AreaStore.within`."""
         shapes: list[Shape] = []
         members: list[Members] = []
-        keys: list[str] = []
-        missing: list[str] = []
+        held: list[tuple[Kind, str, int]] = []
+        missing: list[tuple[Kind, str]] = []
         since_us = Utc(0)
         for kind, name in named(areas, groups):
             since_us = max(since_us, changed_us(await self.versions(kind, name), at_us))
             version = await self.at(kind, name, at_us)
             if version is None or version.content is None:
-                missing.append(f"{kind} {name!r}")
-                keys.append(f"{kind} {name}")
+                missing.append((kind, name))
                 continue
-            keys.append(f"{kind} {name} {version.revision}")
+            held.append((kind, name, version.revision))
             if kind == "area":
                 shapes.append(Shape(opened(bytes(version.content.geometry))))
             else:
                 members.append(members_of(version.content))
         return Within(
-            areas=tuple(shapes) if areas else None, groups=tuple(members) if groups else None, key="\n".join(keys),
+            areas=tuple(shapes) if areas else None, groups=tuple(members) if groups else None, held=tuple(held),
             since_us=since_us, missing=tuple(missing),
         )  # fmt: skip

@@ -253,7 +253,7 @@ class MemoryViews:
             claim = self._choose(device, None)
             if claim is None:  # assigned to a node that has not named it
                 continue
-            meant = claim.device is not None and asked.takes(claim.device) and asked.node in {None, claim.node}
+            meant = claim.device is not None and asked.takes(claim.device, claim.node)
             if meant or asked.devices is not None:
                 roster = self._roster(claim.node)
                 described = None if roster is None else claim.device
@@ -264,6 +264,11 @@ class MemoryViews:
     async def near(self, device: str) -> str | None:
         """Of all names."""
         return nearest(device, sorted(self.known()))
+
+    async def described(self, node: str, devices: Collection[str]) -> Sequence[DeviceSeen]:
+        """From the roster, without who else has it."""
+        claims = [(d, next((c for c in self._claims(d) if c.node == node), None)) for d in sorted(devices)]
+        return [seen_as(d, node, claim.device, ()) for d, claim in claims if claim is not None]
 
     async def kinds(self, node: str) -> Mapping[str, str]:
         """From the roster."""

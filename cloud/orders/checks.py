@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from cloud.orders.requests import CommandGiven, RelinquishGiven
+from cloud.orders.requests import CommandGiven, GroupGiven, RelinquishGiven
 from cloud.records.orders import Draft
 from cloud.times import DAY_US, SECOND_US, parse, text
 from cloud.views.contract import KnownDevice, TargetsAsked
@@ -51,10 +51,14 @@ class Given(msgspec.Struct, frozen=True):
 
 
 def aimed_at(given: CommandGiven | RelinquishGiven, wrongs: Wrongs) -> TargetsAsked | None:
-    """Which devices are meant."""
-    said = [n for n in ("device", "devices", "group") if getattr(given, n) is not None]
+    """Which devices are meant; what its area and the group that it names mean is to be added."""
+    said = [n for n in ("device", "devices") if getattr(given, n) is not None]
+    said += [" and ".join(n for n in ("group", "area") if getattr(given, n) is not None)]
+    said = [n for n in said if n]
     if len(said) != 1:
-        wrongs.problems.append(f"write one of device, devices and group, not {' and '.join(said) or 'none of them'}")
+        wrongs.problems.append(
+            f"write one of device, devices, and group or area or both, not {' and '.join(said) or 'none of them'}"
+        )
         return None
     if given.device is not None:
         return TargetsAsked(devices=(given.device,))
@@ -64,11 +68,20 @@ def aimed_at(given: CommandGiven | RelinquishGiven, wrongs: Wrongs) -> TargetsAs
             wrongs.problems.append(f"devices: {doubled!r} stands there more than once")
         return TargetsAsked(devices=given.devices)
     group = given.group
-    assert group is not None
+    if not isinstance(group, GroupGiven):
+        return TargetsAsked()
     if group.kind is group.profile is group.tag is group.node is None:
         wrongs.problems.append("group: say at least one of kind, profile, tag and node")
         return None
     return TargetsAsked(kind=group.kind, profile=group.profile, tag=group.tag, node=group.node)
+
+
+def names_in(given: CommandGiven | RelinquishGiven) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The area and the kept group that are named, where there are any."""
+    return (
+        () if given.area is None else (given.area,),
+        (given.group,) if isinstance(given.group, str) else (),
+    )
 
 
 def end_of(

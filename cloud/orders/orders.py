@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
+from cloud.api.area_params import missing
 from cloud.api.idempotency import keyed, response
 from cloud.api.json_body import MAX_BYTES, BodiesInHand, body_of, found_in
 from cloud.api.routes import ORDERERS, Answer, Asked, Param, Route, problem_answers
@@ -32,12 +33,14 @@ from cloud.orders.checks import (
     aimed_at,
     drafts_of,
     end_of,
+    names_in,
 )
 from cloud.orders.downlink import Downlink
 from cloud.orders.presence import Presence, Present
 from cloud.orders.requests import BundleGiven, CommandGiven, RelinquishGiven
-from cloud.orders.seen import OrdersTaken, issued
+from cloud.orders.seen import AreaMeant, OrdersTaken, issued
 from cloud.problem import wrong
+from cloud.records.areas import ReadAreas
 from cloud.records.keys import HEADER, KEPT_US, MAX_KEY_CHARS, Answered, Keyed
 from cloud.records.orders import MAX_OPEN, OrderStore
 from cloud.times import DAY_US, SECOND_US, Now
@@ -45,7 +48,7 @@ from cloud.views.contract import TargetsAsked, Views
 from groundwork.nearest import did_you_mean, nearest
 from groundwork.toml_text import BadToml, tables_of
 from wire.orders import MAX_BUNDLE_BYTES, Bundle
-from wire.time import Micros
+from wire.time import Micros, Utc
 
 BUNDLE_LIFE_US: Final = Micros(7 * DAY_US)  # where nothing else is said
 
@@ -80,6 +83,7 @@ class Orders:
         *,
         store: OrderStore,
         views: Views,
+        areas: ReadAreas,
         downlink: Downlink,
         presence: Presence,
         cursor: Callable[[], str],
@@ -90,6 +94,7 @@ class Orders:
         """`cursor` is the end of the feed: what is taken later stands after it."""
         self._store = store
         self._views = views
+        self._areas = areas
         self._downlink = downlink
         self._presence = presence
         self._cursor = cursor
@@ -139,11 +144,11 @@ class Orders:
             ),
         ]
 
-    async def take(self, drafts: Sequence[Draft], key: Keyed) -> Response:
-        """Keep orders, send them to who is there, and answer."""
+    async def take(self, drafts: Sequence[Draft], key: Keyed, meant: tuple[AreaMeant, ...] = ()) -> Response:
+        """Keep orders, send them to who is there, and answer, with what the areas and groups were that they are for."""
         present = {node: self._presence.of(node) for node in {d.node for d in drafts}}
         # Beside the loop: ten thousand orders are some megabytes.
-        answer = await asyncio.to_thread(_answer, drafts, present, self._cursor())
+        answer = await asyncio.to_thread(_answer, drafts, present, self._cursor(), meant)
 
         def committed() -> None:
             self._metrics.ordered(str(drafts[0].order.__struct_config__.tag), len(drafts))
@@ -173,7 +178,8 @@ class Orders:
             expires_us = by.now_us
             if found.knows(*names):
                 expires_us = end_of(given.expires, given.expires_in_s, names, by.now_us, wrongs)
-            aim = aimed_at(given, wrongs) if found.knows("device", "devices", "group") else None
+            aim = aimed_at(given, wrongs) if found.knows("device", "devices", "group", "area") else None
+            aim = aim and await self._within(aim, *names_in(given), by.now_us, wrongs)
             drafts: list[Draft] = []
             if aim is not None:
                 targets = await self._views.targets(aim, MAX_GROUP_DEVICES)
@@ -181,13 +187,25 @@ class Orders:
                 if "point" in found.made:
                     drafts = await asyncio.to_thread(drafts_of, given, targets, expires_us, by, wrongs)
             _refuse(found.problems, wrongs)
-            return await self.take(drafts, key)
+            return await self.take(drafts, key, _meant(aim))
+
+    async def _within(
+        self, aim: TargetsAsked, areas: Sequence[str], groups: Sequence[str], now_us: Utc, wrongs: Wrongs
+    ) -> TargetsAsked | None:
+        """With what the area and the group mean now: who they are is settled here, whatever they become later."""
+        if not areas and not groups:
+            return aim
+        within = await self._areas.within(areas, groups, now_us)
+        wrongs.unknown += await missing(self._areas, within)
+        return None if within.missing else msgspec.structs.replace(aim, within=within)
 
     async def _unknown(self, aim: TargetsAsked, found: set[str], wrongs: Wrongs) -> None:
         if aim.devices is None:
             if not found:
-                said = ", ".join(f"{f} {v!r}" for f in ("kind", "profile", "tag", "node") if (v := getattr(aim, f)))
-                wrongs.unknown.append(f"group: no device in any roster has {said}")
+                said = [f"has {f} {v!r}" for f in ("kind", "profile", "tag", "node") if (v := getattr(aim, f))]
+                held = () if aim.within is None else aim.within.held
+                said += [f"is in {kind} {name!r}" for kind, name, _ in held]
+                wrongs.unknown.append(f"group: no device in any roster {' and '.join(said)}")
             return
         missing = [d for d in aim.devices if d not in found]
         for device in missing[:MAX_UNKNOWN]:
@@ -244,9 +262,17 @@ def unreadable(text: str) -> str | None:
     return None
 
 
-def _answer(drafts: Sequence[Draft], present: Mapping[str, Present], cursor: str) -> Answered:
+def _meant(aim: TargetsAsked | None) -> tuple[AreaMeant, ...]:
+    within = None if aim is None else aim.within
+    return () if within is None else tuple(AreaMeant(what=k, id=n, revision=r) for k, n, r in within.held)
+
+
+def _answer(
+    drafts: Sequence[Draft], present: Mapping[str, Present], cursor: str, meant: tuple[AreaMeant, ...]
+) -> Answered:
     orders = tuple(issued(d, present[d.node]) for d in drafts)
-    return Answered(202, msgspec.json.encode(OrdersTaken(group=drafts[0].order.group, cursor=cursor, orders=orders)))
+    taken = OrdersTaken(group=drafts[0].order.group, cursor=cursor, meant=meant, orders=orders)
+    return Answered(202, msgspec.json.encode(taken))
 
 
 def _aimed_given(made: Mapping[str, Any], kind: type[CommandGiven | RelinquishGiven]) -> CommandGiven | RelinquishGiven:

@@ -25,11 +25,13 @@ class GroupGiven(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class _Aimed(msgspec.Struct, frozen=True, kw_only=True):
-    """What is the same for commands and relinquishes: one of device, devices, group; one of expires, expires_in_s."""
+    """What is the same for commands and relinquishes: one of device, devices, and group or area or both; one of
+    expires, expires_in_s. A group that is a text is one that is kept under that id (`cloud.records.areas`)."""
 
     device: Name | None = None
     devices: Names | None = None
-    group: GroupGiven | None = None
+    group: GroupGiven | Name | None = None
+    area: Name | None = None
     point: Name
     level: CloudLevel = "hypervisor"
     expires: str | int | None = None

@@ -6,7 +6,7 @@ An order that is not known here (the store was restored from before it was given
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -71,14 +71,24 @@ class OrderSeen(msgspec.Struct, frozen=True, kw_only=True):
     late: StageSeen | None
 
 
+class AreaMeant(msgspec.Struct, frozen=True, kw_only=True):
+    """An area or a group, and which of its versions it was whose devices got the orders."""
+
+    what: Literal["area", "group"]
+    id: str
+    revision: int
+
+
 class OrdersTaken(msgspec.Struct, frozen=True, kw_only=True):
     """The orders of one request, one for each device or node, all with the group's id.
 
-    `cursor` is where the feed stood before they were taken: a reader from there on misses nothing of them.
+    `cursor` is where the feed stood before they were taken: a reader from there on misses nothing of them. `meant` are
+    the areas and groups that were named: the orders are for the devices that were in them then, and for no others.
     """
 
     group: str
     cursor: str
+    meant: tuple[AreaMeant, ...] = ()
     orders: tuple[OrderSeen, ...]
 
 

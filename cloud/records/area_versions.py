@@ -21,7 +21,7 @@ import msgspec
 from cloud.log.notices import Announcement
 from cloud.problem import Problem, not_found
 from cloud.times import text
-from cloud.views.within import Members
+from cloud.views.within import Kind, Members
 from wire.time import Utc
 
 MAX_NAMES: Final = 2_000
@@ -29,7 +29,6 @@ MAX_VERSIONS: Final = 1_000
 MAX_BYTES: Final = 256 << 20
 MAX_MEMBERS: Final = 10_000
 
-Kind = Literal["area", "group"]
 ANY: Final = "*"
 
 
@@ -137,11 +136,6 @@ def changed_us(held: Sequence[Held], at_us: Utc) -> Utc:
     standing = [h for h in held if h.withdrawn is None]
     moments = [h.from_us for h in standing] + [h.to_us for h in standing if h.to_us is not None]
     return max((m for m in moments if m <= at_us), default=Utc(0))
-
-
-def not_holding(missing: str, near: str = "") -> Problem:
-    """What was named in a question holds not at that moment, or never did."""
-    return not_found(f"there is no {missing}{near}")
 
 
 def told(kind: Kind, name: str, content: Content | None, step: Step, wanted: Wanted, by: str) -> Announcement:

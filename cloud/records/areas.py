@@ -17,16 +17,8 @@ from cloud.views.within import Within
 from wire.time import Utc
 
 
-class AreaStore(Protocol):
-    """Every method raises `cloud.log.contract.Unavailable` when the store does not answer; nothing was changed then."""
-
-    async def put(self, kind: Kind, name: str, content: Content | None, wanted: Wanted, by: str) -> Version:
-        """Keep a new version from a moment on, or with None end what there is, and announce it in the feed.
-
-        Raises:
-            Problem: 412 or 428 for another revision than was expected, 404 or 422 where it cannot be, or has no room.
-        """
-        ...
+class ReadAreas(Protocol):
+    """Every method raises `cloud.log.contract.Unavailable` when the store does not answer."""
 
     async def versions(self, kind: Kind, name: str) -> Sequence[Held]:
         """All versions of one, by revision; none where there never was one."""
@@ -46,5 +38,18 @@ class AreaStore(Protocol):
 
     async def within(self, areas: Collection[str], groups: Collection[str], at_us: Utc) -> Within:
         """What says of a device whether it lies in one of the areas and belongs to one of the groups, as they were at a
-        moment. A name that does not hold then is in `Within.missing`; `not_holding` says so to whoever asked."""
+        moment. A name that does not hold then is in `Within.missing`."""
+        ...
+
+
+class AreaStore(ReadAreas, Protocol):
+    """What keeps them."""
+
+    async def put(self, kind: Kind, name: str, content: Content | None, wanted: Wanted, by: str) -> Version:
+        """Keep a new version from a moment on, or with None end what there is, and announce it in the feed.
+
+        Raises:
+            Unavailable: nothing was changed.
+            Problem: 412 or 428 for another revision than was expected, 404 or 422 where it cannot be, or has no room.
+        """
         ...

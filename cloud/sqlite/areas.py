@@ -42,43 +42,13 @@ KEPT_VERTICES: Final = 500_000
 _HELD: Final = "SELECT revision, from_us, to_us, by_whom, time_us, body IS NULL, withdrawn FROM areas"
 
 
-class SqliteAreas:
-    """Owns neither writer nor readers; `cloud.sqlite.store` does."""
+class SqliteReadAreas:
+    """What is asked, also in processes that only read. Does not own its readers; who opens the store does."""
 
-    def __init__(self, writer: Writer, readers: Readers, note_in: NoteIn, grow: Callable[[int], None]) -> None:
-        self._writer, self._readers, self._note_in, self._grow = writer, readers, note_in, grow
+    def __init__(self, readers: Readers) -> None:
+        self._readers = readers
         self._shapes: OrderedDict[tuple[str, int], tuple[Shape, int]] = OrderedDict()
         self._lock = threading.Lock()
-
-    async def put(self, kind: Kind, name: str, content: Content | None, wanted: Wanted, by: str) -> Version:
-        """See `AreaStore.put`."""
-        body = None if content is None else msgspec.json.encode(content)
-
-        def work(connection: sqlite3.Connection) -> tuple[Step | Problem, int]:
-            held = _held(connection, kind, name)
-            done = step(f"{kind} {name!r}", held, wanted, ends=content is None)
-            if isinstance(done, Step) and body is not None:
-                done = _room(connection, kind, len(body), new=not held) or done
-            if isinstance(done, Problem):
-                return done, 0
-            for revision in done.withdrawn:
-                connection.execute(
-                    "UPDATE areas SET withdrawn = ? WHERE kind = ? AND name = ? AND revision = ?",
-                    (done.revision, kind, name, revision),
-                )
-            connection.execute(
-                "INSERT INTO areas (kind, name, revision, from_us, to_us, by_whom, time_us, body)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (kind, name, done.revision, done.from_us, wanted.to_us, by, wanted.now_us, body),
-            )
-            return done, self._note_in(connection, [told(kind, name, content, done, wanted, by)])
-
-        done, _ = await self._writer.do(work, lambda result: self._grow(result[1]) if result[1] else None)
-        made = or_raise(done)
-        return Version(
-            name=name, revision=made.revision, from_us=made.from_us, to_us=wanted.to_us, by=by, time_us=wanted.now_us,
-            content=content,
-        )  # fmt: skip
 
     async def versions(self, kind: Kind, name: str) -> Sequence[Held]:
         """See `AreaStore.versions`."""
@@ -112,18 +82,17 @@ class SqliteAreas:
         def query(connection: sqlite3.Connection) -> Within:
             shapes: list[Shape] = []
             members: list[Members] = []
-            keys: list[str] = []
-            missing: list[str] = []
+            held_now: list[tuple[Kind, str, int]] = []
+            missing: list[tuple[Kind, str]] = []
             since_us = Utc(0)
             for kind, name in named(areas, groups):
                 held = _held(connection, kind, name)
                 since_us = max(since_us, changed_us(held, at_us))
                 if (found := holding(held, at_us)) is None:
-                    missing.append(f"{kind} {name!r}")
-                    keys.append(f"{kind} {name}")
+                    missing.append((kind, name))
                     continue
                 revision = found[0].revision
-                keys.append(f"{kind} {name} {revision}")
+                held_now.append((kind, name, revision))
                 if kind == "area":
                     shapes.append(self._shape(connection, name, revision))
                 else:
@@ -131,7 +100,7 @@ class SqliteAreas:
             return Within(
                 areas=tuple(shapes) if areas else None,
                 groups=tuple(members) if groups else None,
-                key="\n".join(keys),
+                held=tuple(held_now),
                 since_us=since_us,
                 missing=tuple(missing),
             )
@@ -151,6 +120,44 @@ class SqliteAreas:
             while len(self._shapes) > 1 and sum(v for _, v in self._shapes.values()) > KEPT_VERTICES:
                 self._shapes.popitem(last=False)
         return shape
+
+
+class SqliteAreas(SqliteReadAreas):
+    """Owns neither writer nor readers; `cloud.sqlite.store` does."""
+
+    def __init__(self, writer: Writer, readers: Readers, note_in: NoteIn, grow: Callable[[int], None]) -> None:
+        super().__init__(readers)
+        self._writer, self._note_in, self._grow = writer, note_in, grow
+
+    async def put(self, kind: Kind, name: str, content: Content | None, wanted: Wanted, by: str) -> Version:
+        """See `AreaStore.put`."""
+        body = None if content is None else msgspec.json.encode(content)
+
+        def work(connection: sqlite3.Connection) -> tuple[Step | Problem, int]:
+            held = _held(connection, kind, name)
+            done = step(f"{kind} {name!r}", held, wanted, ends=content is None)
+            if isinstance(done, Step) and body is not None:
+                done = _room(connection, kind, len(body), new=not held) or done
+            if isinstance(done, Problem):
+                return done, 0
+            for revision in done.withdrawn:
+                connection.execute(
+                    "UPDATE areas SET withdrawn = ? WHERE kind = ? AND name = ? AND revision = ?",
+                    (done.revision, kind, name, revision),
+                )
+            connection.execute(
+                "INSERT INTO areas (kind, name, revision, from_us, to_us, by_whom, time_us, body)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (kind, name, done.revision, done.from_us, wanted.to_us, by, wanted.now_us, body),
+            )
+            return done, self._note_in(connection, [told(kind, name, content, done, wanted, by)])
+
+        done, _ = await self._writer.do(work, lambda result: self._grow(result[1]) if result[1] else None)
+        made = or_raise(done)
+        return Version(
+            name=name, revision=made.revision, from_us=made.from_us, to_us=wanted.to_us, by=by, time_us=wanted.now_us,
+            content=content,
+        )  # fmt: skip
 
 
 def _held(connection: sqlite3.Connection, kind: Kind, name: str) -> list[Held]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -224,6 +224,10 @@ class SqliteReadViews:
     async def near(self, device: str) -> str | None:
         """The nearest known id."""
         return await self._readers.ask(lambda connection: reports.near(connection, device))
+
+    async def described(self, node: str, devices: Collection[str]) -> Sequence[DeviceSeen]:
+        """Devices as a node describes them."""
+        return await self._readers.ask(lambda connection: reports.described_of(connection, node, devices))
 
     async def kinds(self, node: str) -> Mapping[str, str]:
         """The kind of each device in a node's roster."""

@@ -7,12 +7,13 @@ Bound: SCANNED alarms are opened for one page; then it ends early.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from cloud.sqlite.view_builder import claims_of
+from cloud.views.answers import DeviceSeen, seen_as
 from cloud.views.contract import AlarmsAsked, KnownDevice, TargetsAsked, VisitAt
 from groundwork.nearest import nearest
 from wire.device import Device, Point
@@ -110,10 +111,28 @@ def targets_of(connection: sqlite3.Connection, asked: TargetsAsked, limit: int) 
             owner = next((c for c in claims_of(connection, device) if c.active), None)
             if owner is None or owner.node_no != node_no:
                 continue
-        if asked.takes(msgspec.json.decode(body, type=Device)):
+        if asked.takes(msgspec.json.decode(body, type=Device), node):
             found.append(target(device, node, node_no, body))
             if len(found) > limit:
                 break
+    return found
+
+
+def described_of(connection: sqlite3.Connection, node: str, devices: Collection[str]) -> list[DeviceSeen]:
+    """Devices as a node describes them."""
+    row = connection.execute("SELECT node_no FROM nodes WHERE name = ?", (node,)).fetchone()
+    found: list[DeviceSeen] = []
+    if row is None:
+        return found
+    for device in sorted(devices):
+        named = connection.execute(
+            "SELECT r.body FROM devices d LEFT JOIN rostered r USING (node_no, device_no)"
+            " WHERE d.id = ? AND d.node_no = ?",
+            (device, row[0]),
+        ).fetchone()
+        if named is not None:
+            described = None if named[0] is None else msgspec.json.decode(named[0], type=Device)
+            found.append(seen_as(device, node, described, ()))
     return found
 
 

@@ -12,7 +12,7 @@ fix when they are read. Bounds: a page has at most MAX_PAGE nodes or devices, or
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -20,6 +20,7 @@ import msgspec
 from cloud.log.batch_facts import BatchFacts
 from cloud.log.notices import Finding
 from cloud.views.answers import CityLatest, DeviceDetail, DeviceSeen, DevicesPage, NodeDetail, NodesPage, ReadingsPage
+from cloud.views.within import Within
 from wire.batch import Batch, Snapshot
 from wire.device import Device, Point
 from wire.entries import Alarm, Result, Visit
@@ -75,13 +76,16 @@ class TargetsAsked(msgspec.Struct, frozen=True, kw_only=True):
     profile: str | None = None
     tag: str | None = None
     node: str | None = None
+    within: Within | None = None
 
-    def takes(self, device: Device) -> bool:
-        """Say whether a device has what is said, its node aside."""
+    def takes(self, device: Device, node: str) -> bool:
+        """Say whether a device of a node has what is said."""
         return (
             self.kind in {None, device.kind}
             and self.profile in {None, device.profile}
             and (self.tag is None or self.tag in device.tags)
+            and self.node in {None, node}
+            and (self.within is None or self.within.takes(device, node))
         )
 
 
@@ -96,6 +100,7 @@ class LatestAsked(msgspec.Struct, frozen=True, kw_only=True):
     points: frozenset[str] = frozenset()
     grades: frozenset[str] = frozenset()
     box: Box | None = None
+    within: Within | None = None
     alarm: bool | None = None
     after: int | None = None
 
@@ -107,6 +112,7 @@ class LatestAsked(msgspec.Struct, frozen=True, kw_only=True):
             and (not self.tags or not self.tags.isdisjoint(device.tags))
             and (not self.nodes or device.node in self.nodes)
             and (self.box is None or inside(self.box, device.lon, device.lat))
+            and (self.within is None or self.within.takes(device, device.node))
         )
 
 
@@ -204,6 +210,10 @@ class ReadViews(LatestViews, Protocol):
 
     async def near(self, device: str) -> str | None:
         """The known device whose id is nearest to one that is not known, if any is near."""
+        ...
+
+    async def described(self, node: str, devices: Collection[str]) -> Sequence[DeviceSeen]:
+        """Those of these devices that a node has named, as its roster describes them, whoever else has them."""
         ...
 
     async def kinds(self, node: str) -> Mapping[str, str]:

@@ -8,12 +8,14 @@ for (`cloud.records.areas`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 from cloud.views.shapes import Shape
 from wire.time import Utc
+
+Kind = Literal["area", "group"]
 
 
 class Described(Protocol):
@@ -72,15 +74,21 @@ class Members(msgspec.Struct, frozen=True):
 
 
 class Within(msgspec.Struct, frozen=True, kw_only=True):
-    """`areas` or `groups` is None where none was named. `key` names their revisions: what is the same text gives the
-    same answer. `since_us` is from when on it holds, until a moment after the one that was asked for. `missing` were
-    named, and there is none of that name that holds at that moment: nothing lies in it."""
+    """`areas` or `groups` is None where none was named. `held` are those that hold: kind, name, revision; `since_us` is
+    from when on it has been so. `missing` were named, and none of that name holds at that moment: nothing lies in it.
+    """
 
     areas: tuple[Shape, ...] | None = None
     groups: tuple[Members, ...] | None = None
-    key: str = ""
+    held: tuple[tuple[Kind, str, int], ...] = ()
     since_us: Utc = Utc(0)
-    missing: tuple[str, ...] = ()
+    missing: tuple[tuple[Kind, str], ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What is the same text gives the same answer."""
+        held = [f"{kind} {name} {revision}" for kind, name, revision in self.held]
+        return "\n".join([*held, *(f"{kind} {name}" for kind, name in self.missing)])
 
     def takes(self, device: Described, node: str) -> bool:
         """Say whether a device of a node is meant."""

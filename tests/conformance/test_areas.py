@@ -157,7 +157,7 @@ async def test_a_question_is_answered_by_what_held_at_that_moment(kept: Records)
     few = await kept.areas.within((), {"few"}, START_US)
     assert [few.takes(d, "cab-1") for d in (lamp, lost)] == [False, True]
     none = await kept.areas.within({"quay", "nowhere"}, {"nobody"}, START_US)
-    assert none.missing == ("area 'nowhere'", "group 'nobody'")
+    assert none.missing == (("area", "nowhere"), ("group", "nobody"))
     assert not none.takes(lamp, "cab-1"), "it belongs to no group"
     assert (await kept.areas.within({"quay", "nowhere"}, (), START_US)).takes(lamp, "cab-1")
     assert (await kept.areas.within((), (), START_US)).takes(lost, "cab-1"), "nothing was named"

@@ -81,6 +81,7 @@ async def everything(views: Views, seed: int = 0) -> dict[str, Any]:
         answers[node.node] = node
         answers[f"{node.node} detail"] = await views.node(node.node)
         answers[f"{node.node} kinds"] = await views.kinds(node.node)
+        answers[f"{node.node} described"] = await views.described(node.node, {"a", "b", "x/1", "nobody"})
         answers[f"{node.node} fixes"] = await views.fixes(node.node)
         answers[f"{node.node} visits"] = visits = list(await views.visits(node.node, (2**62, 0), 1_000))
         comings = await views.visits(node.node, (2**62, 0), 1_000, acted=False)

@@ -11,7 +11,7 @@ import httpx
 
 from cloud.app import Application, application
 from cloud.metrics import Metrics
-from cloud.records.tokens import Role
+from cloud.records.tokens import Grant, Role
 from cloud.sqlite.tokens import SqliteTokens
 from cloud.store import Store, opened
 from support.cloud_batches import Ticking
@@ -20,9 +20,18 @@ from support.cloud_batches import Ticking
 class App:
     """Asked as whoever has a token of a role."""
 
-    def __init__(self, store: Store, application: Application, client: httpx.AsyncClient, now: Ticking) -> None:
+    def __init__(
+        self, store: Store, application: Application, client: httpx.AsyncClient, now: Ticking, known: SqliteTokens
+    ) -> None:
         self.store, self.application, self.client, self.now = store, application, client, now
         self.tokens: dict[str, str] = {}
+        self.known = known
+
+    def grant(self, role: str) -> Grant:
+        """What the token of a role allows."""
+        grant = self.known.look(self.tokens[role])
+        assert grant is not None
+        return grant
 
     async def ask(self, method: str, path: str, role: str = "operator", **more: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.tokens[role]}", **more.pop("headers", {})}
@@ -44,7 +53,7 @@ async def app_over(directory: Path, now: Ticking | None = None) -> AsyncGenerato
         made = application(store, tokens, Metrics(), now)
         transport = httpx.ASGITransport(made.asgi)
         async with httpx.AsyncClient(transport=transport, base_url="http://cloud") as client:
-            app = App(store, made, client, now)
+            app = App(store, made, client, now, tokens)
             app.tokens = {role: tokens.create(role, None, f"an {role}", now()) for role in roles}
             yield app
         made.close()

@@ -136,7 +136,7 @@ def test_all_that_is_wrong_is_told() -> None:
         (BundleGiven, {"nodes": []}, "nodes: write a list of at least 1 item"),
         (BundleGiven, {"nodes": "cab-1"}, "nodes: write a list, in [ ], not a text in quotes"),
         (BundleGiven, {"all": "yes"}, "all: write true or false, not a text in quotes"),
-        (CommandGiven, {"group": "quay"}, "group: write an object, in { }, not a text in quotes"),
+        (CommandGiven, {"group": 7}, "group: write a text in quotes or an object, in { }, not a whole number"),
         (CommandGiven, {"group": {"kind": 1}}, "group.kind: write a text in quotes, not a whole number"),
         (CommandGiven, {"expires": True}, "expires: write a whole number or a text in quotes, not true or false"),
         (CommandGiven, {"expires_in_s": -1.5}, "expires_in_s: write a number greater than 0"),

@@ -17,6 +17,7 @@ from cloud.feed import feed as feeds
 from cloud.feed import slices
 from cloud.feed.events import Slice
 from cloud.feed.feed import Feed
+from cloud.feed.inside import Inside
 from cloud.feed.slices import Slices
 from cloud.log.contract import Record, Unavailable
 from cloud.log.notices import Finding
@@ -46,6 +47,7 @@ def feed_of(store: Store, tokens: SqliteTokens) -> Feed:
     return Feed(
         log=store.log,
         views=store.views,
+        inside=Inside(store.areas, store.views, store.log, Ticking()),
         tokens=tokens,
         shares=Shares(),
         watching=Watching(),
