@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from cloud.alarms.alarms import Alarms
 from cloud.alarms.conditions import conflicts, over_quota
 from cloud.alarms.own_alarms import StandingCondition
+from cloud.alarms.steps import Steps
 from cloud.alarms.trouble import Missed, StoreWatch
 from cloud.api import openapi
 from cloud.api.areas import Areas
@@ -47,11 +48,13 @@ from cloud.orders.downlink import Downlink, Pace
 from cloud.orders.orders import Orders
 from cloud.orders.presence import Presence
 from cloud.orders.queries import OrderQueries
+from cloud.records.alarm_steps import ALARM_DAYS
 from cloud.records.tokens import Tokens
 from cloud.store import Store
-from cloud.times import SECOND_US, Now
+from cloud.times import DAY_US, SECOND_US, Now
 from cloud.views.watching import Watching
 from wire.errors import BadInput
+from wire.time import Micros
 
 SAVE_S: Final = 30.0
 SILENCE_S: Final = 5.0
@@ -131,6 +134,7 @@ def application(
     table.extend(Latest(store.views, store.areas, store.log, now).routes())
     table.extend(orders.routes())
     table.extend(OrderQueries(store.orders, store.views, presence, now).routes())
+    table.extend(Steps(store.alarm_steps, lambda: store.log.origins).routes())
     table.extend(Alarms(store.alarms, store.ended_alarms, store.views, store.orders, orders).routes())
     table.extend(WriteOffs(store.write_offs, now).routes())
     table.extend(Assignments(store.claims, orders.door, now).routes())
@@ -170,11 +174,14 @@ async def tend(
     conditions: Callable[[], Awaitable[Mapping[str, StandingCondition]]],
     missed: Missed | None = None,
     kept: Callable[[], object] = lambda: None,
+    alarm_days: float = ALARM_DAYS,
 ) -> None:
-    """Save, watch for silence, end orders and compact, until cancelled. Trouble is logged and tried again. `kept` is
-    called when the alarm that says what was `missed` is durable."""
+    """Save, watch for silence, end orders, forget what was kept long enough and compact, until cancelled. Trouble is
+    logged and tried again. `kept` is called when the alarm that says what was `missed` is durable; `alarm_days` is how
+    long steps of alarms are kept."""
     trouble = StoreWatch(store, missed, kept)
     began_us = now()
+    keep_us = Micros(int(alarm_days * DAY_US))
     jumps = ClockJumps(now, asyncio.get_running_loop().time)
 
     async def look() -> None:
@@ -198,6 +205,7 @@ async def tend(
         tasks.create_task(_every(COLLECT_S, _collect))
         tasks.create_task(_every(END_S, lambda: _while_true(lambda: _any(store.orders.end_due(now())))))
         tasks.create_task(_every(PRUNE_S, lambda: _while_true(lambda: _any(store.orders.prune(now())))))
+        tasks.create_task(_every(PRUNE_S, lambda: _while_true(lambda: _any(store.alarm_steps.prune(now(), keep_us)))))
         tasks.create_task(_every(COMPACT_S, lambda: _while_true(compact), at_once=True))
 
 

@@ -28,6 +28,7 @@ import uvloop
 from cloud import crash
 from cloud.entrance.quota import A_DAY
 from cloud.log.contract import Unavailable
+from cloud.records.alarm_steps import ALARM_DAYS
 from cloud.records.keys import HEADER
 from cloud.records.tokens import ROLES
 from cloud.server import Options, refusal, run
@@ -244,6 +245,12 @@ def _parser() -> argparse.ArgumentParser:
             help=f"what one node may bring in a day: {what} (default {default:,.0f})",
         )  # fmt: skip
     added.add_argument("--feed-days", type=float, default=7.0, help="how long batches stay whole (default 7)")
+    added.add_argument(
+        "--alarm-days",
+        type=float,
+        default=ALARM_DAYS,
+        help="how long steps of alarms are kept (default 3653)",
+    )
     added.add_argument("--feed-cut-s", type=float, default=10.0, help="how long a feed reader may stall (default 10)")
 
     token = verbs.add_parser("token", help="make, list and revoke tokens").add_subparsers(required=True, metavar="VERB")

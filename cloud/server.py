@@ -36,6 +36,7 @@ from cloud.entrance.shares import Most
 from cloud.feed import feed
 from cloud.metrics import Metrics
 from cloud.orders.downlink import Pace
+from cloud.records.alarm_steps import ALARM_DAYS
 from cloud.records.tokens import Tokens
 from cloud.sqlite import database
 from cloud.sqlite.tokens import tokens_of
@@ -65,6 +66,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     node_requests: int = int(A_DAY.requests)
     node_work_s: float = A_DAY.work_s
     feed_days: float = 7.0
+    alarm_days: float = ALARM_DAYS
     feed_cut_s: float = 10.0
     pace: Pace = Pace()
     feed_keep_alive_s: float = feed.KEEP_ALIVE_S
@@ -84,6 +86,8 @@ def refusal(options: Options) -> str | None:
         return "--tls-cert and --tls-key go together"
     if min(options.token_feeds, options.token_requests) < 1:
         return "--token-feeds and --token-requests are at least 1"
+    if options.alarm_days <= 0:
+        return "--alarm-days is more than 0"
     if min(options.node_bytes, options.node_readings, options.node_requests, options.node_work_s) <= 0:
         return "--node-bytes, --node-readings, --node-requests and --node-work-s are more than 0"
     try:
@@ -155,7 +159,8 @@ async def run(options: Options, crash: Crash, ring: Ring | None = None) -> None:
             gc.collect()
             gc.freeze()  # what is held now stays; see `cloud.app`
             server = DoorServer(_config(options, app.asgi), door)
-            ticks = tend(store, utc_us, step, app.conditions, stopped(watchdog.words, found.missed), watchdog.told)
+            missed = stopped(watchdog.words, found.missed)
+            ticks = tend(store, utc_us, step, app.conditions, missed, watchdog.told, options.alarm_days)
             async with _alongside(ticks) as beside, server.going(listener) as serving:
                 with contextlib.closing(app):
                     url = _url(options, listener)

@@ -17,7 +17,7 @@ from cloud.log.contract import Reach, Taken
 from cloud.log.cursor import Origins
 from cloud.log.notices import Announcement, Finding, notice_of
 from cloud.log.streams import LogPosition, fits_nowhere_yet, origin
-from cloud.sqlite import card_losses, database
+from cloud.sqlite import alarm_steps, card_losses, database
 from cloud.sqlite.interned import Interned, load_newest, load_stream
 from cloud.sqlite.read_log import SqliteReadLog
 from cloud.sqlite.readers import Readers
@@ -116,6 +116,7 @@ class SqliteLog(SqliteReadLog):
             connection.execute(
                 "INSERT INTO log VALUES (?, NULL, ?, ?)", (head, each.time_us, msgspec.json.encode(notice))
             )
+            alarm_steps.take_notice(connection, notice, head, each.time_us)
         return head
 
     def _take(

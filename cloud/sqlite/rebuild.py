@@ -20,7 +20,7 @@ import msgspec
 
 from cloud.log.batch_facts import facts_of
 from cloud.log.notices import Finding, Notice, notice_of
-from cloud.sqlite import backup, card_losses, database, salvage, schema
+from cloud.sqlite import alarm_steps, backup, card_losses, database, salvage, schema
 from cloud.sqlite.damage import GARBLED
 from cloud.sqlite.database import STORE, Misplaced
 from cloud.sqlite.interned import Interned, stream_key
@@ -137,7 +137,10 @@ def _fill(made: sqlite3.Connection, told: Rebuilt) -> None:
     database.put_meta(made, "floor", floor)
     (left,) = made.execute("SELECT EXISTS (SELECT 1 FROM log WHERE position > ?)", (floor,)).fetchone()
     if not left and "log" in told.tables:  # nothing is left of it: positions go on beyond all that is known
-        (known,) = made.execute("SELECT ifnull(max(last_position), 0) FROM chunks").fetchone()
+        (known,) = made.execute(
+            "SELECT max(ifnull((SELECT max(last_position) FROM chunks), 0),"
+            " ifnull((SELECT max(position) FROM alarm_steps), 0))"
+        ).fetchone()
         (heard_us,) = made.execute("SELECT ifnull(max(last_heard_us), 0) FROM streams").fetchone()
         floor = max(floor, known)
         database.put_meta(made, "floor", floor)
@@ -216,7 +219,7 @@ def _views(made: sqlite3.Connection, told: Rebuilt, progress: Progress) -> None:
                 else:
                     received_us = row[2]
                     try:
-                        batch = _batch_of(row)
+                        batch = _batch_of(made, row)
                     except GARBLED:  # the page reads well and is another one: seqs are seen below by what is missing
                         _replace(made, after, received_us)
                         told.positions.append((after, after))
@@ -232,11 +235,11 @@ def _views(made: sqlite3.Connection, told: Rebuilt, progress: Progress) -> None:
     card_losses.lose_again(made)
 
 
-def _batch_of(row: Row) -> Batch | None:
-    """The batch of a record of the log; None of a notice."""
+def _batch_of(made: sqlite3.Connection, row: Row) -> Batch | None:
+    """The batch of a record of the log; None of a notice, whose step of an alarm is taken where it is lacking."""
     if row[1] is not None:
         return codec.decode_batch(row[3])
-    msgspec.json.decode(row[3], type=Notice)
+    alarm_steps.take_notice(made, msgspec.json.decode(row[3], type=Notice), row[0], row[2])
     return None
 
 

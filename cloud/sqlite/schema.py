@@ -149,13 +149,25 @@ CREATE TABLE visits (
     node_no INTEGER NOT NULL, position INTEGER NOT NULL, seq INTEGER NOT NULL, act TEXT NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (node_no, position, seq)) WITHOUT ROWID;
 """
-# What schema 6 has added: the versions of areas and groups.
+# What schema 6 has added: the versions of areas and groups, and the steps of alarms, which outlive the log.
 _OURS_6: Final = """
 CREATE TABLE areas (
     area_no INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, revision INTEGER NOT NULL,
     from_us INTEGER NOT NULL, to_us INTEGER, by_whom TEXT NOT NULL, time_us INTEGER NOT NULL, withdrawn INTEGER,
     body BLOB);
 CREATE UNIQUE INDEX areas_name ON areas (kind, name, revision);
+CREATE TABLE alarm_steps (
+    step_no INTEGER PRIMARY KEY, event TEXT NOT NULL UNIQUE, position INTEGER NOT NULL, seq INTEGER NOT NULL,
+    source TEXT NOT NULL, node TEXT NOT NULL, device TEXT NOT NULL, id TEXT NOT NULL, rule TEXT NOT NULL,
+    severity TEXT NOT NULL, state TEXT NOT NULL, active INTEGER NOT NULL, acknowledged INTEGER NOT NULL,
+    by_whom TEXT NOT NULL, note TEXT NOT NULL, boot INTEGER, fixed INTEGER NOT NULL, said_us INTEGER NOT NULL,
+    time_us INTEGER NOT NULL, taken_us INTEGER NOT NULL);
+CREATE INDEX alarm_steps_at ON alarm_steps (time_us, position, seq);
+CREATE INDEX alarm_steps_node ON alarm_steps (node, time_us);
+CREATE INDEX alarm_steps_device ON alarm_steps (device, time_us);
+CREATE INDEX alarm_steps_id ON alarm_steps (node, id, position, seq);
+CREATE INDEX alarm_steps_boot ON alarm_steps (node, boot) WHERE boot IS NOT NULL;
+CREATE INDEX alarm_steps_taken ON alarm_steps (taken_us);
 """
 VIEW_NAMES: Final = ("spans", "rosters", "rostered", "gaps", "alarms", "health", "fixes", "latest", "results", "visits")
 

@@ -21,6 +21,7 @@ from cloud.log.contract import Reach, Unavailable
 from cloud.log.cursor import Origins
 from cloud.sqlite import database, own_alarms
 from cloud.sqlite import rebuild as rebuilding
+from cloud.sqlite.alarm_steps import SqliteAlarmSteps
 from cloud.sqlite.areas import SqliteAreas
 from cloud.sqlite.card_losses import SqliteEndedAlarms
 from cloud.sqlite.claims import SqliteClaims
@@ -85,6 +86,7 @@ class SqliteStore(msgspec.Struct, frozen=True):
     write_offs: SqliteWriteOffs
     codes: SqliteCodes
     areas: SqliteAreas
+    alarm_steps: SqliteAlarmSteps
 
     @property
     def origins(self) -> Origins:
@@ -228,6 +230,7 @@ async def opened(
             write_offs=SqliteWriteOffs(writer, log.note_in, log.grow),
             codes=SqliteCodes(*at, counters),
             areas=SqliteAreas(*at),
+            alarm_steps=SqliteAlarmSteps(writer, readers),
         )
         try:
             await _catch_up(store, progress, damage)

@@ -15,6 +15,7 @@ import msgspec
 
 from cloud.log.batch_facts import BatchFacts
 from cloud.log.notices import Finding
+from cloud.sqlite import alarm_steps
 from cloud.sqlite.interned import Interned
 from cloud.times import DAY_US, SECOND_US
 from cloud.views.order_stages import forward
@@ -103,6 +104,10 @@ class ViewBuilder:
                 )
             else:
                 _other(connection, node_no, position, entry)
+                if isinstance(entry, Alarm):
+                    alarm_steps.take(connection, batch, position, item.places[0], entry, received_us)
+                elif isinstance(entry, ClockFix):
+                    alarm_steps.correct(connection, batch.node, entry.boot)
         if reported:
             connection.execute(
                 "DELETE FROM results WHERE node_no = ?1 AND position < (SELECT position FROM results"

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from cloud.log.notices import Announcement, Finding
 from cloud.problem import Problem
+from cloud.records.ended_alarms import told_of
 from cloud.records.keys import Answered, Keyed
 from cloud.records.own_alarms import Lost
 from support.cloud_batches import START_US, Sender, Ticking, columns, send
@@ -41,7 +42,7 @@ def alarm(name: str, state: str = "raised", at_us: int = START_US) -> Alarm:
 
 
 def notice(name: str) -> Announcement:
-    return Announcement(node="cab-1", type="alarm", time_us=START_US, data={"id": name})
+    return told_of("cab-1", alarm(name))
 
 
 async def names_told(kept: Records) -> list[str]:

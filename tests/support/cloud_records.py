@@ -11,6 +11,7 @@ import msgspec
 
 from cloud.log.contract import Log
 from cloud.log.notices import Notice
+from cloud.memory.alarm_steps import MemoryAlarmSteps
 from cloud.memory.areas import MemoryAreas
 from cloud.memory.claims import MemoryClaims
 from cloud.memory.codes import MemoryCodes
@@ -21,6 +22,7 @@ from cloud.memory.orders import MemoryOrders
 from cloud.memory.own_alarms import MemoryOwnAlarms
 from cloud.memory.views import MemoryViews
 from cloud.memory.write_offs import MemoryWriteOffs
+from cloud.records.alarm_steps import AlarmSteps
 from cloud.records.areas import AreaStore
 from cloud.records.claims import Claims
 from cloud.records.codes import CodeStore
@@ -47,6 +49,7 @@ class Records(msgspec.Struct, frozen=True):
     ended_alarms: EndedAlarms
     codes: CodeStore
     areas: AreaStore
+    alarm_steps: AlarmSteps
 
     async def notices(self) -> list[Notice]:
         """All that the log has, by position."""
@@ -77,6 +80,7 @@ async def records_of(
             MemoryEndedAlarms(log, keys),
             MemoryCodes(log, keys),
             MemoryAreas(log),
+            MemoryAlarmSteps(log, views),
         )
     else:
         async with opened(directory, now) as store:
@@ -90,4 +94,5 @@ async def records_of(
                 store.ended_alarms,
                 store.codes,
                 store.areas,
+                store.alarm_steps,
             )
