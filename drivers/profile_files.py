@@ -18,10 +18,13 @@ from drivers import readings, registry, tables
 from drivers.errors import Refused
 from drivers.profile import Profile, Writing
 from drivers.tables import Problem
+from groundwork.plain_names import why_not_plain
+from groundwork.ucum import why_not_ucum
 from wire.device import Point, PointType
 from wire.time import Micros
 
 MAX_POINTS: Final = 256
+MAX_CHARS: Final = 200  # of a text: what `wire.device` lets a roster have
 Positive = Annotated[float, Meta(gt=0)]
 SHIPPED: Final = Path(__file__).parent / "profiles"
 
@@ -189,7 +192,13 @@ def parse_profile(name: str, table: Mapping[str, Any], file: str, problems: list
     wrong = registry.checked(profile, kind)
     if wrong is None:  # the protocol has just shown that it cannot be used
         return parse_profile(name, table, file, problems)
-    wrong = (*_names(profile), *_wrong_writing(profile), *wrong, *(() if kind.broken else _wrong_choices(profile)))
+    wrong = (
+        *_names(profile),
+        *_wrong_texts(profile),
+        *_wrong_writing(profile),
+        *wrong,
+        *(() if kind.broken else _wrong_choices(profile)),
+    )
     problems += [Problem(file, key, text) for key, text in wrong]
     return profile if len(problems) == before else None
 
@@ -272,6 +281,20 @@ def _wrong_writing(profile: Profile) -> list[tuple[str, str]]:
             except Refused as error:
                 wrong.append((f"point.{name}.safe", f"cannot be written: {error}"))
     return wrong
+
+
+def _wrong_texts(profile: Profile) -> list[tuple[str, str]]:
+    """What the city could not show or understand: told here, where it can be put right."""
+    texts = [("kind", profile.kind)]
+    wrong: list[tuple[str, str]] = []
+    for name, point in profile.points.items():
+        texts += [(f"point.{name}.label.{language}", label) for language, label in point.label.items()]
+        texts += [(f"point.{name}.choices", choice) for choice in point.choices]
+        if (why := why_not_ucum(point.unit)) is not None:
+            wrong.append((f"point.{name}.unit", f"{point.unit[:50]!r} {why}"))
+    wrong += [(key, f"{text[:50]!r} {why}") for key, text in texts if (why := why_not_plain(text)) is not None]
+    too_long = [(key, len(text)) for key, text in texts if len(text) > MAX_CHARS]
+    return wrong + [(key, f"has {length} characters; at most {MAX_CHARS}") for key, length in too_long]
 
 
 def _names(profile: Profile) -> list[tuple[str, str]]:

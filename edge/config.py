@@ -29,6 +29,7 @@ from edge.sync.cloud_table import CloudTable, beside, exposed, token_of
 from edge.sync.cloud_table import check as check_cloud
 from edge.sync.proxies import proxy_for
 from edge.web.hosts import MAX_NAMES
+from groundwork.plain_names import why_not_plain
 from wire.device import Roster
 
 MAX_PORT: Final = 65_535
@@ -276,6 +277,9 @@ def _checked(
                 problems.append(Problem(name, "cloud.url", str(error)))
     if health is not None and int(health.listen.rpartition(":")[2]) > MAX_PORT:
         problems.append(Problem(name, "health.listen", f"a port is at most {MAX_PORT}"))
+    for key, text in (("node.id", node and node.id), ("site.name", site and site.name)):
+        if (why := why_not_plain(text or "")) is not None:
+            problems.append(Problem(name, key, why))
     doubts: list[Problem] = []
     local = "" if site is None else site.time_zone
     lines = attach(path, file.line, file.device, profiles, "" if node is None else node.id, problems, doubts, local)

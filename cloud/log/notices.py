@@ -15,7 +15,16 @@ import msgspec
 from wire.time import Utc
 
 FindingKind = Literal[
-    "unfinished", "written_off", "fork", "conflict", "assigned", "silent", "heard_again", "generation", "damaged"
+    "unfinished",
+    "written_off",
+    "fork",
+    "conflict",
+    "assigned",
+    "unfit",
+    "silent",
+    "heard_again",
+    "generation",
+    "damaged",
 ]
 
 

@@ -22,6 +22,7 @@ from cloud.views.answers import (
     DeviceDetail,
     DeviceSeen,
     DevicesPage,
+    Doubt,
     LatestRow,
     Ledger,
     NodeDetail,
@@ -36,6 +37,7 @@ from cloud.views.answers import (
 )
 from cloud.views.city_latest import shown
 from cloud.views.contract import AlarmsAsked, Fix, KnownDevice, LatestAsked, ReadingsAsked, TargetsAsked, VisitAt
+from cloud.views.doubts import detail_of, doubt_of, doubts_of, fit
 from cloud.views.latest import AHEAD_US
 from cloud.views.ledger import MAX_GAPS, GapPlace, ledger_of
 from cloud.views.readings_page import Key, clock_word, corrected, cursor_of, parse_cursor, plain
@@ -75,7 +77,7 @@ class MemoryViews:
 
     async def apply(self, position: int, received_us: Utc, batch: Batch, facts: BatchFacts) -> Sequence[Finding]:
         """Keep it, unless it is known."""
-        before = self._claimed(batch.node)
+        before, doubted = self._claimed(batch.node), set(self._doubts(batch.node))
         self._batches[position] = (received_us, batch, facts)
         self._expanded[position] = [
             (item.entry.device, batch.first_seq + place, sample)
@@ -89,7 +91,11 @@ class MemoryViews:
             Finding(node=batch.node, kind="conflict", time_us=received_us, detail={"device": d, "nodes": nodes})
             for d in sorted(new)
             if len(nodes := self.owners(d)) > 1 and batch.node in nodes
-        ]
+        ] + self._unfit(batch.node, received_us, doubted)
+
+    def _unfit(self, node: str, now_us: Utc, before: Collection[Doubt]) -> list[Finding]:
+        fresh = [d for d in self._doubts(node) if d not in before]
+        return [Finding(node=node, kind="unfit", time_us=now_us, detail=detail_of(fresh))] if fresh else []
 
     async def fresh(self, snapshot: Snapshot) -> None:
         """Keep it."""
@@ -143,6 +149,7 @@ class MemoryViews:
             devices=tuple(self._seen(d, name) for d in sorted(self._firsts(name))),
             alarms=tuple(alarm_seen(name, a, fixes) for _, a in open_),
             technicians=technicians((v.visit for v in self._visits(name)), fixes, self._now()),
+            doubts=self._doubts(name),
         )
 
     async def devices(self, after: str, limit: int, kind: str | None, node: str | None) -> DevicesPage:
@@ -290,6 +297,13 @@ class MemoryViews:
             for item in batch.entries:
                 yield position, batch, item.entry
 
+    def _doubts(self, node: str) -> tuple[Doubt, ...]:
+        """Of its roster, and of the ids of all that it has ever named."""
+        roster = self._roster(node)
+        found: set[Doubt] = set() if roster is None else set(doubts_of(roster[1]))
+        found |= {doubt for d in self._firsts(node) if (doubt := doubt_of(d)) is not None}
+        return tuple(sorted(found, key=lambda d: (d.whose, d.what)))
+
     def _visits(self, node: str) -> list[VisitAt]:
         found = [
             VisitAt(position, batch.first_seq + item.places[0], item.entry)
@@ -346,7 +360,7 @@ class MemoryViews:
             claim = _Claim(node, first)
             roster = self._roster(node)
             if roster is not None:
-                claim.device = next((d for d in roster[1].devices if d.id == device), None)
+                claim.device = next((fit(d) for d in roster[1].devices if d.id == device), None)
                 claim.withdrawn = claim.device is None and first < roster[0]
             claims.append(claim)
         claims.sort(key=lambda c: (c.device is None, c.first))

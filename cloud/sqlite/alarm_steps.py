@@ -63,10 +63,10 @@ def _put(
     step: AlarmStep,
     at: tuple[int, int],
     boot: int | None,
-    offset_us: int | None,
+    offset_us: Micros | None,
     now_us: Utc,
 ) -> None:
-    time_us = step.time_us + (offset_us or 0)
+    time_us = step.time_us + (offset_us or Micros(0))
     connection.execute(
         f"INSERT OR IGNORE INTO alarm_steps ({_COLUMNS}, said_us, taken_us, position, seq)"  # noqa: S608  ours
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -78,11 +78,11 @@ def _put(
     )  # fmt: skip
 
 
-def _offset_us(connection: sqlite3.Connection, node: str, boot: int) -> int | None:
+def _offset_us(connection: sqlite3.Connection, node: str, boot: int) -> Micros | None:
     row = connection.execute(
         "SELECT offset_us FROM fixes JOIN nodes USING (node_no) WHERE name = ? AND boot = ?", (node, boot)
     ).fetchone()
-    return None if row is None else row[0]
+    return None if row is None else Micros(row[0])
 
 
 class SqliteReadAlarmSteps:

@@ -27,6 +27,7 @@ from cloud.views.answers import (
     DeviceDetail,
     DeviceSeen,
     DevicesPage,
+    Doubt,
     LatestRow,
     Ledger,
     NodeDetail,
@@ -294,6 +295,12 @@ class SqliteReadViews:
                 (at.visit for at in reports.visits_of(connection, name, NEWEST, MAX_LOOKED, acted=False)),
                 fixes,
                 self._now(),
+            ),
+            doubts=tuple(
+                Doubt(whose=whose, what=what, why=why)
+                for whose, what, why in connection.execute(
+                    "SELECT whose, what, why FROM doubts WHERE node_no = ? ORDER BY whose, what", (node_no,)
+                )
             ),
         )
 

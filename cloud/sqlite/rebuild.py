@@ -239,7 +239,9 @@ def _batch_of(made: sqlite3.Connection, row: Row) -> Batch | None:
     """The batch of a record of the log; None of a notice, whose step of an alarm is taken where it is lacking."""
     if row[1] is not None:
         return codec.decode_batch(row[3])
-    alarm_steps.take_notice(made, msgspec.json.decode(row[3], type=Notice), row[0], row[2])
+    notice = msgspec.json.decode(row[3], type=Notice)
+    with suppress(msgspec.ValidationError):  # of a version that told less of an alarm
+        alarm_steps.take_notice(made, notice, row[0], row[2])
     return None
 
 

@@ -169,7 +169,15 @@ CREATE INDEX alarm_steps_id ON alarm_steps (node, id, position, seq);
 CREATE INDEX alarm_steps_boot ON alarm_steps (node, boot) WHERE boot IS NOT NULL;
 CREATE INDEX alarm_steps_taken ON alarm_steps (taken_us);
 """
-VIEW_NAMES: Final = ("spans", "rosters", "rostered", "gaps", "alarms", "health", "fixes", "latest", "results", "visits")
+# And what of rosters cannot be meant as it is written, a view.
+_VIEWS_6: Final = """
+CREATE TABLE doubts (
+    node_no INTEGER NOT NULL, whose TEXT NOT NULL, what TEXT NOT NULL, why TEXT NOT NULL,
+    PRIMARY KEY (node_no, whose, what)) WITHOUT ROWID;
+"""
+VIEW_NAMES: Final = (
+    "spans", "rosters", "rostered", "gaps", "alarms", "health", "fixes", "latest", "results", "visits", "doubts",
+)  # fmt: skip
 
 
 def bring_up(connection: sqlite3.Connection, version: int) -> None:
@@ -187,7 +195,7 @@ def bring_up(connection: sqlite3.Connection, version: int) -> None:
     if version < 5:
         made += (_OURS_5, _VIEWS_5)
     if version < 6:
-        made.append(_OURS_6)
+        made += (_OURS_6, _VIEWS_6)
     for script in (*made, _CLAIMS):
         _run(connection, script)
     if version < 2:
@@ -209,6 +217,7 @@ def drop_views(connection: sqlite3.Connection) -> None:
     _run(connection, _VIEWS_2)
     _run(connection, _VIEWS_3)
     _run(connection, _VIEWS_5)
+    _run(connection, _VIEWS_6)
 
 
 def _run(connection: sqlite3.Connection, script: str) -> None:

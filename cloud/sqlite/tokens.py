@@ -29,6 +29,7 @@ from cloud.records.tokens import Grant, Role
 from cloud.sqlite import database
 from cloud.sqlite.damage import TokensDamaged, is_damage
 from cloud.times import text, utc_us
+from groundwork.plain_names import why_not_plain
 from wire.time import Utc
 
 LOG: Final = logging.getLogger("lamplighter.cloud")
@@ -91,8 +92,12 @@ class SqliteTokens:
         """Make a token and return it, once. `until_us` is from when on it is valid no more.
 
         Raises:
-            ValueError: the role needs a node, or must have none; it has ended already; or there are too many tokens.
+            ValueError: the role needs a node, or must have none; it has ended already; a name is none that looks like
+                what it is; or there are too many tokens.
         """
+        for what, text_ in (("node", node or ""), ("name", name)):
+            if (why := why_not_plain(text_)) is not None:
+                raise ValueError(f"the {what} {text_[:100]!r} {why}")
         if until_us is not None and until_us <= now_us:
             raise ValueError(f"a token that ends at {text(until_us)} has ended already")
         if (role == "node") != (node is not None):

@@ -18,6 +18,8 @@ from cloud.log.notices import Finding
 from cloud.sqlite import alarm_steps
 from cloud.sqlite.interned import Interned
 from cloud.times import DAY_US, SECOND_US
+from cloud.views.answers import Doubt
+from cloud.views.doubts import MAX_DOUBTS, detail_of, doubt_of, doubts_of, fit
 from cloud.views.order_stages import forward
 from cloud.views.visits import MAX_VISITS
 from wire.batch import Batch
@@ -83,6 +85,7 @@ class ViewBuilder:
                 ),
             )
         reported = False
+        roster: Roster | None = None
         for item in facts.others:
             entry = item.entry
             if isinstance(entry, Result):
@@ -93,7 +96,9 @@ class ViewBuilder:
             elif isinstance(entry, Visit):
                 _visit(connection, node_no, (position, batch.first_seq + item.places[0]), entry)
             elif isinstance(entry, Roster):
-                new.extend(self._roster(connection, node_no, position, entry))
+                if (of_roster := self._roster(connection, node_no, position, entry)) is not None:
+                    new.extend(of_roster)
+                    roster = entry
             elif isinstance(entry, Gap):
                 stream = self._interned.stream(connection, batch.node, batch.epoch, batch.lane)
                 assert stream is not None
@@ -114,7 +119,8 @@ class ViewBuilder:
                 " WHERE node_no = ?1 ORDER BY position DESC LIMIT 1 OFFSET ?2)",
                 (node_no, MAX_RESULTS),
             )
-        return _conflicts(connection, batch.node, new, received_us) if new else ()
+        conflicts = _conflicts(connection, batch.node, new, received_us) if new else []
+        return [*conflicts, *_doubts(connection, batch.node, node_no, new, roster, received_us)]
 
     def numbers(
         self, connection: sqlite3.Connection, node: str, devices: Iterable[str]
@@ -141,11 +147,12 @@ class ViewBuilder:
             numbers[device] = number
         return numbers
 
-    def _roster(self, connection: sqlite3.Connection, node_no: int, position: int, roster: Roster) -> list[str]:
+    def _roster(self, connection: sqlite3.Connection, node_no: int, position: int, roster: Roster) -> list[str] | None:
+        """The devices that are claimed anew; None where it says nothing new."""
         row = connection.execute("SELECT position, digest FROM rosters WHERE node_no = ?", (node_no,)).fetchone()
         digest = roster.digest().hex()
         if row is not None and row[0] > position:
-            return []
+            return None
         new: list[str] = []
         numbers = self._numbers(connection, node_no, (d.id for d in roster.devices), position, new)
         connection.execute(
@@ -153,7 +160,7 @@ class ViewBuilder:
             (node_no, position, digest, msgspec.json.encode(roster.profiles)),
         )
         if row is not None and row[1] == digest:
-            return []
+            return None
         # Claimed anew are also those whose claim the roster before this one had withdrawn.
         withdrawn = connection.execute(
             "SELECT id FROM devices d LEFT JOIN rostered r USING (node_no, device_no)"
@@ -164,7 +171,7 @@ class ViewBuilder:
         connection.execute("DELETE FROM rostered WHERE node_no = ?", (node_no,))
         connection.executemany(
             "INSERT OR REPLACE INTO rostered VALUES (?, ?, ?, ?)",
-            ((node_no, numbers[d.id], d.kind, msgspec.json.encode(d)) for d in roster.devices),
+            ((node_no, numbers[d.id], d.kind, msgspec.json.encode(fit(d))) for d in roster.devices),
         )
         return new
 
@@ -223,6 +230,28 @@ def _other(connection: sqlite3.Connection, node_no: int, position: int, entry: o
             " offset_us = excluded.offset_us, error_us = excluded.error_us WHERE excluded.position >= position",
             (node_no, entry.boot, position, entry.offset_us, entry.error_us),
         )
+
+
+def _doubts(
+    connection: sqlite3.Connection, node: str, node_no: int, new: Iterable[str], roster: Roster | None, now_us: Utc
+) -> list[Finding]:
+    """Keep the doubts of a new roster in place of those of the one before it, and those about the ids of new devices;
+    tell of new ones."""
+    doubts = {d for d in map(doubt_of, new) if d is not None}.union(() if roster is None else doubts_of(roster))
+    if not doubts and roster is None:
+        return []
+    rows = connection.execute("SELECT whose, what, why FROM doubts WHERE node_no = ?", (node_no,)).fetchall()
+    known = {Doubt(whose=whose, what=what, why=why) for whose, what, why in rows}
+    if roster is not None:  # the ids of devices that the node has named once stay marked
+        of_roster = "DELETE FROM doubts WHERE node_no = ? AND NOT (whose LIKE 'device %' AND what = 'id')"
+        connection.execute(of_roster, (node_no,))
+    (count,) = connection.execute("SELECT count(*) FROM doubts WHERE node_no = ?", (node_no,)).fetchone()
+    kept = sorted(doubts, key=lambda d: (d.whose, d.what))[: max(0, MAX_DOUBTS - count)]
+    connection.executemany(
+        "INSERT OR REPLACE INTO doubts VALUES (?, ?, ?, ?)", ((node_no, d.whose, d.what, d.why) for d in kept)
+    )
+    fresh = doubts - known
+    return [Finding(node=node, kind="unfit", time_us=now_us, detail=detail_of(fresh))] if fresh else []
 
 
 def _conflicts(connection: sqlite3.Connection, node: str, devices: Iterable[str], now_us: Utc) -> list[Finding]:

@@ -97,6 +97,14 @@ class Conflict(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[str, ...]
 
 
+class Doubt(msgspec.Struct, frozen=True, kw_only=True):
+    """Something in a roster that cannot be meant as it is written: of which device or profile, what of it, and why."""
+
+    whose: str
+    what: str
+    why: str
+
+
 class Missing(msgspec.Struct, frozen=True, kw_only=True):
     """What is known to be lost: samples named by gaps, and seqs of epochs that are unfinished.
 
@@ -343,7 +351,7 @@ class NodeDetail(msgspec.Struct, frozen=True, kw_only=True):
     """One node: its ledger, its last health, its roster (with digest) and its alarms that are not cleared.
 
     `verdict` is null while it is silent; `health` is what it said last, whenever that was. `technicians` are those who
-    are at its cabinet now.
+    are at its cabinet now; `doubts` what cannot be meant as its roster has it.
     """
 
     node: str
@@ -356,6 +364,7 @@ class NodeDetail(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[DeviceSeen, ...]
     alarms: tuple[AlarmSeen, ...]
     technicians: tuple[TechnicianSeen, ...]
+    doubts: tuple[Doubt, ...]
 
 
 class PointLatest(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,10 +20,14 @@ from drivers.contract import Attachment, ProtocolKind
 from drivers.profile import Profile
 from drivers.tables import Problem, parse, suggest
 from edge.sampling.intake import Report
+from groundwork.places import why_no_place
+from groundwork.plain_names import why_not_plain
 from wire.device import Device
 
 MAX_DEVICES: Final = 2_000
 MAX_LINES: Final = 64
+MAX_CHARS: Final = 200  # of a name or a tag, and how many tags: what `wire.device` lets a roster have
+MAX_TAGS: Final = 50
 FILES: Final = frozenset({"password_file", "ca", "cert", "key"})  # keys of lines that name a file, in any protocol
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 
@@ -138,6 +142,8 @@ def attach(
             continue
         rest = {k: v for k, v in table.items() if k not in ("name", "protocol")}
         settings = None if kind.broken else parse(kind.Line, rest, file=name, key=key, problems=problems)
+        if (why := why_not_plain(common.name)) is not None:
+            problems.append(Problem(name, f"{key}.name", why))
         if common.name in kinds:
             problems.append(Problem(name, f"{key}.name", f'there are two lines "{common.name}"'))
         kinds[common.name] = (kind, settings if settings is None else _with_files(settings, path, key, doubts))
@@ -207,6 +213,7 @@ def _attachments(
         if table.id in seen:
             problems.append(Problem(name, f"{key}.id", f'"{table.id}" is taken already; ids are unique in the city'))
         seen.add(table.id)
+        problems += [Problem(name, f"{key}.{k}", text) for k, text in _wrong_texts(table)]
         profile = profiles.get(table.profile)
         if profile is None and table.profile not in broken:
             text = f'no profile "{table.profile}"{suggest(table.profile, profiles)}'
@@ -237,6 +244,17 @@ def _attachments(
             )  # fmt: skip
             attached.append((Attachment(device, profile, address, zone), table))
     return attached
+
+
+def _wrong_texts(table: DeviceTable) -> list[tuple[str, str]]:
+    """What the city could not show, find or place: told here, where it can be put right."""
+    texts = [("id", table.id), ("name", table.name), *((f"tags[{i}]", tag) for i, tag in enumerate(table.tags))]
+    wrong = [(key, why) for key, text in texts if (why := why_not_plain(text)) is not None]
+    wrong += [(k, f"has {len(t)} characters; at most {MAX_CHARS}") for k, t in texts if len(t) > MAX_CHARS]
+    if len(table.tags) > MAX_TAGS:
+        wrong.append(("tags", f"{len(table.tags)} tags; a device has at most {MAX_TAGS}"))
+    place = why_no_place(table.lon, table.lat)
+    return wrong if place is None else [*wrong, place]
 
 
 def _with_files(settings: Any, path: Path, key: str, doubts: list[Problem]) -> Any:

@@ -35,7 +35,7 @@ UNITS: Final[Mapping[str, str]] = {  # as people write what UCUM codes otherwise
     "V.A{reactive}": "var",
     "ug/m3": "µg/m³",
     "uS/cm": "µS/cm",
-    "dB[mW]": "dBm",
+    "dB{mW}": "dBm",
     "dB[SPL]": "dB",
     "[g]": "g",
     "[ppm]": "ppm",

@@ -26,7 +26,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from cloud.log.notices import Announcement
+from cloud.records.ended_alarms import told_of
 from cloud.records.keys import Answered, Keyed
 from cloud.records.orders import Draft
 from cloud.sqlite.database import STORE
@@ -40,7 +40,7 @@ WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE", "COMMIT")
 KEYED = Keyed("token key", b"digest")
 ANSWER = Answered(202, b"{}")
 ALARM = Alarm(id="a", device="lamp-1", rule="r", severity="high", state="raised", raised_us=START_US, time_us=START_US)
-TOLD = Announcement(node="cab-1", type="alarm", time_us=START_US, data={"id": "a"})
+TOLD = told_of("cab-1", ALARM)
 
 
 def drafts(*names: str) -> list[Draft]:

@@ -16,6 +16,7 @@ import pytest
 
 from cloud.crash import never
 from cloud.log.contract import Log
+from cloud.log.notices import Finding, Notice
 from cloud.memory.log import MemoryLog
 from cloud.memory.views import MemoryViews
 from cloud.store import opened as opened_store
@@ -26,6 +27,7 @@ from cloud.views.contract import AlarmsAsked, LatestAsked, ReadingsAsked, Target
 from support.cloud_batches import SECOND, START_US, Sender, Ticking, Weather, columns, opened, roster, send
 from wire.batch import Lane, Snapshot
 from wire.columns import Columns
+from wire.device import Device, Point, Roster
 from wire.entries import Alarm, ClockFix, Gap, Health, Result
 from wire.sample import Clock, Sample
 
@@ -215,6 +217,52 @@ async def test_applying_again_changes_nothing(cloud: Both, now: Ticking) -> None
     for position, received_us, batch, facts in random.Random(1).sample(taken, len(taken)):
         await cloud.views.apply(position, received_us, batch, facts)
     assert_same(await everything(cloud.views), before)
+
+
+async def test_what_cannot_be_meant_is_marked_and_no_reading_is_lost_for_it(cloud: Both, now: Ticking) -> None:
+    sender = Sender()
+    strange = "lamp\u202e1"
+    devices = (
+        Device(id=strange, kind="streetlight", profile="p", lon=200.0, lat=47.0, name=" Quai", tags=("a\n",)),
+        Device(id="half", kind="streetlight", profile="p", lon=5.0),
+        Device(id="nowhere", kind="streetlight", profile="p", lon=float("nan"), lat=float("nan")),
+        Device(id="fine", kind="streetlight", profile="p", lon=5.0, lat=47.0),
+    )
+    profiles = {"p": (Point(name="n", type="int", unit="kWh"), Point(name="t", type="float", unit="Cel"))}
+    said = Roster(devices=devices, profiles=profiles)
+    await send(cloud.log, sender.batch(columns(strange), columns("odd\x07"), said))
+
+    async def doubts() -> list[tuple[str, str]]:
+        detail = await cloud.views.node("cab-1")
+        assert detail is not None
+        return [(d.whose, d.what) for d in detail.doubts]
+
+    wrong = [
+        ("device half", "lat"), (f"device {strange}", "id"), (f"device {strange}", "lon"),
+        (f"device {strange}", "name"), (f"device {strange}", "tags[0]"), ("device nowhere", "lon"),
+        ("device odd\x07", "id"), ("profile p", "point n unit"),
+    ]  # fmt: skip
+    assert await doubts() == sorted(wrong)
+    assert [r.values["n"] for r in await readings(cloud.views, strange)] == [0, 1, 2]
+    assert len(await readings(cloud.views, "odd\x07")) == 3
+    seen = {d.id: (d.lon, d.lat) for d in (await cloud.views.devices("", 9, None, None)).devices}
+    assert seen == {strange: (None, None), "half": (None, None), "nowhere": (None, None), "fine": (5.0, 47.0),
+                    "odd\x07": (None, None)}  # fmt: skip
+    (finding,) = await findings(cloud.log)
+    assert (finding.kind, finding.node, finding.detail["doubts"]) == ("unfit", "cab-1", 8)
+    assert finding.detail["first"][0]["why"].startswith("is missing: a place has both")
+    await send(cloud.log, sender.batch(said, columns("odd\x07")))
+    assert len(await findings(cloud.log)) == 1, "told once"
+    right = Roster(devices=devices[3:], profiles={"p": profiles["p"][1:]})
+    await send(cloud.log, sender.batch(right))
+    assert await doubts() == [(f"device {strange}", "id"), ("device odd\x07", "id")], "their readings are still there"
+    await send(cloud.log, sender.batch(msgspec.structs.replace(right, devices=(*devices[3:], devices[1]))))
+    assert [f.detail["doubts"] for f in await findings(cloud.log)] == [8, 1]
+
+
+async def findings(log: Log) -> list[Finding]:
+    notices = [msgspec.json.decode(r.body, type=Notice) for r in await log.read(0, 1_000) if r.notice]
+    return [n.finding for n in notices if n.finding is not None]
 
 
 async def test_latest_is_the_greatest_time_and_not_the_last_arrival(cloud: Both, now: Ticking) -> None:

@@ -27,6 +27,29 @@ def problems_of(folder: Path, *bodies: str) -> list[str]:
     return [f"{Path(p.file).name}: {p.key}: {p.text}" for p in found]
 
 
+def test_units_that_ucum_does_not_have_and_texts_that_nobody_could_see(tmp_path: Path) -> None:
+    body = (
+        HEAD.replace('kind = "x"', 'kind = "x "')
+        + """driver = "modbus"
+[point.power]
+type = "float"
+unit = "kWh"
+at = { holding = 1 }
+label = { en = "Po\\u202ewer" }
+[point.rate]
+type = "float"
+unit = "km/h"
+at = { holding = 2 }
+"""
+    )
+    label = r"'Po\u202ewer' has U+202E at character 3, which turns the direction of the text: leave it out"
+    assert problems_of(tmp_path, body) == [
+        "p0.toml: point.power.unit: 'kWh' is no UCUM code: there is no unit 'kWh'; write kW.h",
+        "p0.toml: kind: 'x ' begins or ends with a space: leave it out",
+        f"p0.toml: point.power.label.en: {label}",
+    ]
+
+
 def test_everything_wrong_in_all_files(tmp_path: Path) -> None:
     modbus = (
         HEAD

@@ -155,6 +155,30 @@ def test_everything_wrong_between_tables_is_told_at_once(told: Told) -> None:
     assert len(found) == 15
 
 
+def test_what_the_city_could_not_show_find_or_place_is_told(told: Told, file: Path) -> None:
+    strange = 'name = "Quai \\u202e3"\nlon = 5.02\ntags = ["quay ", "' + "x" * 201 + '", "Le\\u0301a", "right"]\n'
+    found = told(
+        HEAD.replace('id = "cab-1"', 'id = "cab-1\\n"')
+        + '[site]\nlon = 5.0\nlat = 47.3\ntime_zone = "Europe/Paris"\nname = "Place\\u0007"\n'
+        + LINES.replace('name = "broker"', 'name = "broker\\n"')
+        + LAMP + strange
+        + LAMP.replace("lamp-1", "lamp-2\\n").replace("unit = 1", "unit = 2") + "lon = nan\nlat = 47\n"
+        + LAMP.replace("lamp-1", "lamp-3").replace("unit = 1", "unit = 3") + f"tags = {['t'] * 51}\n"
+    )  # fmt: skip
+    assert "U+000A at character 6: leave it out" in found["node.id"]
+    assert "U+0007 at character 6" in found["site.name"]
+    assert "U+000A" in found["line[1].name"]
+    assert "turns the direction" in found["device[0].name"]
+    assert "begins or ends with a space" in found["device[0].tags[0]"]
+    assert "has 201 characters; at most 200" in found["device[0].tags[1]"]
+    assert "write 'Léa', with 3 characters" in found["device[0].tags[2]"]
+    assert "a place has both lon and lat" in found["device[0].lat"]
+    assert {"device[1].lon", "device[2].tags"} <= found.keys()
+    assert "51 tags" in found["device[2].tags"]
+    config = good(file, GOOD + 'name = "Quai n° 3, مصباح"\nlon = 5.02\nlat = 47.3\ntags = ["quay"]\n')
+    assert config.roster.devices[0].name == "Quai n° 3, مصباح"
+
+
 @pytest.mark.parametrize("address", ["https://[::1", "https://", "https://city:99999", "https://u:p@city", "http://?x"])
 def test_an_address_that_is_none(told: Told, address: str) -> None:
     assert "write for example https://" in told(GOOD.replace("https://city.example", address))["cloud.url"]

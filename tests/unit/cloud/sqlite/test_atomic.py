@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cloud.log.contract import Unavailable
-from cloud.log.notices import Announcement
+from cloud.records.ended_alarms import told_of
 from cloud.records.keys import Answered, Keyed
 from cloud.records.orders import Draft
 from cloud.store import Store, opened
@@ -42,7 +42,7 @@ async def end(store: Store) -> object:
 
 async def alarm(store: Store) -> object:
     made = Alarm(id="a", device="cab-1", rule="r", severity="high", state="raised", raised_us=1, time_us=1)
-    told = Announcement(node="cab-1", type="alarm", time_us=1, data={})
+    told = told_of("cab-1", made)
     return await store.own_alarms.keep([made], [told], 1, (Keyed("token other", b""), ANSWER))
 
 
