@@ -50,7 +50,7 @@ from cloud.orders.presence import Presence
 from cloud.orders.queries import OrderQueries
 from cloud.records.alarm_steps import ALARM_DAYS
 from cloud.records.tokens import Tokens
-from cloud.store import Store
+from cloud.store import Held, Store, nobody_else
 from cloud.times import DAY_US, SECOND_US, Now
 from cloud.views.watching import Watching
 from wire.errors import BadInput
@@ -73,6 +73,7 @@ class Application(msgspec.Struct, frozen=True):
     routes: tuple[Route, ...]
     feed: Feed
     downlink: Downlink
+    watching: Watching
     conditions: Callable[[], Awaitable[Mapping[str, StandingCondition]]]  # what our own alarms tell of beside the log
 
     def close(self) -> None:
@@ -164,7 +165,7 @@ def application(
         await store.claims.bar(tokens.stripped())
         return {**over_quota(quota.over()), **conflicts(await store.claims.doubled())}
 
-    return Application(Guard(asgi, metrics), tuple(table), feed, downlink, conditions)
+    return Application(Guard(asgi, metrics), tuple(table), feed, downlink, watching, conditions)
 
 
 async def tend(
@@ -175,10 +176,13 @@ async def tend(
     missed: Missed | None = None,
     kept: Callable[[], object] = lambda: None,
     alarm_days: float = ALARM_DAYS,
+    held: Held = nobody_else,
+    clock_was_set: Callable[[Micros], object] = lambda _by_us: None,
 ) -> None:
     """Save, watch for silence, end orders, forget what was kept long enough and compact, until cancelled. Trouble is
     logged and tried again. `kept` is called when the alarm that says what was `missed` is durable; `alarm_days` is how
-    long steps of alarms are kept."""
+    long steps of alarms are kept. `held` holds the queries of other processes, which are told when the
+    `clock_was_set`."""
     trouble = StoreWatch(store, missed, kept)
     began_us = now()
     keep_us = Micros(int(alarm_days * DAY_US))
@@ -190,6 +194,7 @@ async def tend(
         if jumped_us:
             LOG.warning("the clock was set by %.0f s", jumped_us / SECOND_US)
             began_us = min(now(), began_us + jumped_us)
+            clock_was_set(jumped_us)
         try:
             holding = await conditions()
         except Unavailable as error:  # the file of the tokens is another one: silence is told without it
@@ -200,7 +205,7 @@ async def tend(
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_every(SAVE_S, store.tend))
         tasks.create_task(_every(SILENCE_S, look))
-        tasks.create_task(_every(FOLD_S, store.fold))
+        tasks.create_task(_every(FOLD_S, lambda: store.fold(held)))
         tasks.create_task(_every(TROUBLE_S, lambda: trouble.look(now()), at_once=True))
         tasks.create_task(_every(COLLECT_S, _collect))
         tasks.create_task(_every(END_S, lambda: _while_true(lambda: _any(store.orders.end_due(now())))))

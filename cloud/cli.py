@@ -223,6 +223,10 @@ def _parser() -> argparse.ArgumentParser:
     added = verb("run", "serve until SIGTERM", _run)
     added.add_argument("--host", default="127.0.0.1")
     added.add_argument("--port", type=int, default=8080, help="0 takes any that is free")
+    added.add_argument(
+        "--readers", type=int, default=0, metavar="N", help="processes of their own that answer questions and feeds"
+    )
+    added.add_argument("--readers-port", type=int, default=8081, help="where they answer; 0 takes any that is free")
     added.add_argument("--endpoints", type=Path, metavar="FILE", help="where to write the real URL once ready")
     added.add_argument("--tls-cert", type=Path, metavar="FILE")
     added.add_argument("--tls-key", type=Path, metavar="FILE")

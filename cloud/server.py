@@ -13,7 +13,7 @@ import ipaddress
 import os
 import signal
 import socket
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -31,17 +31,20 @@ from cloud.crash import Crash
 from cloud.entrance.addresses import Proxies, networks_of
 from cloud.entrance.door import TOKEN_MOST, Bounds, Door
 from cloud.entrance.quota import A_DAY, Used
-from cloud.entrance.serving import DoorServer, bound, config, descriptors, either, url_of
+from cloud.entrance.serving import BACKLOG, DoorServer, bound, config, descriptors, either, url_of
 from cloud.entrance.shares import Most
 from cloud.feed import feed
 from cloud.metrics import Metrics
 from cloud.orders.downlink import Pace
+from cloud.reader.link import Begin
+from cloud.reader.processes import MOST, ReaderProcesses
 from cloud.records.alarm_steps import ALARM_DAYS
 from cloud.records.tokens import Tokens
 from cloud.sqlite import database
 from cloud.sqlite.tokens import tokens_of
 from cloud.store import Store, opened
 from cloud.times import DAY_US, utc_us
+from cloud.views.watching import Watching
 from groundwork.last_words import Ring
 from groundwork.systemd import Notify
 from groundwork.watchdog import Watchdog
@@ -54,6 +57,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     data: Path
     host: str = "127.0.0.1"
     port: int = 8080
+    readers: int = 0
+    readers_port: int = 8081
     endpoints: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -78,6 +83,7 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     generation: int
     pid: int
+    readers_url: str | None = None
 
 
 def refusal(options: Options) -> str | None:
@@ -90,6 +96,8 @@ def refusal(options: Options) -> str | None:
         return "--alarm-days is more than 0"
     if min(options.node_bytes, options.node_readings, options.node_requests, options.node_work_s) <= 0:
         return "--node-bytes, --node-readings, --node-requests and --node-work-s are more than 0"
+    if not 0 <= options.readers <= MOST:
+        return f"--readers is a number from 0 to {MOST}"
     try:
         networks_of(options.trusted_proxy)
     except ValueError as error:
@@ -160,16 +168,56 @@ async def run(options: Options, crash: Crash, ring: Ring | None = None) -> None:
             gc.freeze()  # what is held now stays; see `cloud.app`
             server = DoorServer(_config(options, app.asgi), door)
             missed = stopped(watchdog.words, found.missed)
-            ticks = tend(store, utc_us, step, app.conditions, missed, watchdog.told, options.alarm_days)
-            async with _alongside(ticks) as beside, server.going(listener) as serving:
+            readers = held.enter_context(_readers(options, store, app.watching, metrics))
+            ticks = tend(
+                store,
+                utc_us,
+                step,
+                app.conditions,
+                missed,
+                watchdog.told,
+                options.alarm_days,
+                readers.held,
+                readers.clock_was_set,
+            )
+            async with _alongside(ticks, readers.keep()) as beside, server.going(listener) as serving:
                 with contextlib.closing(app):
                     url = _url(options, listener)
                     LOG.info("serving %s from %s, generation %d", url, options.data, store.log.generation)
                     if options.endpoints is not None:
-                        _write_endpoints(options.endpoints, url, store.log.generation)
+                        _write_endpoints(options.endpoints, url, store.log.generation, readers.url)
                     notify.tell(f"READY=1\nSTATUS=serving {url}")
                     # Whatever ends first ends both: without its upkeep the store must not go on.
                     await either(serving, beside, event=stop)
+
+
+@contextlib.contextmanager
+def _readers(options: Options, store: Store, watching: Watching, metrics: Metrics) -> Generator[ReaderProcesses]:
+    """The processes that answer questions, as many as were asked for, with the socket that they share.
+
+    Raises:
+        OSError: its address cannot be had.
+    """
+    with contextlib.ExitStack() as held:
+        listener = None
+        if options.readers:
+            listener = held.enter_context(bound(options.host, options.readers_port))
+            listener.listen(BACKLOG)  # who comes before the first of them serves, or while one is replaced, waits
+        begin = Begin(
+            data=str(options.data),
+            host=options.host,
+            tls_cert=None if options.tls_cert is None else str(options.tls_cert),
+            tls_key=None if options.tls_key is None else str(options.tls_key),
+            trusted_proxy=options.trusted_proxy,
+            token_feeds=options.token_feeds,
+            token_requests=options.token_requests,
+            feed_cut_s=options.feed_cut_s,
+            feed_keep_alive_s=options.feed_keep_alive_s,
+        )
+        processes = ReaderProcesses(options.readers, begin, listener, store, watching)
+        if options.readers:
+            processes.measured(metrics)
+        yield processes
 
 
 def _last_words_at(data: Path) -> Path:
@@ -245,6 +293,7 @@ def _url(options: Options, listener: socket.socket) -> str:
     return url_of(options.host, listener, options.tls_cert is not None)
 
 
-def _write_endpoints(path: Path, url: str, generation: int) -> None:
-    content = msgspec.json.encode(Endpoints(url=url, generation=generation, pid=os.getpid()))
+def _write_endpoints(path: Path, url: str, generation: int, readers_url: str | None) -> None:
+    endpoints = Endpoints(url=url, generation=generation, pid=os.getpid(), readers_url=readers_url)
+    content = msgspec.json.encode(endpoints)
     database.write_atomically(path, content + b"\n", mode=0o644)

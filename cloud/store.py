@@ -14,12 +14,12 @@ from cloud.alarms.keeper import Keeper
 from cloud.alarms.own_alarms import StandingCondition
 from cloud.crash import Crash, never
 from cloud.sqlite import store as kept
-from cloud.sqlite.store import Progress, SqliteStore, rebuild, silent, untimed
+from cloud.sqlite.store import Held, Progress, SqliteStore, nobody_else, rebuild, silent, untimed
 from cloud.times import Now, utc_us
 from groundwork.liveness import Part
 from wire.time import Micros, Utc
 
-__all__ = ["Progress", "Store", "opened", "rebuild", "silent"]
+__all__ = ["Held", "Progress", "Store", "nobody_else", "opened", "rebuild", "silent"]
 
 
 class Store(SqliteStore, frozen=True):

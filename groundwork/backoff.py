@@ -4,8 +4,8 @@ the first success ends that.
 A device is left alone for as long as that says. What many wait for at once (a line, a broker, the cloud) is tried at a
 random moment of it, so that a street of nodes does not knock together. Clock and jitter are parameters.
 
-Bounds: the longest wait of each; LONGEST_S of a device, LINE_LONGEST_S of a line. It needs tenacity, which the extra
-`edge` brings.
+Bounds: the longest wait of each; LONGEST_S of a device, LINE_LONGEST_S of a line. It needs tenacity, which both
+extras bring.
 """
 
 from __future__ import annotations

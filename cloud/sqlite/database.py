@@ -171,7 +171,7 @@ def settle_generation(connection: sqlite3.Connection, directory: Path, now: Now)
             connection.execute(
                 "UPDATE orders SET sent_us = issued_us, stage = 'sent' WHERE sent_us IS NULL AND ended_us IS NULL"
             )
-    return _origins(connection)
+    return origins_of(connection)
 
 
 def draw(connection: sqlite3.Connection, directory: Path, generation: int) -> Origins:
@@ -186,10 +186,11 @@ def draw(connection: sqlite3.Connection, directory: Path, generation: int) -> Or
     put_meta(connection, "previous", meta(connection, "generation"))
     put_meta(connection, "shared_through", head)
     put_meta(connection, "generation", generation)
-    return _origins(connection)
+    return origins_of(connection)
 
 
-def _origins(connection: sqlite3.Connection) -> Origins:
+def origins_of(connection: sqlite3.Connection) -> Origins:
+    """The generation and where it comes from, as the store has them."""
     return Origins(meta(connection, "generation"), meta(connection, "previous"), meta(connection, "shared_through"))
 
 

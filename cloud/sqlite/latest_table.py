@@ -16,8 +16,9 @@ the devices of one node are sorted at a time.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from cloud.sqlite import database
@@ -51,7 +52,9 @@ class LatestTable:
         self._logged: dict[Key, DeviceLatest] = {}
         self._fresh: dict[Key, DeviceLatest] = {}
         self._fresh_at: dict[Key, int] = {}  # where the log stood when the last of these came
-        self._snapshots = 0
+        self._born, self._count = secrets.token_hex(4), 0  # of this process; how many snapshots have come to it
+        self.mark = f"{self._born}.0"
+        self.on_fresh: Callable[[str, Utc], object] | None = None  # is told of each snapshot: node, and when
         self._unsaved: dict[str, set[str]] = {}  # devices by node
         self._nodes: dict[str, int] = {}  # their numbers in the store, as far as they were needed
         self._through = 0
@@ -64,11 +67,6 @@ class LatestTable:
     def through(self) -> int:
         """The position up to which the log has been taken in."""
         return self._through
-
-    @property
-    def snapshots(self) -> int:
-        """How many snapshots have come since the start."""
-        return self._snapshots
 
     @property
     def saved_through(self) -> int:
@@ -144,11 +142,38 @@ class LatestTable:
             return _add(connection, snapshot, building, now_us)
 
         def committed(added: dict[Key, DeviceLatest]) -> None:
-            self._fresh.update(added)
-            self._fresh_at.update(dict.fromkeys(added, self._through))
-            self._snapshots += 1
+            self.refreshed(added)
+            self._count += 1
+            self.mark = f"{self._born}.{self._count}"
+            if self.on_fresh is not None:
+                self.on_fresh(snapshot.node, now_us)
 
         await writer.do(work, committed)
+
+    @staticmethod
+    def fresh_of(connection: sqlite3.Connection, node: str) -> dict[Key, DeviceLatest]:
+        """What the store holds of a node's snapshots."""
+        rows = connection.execute(
+            "SELECT id, body FROM fresh JOIN devices USING (node_no, device_no) JOIN nodes USING (node_no)"
+            " WHERE name = ?",
+            (node,),
+        )
+        return dict(whole(rows, lambda row: ((node, row[0]), DeviceLatest(row[1])), "fresh", []))  # told when opened
+
+    def refreshed(self, added: Mapping[Key, DeviceLatest]) -> None:
+        """These devices have other snapshots now."""
+        self._fresh.update(added)
+        self._fresh_at.update(dict.fromkeys(added, self._through))
+
+    def passed(self, position: int) -> None:
+        """What the log holds up to here has been taken in, as far as it was any of ours."""
+        self._through = max(self._through, position)
+
+    def become(self, other: LatestTable) -> None:
+        """Hold what another one holds, which is not used any more; whoever is told stays."""
+        mark, on_fresh = self.mark, self.on_fresh
+        self.__dict__.update(other.__dict__)
+        self.mark, self.on_fresh = mark, on_fresh
 
     async def due(self, readers: Readers) -> bool:
         """Whether saving is worth what it writes now, or must not wait any longer."""

@@ -112,15 +112,7 @@ class SqliteOrders:
 
     async def of_node(self, node: str, names: Sequence[str]) -> dict[str, Order]:
         """See `OrderStore.of_node`."""
-        wanted = msgspec.json.encode(names).decode()
-
-        def query(connection: sqlite3.Connection, damage: list[str]) -> dict[str, Order]:
-            rows = connection.execute(
-                "SELECT id, body FROM orders WHERE id IN (SELECT value FROM json_each(?)) AND +node = ?", (wanted, node)
-            )
-            return dict(whole(rows, lambda row: (row[0], _order(row[1])), "orders", damage))
-
-        return await self._readers.ask_around(query)
+        return await self._readers.ask_around(lambda connection, damage: of_node(connection, node, names, damage))
 
     async def of_group(self, group: str, after: int, limit: int) -> list[Kept]:
         """See `OrderStore.of_group`."""
@@ -217,6 +209,15 @@ class SqliteOrders:
         return await self._readers.ask(
             lambda connection: [_kept(row) for row in connection.execute(query, (*values, limit))]
         )
+
+
+def of_node(connection: sqlite3.Connection, node: str, names: Sequence[str], damage: list[str]) -> dict[str, Order]:
+    """Those of a node that are known, by id; `damage` gets the table where one of them cannot be read."""
+    wanted = msgspec.json.encode(names).decode()
+    rows = connection.execute(
+        "SELECT id, body FROM orders WHERE id IN (SELECT value FROM json_each(?)) AND +node = ?", (wanted, node)
+    )
+    return dict(whole(rows, lambda row: (row[0], _order(row[1])), "orders", damage))
 
 
 def _no_room(connection: sqlite3.Connection, drafts: Sequence[Draft]) -> Problem | None:

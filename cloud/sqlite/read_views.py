@@ -155,7 +155,7 @@ class SqliteReadViews:
 
     def latest_mark(self) -> str:
         """What is another text whenever an answer of `latest` may be another one."""
-        return f"{self._latest.through}.{self._latest.snapshots}"
+        return f"{self._latest.through}.{self._latest.mark}"
 
     async def latest(self, asked: LatestAsked) -> CityLatest:
         """The newest of the devices that are meant."""

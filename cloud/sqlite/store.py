@@ -10,7 +10,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,9 +28,10 @@ from cloud.sqlite.claims import SqliteClaims
 from cloud.sqlite.code_counters import CodeCounters
 from cloud.sqlite.codes import SqliteCodes
 from cloud.sqlite.compaction import Compaction
-from cloud.sqlite.damage import readable, whole
+from cloud.sqlite.damage import whole
 from cloud.sqlite.database import Sizes
 from cloud.sqlite.errors import StoreTrouble, why
+from cloud.sqlite.hearings import hearings
 from cloud.sqlite.interned import Interned
 from cloud.sqlite.latest_table import LatestTable
 from cloud.sqlite.log import SqliteLog
@@ -44,7 +45,6 @@ from cloud.sqlite.views import SqliteViews
 from cloud.sqlite.write_offs import SqliteWriteOffs
 from cloud.sqlite.writer import Writer
 from cloud.times import Now, utc_us
-from cloud.views.contract import DEFAULT_INTERVAL_S
 from cloud.views.silence import Hearing, LastHeard
 from groundwork.liveness import Part
 from wire import codec
@@ -58,6 +58,12 @@ REPLAY_RECORDS: Final = 200
 FOLD_WAIT_S: Final = 2.0  # for the writer, and again for the readers; queries wait the latter, and the checkpoint
 
 Progress = Callable[[int, int], None]  # done, of how many
+Held = Callable[[float], AbstractAsyncContextManager[object]]  # for at most so many seconds to begin with
+
+
+def nobody_else(_wait_s: float) -> AbstractAsyncContextManager[object]:
+    """No other process reads."""
+    return nullcontext()
 
 
 def silent(_done: int, _of: int) -> None:
@@ -129,13 +135,14 @@ class SqliteStore(msgspec.Struct, frozen=True):
             beside = await self.writer.do(database.raise_serial)
         await asyncio.to_thread(database.follow, self.directory, beside)
 
-    async def fold(self) -> None:
-        """Empty the write-ahead log where it has outgrown its bound: there was always somebody who read."""
+    async def fold(self, held: Held = nobody_else) -> None:
+        """Empty the write-ahead log where it has outgrown its bound: there was always somebody who read. `held` holds
+        the queries of other processes."""
         if database.sizes(self.directory).log > database.WAL_LIMIT_BYTES:
             with suppress(TimeoutError):  # what it has in hand is not waited for by those who read
                 async with asyncio.timeout(FOLD_WAIT_S):
                     await self.writer.idle()
-            async with self.readers.pause(FOLD_WAIT_S):
+            async with held(FOLD_WAIT_S), self.readers.pause(FOLD_WAIT_S):
                 await self.writer.between(database.fold)
 
     async def note_silence(self, now_us: Utc, since_us: Utc) -> None:
@@ -273,7 +280,7 @@ def _load(directory: Path, now: Now) -> _Loaded:
     try:
         origins = database.settle_generation(connection, directory, now)
         damage: list[str] = []
-        heard = _hearings(connection, damage)
+        heard = hearings(connection, damage)
         latest = LatestTable()
         latest.load(connection, damage, now())
         stood = own_alarms.load(connection, damage)
@@ -350,13 +357,3 @@ async def _take_chunks(store: SqliteStore, damage: list[str]) -> None:
         if store.readers.damage is None:
             raise
         damage.append("chunks")
-
-
-def _hearings(connection: sqlite3.Connection, damage: list[str]) -> dict[str, Hearing]:
-    query = (
-        "SELECT name, max(last_heard_us), ifnull(interval_s, ?), told_us IS NOT NULL FROM streams"
-        " JOIN nodes USING (node_no) LEFT JOIN health USING (node_no) LEFT JOIN silence USING (node_no)"
-        " GROUP BY node_no"
-    )
-    rows = readable(connection, query, (DEFAULT_INTERVAL_S,), "streams, nodes, health or silence", damage)
-    return {name: Hearing(heard_us, interval_s, bool(told)) for name, heard_us, interval_s, told in rows}

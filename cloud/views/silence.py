@@ -59,6 +59,17 @@ class LastHeard:
             if isinstance(item.entry, Health):
                 hearing.interval_s = item.entry.interval_s
 
+    def learn(self, nodes: Mapping[str, Hearing]) -> None:
+        """Nodes were heard, as the store says."""
+        for node, hearing in nodes.items():
+            self.hear(node, hearing.heard_us)
+            self._nodes[node].interval_s = hearing.interval_s
+
+    @property
+    def all(self) -> dict[str, Utc]:
+        """When each node was heard last."""
+        return {node: hearing.heard_us for node, hearing in self._nodes.items()}
+
     def of(self, node: str) -> Hearing | None:
         """When a node was heard, if ever."""
         return self._nodes.get(node)

@@ -1,7 +1,9 @@
 """Watching: whose devices somebody is looking at just now, so that their nodes push sooner (`live_s` in the ack).
 
-Somebody looks for LIVE_S after having asked for a device's latest, and as long as a feed with `live=1` is open.
-Bound: one entry a node.
+Somebody looks for LIVE_S after having asked for a device's latest, and as long as a feed with `live=1` is open: here,
+or in a process that only reads, which says what is looked at there.
+
+Bound: one entry a node, and one for each such process.
 """
 
 from __future__ import annotations
@@ -11,20 +13,38 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Final
 
+import msgspec
+
 LIVE_S: Final = 30.0
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """The nodes that are looked at, or all of them."""
+
+    nodes: frozenset[str] = frozenset()
+    every: bool = False
+
+    def __contains__(self, node: str) -> bool:
+        return self.every or node in self.nodes
 
 
 class Watching:
     """On the event loop."""
 
-    def __init__(self, monotonic_s: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, monotonic_s: Callable[[], float] = monotonic, changed: Callable[[], object] = lambda: None
+    ) -> None:
+        """`changed` is called when others may be looked at than before."""
         self._monotonic_s = monotonic_s
+        self._changed = changed
+        self._elsewhere: dict[int, Looked] = {}
         self._until_s: dict[str, float] = {}
         self._open: dict[str | None, int] = {}
 
     def look(self, node: str) -> None:
         """Somebody has asked for the latest of a device of this node."""
         self._until_s[node] = self._monotonic_s() + LIVE_S
+        self._changed()
 
     @contextmanager
     def open(self, nodes: frozenset[str]) -> Generator[None]:
@@ -32,6 +52,7 @@ class Watching:
         watched = nodes or {None}
         for node in watched:
             self._open[node] = self._open.get(node, 0) + 1
+        self._changed()
         try:
             yield
         finally:
@@ -39,8 +60,24 @@ class Watching:
                 self._open[node] -= 1
                 if not self._open[node]:
                     del self._open[node]
+            self._changed()
+
+    @property
+    def looked(self) -> Looked:
+        """What is looked at here now."""
+        now_s = self._monotonic_s()
+        self._until_s = {node: until_s for node, until_s in self._until_s.items() if until_s > now_s}
+        nodes = frozenset(node for node in self._open if node is not None).union(self._until_s)
+        return Looked(nodes, every=None in self._open)
+
+    def elsewhere(self, process: int, looked: Looked | None) -> None:
+        """What is looked at in another process, None when it has ended."""
+        if looked is None:
+            self._elsewhere.pop(process, None)
+        else:
+            self._elsewhere[process] = looked
 
     def live_s(self, node: str) -> float:
         """How long the node should push sooner, from now."""
-        watched = None in self._open or node in self._open
+        watched = None in self._open or node in self._open or any(node in one for one in self._elsewhere.values())
         return LIVE_S if watched or self._until_s.get(node, 0.0) > self._monotonic_s() else 0.0

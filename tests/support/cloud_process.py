@@ -23,7 +23,7 @@ from wire.batch import Ack, Batch, Lane, Snapshot
 
 BATCH = {"Content-Type": "application/vnd.lamplighter.batch+cbor", "Content-Encoding": "zstd"}
 SNAPSHOT = {"Content-Type": "application/vnd.lamplighter.snapshot+cbor", "Content-Encoding": "zstd"}
-START_S = 20
+START_S = 120
 
 
 class Process:
@@ -35,6 +35,7 @@ class Process:
         self.running: subprocess.Popen[bytes] | None = None
         self.client = httpx.Client(timeout=10)
         self.url = ""
+        self.readers_url = ""
         self.tokens: dict[str, str] = {}
 
     def token(self, role: Role, node: str | None = None) -> str:
@@ -77,7 +78,8 @@ class Process:
                 raise AssertionError(self.running.communicate(timeout=5)[1].decode())
             time.sleep(0.01)
         if wait:
-            self.url = json.loads(endpoints.read_text())["url"]
+            told = json.loads(endpoints.read_text())
+            self.url, self.readers_url = told["url"], told["readers_url"] or ""
         return self
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
@@ -158,6 +160,18 @@ class Process:
     def feed(self, last_event_id: str | None = None, **query: Any) -> Iterator[Feed]:
         with self.feed_of(self.client, last_event_id, **query) as feed:
             yield feed
+
+    @contextmanager
+    def feed_of_url(self, url: str, **query: Any) -> Iterator[Feed]:
+        """The same where other processes answer, with a client of its own."""
+        with (
+            httpx.Client(timeout=60) as client,
+            client.stream("GET", f"{url}/v1/feed", params=query, headers=self.bearer()) as answer,
+        ):
+            if answer.status_code != 200:
+                answer.read()
+                raise AssertionError(answer.text)
+            yield Feed(answer)
 
     @contextmanager
     def feed_of(self, client: httpx.Client, last_event_id: str | None = None, **query: Any) -> Iterator[Feed]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloud.views.watching import LIVE_S, Watching
+from cloud.views.watching import LIVE_S, Looked, Watching
 
 
 def test_a_look_counts_for_a_while() -> None:
@@ -25,3 +25,26 @@ def test_open_feeds_count_until_the_last_is_closed() -> None:
         with watching.open(frozenset()):
             assert watching.live_s("cab-9") == LIVE_S
     assert watching.live_s("cab-1") == 0
+
+
+def test_what_is_looked_at_in_another_process_counts_until_that_ends() -> None:
+    watching = Watching(lambda: 0.0)
+    watching.elsewhere(1, Looked(frozenset({"cab-1"})))
+    watching.elsewhere(2, Looked(every=True))
+    assert watching.live_s("cab-9") == LIVE_S
+    watching.elsewhere(2, None)
+    assert (watching.live_s("cab-1"), watching.live_s("cab-9")) == (LIVE_S, 0)
+    assert watching.looked == Looked(), "it is not looked at here"
+
+
+def test_what_is_looked_at_here_is_told_on() -> None:
+    now, told = [0.0], []
+    watching = Watching(lambda: now[0], lambda: told.append(1))
+    watching.look("cab-1")
+    with watching.open(frozenset({"cab-2"})):
+        assert watching.looked == Looked(frozenset({"cab-1", "cab-2"}))
+        with watching.open(frozenset()):
+            assert watching.looked.every
+    assert len(told) == 5
+    now[0] = LIVE_S
+    assert watching.looked == Looked()

@@ -1,0 +1,1 @@
+"""Reader processes: questions and feeds answered beside the one process that writes."""

@@ -1,0 +1,290 @@
+"""Reader processes, seen from the one that writes: started, told where the store stands, and replaced when they end.
+
+One that ends is started again with back-off. One that does not answer is ended: after SILENT_S without a word, or when
+the write-ahead log has outgrown its bound and it has let CUT_AFTER requests to hold its queries go by, for a process
+that is stopped in a query would make the log grow for ever. It costs its readers their connection: they come again.
+
+Nothing here waits for a reader: what one has not been told yet is one State, whatever has happened meanwhile.
+
+Bounds: MOST processes; END_S for one to end by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+from cloud.entrance.serving import url_of
+from cloud.metrics import Metrics
+from cloud.reader.link import STATE_S, Beat, Begin, Link, LookedAt, Pause, Paused, Resume, State
+from cloud.sqlite.store import SqliteStore
+from cloud.views.watching import Looked, Watching
+from groundwork.backoff import Backoff
+from groundwork.liveness import running_s
+from wire.time import Micros, Utc
+
+LOG: Final = logging.getLogger("lamplighter.cloud")
+MOST: Final = 16
+SILENT_S: Final = 60.0
+CUT_AFTER: Final = 3
+END_S: Final = 5.0
+HOLD_MORE_S: Final = 5.0  # beyond what was asked for: a writer that dies holds nobody for ever
+AGAIN_S: Final = 30.0
+LISTEN: Final = "--listen"
+LINK: Final = "--link"
+
+Command = Callable[[int, int], list[str]]
+
+
+def command(link: int, listener: int) -> list[str]:
+    """How one is started, with these file descriptors."""
+    return [sys.executable, "-m", "cloud.reader.process", LINK, str(link), LISTEN, str(listener)]
+
+
+class ReaderProcess:
+    """One of them, while it runs."""
+
+    def __init__(self, number: int, process: Process, link: Link) -> None:
+        self.number = number
+        self.process = process
+        self.link = link
+        self.through = 0
+        self.due = asyncio.Event()
+        self.fresh: dict[str, Utc] = {}
+        self.jumped_us = 0
+        self.unheld = 0  # requests to hold that it has let go by
+        self.heard_s = running_s()
+        self._holds: dict[int, asyncio.Future[bool]] = {}
+        self._last = 0
+
+    async def hold(self, wait_s: float) -> bool:
+        """Whether all its queries have ended within so many seconds."""
+        self._last += 1
+        number, answer = self._last, asyncio.get_running_loop().create_future()
+        self._holds[number] = answer
+        try:
+            async with asyncio.timeout(wait_s):
+                await self.link.send(Pause(number, wait_s + HOLD_MORE_S))
+                ended = await answer
+            self.unheld = 0
+        except (TimeoutError, OSError):
+            self.unheld += 1
+            return False
+        else:
+            return ended
+        finally:
+            del self._holds[number]
+
+    async def release(self) -> None:
+        """Let queries begin again."""
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(HOLD_MORE_S):
+                await self.link.send(Resume(self._last))
+
+    def held(self, held: Paused) -> None:
+        """It has answered a request to hold."""
+        answer = self._holds.get(held.number)
+        if answer is not None and not answer.done():
+            answer.set_result(held.ended)
+
+
+class ReaderProcesses:
+    """All of them. On the event loop."""
+
+    def __init__(
+        self,
+        count: int,
+        begin: Begin,
+        listener: socket.socket | None,
+        store: SqliteStore,
+        watching: Watching,
+        started: Command = command,
+    ) -> None:
+        """`listener` is bound and owned by who has made it; each process takes connections from it. None where `count`
+        is 0."""
+        self._count, self._begin, self._listener = count, begin, listener
+        self._store, self._watching, self._started = store, watching, started
+        self._running: dict[int, ReaderProcess] = {}
+        self.ended = 0  # how many have ended by themselves, or were ended for their silence
+
+    @property
+    def url(self) -> str | None:
+        """Where they answer."""
+        if self._listener is None:
+            return None
+        return url_of(self._begin.host, self._listener, self._begin.tls_cert is not None)
+
+    @property
+    def running(self) -> int:
+        """How many there are now."""
+        return len(self._running)
+
+    @property
+    def behind(self) -> int:
+        """How far the last of them is behind the log, in records."""
+        head = self._store.log.reach().head
+        return max((head - one.through for one in self._running.values()), default=0)
+
+    def measured(self, metrics: Metrics) -> None:
+        """Show them among the metrics."""
+        metrics.gauge("readers", "Processes that answer questions", lambda: self.running)
+        metrics.gauge("readers_ended", "Such processes that have ended by themselves", lambda: self.ended)
+        metrics.gauge("readers_behind", "Records that the last of them has not taken in yet", lambda: self.behind)
+
+    async def keep(self) -> None:
+        """Keep them running until cancelled; then end them."""
+        if self._listener is None:
+            return
+        self._store.latest.on_fresh = self._fresh
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._publish())
+            for number in range(self._count):
+                tasks.create_task(self._one(number, self._listener))
+
+    def clock_was_set(self, jumped_us: Micros) -> None:
+        """The clock was set by so much: what was heard before counts from there."""
+        for one in self._running.values():
+            one.jumped_us += jumped_us
+            one.due.set()
+
+    @asynccontextmanager
+    async def held(self, wait_s: float) -> AsyncGenerator[bool]:
+        """Pause the queries of all for the length of a block. Whether all that ran have ended within `wait_s`. One that
+        lets CUT_AFTER of these go by is ended."""
+        asked = list(self._running.values())
+        try:
+            answers = await asyncio.gather(*(one.hold(wait_s) for one in asked))
+            for one in asked:
+                if one.unheld >= CUT_AFTER:
+                    self._cut(one, "does not let its queries end, and the write-ahead log grows")
+            yield all(answers)
+        finally:
+            await asyncio.gather(*(one.release() for one in asked if not one.unheld))
+
+    def _cut(self, one: ReaderProcess, why: str) -> None:
+        LOG.error("reader process %d %s; it is ended and started again", one.process.pid, why)
+        with suppress(ProcessLookupError):
+            one.process.kill()
+
+    def _fresh(self, node: str, now_us: Utc) -> None:
+        for one in self._running.values():
+            one.fresh[node] = now_us
+            one.due.set()
+
+    async def _publish(self) -> None:
+        """Say that the log has grown, as soon as it has."""
+        log = self._store.log
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STATE_S):
+                    await log.grown(log.reach().head)
+            for one in self._running.values():
+                one.due.set()
+                if running_s() - one.heard_s > SILENT_S:
+                    self._cut(one, f"has said nothing for {SILENT_S:g} s")
+                    one.heard_s = running_s()
+
+    async def _one(self, number: int, listener: socket.socket) -> None:
+        backoff = Backoff(first_s=1.0, longest_s=AGAIN_S)
+        while True:
+            began_s = running_s()
+            try:
+                await self._run(number, listener)
+            except OSError as error:
+                LOG.error("no reader process could be started: %s", error)  # noqa: TRY400
+            except ExceptionGroup:  # of its link: what it says is nothing that we know
+                LOG.exception("reader process %d is given up for another one", number)
+            self.ended += 1
+            if running_s() - began_s > AGAIN_S:
+                backoff.succeeded()
+            await asyncio.sleep(backoff.failed())
+
+    async def _run(self, number: int, listener: socket.socket) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self._started(theirs.fileno(), listener.fileno()),
+                    stdin=DEVNULL,
+                    pass_fds=(theirs.fileno(), listener.fileno()),
+                )
+            except BaseException:
+                ours.close()
+                raise
+        link = await Link.over(ours)
+        one = self._running[number] = ReaderProcess(number, process, link)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tell = tasks.create_task(self._tell(one))
+                hear = tasks.create_task(self._hear(one))
+                code = await process.wait()
+                tell.cancel()
+                hear.cancel()
+            LOG.warning("reader process %d has ended with %d", process.pid, code)
+        finally:
+            del self._running[number]
+            self._watching.elsewhere(number, None)
+            link.close()  # it ends when it reads that
+            await _gone(process)
+
+    async def _tell(self, one: ReaderProcess) -> None:
+        with suppress(OSError):
+            await one.link.send(self._begin)
+            every = True
+            while True:
+                one.due.clear()
+                origins, reach = self._store.log.origins, self._store.log.reach()
+                fresh, one.fresh = one.fresh, {}
+                heard, every = (self._store.heard.all if every else fresh), False
+                jumped_us, one.jumped_us = one.jumped_us, 0
+                await one.link.send(
+                    State(
+                        generation=origins.generation,
+                        previous=origins.previous,
+                        shared_through=origins.shared_through,
+                        floor=reach.floor,
+                        head=reach.head,
+                        snapshots=self._store.latest.mark,
+                        fresh=sorted(fresh),
+                        heard=heard,
+                        jumped_us=jumped_us,
+                    )
+                )
+                await one.due.wait()
+
+    async def _hear(self, one: ReaderProcess) -> None:
+        while (message := await one.link.receive()) is not None:
+            one.heard_s = running_s()
+            match message:
+                case Beat():
+                    one.through = message.through
+                case LookedAt():
+                    self._watching.elsewhere(one.number, Looked(frozenset(message.nodes), message.every))
+                case Paused():
+                    one.held(message)
+                case _:
+                    raise ValueError(f"a reader process says {message!r:.100}")
+
+
+async def _gone(process: Process) -> None:
+    """Until it has ended, by force where it does not by itself, also while this task is cancelled."""
+
+    async def ended() -> Any:
+        try:
+            async with asyncio.timeout(END_S):
+                await process.wait()
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    ending = asyncio.ensure_future(ended())
+    while not ending.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(ending)

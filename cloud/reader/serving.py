@@ -1,0 +1,108 @@
+"""What a reader process serves: the questions and the feed, over a store that it only reads.
+
+The same parts as in `cloud.app`, each with shares and counters of its own process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from cloud.api import openapi
+from cloud.api.gate import Gate
+from cloud.api.guard import Guard, fault_problem, http_problem
+from cloud.api.latest import Latest
+from cloud.api.queries import Queries
+from cloud.api.routes import Route, serve
+from cloud.api.upkeep import Upkeep
+from cloud.entrance.failures import Failures
+from cloud.entrance.shares import Most, Shares
+from cloud.feed.feed import Feed
+from cloud.feed.inside import Inside
+from cloud.metrics import Metrics
+from cloud.problem import Problem
+from cloud.records.tokens import Tokens
+from cloud.sqlite.followed import FollowedStore
+from cloud.views.watching import Watching
+
+ELSEWHERE: Final = (
+    "only questions and the feed are answered here; orders, alarms and all that is written are at the aggregator's own"
+    " address"
+)
+
+
+class ReadApplication(msgspec.Struct, frozen=True):
+    """What is served, and the feed, which must be ended before the server is."""
+
+    asgi: ASGIApp
+    routes: tuple[Route, ...]
+    feed: Feed
+
+    def close(self) -> None:
+        """End all streams: their readers come again."""
+        self.feed.close()
+
+
+def reading(
+    store: FollowedStore,
+    tokens: Tokens,
+    metrics: Metrics,
+    watching: Watching,
+    most: Most,
+    feed_cut_s: float,
+    keep_alive_s: float,
+) -> ReadApplication:
+    """Put the parts together."""
+    shares = Shares(most)
+    gate = Gate(tokens, shares, Failures(monotonic), metrics)
+    feed = Feed(
+        log=store.log,
+        views=store.views,
+        inside=Inside(store.areas, store.views, store.log, store.now),
+        tokens=tokens,
+        shares=shares,
+        watching=watching,
+        metrics=metrics,
+        origins=lambda: store.log.origins,
+        ordered=store.ordered,
+        cut_s=feed_cut_s,
+        keep_alive_s=keep_alive_s,
+    )
+    table: list[Route] = []
+
+    async def ready() -> None:
+        await store.views.nodes("", 1)
+
+    table.extend(Queries(store.views, watching).routes())
+    table.extend(Latest(store.views, store.areas, store.log, store.now).routes())
+    table.extend(feed.routes())
+    table.extend(Upkeep(metrics, ready, lambda: openapi.document(table)).routes())
+    metrics.gauge("log_head", "The position of the newest record", lambda: store.log.reach().head)
+    metrics.gauge("feeds", "Feed readers", lambda: feed.readers)
+    asgi = Starlette(
+        routes=[serve(route, gate) for route in table],
+        exception_handlers={HTTPException: _elsewhere(http_problem(table)), Exception: fault_problem},
+    )
+    asgi.router.redirect_slashes = False
+    return ReadApplication(Guard(asgi, metrics), tuple(table), feed)
+
+
+def _elsewhere(
+    told: Callable[[Request, Exception], Awaitable[Response]],
+) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """A path that is not served here may well be one of the aggregator's (RFC 9110, 15.5.20)."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code in (404, 405):
+            return Problem(421, "elsewhere", ELSEWHERE).response()
+        return await told(request, error)
+
+    return answer
