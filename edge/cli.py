@@ -29,6 +29,7 @@ from edge.acting.bundles import followed
 from edge.acting.sky import sky
 from edge.clock import kernel_boot, utc_us
 from edge.config import Config, ConfigError, load, place_of
+from edge.handover import Handover
 from edge.lives import EXIT_FAILED, live
 from edge.node import Node, Ready
 from edge.outbox.reading import CardError, read_history
@@ -297,18 +298,12 @@ def _run(config: Config, args: argparse.Namespace) -> int:
 
     systemd = Notify()
     watchdog = NodeWatchdog(systemd, config.socket, ring=ring, boot=kernel_boot())
-    node: Node | None = None
-
-    def make() -> Node:
-        """The next life: by the list of devices as it is now, and going on from the one before."""
-        nonlocal node
-        node = Node(config if node is None else node.config, watchdog, systemd, on_ready=ready, before=node)
-        return node
+    handover = Handover(config)
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes, or log rotation: there is nothing to reopen
     interpreter.tune()
     try:
-        uvloop.run(live(make, watchdog))
+        uvloop.run(live(lambda: Node(handover, watchdog, systemd, on_ready=ready), watchdog))
     except (RuntimeError, OSError, CardError) as error:
         return _failed(error, config)
     except BaseExceptionGroup as group:

@@ -9,38 +9,29 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import msgspec
 
-from drivers.contract import Traced
 from edge.acting.autonomy import Autonomy
 from edge.acting.bundles import Ground
 from edge.acting.probation import begun
 from edge.acting.restarted import UncleanEnd, how_ended
 from edge.acting.trial import Trial
-from edge.changes import versions
-from edge.changes.births import Births
-from edge.changes.editor import DeviceEditor
 from edge.clock import NodeClock
-from edge.config import Config, attempt, written_devices
-from edge.control.decided import decided
-from edge.control.on_site import OnSite
+from edge.config import Config
 from edge.ending import either, end
+from edge.handover import Handover
 from edge.health import Doctor
-from edge.identify.on_lines import OnLines
 from edge.outbox.group_commit import GroupCommit
 from edge.outbox.sqlite import SqliteOutbox
 from edge.outbox.storage import Storage
+from edge.own_http import OwnHttp
 from edge.sampling.arrivals import Arrivals, expect, gates_of
-from edge.sampling.device_states import states_of
 from edge.sampling.last_samples import LastSamples
 from edge.sampling.lines import readdressed
 from edge.sampling.quality_history import QualityHistory
@@ -50,16 +41,8 @@ from edge.sync.http import Cloud, CloudLink
 from edge.sync.uplink import Uplink
 from edge.visit.visiting import Visiting
 from edge.watchdog import NodeWatchdog, hung
-from edge.web.deeds import DeedRoute
-from edge.web.first_look import FirstLook
-from edge.web.hosts import Hosts
-from edge.web.identifying import Identifying, shown
-from edge.web.listening import OwnSocket, serve, tcp
-from edge.web.pages import Pages
-from edge.web.peers import Technicians
-from edge.web.sight import SELDOM_S, Days, Sight, recall
-from edge.web.support import MAX_FRAMED, SupportFile
-from edge.web.writing import TechnicianRoutes
+from edge.web.listening import OwnSocket, serve
+from edge.web.sight import SELDOM_S, recall
 from groundwork.liveness import Part, kept_going
 from groundwork.systemd import Notify
 from wire.entries import ClockFix
@@ -89,19 +72,16 @@ class Node:
 
     def __init__(
         self,
-        config: Config,
+        handover: Handover,
         watchdog: NodeWatchdog,
         systemd: Notify,
         *,
         on_ready: Callable[[Ready], None] = lambda _: None,
-        before: Node | None = None,
     ) -> None:
-        """One life; `watchdog` is kept by whoever runs it. Of the node `before` it in this process go on: where it
-        listens, and who is at the cabinet."""
-        self.config = self._config = config
-        self._before = before
-        self._relisted = asyncio.Event()  # `config` is another one by now
-        self._births = Births() if before is None else before._births  # noqa: SLF001 - its own kind
+        """One life, by the configuration of the `handover`; `watchdog` and `handover` are kept by whoever runs it."""
+        self._handover = handover
+        self._config = config = handover.config
+        self._relisted = asyncio.Event()  # the handover has another configuration by now
         self._on_ready = on_ready
         self._street = LastSamples()
         self._history = QualityHistory(lambda: self._clock()[0])
@@ -109,7 +89,6 @@ class Node:
         self._downlink: Downlink | None = None
         self._watchdog, self._systemd = watchdog, systemd
         self._storage: Storage | None = None
-        self.listener: socket.socket | None = None
 
     @property
     def abandoned(self) -> bool:
@@ -124,12 +103,12 @@ class Node:
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Until `stop` is set; or until the storage is to be opened anew (`edge.outbox.storage`): then it is true, and
-        another node of `config` is to be made and run, with this one `before` it.
+        another node is to be made of the handover, and run.
 
         Raises:
             RuntimeError: the data directory is in use. OSError: the health address cannot be used.
         """
-        config, watchdog = self._config, self._watchdog
+        config, watchdog, handover = self._config, self._watchdog, self._handover
         directory = Path(config.node.data_dir)
         async with contextlib.AsyncExitStack() as stack:
             storage = self._storage = Storage(
@@ -221,21 +200,36 @@ class Node:
             if outbox.blank:
                 outbox.renewed()
             await autonomy.rebuild(outbox.history)
-            visiting = self._visiting = Visiting(
+            visiting = self._visiting = handover.visiting = Visiting(
                 token=config.token,
                 kept=kept,
                 now=self._clock,
                 put=commit.put,
                 insist=commit.insist,
                 draw_id=lambda: secrets.token_hex(8),
-                before=None if self._before is None else self._before._visiting,  # noqa: SLF001
+                before=handover.visiting,
             )
             arrivals = Arrivals(
                 self._gates, street=self._street, history=self._history, add=commit.add, follow=autonomy.take
             )
-            self.listener = listener = self._listen()
+            listener = handover.listener()
             stack.callback(self._let_go)
-            pages = self._pages(doctor, autonomy, commit, outbox, lines)
+            pages = OwnHttp(
+                config=config,
+                doctor=doctor,
+                autonomy=autonomy,
+                commit=commit,
+                outbox=outbox,
+                lines=lines,
+                street=self._street,
+                history=self._history,
+                gates=self._gates,
+                clock=self._clock,
+                visiting=visiting,
+                births=handover.births,
+                last_words=watchdog.ring.lines,
+                apply=lambda config, fresh, why: self._relist(lines, config, fresh, why),
+            ).pages()
             async with asyncio.TaskGroup() as always:
                 tasks = [
                     always.create_task(
@@ -266,7 +260,7 @@ class Node:
                         alive=Part("downlink"),
                     )
                     tasks.append(always.create_task(kept_going(downlink.alive, downlink.run), name="downlink"))
-                lines.ask_at_once(self._births.waiting())
+                lines.ask_at_once(handover.births.waiting())
                 open_lines = lines.begin(always, arrivals.take, autonomy.opened)
                 watchdog.life.rest()
                 await either(stop, storage.renew, self._relisted)
@@ -286,29 +280,15 @@ class Node:
         seldom = [d for d, k in self._street.devices.items() if k.expected_every_s > SELDOM_S]
         await recall(self._history, path, seldom, self._clock()[0])
 
-    def _listen(self) -> socket.socket:
-        """On the address of the configuration; the socket of the node before goes on: who came meanwhile waits there.
-
-        Raises:
-            OSError: the address cannot be used.
-        """
-        before, self._before = self._before, None
-        if before is not None and before.listener is not None:
-            if before._config.health.listen == self._config.health.listen:  # noqa: SLF001
-                return before.listener
-            before.listener.close()
-        return tcp(self._config.health.listen)
-
     def _let_go(self) -> None:
-        if self.listener is not None and not self._relisted.is_set():
-            self.listener.close()
-            self.listener = None
+        if not self._relisted.is_set():
+            self._handover.close()
 
     def _relist(self, lines: Supervisor, config: Config, fresh: Sequence[str], why: str) -> None:
         """Go by another list of devices: lines are swapped where only addresses differ, else another node is made."""
         swapped = readdressed(lines.lines, config.lines)
         if swapped is None:
-            self.config = config
+            self._handover.config = config
             asyncio.get_running_loop().call_later(ANSWERED_S, self._relisted.set)
             return
         for line in swapped:
@@ -317,88 +297,9 @@ class Node:
                 self._gates[device].forget()
             lines.swap(line, why, fresh)
 
-    def _pages(
-        self, doctor: Doctor, autonomy: Autonomy, commit: GroupCommit, outbox: SqliteOutbox, lines: Supervisor
-    ) -> Pages:
-        config = self._config
-        on_lines = OnLines(config.lines, map(Path, config.node.profile_dirs), lines.drivers, self._street, lines.faults)
-        on_site = OnSite(
-            take=lambda order: autonomy.desk.take(order, on_site=True),
-            how_far=autonomy.desk.how_far,
-            durable=commit.insist,
-            now=self._clock,
-            draw_id=lambda: secrets.token_hex(8),
-        )
-        editor = DeviceEditor(
-            Path(config.node.data_dir),
-            config.listed.versions,
-            counting=config.listed.counting,
-            unusable=config.listed.unusable,
-            written=lambda: written_devices(config.path),
-            attempt=lambda changes, last: attempt(config.path, changes, last),
-            apply=lambda config, fresh, why: self._relist(lines, config, fresh, why),
-            lines=lines.lines,
-            births=self._births,
-            now=self._clock,
-        )
-        zone = UTC if self._config.site is None else ZoneInfo(self._config.site.time_zone)
-        sight = self._sight(doctor, autonomy, outbox, lines, zone)
-        support = SupportFile(
-            node=config.node.id,
-            look=doctor.look,
-            told={
-                "states": lambda: states_of(lines.lines, self._street, time.monotonic(), self._clock()[0]),
-                "alarms": autonomy.alarming.standing,
-                "control": lambda: list(sight.decided()),
-                "visits": lambda: tuple(self._visiting.log.said),
-            },
-            frames=lambda: {d: [shown(f) for f in sight.frames(d)] for d in list(self._gates)[:MAX_FRAMED]},
-            files=(config.path, Path(config.node.data_dir) / versions.NAME),
-            log=self._watchdog.ring.lines,
-            now_us=lambda: self._clock()[0],
-        )
-        writing = TechnicianRoutes(self._visiting, on_site, lines, support)
-        return Pages(
-            look=doctor.look,
-            decided=lambda: decided(autonomy.control, zone, self._clock()[0]),
-            alarms=autonomy.alarming.standing,
-            explain=autonomy.ruling.explain,
-            devices=self._gates,
-            hosts=Hosts(self._config.health.names),
-            technicians=Technicians(self._config.control.technicians),
-            quarantine=outbox,
-            screens=FirstLook(sight, writing, editor),
-            on_site=on_site,
-            writing=writing,
-            identifying=Identifying(on_lines),
-            deeds=DeedRoute(lambda: outbox.card.file, lambda: self._clock()[0], lambda: tuple(self._visiting.log.said)),
-            states=lambda: states_of(config.lines, self._street, time.monotonic(), self._clock()[0]),
-            sample=lambda device: self._street.devices[device].sample,
-            node=config.node.id,
-        )
-
     def _ready(self, health: str) -> None:
         self._systemd.tell("READY=1")
         self._on_ready(Ready(health, str(self._config.socket)))
-
-    def _sight(
-        self, doctor: Doctor, autonomy: Autonomy, outbox: SqliteOutbox, lines: Supervisor, zone: tzinfo
-    ) -> Sight:
-        return Sight(
-            node=self._config.node.id,
-            zone=zone,
-            lines=lines.lines,
-            street=self._street,
-            history=self._history,
-            examine=doctor.examine,
-            faults=lines.faults,
-            decided=lambda: decided(autonomy.control, zone, self._clock()[0]),
-            alarms=autonomy.alarming.standing,
-            days=Days(lambda: outbox.card.file, lambda: self._clock()[0]),
-            now=self._clock,
-            birth=self._births.of,
-            frames=lambda d: driver.frames(d) if isinstance(driver := lines.driver_of(d), Traced) else (),
-        )
 
     # ---- what the node says of itself ---------------------------------------------------------------------------
 
