@@ -194,6 +194,7 @@ class Node:
                 card=lambda: storage.fault,
                 deaf=lines.leave,
                 alive=Part("rules"),
+                present=lambda visit: self._visiting.sessions.lasts(visit),  # noqa: PLW0108 - it is made below
             )
             autonomy.follows(ended, watchdog.told)
             outbox.renewed = autonomy.alarming.tell_again

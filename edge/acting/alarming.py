@@ -16,7 +16,7 @@ from edge.alarms.acts import Refusal
 from edge.alarms.book import AlarmBook
 from edge.alarms.causes import Suppression
 from edge.alarms.raised import Raised
-from edge.control.orders import Declined
+from edge.control.order_contract import Declined
 from wire.entries import Alarm, ClockFix, Entry
 from wire.orders import AlarmAct
 from wire.sample import Value

@@ -36,12 +36,13 @@ from edge.alarms.own import CARD, NOT_AS_SET, PLAN_ASIDE, RULES_ASIDE, UPLINK_RE
 from edge.clock import NodeClock, monotonic_us
 from edge.config import Config
 from edge.control import arrays as control
-from edge.control import orders
+from edge.control import order_records
 from edge.control.actuator import actuators_of
 from edge.control.actuators import Actuators
 from edge.control.answering import Deaf, nobody_cares
 from edge.control.arbitration import Held
 from edge.control.arrays import Key, PriorityArrays
+from edge.control.blinking import Blinking
 from edge.control.orders import OrderBook
 from edge.control.trusted import TrustedTime
 from edge.outbox.group_commit import GroupCommit
@@ -57,6 +58,7 @@ from wire.time import AxisTime, Micros, Mono
 
 LOOK_S: Final = 5.0
 TURN_S: Final = 60.0
+GIVE_BACK_S: Final = 2.0  # for lamps that blink when the node stops
 NAP_S: Final = 0.02  # whatever a part says is due: no loop without a pause
 
 
@@ -78,11 +80,13 @@ class Autonomy:
         card: Callable[[], str | None] = lambda: None,
         deaf: Deaf = nobody_cares,
         alive: Part | None = None,
+        present: Callable[[str], bool] = lambda _visit: True,
     ) -> None:
         """`driver` gives the open driver of a device, None while its line is down. `monotonic` is the street's clock
         in seconds, `boottime_us` the one that what is held ends by. `try_out` tries a bundle apart from the node before
         it is taken; without it, it is taken at once. `card` says what is wrong with the card; `deaf` hears
-        of a driver's answer that does not end when it is cancelled, `alive` of each look at time."""
+        of a driver's answer that does not end when it is cancelled, `alive` of each look at time. `present` says of a
+        visit whether its technician still has a session."""
         self.alive = Part("rules", monotonic) if alive is None else alive
         self._config, self._clock, self._commit = config, clock, commit
         self._monotonic, self._boottime_us = monotonic, boottime_us
@@ -147,9 +151,10 @@ class Autonomy:
             wake=self.actuators.wake,
             freed=self.ruling.ended,
             try_first=None if self._trials is None else self._trials.put,
+            blinking=Blinking(self.control, {k: a.writing for k, a in actuators.items()}, boottime_us, present),
         )
         commit.put(kept=gone)
-        self.desk.restore(_under(kept, orders.PREFIX), dropped)
+        self.desk.restore(_under(kept, order_records.PREFIX), dropped)
         self._forget_alarms()
 
     def follows(self, ended: UncleanEnd | None, told: Callable[[], object]) -> None:
@@ -283,17 +288,18 @@ class Autonomy:
         """End what is being tried."""
         if self._trials is not None:
             await self._trials.close()
+        await self.actuators.settle(self.desk.end_blinking(), GIVE_BACK_S)  # not left as the last turn has it
         await self.actuators.close()
         self._probation.end()
 
-    # ---- what orders do that set no point (edge.control.orders.Acts) ------------------------------------------------
+    # ---- what orders do that set no point (edge.control.order_contract.Acts) -----------------------------------------
 
     def act(self, act: AlarmAct) -> tuple[list[Alarm], Kept]:
-        """See `edge.control.orders.Acts`."""
+        """See `edge.control.order_contract.Acts`."""
         return self.alarming.act(act)
 
     def adopt(self, bundle: Bundle) -> tuple[Kept, str]:
-        """See `edge.control.orders.Acts`."""
+        """See `edge.control.order_contract.Acts`."""
         if bundle.kind == "plan":
             taken = self._bundles.plan_of(bundle)
             self.planning.follow(taken)
@@ -312,7 +318,8 @@ class Autonomy:
 
     def settled(self, key: Key, level: Level | None, held: Held | None, read_back: Value) -> None:
         """See `edge.control.actuators.Told`."""
-        self.desk.settled(key, level, held, read_back)
+        if self.desk.settled(key, level, held, read_back):
+            self._wake.set()
         self._own.settled(key, read_back)
 
     def failed(self, key: Key, level: Level, held: Held, why: str, read_back: Value) -> bool:
@@ -346,7 +353,7 @@ class Autonomy:
         self.alarming.forget(gone)
 
     def _ends_in_us(self) -> Micros | None:
-        due = self.control.due_us()
+        due = self.desk.due_us()
         return None if due is None else due - self._boottime_us()
 
     def _alarm_in_us(self) -> Micros | None:

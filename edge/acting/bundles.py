@@ -15,7 +15,7 @@ import msgspec
 
 from drivers.tables import Problem
 from edge.config import Config, SiteTable, place_of
-from edge.control.orders import Declined
+from edge.control.order_contract import Declined
 from edge.outbox.reading import CardError, read_kept
 from edge.plans.load import PlanError, load, load_file
 from edge.plans.plan import Plan

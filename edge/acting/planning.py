@@ -20,7 +20,7 @@ from drivers.contract import Now
 from edge.acting.alarming import Put
 from edge.control.arbitration import Held
 from edge.control.arrays import Key, PriorityArrays
-from edge.control.orders import Wake
+from edge.control.order_contract import Wake
 from edge.plans.plan import Plan, Setting
 from edge.sampling.last_samples import LastSamples
 from wire.device import Device

@@ -25,7 +25,7 @@ from edge.alarms.causes import MAX_NAMED, MAX_SUPPRESSIONS, Suppression
 from edge.alarms.raised import Raised
 from edge.control.arbitration import Held
 from edge.control.arrays import Ended, Key, PriorityArrays
-from edge.control.orders import Wake
+from edge.control.order_contract import Wake
 from edge.rules import effects as fx
 from edge.rules.engine import Engine, Explained
 from edge.rules.rule import Rule, Rules

@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 
 from edge.acting.bundles import Bundles, Ground
-from edge.control.orders import Declined
+from edge.control.order_contract import Declined
 from wire.orders import Bundle
 
 CPU_S: Final = 3

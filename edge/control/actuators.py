@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Self
 
 import msgspec
@@ -47,8 +47,6 @@ REPORT_S: Final = 10.0
 LINE_S: Final = 10.0
 END_S: Final = 2.0  # for tries to end; a driver that is deaf to it is no reason to wait
 CALL_S: Final = 60.0  # a busy line may let a write wait; a driver that never answers is a bug, and no reason to stop
-
-__all__ = ["Actuator", "Actuators", "ProgressListener"]
 
 
 class _Failure(msgspec.Struct, frozen=True):
@@ -109,11 +107,10 @@ class Actuators:
     async def close(self) -> None:
         """End all tries, and begin none."""
         self._closed = True
-        tasks = [s.task for s in self._states.values() if s.task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=END_S)
+        for state in self._states.values():
+            if state.task is not None:
+                state.task.cancel()
+        await self.settle(self._states, END_S)
 
     def wake(self, key: Key, after: asyncio.Future[None] | None = None) -> None:
         """The array may say something else now. Nothing is written before `after` is done.
@@ -129,6 +126,11 @@ class Actuators:
         state.wake.set()
         if state.task is None:
             state.task = asyncio.create_task(self._settle(key, state), name=f"actuator {key[0]} {key[1]}")
+
+    async def settle(self, keys: Iterable[Key], within_s: float) -> None:
+        """Wait so long for points to be as they should."""
+        if tasks := [t for key in keys if (t := self._states[key].task) is not None]:
+            await asyncio.wait(tasks, timeout=within_s)
 
     def seen(self, sample: Sample) -> None:
         """What devices say of themselves: the answer that someone waits for, or a change that was not ours."""

@@ -24,7 +24,8 @@ Language = Literal["en", "fr"]
 class Held(msgspec.Struct, frozen=True, kw_only=True):
     """A value that a level holds. `by` names who gave it, `order` the order it came with, where it was one.
 
-    It holds while now < `ends_us`; None: until it is taken back.
+    It holds while now < `ends_us`; None: until it is taken back. `blinks`: it is turned over again and again
+    (`edge.control.blinking`), and what it is at the moment says little.
     """
 
     value: Value
@@ -32,6 +33,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     order: str = ""
     ends_us: Mono | None = None
     until_us: Utc | None = None
+    blinks: bool = False
 
 
 class PriorityArray:
@@ -92,6 +94,7 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "because default": "{value} because of its safe value",
         "until": " until {}",
         "below": "; below it: {level} {value}",
+        "blinks": "blinking",
         "true": "true",
         "false": "false",
         "nothing": "nothing is held: the device is left as it is",
@@ -111,6 +114,7 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "because default": "{value} : valeur de repli",
         "until": ", jusqu'à {}",
         "below": " ; en dessous : {level}, {value}",
+        "blinks": "clignote",
         "true": "vrai",
         "false": "faux",
         "nothing": "rien n'est imposé : l'appareil reste comme il est",
@@ -133,7 +137,10 @@ def why(
     level, held = found[0]
     until = "" if held.until_us is None else words["until"].format(_when(held.until_us, zone, now_us))
     text = words[f"because {level}"].format(
-        value=_shown(held.value, unit, language), name=held.by, by=f" ({held.by})" if held.by else "", until=until
+        value=words["blinks"] if held.blinks else _shown(held.value, unit, language),
+        name=held.by,
+        by=f" ({held.by})" if held.by else "",
+        until=until,
     )
     if len(found) > 1:
         level, held = found[1]

@@ -175,7 +175,9 @@ class PriorityArrays:
         return array
 
     def _kept(self, key: Key, level: Level, held: Held) -> dict[str, bytes | None]:
-        return {_name(key, level): self._slot(key, level, held)} if level in KEPT else {}
+        if level not in KEPT:
+            return {}
+        return {_name(key, level): None if held.blinks else self._slot(key, level, held)}
 
     def _mark(self, key: Key) -> dict[str, bytes | None]:
         return {_name(key, MARK): self._slot(key, MARK, Held(value=None, by=""))}

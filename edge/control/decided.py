@@ -15,12 +15,13 @@ from wire.time import Utc
 
 
 class HeldAt(msgspec.Struct, frozen=True, kw_only=True):
-    """What one level holds. `until_us` is UTC."""
+    """What one level holds. `until_us` is UTC. `blinks`: the value is what it is at the moment."""
 
     level: Level
     value: Value
     by: str
     until_us: Utc | None
+    blinks: bool = False
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,5 +46,7 @@ def decided(control: PriorityArrays, zone: tzinfo, now_us: Utc | None = None) ->
             point=key[1],
             value=None if top is None else top[1].value,
             why={"en": why(array, unit, zone, "en", now_us), "fr": why(array, unit, zone, "fr", now_us)},
-            levels=tuple(HeldAt(level=lv, value=h.value, by=h.by, until_us=h.until_us) for lv, h in array),
+            levels=tuple(
+                HeldAt(level=lv, value=h.value, by=h.by, until_us=h.until_us, blinks=h.blinks) for lv, h in array
+            ),
         )

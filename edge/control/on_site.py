@@ -20,9 +20,10 @@ from msgspec import Meta
 
 from drivers.contract import Now
 from drivers.tables import Problem, parse, suggest
-from edge.control.order_records import MAX_LAST_US, HowFar
+from edge.control.blinking import LONGEST_S, Blink
+from edge.control.order_records import MAX_LAST_US, HowFar, NodeOrder
 from wire.entries import Stage
-from wire.orders import AlarmAct, Command, Order, Relinquish
+from wire.orders import AlarmAct, Command, Relinquish
 from wire.sample import Value
 from wire.time import Utc, micros
 
@@ -30,6 +31,7 @@ MAX_BODY_BYTES: Final = 16 * 1024
 MIN_FOR_S: Final = 10.0  # time is looked at every 5 s (`edge.acting.autonomy.LOOK_S`): what is shorter would end late
 MAX_FOR_S: Final = MAX_LAST_US / 1e6  # 31 days
 DEFAULT_FOR_S: Final = 7_200.0
+BLINK_FOR_S: Final = 120.0
 CARD_S: Final = 2.0
 PREFIX: Final = "site-"  # of the ids that the node draws
 
@@ -56,6 +58,15 @@ class RelinquishGiven(msgspec.Struct, frozen=True, kw_only=True, tag_field="orde
     point: Said
 
 
+class BlinkGiven(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="blink"):
+    """Let a point blink for `for_s` seconds, or until it is given back (`edge.control.blinking`)."""
+
+    by: For = ""
+    device: Said
+    point: Said
+    for_s: Annotated[float, Meta(ge=MIN_FOR_S, le=LONGEST_S)] = BLINK_FOR_S
+
+
 class AlarmActGiven(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="order", tag="alarm_act"):
     """Acknowledge, shelve for `for_s` seconds, or unshelve an alarm, by its id."""
 
@@ -73,10 +84,11 @@ class AlarmActGiven(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
             raise ValueError(f"for_s is for shelve only; leave it out to {self.act}")
 
 
-Given = CommandGiven | RelinquishGiven | AlarmActGiven
+Given = CommandGiven | RelinquishGiven | BlinkGiven | AlarmActGiven
 _GIVEN: Final[Mapping[str, type[Given]]] = {
     "command": CommandGiven,
     "relinquish": RelinquishGiven,
+    "blink": BlinkGiven,
     "alarm_act": AlarmActGiven,
 }
 
@@ -129,7 +141,7 @@ class OnSite:
     def __init__(
         self,
         *,
-        take: Callable[[Order], None],
+        take: Callable[[NodeOrder], None],
         how_far: Callable[[str], HowFar | None],
         durable: Callable[[], Awaitable[object]],
         now: Now,
@@ -139,10 +151,12 @@ class OnSite:
         the card."""
         self._take, self._how_far, self._durable, self._now, self._draw_id = take, how_far, durable, now, draw_id
 
-    async def give(self, given: Given, taken: Callable[[OrderProgress], None] = lambda _: None) -> OrderProgress:
+    async def give(
+        self, given: Given, taken: Callable[[OrderProgress], None] = lambda _: None, *, visit: str = ""
+    ) -> OrderProgress:
         """Take an order; how far it is once it is on the card, or CARD_S later. `taken` is told at once how far it is:
-        what it puts on the card goes there with the order."""
-        order = self._order(given, PREFIX + self._draw_id(), self._now()[0])
+        what it puts on the card goes there with the order. What blinks ends with the session of `visit`."""
+        order = self._order(given, PREFIX + self._draw_id(), self._now()[0], visit)
         self._take(order)
         taken(self._told(order.id))
         try:
@@ -168,7 +182,7 @@ class OnSite:
         detail = "too many orders are open or remembered here; try again later"
         return self.told(order_id) or OrderProgress(id=order_id, stage="refused", final=True, detail=detail)
 
-    def _order(self, given: Given, order_id: str, now_us: Utc) -> Order:
+    def _order(self, given: Given, order_id: str, now_us: Utc, visit: str) -> NodeOrder:
         match given:
             case CommandGiven():
                 return Command(
@@ -190,6 +204,16 @@ class OnSite:
                     device=given.device,
                     point=given.point,
                     level="technician",
+                )
+            case BlinkGiven():
+                return Blink(
+                    id=order_id,
+                    by=given.by,
+                    issued_us=now_us,
+                    expires_us=now_us + micros(given.for_s),
+                    device=given.device,
+                    point=given.point,
+                    visit=visit,
                 )
             case AlarmActGiven():
                 until_us = None if given.for_s is None else now_us + micros(given.for_s)

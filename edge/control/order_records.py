@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from edge.control.arrays import Key
+from edge.control.blinking import Blink
 from wire.entries import Level, Result, Stage
 from wire.orders import Bundle, Command, Order, Relinquish
 from wire.sample import Value
@@ -31,6 +32,10 @@ DAY_US: Final = Micros(86_400_000_000)
 MAX_LAST_US: Final = Micros(31 * DAY_US)
 PREFIX: Final = "order/"
 
+NodeOrder = Order | Blink
+"""What a node takes: what comes down, and what is given at the cabinet only."""
+PointOrder = Command | Relinquish | Blink
+"""Those for a point."""
 Kept = Mapping[str, bytes | None]
 Place = tuple[Key, Level]
 
@@ -43,7 +48,7 @@ class OrderRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     level: Level | None = None  # of orders for a point that were taken
     device: str = ""
     point: str = ""
-    order: Order | None = None
+    order: NodeOrder | None = None
     stage: Stage = "accepted"
     result: Result | None = None
     # Monotonic, and of this run only: when the result was last told, and since when it is known.
@@ -70,7 +75,7 @@ class Records:
 
     def __init__(self) -> None:
         self._known: dict[str, OrderRecord] = {}
-        self._open: dict[str, Order] = {}
+        self._open: dict[str, NodeOrder] = {}
         self._last: dict[Place, str] = {}
 
     def __contains__(self, order_id: str) -> bool:
@@ -88,11 +93,11 @@ class Records:
             return HowFar(stage=record.stage)
         return HowFar(stage=result.stage, final=True, read_back=result.read_back, detail=result.detail)
 
-    def open(self, order_id: str) -> Order | None:
+    def open(self, order_id: str) -> NodeOrder | None:
         """An order that has been taken and has no final result yet."""
         return self._open.get(order_id)
 
-    def all_open(self) -> Iterator[Order]:
+    def all_open(self) -> Iterator[NodeOrder]:
         """Those without a final result; a copy, oldest first."""
         return iter(list(self._open.values()))
 
@@ -110,12 +115,12 @@ class Records:
         """In words."""
         return f"{len(self._open)} orders are open here and {len(self._known)} are remembered; no more"
 
-    def outdated(self, order: Command | Relinquish) -> bool:
+    def outdated(self, order: PointOrder) -> bool:
         """Whether a later order of its level has been taken already."""
         last = self._last.get(((order.device, order.point), order.level))
         return last is not None and self._known[last].issued_us > order.issued_us
 
-    def take(self, order: Command | Relinquish | Bundle, mono_us: Mono) -> Kept:
+    def take(self, order: PointOrder | Bundle, mono_us: Mono) -> Kept:
         """It is accepted."""
         if isinstance(order, Bundle):
             record = OrderRecord(ends_us=order.expires_us, issued_us=order.issued_us, order=order, since_us=mono_us)
@@ -142,7 +147,7 @@ class Records:
         record.stage = "applied"
         return {PREFIX + order_id: _body(record)}
 
-    def finish(self, order: Order, result: Result, mono_us: Mono) -> Kept:
+    def finish(self, order: NodeOrder, result: Result, mono_us: Mono) -> Kept:
         """It has its final result. One that there is no room to remember gets it again when it is sent again."""
         self._open.pop(order.id, None)
         record = self._known.get(order.id)

@@ -21,24 +21,32 @@ from __future__ import annotations
 import logging
 from asyncio import Future
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
-from typing import Final, Protocol
-
-import msgspec
+from typing import Final
 
 from drivers.contract import Now
 from drivers.errors import Misconfigured, Refused
 from drivers.readings import allowed
+from edge.control import order_words as words
 from edge.control.arbitration import Held
 from edge.control.arrays import Ended, Key, PriorityArrays
-from edge.control.order_records import DAY_US, MAX_LAST_US, PREFIX, HowFar, Kept, OrderRecord, Records
+from edge.control.blinking import LEVEL, Blink, Blinking
+from edge.control.giving_way import GivingWay
+from edge.control.order_contract import Acts, Declined, Insist, TryFirst, Wake
+from edge.control.order_records import (
+    DAY_US,
+    MAX_LAST_US,
+    HowFar,
+    Kept,
+    NodeOrder,
+    OrderRecord,
+    PointOrder,
+    Records,
+)
 from edge.control.trusted import TrustedTime
-from wire.entries import Alarm, Entry, Level, Result, Stage
-from wire.orders import FINAL, LEVELS, AlarmAct, Bundle, Command, Order, Relinquish
+from wire.entries import Entry, Level, Result, Stage
+from wire.orders import FINAL, AlarmAct, Bundle, Command, Relinquish
 from wire.sample import Value, why_unstorable
 from wire.time import Micros, Mono, Utc
-
-__all__ = ["PREFIX", "Acts", "Declined", "Insist", "Kept", "OrderBook", "Wake"]
 
 log = logging.getLogger(__name__)
 
@@ -48,62 +56,6 @@ AHEAD_US: Final = Micros(
 )  # an order from further in the future would hold its place against all that follow
 FORGET_EVERY_US: Final = Micros(60_000_000)
 FAR_LEVELS: Final[frozenset[Level]] = frozenset({"emergency", "hypervisor"})
-
-
-class Declined(Exception):
-    """An order that cannot be done, in words for whoever gave it."""
-
-
-class Insist(Protocol):
-    """Put entries and state on the card: the future ends when they are durable."""
-
-    def __call__(self, *entries: Entry, kept: Kept) -> Future[None]:
-        """Never blocks."""
-        ...
-
-
-class Wake(Protocol):
-    """An array may say something else now; nothing is written before `after` is done."""
-
-    def __call__(self, key: Key, after: Future[None] | None = None) -> None:
-        """Never blocks."""
-        ...
-
-
-class TryFirst(Protocol):
-    """Try a bundle where it can do no harm, once `after` is done."""
-
-    def __call__(self, bundle: Bundle, after: Future[None] | None, done: Callable[[str | None], None]) -> None:
-        """Never blocks. `done` is called later: with None, or with why the node must not live by it."""
-        ...
-
-
-class Acts(Protocol):
-    """What orders do that set no point."""
-
-    def act(self, act: AlarmAct) -> tuple[list[Alarm], Kept]:
-        """Acknowledge or shelve an alarm: what is reported, and what is kept with it.
-
-        Raises:
-            Declined.
-        """
-        ...
-
-    def adopt(self, bundle: Bundle) -> tuple[Kept, str]:
-        """Live by a bundle from now on: what is kept of it, and what it means for this node, in words.
-
-        Raises:
-            Declined: everything that is wrong in it.
-        """
-        ...
-
-
-class _GivingWay(msgspec.Struct, frozen=True):
-    """A relinquish that waits for what is below. `ends_us` is monotonic; None: it was taken before a restart, and its
-    end is judged by trusted time."""
-
-    order: Relinquish
-    ends_us: Mono | None
 
 
 class _Commit:
@@ -129,20 +81,22 @@ class OrderBook:
         wake: Wake,
         freed: Callable[[Key, Ended | None], None] = lambda _key, _ended: None,
         try_first: TryFirst | None = None,
+        blinking: Blinking | None = None,
     ) -> None:
         """`freed` is called with values that have ended, after that has been put on its way to the card. Without
         `try_first` bundles are taken at once."""
         self._try_first = try_first
+        self._blinking = blinking or Blinking(control, {}, monotonic_us, lambda _visit: True)
         self._control, self._acts, self._trusted, self._now = control, acts, trusted, now
         self._monotonic_us, self._insist, self._wake, self._freed = monotonic_us, insist, wake, freed
         self._records = Records()
-        self._giving_way: dict[Key, list[_GivingWay]] = {}
+        self._giving_way = GivingWay()
         self._forget_us = 0
         self.counts: dict[Stage, int] = dict.fromkeys(("accepted", *FINAL), 0)
 
     # ---- in ----------------------------------------------------------------------------------------------------
 
-    def take(self, order: Order, *, on_site: bool = False) -> None:
+    def take(self, order: NodeOrder, *, on_site: bool = False) -> None:
         """An order has come; `on_site` says that it was given at the cabinet itself, by the node's own clock."""
         if (known := self._records.get(order.id)) is not None:
             self._again(known)
@@ -161,16 +115,16 @@ class OrderBook:
         elif not on_site and self._records.outdated(order):
             # On site nothing can overtake, while a clock that was mended may have gone back since the last order.
             self._end_at_once(order, "superseded", "a later order of this level came before it")
-        elif isinstance(order, Command):
-            self._command(order, left_us, on_site=on_site)
-        else:
+        elif isinstance(order, Relinquish):
             self._relinquish(order, left_us, on_site=on_site)
+        else:
+            self._hold(order, left_us, on_site=on_site)
 
     def how_far(self, order_id: str) -> HowFar | None:
         """How far an order has come; None for one that is not known."""
         return self._records.how_far(order_id)
 
-    def _check(self, order: Order, *, on_site: bool) -> Micros:
+    def _check(self, order: NodeOrder, *, on_site: bool) -> Micros:
         """How long it lasts from now, in microseconds.
 
         Raises:
@@ -189,7 +143,7 @@ class OrderBook:
             )
         if self._records.full:
             raise Declined(self._records.why_full())
-        if isinstance(order, Command | Relinquish):
+        if isinstance(order, PointOrder):
             if (order.device, order.point) not in self._control.points:
                 raise Declined(f"this node has no writable point {order.point} of {order.device}")
             if not on_site and order.level not in FAR_LEVELS:
@@ -201,9 +155,11 @@ class OrderBook:
                 allowed(self._control.points[order.device, order.point], order.value)
             except (Refused, Misconfigured) as error:
                 raise Declined(str(error)) from error
+        if isinstance(order, Blink) and (why := self._blinking.why_not((order.device, order.point))):
+            raise Declined(why)
         return order.expires_us - now_us
 
-    def _until_us(self, order: Command, left_us: Micros) -> Utc | None:
+    def _until_us(self, order: Command | Blink, left_us: Micros) -> Utc | None:
         """The end of an order that was given here, as UTC: None where nobody knows the time. It could be any hour on
         an estimated clock, and after a reboot with a true one the value would be held until then."""
         if self._now()[1].synced:
@@ -211,43 +167,30 @@ class OrderBook:
         now_us = self._trusted.now_us()
         return None if now_us is None else now_us + left_us
 
-    def _command(self, order: Command, left_us: Micros, *, on_site: bool) -> None:
+    def _hold(self, order: Command | Blink, left_us: Micros, *, on_site: bool) -> None:
         key = (order.device, order.point)
+        value = self._blinking.begin(order) if isinstance(order, Blink) else order.value
         held = Held(
-            value=allowed(self._control.points[key], order.value),
+            value=allowed(self._control.points[key], value),
             by=order.by,
             order=order.id,
             ends_us=self._monotonic_us() + left_us,
             until_us=self._until_us(order, left_us) if on_site else order.expires_us,
+            blinks=isinstance(order, Blink),
         )
         before, kept = self._control.hold(key, order.level, held)
-        # The city has not given it and does not know it: its first result says what it is.
-        said = f"given at the cabinet by {order.by}: {order.value} for {left_us / 1e6:.0f} s" if on_site else ""
-        waits = self._waits(key, order.level)
+        said = words.on_site(order, held.value, left_us) if on_site else ""
+        waits = words.waits(self._control, key, order.level, self._monotonic_us())
         self._accept(order, before, kept, f"by order {order.id}", "; ".join(filter(None, (said, waits))))
-
-    def _waits(self, key: Key, level: Level) -> str:
-        """Who holds the point above a level, what at, and until when; nothing where nobody does."""
-        top = self._control.top(key)
-        if top is None or LEVELS.index(top[0]) >= LEVELS.index(level):
-            return ""
-        holder, held = top
-        if held.until_us is not None:
-            until = f" until {datetime.fromtimestamp(held.until_us / 1e6, UTC):%Y-%m-%dT%H:%M:%SZ}"
-        elif held.ends_us is not None:  # nobody knows the time here
-            until = f" for another {(held.ends_us - self._monotonic_us()) / 1e6:.0f} s"
-        else:
-            until = ""
-        return f"it waits: {' '.join(filter(None, (holder, held.by)))} holds {held.value}{until}"
 
     def _relinquish(self, order: Relinquish, left_us: Micros, *, on_site: bool) -> None:
         key = (order.device, order.point)
         before, kept = self._control.release(key, order.level)
-        self._giving_way.setdefault(key, []).append(_GivingWay(order, self._monotonic_us() + left_us))
+        self._giving_way.add(key, order, Mono(self._monotonic_us() + left_us))
         said = f"taken back at the cabinet by {order.by}" if on_site else ""
         self._accept(order, before, kept, f"taken back by order {order.id}", said)
 
-    def _accept(self, order: Command | Relinquish, before: Held | None, kept: Kept, instead: str, said: str) -> None:
+    def _accept(self, order: PointOrder, before: Held | None, kept: Kept, instead: str, said: str) -> None:
         commit = _Commit()
         commit.kept |= kept
         if before is not None and (older := self._records.open(before.order)) is not None:
@@ -293,7 +236,7 @@ class OrderBook:
         self._final(commit, order, "verified", detail)
         self._put(commit)
 
-    def _end_at_once(self, order: Order, stage: Stage, detail: str) -> None:
+    def _end_at_once(self, order: NodeOrder, stage: Stage, detail: str) -> None:
         commit = _Commit()
         self._final(commit, order, stage, detail)
         self._put(commit)
@@ -314,23 +257,26 @@ class OrderBook:
         if order is not None and (kept := self._records.applied(order.id)):
             self._insist(self._result(order, "applied"), kept=kept)
 
-    def settled(self, key: Key, level: Level | None, held: Held | None, read_back: Value) -> None:
-        """See `edge.control.actuators.Told`."""
+    def settled(self, key: Key, level: Level | None, held: Held | None, read_back: Value) -> bool:
+        """See `edge.control.actuators.Told`. True where something else is due by now (`due_us`)."""
         commit = _Commit()
         if self._control.top(key) == (None if held is None else (level, held)):
             detail = "nothing else is held: it is left as it is" if held is None else f"now {level} {held.by}".rstrip()
-            for each in self._giving_way.pop(key, []):
-                self._final_if_open(commit, each.order.id, "verified", detail, read_back)
+            for order in self._giving_way.pop(key):
+                self._final_if_open(commit, order.id, "verified", detail, read_back)
         if held is not None:
             self._final_if_open(commit, held.order, "verified", "", read_back)
         self._put(commit)
+        return self._blinking.settled(key, held)
 
     def failed(self, key: Key, level: Level, held: Held, why: str, read_back: Value) -> bool:
-        """See `actuators.Told`. An order that has failed lets its place go; one that was verified before holds."""
+        """See `actuators.Told`. An order that has failed lets its place go; one that was verified before holds, but
+        where it blinks."""
         commit = _Commit()
-        for each in self._giving_way.pop(key, []):
-            self._final_if_open(commit, each.order.id, "failed", why, read_back)
-        let_go = self._records.open(held.order) is not None and self._control.array(key).held(level) == held
+        for order in self._giving_way.pop(key):
+            self._final_if_open(commit, order.id, "failed", why, read_back)
+        may_go = self._records.open(held.order) is not None or self._blinking.blinks(key, held.order)
+        let_go = may_go and self._control.array(key).held(level) == held
         if let_go:
             commit.kept |= self._control.release(key, level)[1]
         self._final_if_open(commit, held.order, "failed", why, read_back)
@@ -345,29 +291,42 @@ class OrderBook:
         ended, kept = self._control.expire(self._monotonic_us())
         commit.kept |= kept
         for each in ended:
-            waits = self._waits(each.key, each.level)
+            waits = words.waits(self._control, each.key, each.level, self._monotonic_us())
             detail = "; ".join(filter(None, ("it ended before it was verified", waits.removeprefix("it waits: "))))
             self._final_if_open(commit, each.held.order, "expired", detail, None)
         now_us = self._trusted.now_us()
-        for key, waiting in list(self._giving_way.items()):
-            for each in [w for w in waiting if self._over(w, now_us)]:
-                waiting.remove(each)
-                detail = "it ended before what is below was verified"
-                self._final_if_open(commit, each.order.id, "expired", detail, None)
-            if not waiting:
-                del self._giving_way[key]
+        for order in self._giving_way.over(self._monotonic_us(), now_us):
+            self._final_if_open(commit, order.id, "expired", "it ended before what is below was verified", None)
         if now_us is not None and self._monotonic_us() >= self._forget_us:
             self._forget_us = self._monotonic_us() + FORGET_EVERY_US
             commit.kept |= self._records.forget(now_us, self._monotonic_us())
+        turned, left = self._blinking.advance()
+        for key in left:
+            self._end_blink(commit, key, "its technician's session had ended before it was verified")
         self._put(commit)
         for each in ended:  # after it was put: who is told now may put something else in its place
             self._freed(each.key, each)
             self._wake(each.key)
+        for key in (*turned, *left):
+            self._wake(key)
 
-    def _over(self, waiting: _GivingWay, now_us: Utc | None) -> bool:
-        if waiting.ends_us is not None:
-            return waiting.ends_us <= self._monotonic_us()
-        return now_us is not None and waiting.order.expires_us <= now_us
+    def due_us(self) -> Mono | None:
+        """When something ends or is turned over next, in monotonic time."""
+        return min((due for d in (self._control, self._blinking) if (due := d.due_us()) is not None), default=None)
+
+    def end_blinking(self) -> list[Key]:
+        """The node stops: what blinks is given back. The points."""
+        commit, keys = _Commit(), self._blinking.keys
+        for key in keys:
+            self._end_blink(commit, key, "the node stopped before it was verified")
+        self._put(commit)
+        for key in keys:
+            self._wake(key)  # the card is not waited for: nothing of it is there
+        return keys
+
+    def _end_blink(self, commit: _Commit, key: Key, why: str) -> None:
+        if (held := self._control.release(key, LEVEL)[0]) is not None:
+            self._final_if_open(commit, held.order, "expired", why, None)
 
     def restore(self, kept: Mapping[str, bytes], dropped: Iterable[Ended]) -> None:
         """Take back what was known before a restart; `dropped` are the values that could not be held on to.
@@ -389,12 +348,14 @@ class OrderBook:
             if key not in self._control.points:
                 self._final(commit, order, "failed", f"this node has no writable point {order.point} any more")
             elif isinstance(order, Relinquish):
-                self._giving_way.setdefault(key, []).append(_GivingWay(order, None))
+                self._giving_way.add(key, order, None)
+            elif isinstance(order, Blink):
+                self._final(commit, order, "failed", "the node has started again: nothing blinks any more")
             elif held is None or held.order != order.id:
                 detail = "it ended, or nobody could say whether it had, while the node was down"
                 self._final(commit, order, "expired" if order.id in lost else "superseded", detail)
         self._put(commit)
-        for key in self._giving_way:
+        for key in self._giving_way.keys:
             self._wake(key)
 
     # ---- out ---------------------------------------------------------------------------------------------------
@@ -411,16 +372,16 @@ class OrderBook:
         if (order := self._records.open(order_id)) is not None:
             self._final(commit, order, stage, detail, read_back)
 
-    def _final(self, commit: _Commit, order: Order, stage: Stage, detail: str, read_back: Value = None) -> None:
+    def _final(self, commit: _Commit, order: NodeOrder, stage: Stage, detail: str, read_back: Value = None) -> None:
         assert stage in FINAL
         result = self._result(order, stage, detail, read_back)
         self.counts[stage] += 1
         commit.entries.append(result)
         commit.kept |= self._records.finish(order, result, self._monotonic_us())
 
-    def _result(self, order: Order, stage: Stage, detail: str = "", read_back: Value = None) -> Result:
+    def _result(self, order: NodeOrder, stage: Stage, detail: str = "", read_back: Value = None) -> Result:
         time_us, clock = self._now()
-        aimed = isinstance(order, Command | Relinquish)
+        aimed = isinstance(order, PointOrder)
         return Result(
             order=order.id,
             stage=stage,

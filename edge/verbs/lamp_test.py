@@ -1,31 +1,31 @@
 """`lamplighter-edge test LAMP on|off|LEVEL|blink`: set a lamp for a short time, with a countdown back to automatic.
 
-The node itself ends what it was told after `--for`, also when this command or the connection is gone; Ctrl-C ends it at
-once. `blink` sets on and off in turn, every BLINK_S, each for no longer than what is left.
+One order is given, `blink` too, and the node itself ends it after `--for`, also when this command or the connection is
+gone; Ctrl-C ends it at once.
 
-Exit codes: 0 it was given back, 1 anything else, with the reason. Bounds: those of `set`; a write every BLINK_S.
+Exit codes: 0 it was given back, 1 anything else, with the reason. Bounds: those of `set`, and for `blink` those of
+`edge.control.blinking`.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, TextIO
 
 import httpx
 
 from edge.config import Config
-from edge.control.on_site import MIN_FOR_S, CommandGiven, RelinquishGiven
+from edge.control.blinking import LONGEST_S
+from edge.control.on_site import BlinkGiven, CommandGiven, RelinquishGiven
 from edge.verbs import site
 from edge.verbs.asking import EXIT_FAILED, Asking, Language, Unanswered, Words, add_options, check_device, language_of
 from edge.verbs.rules import seconds
 from wire.device import Point
-from wire.sample import Value
 
 FOR_S: Final = 120.0
-BLINK_S: Final = 2.0
 FIRST: Final = ("dim_level", "level", "on")  # which point is the lamp, where it has several
 _WORDS: Final[Words] = {
     "en": {
@@ -33,12 +33,14 @@ _WORDS: Final[Words] = {
         "left": "{}: back to automatic in {} s (Ctrl-C: now) ",
         "back": "{} is given back: it follows plan and rules again",
         "blink": "blinks",
+        "too long": "it blinks for {} at most, for every turn wears a relay",
     },
     "fr": {
         "no lamp": "{} n'a aucun point réglable : il faut une lampe pour un essai",
         "left": "{} : retour en automatique dans {} s (Ctrl-C : tout de suite) ",
         "back": "{} est rendue : elle suit de nouveau le programme et les règles",
         "blink": "clignote",
+        "too long": "elle clignote {} au plus, car chaque basculement use un relais",
     },
 }
 
@@ -71,24 +73,19 @@ def run(
     words = _WORDS[language]
     try:
         point = lamp_point(config, args.device, language)
-        site.check_span(args.for_s, language)
-        levels = _levels(point, args.what, language)
         by = site.who(args, user)
+        given = _given(point, args, by, language)
         with Asking(config, args.endpoints, language, transport, own=True) as node:
             until = monotonic() + args.for_s
             try:
+                told = site.follow(node, given, language, out, monotonic, sleep)
+                if told.stage != "verified":
+                    raise Unanswered(site.ended(told, language))
+                what = words["blink"] if args.what == "blink" else args.what
                 while (left_s := until - monotonic()) >= 1:
-                    if (level := next(levels, None)) is not None:
-                        given = CommandGiven(
-                            by=by, device=args.device, point=point.name, value=level, for_s=max(MIN_FOR_S, left_s)
-                        )
-                        told = site.follow(node, given, language, out, monotonic, sleep)
-                        if told.stage != "verified":
-                            raise Unanswered(site.ended(told, language))
-                    what = words["blink"] if args.what == "blink" else args.what
                     out.write(f"\r{words['left'].format(what, round(left_s))}")
                     out.flush()
-                    sleep(BLINK_S if args.what == "blink" else 1.0)
+                    sleep(1.0)
             except KeyboardInterrupt:
                 pass
             finally:
@@ -117,18 +114,26 @@ def lamp_point(config: Config, device: str, language: Language) -> Point:
     return next((points[name] for name in FIRST if name in points), next(iter(points.values())))
 
 
-def _levels(point: Point, what: str, language: Language) -> Iterator[Value]:
-    """What is written in turn."""
-    high: Value = True if point.type == "bool" else point.high if point.high is not None else 100
-    low: Value = False if point.type == "bool" else point.low if point.low is not None else 0
-    if what == "blink":
-        return _turns(high, low)
-    if what in ("on", "off"):
-        return iter([high if what == "on" else low])
-    return iter([site.value_of(point, what, language)])
+def _given(point: Point, args: argparse.Namespace, by: str, language: Language) -> CommandGiven | BlinkGiven:
+    """The order.
+
+    Raises:
+        Unanswered: it would be refused.
+    """
+    site.check_span(args.for_s, language)
+    if args.what == "blink":
+        if args.for_s > LONGEST_S:
+            raise Unanswered(_WORDS[language]["too long"].format(site.span(LONGEST_S, language)))
+        return BlinkGiven(by=by, device=args.device, point=point.name, for_s=args.for_s)
+    return CommandGiven(
+        by=by, device=args.device, point=point.name, value=_level(point, args.what, language), for_s=args.for_s
+    )
 
 
-def _turns(high: Value, low: Value) -> Iterator[Value]:
-    while True:
-        yield high
-        yield low
+def _level(point: Point, what: str, language: Language) -> int | float | bool | str:
+    """What it is set to: `on` and `off` are the ends of its range."""
+    if what not in ("on", "off") or point.type == "bool":
+        return site.value_of(point, what, language)
+    if what == "on":
+        return point.high if point.high is not None else 100
+    return point.low if point.low is not None else 0

@@ -46,6 +46,7 @@ _WORDS: Final[Words] = {
         "console": "{} (console)",
         "somebody": "somebody (console)",
         "set": "set {} to {} for {}",
+        "blinks": "let {} blink for {}",
         "released": "released {}",
         "read": "read it now",
         "restarted": "restarted the line {}",
@@ -83,6 +84,7 @@ _WORDS: Final[Words] = {
         "console": "{} (console)",
         "somebody": "quelqu’un (console)",
         "set": "a réglé {} à {} pendant {}",
+        "blinks": "a fait clignoter {} pendant {}",
         "released": "a rendu {}",
         "read": "l’a lu tout de suite",
         "restarted": "a redémarré la ligne {}",
@@ -108,6 +110,7 @@ _WORDS: Final[Words] = {
 # As `edge.web.writing` and `edge.web.deeds` say what was done.
 _SHAPES: Final = (
     (re.compile(r"(\S+) = (.*) for ([\d.e+]+) s"), "set"),
+    (re.compile(r"(\S+) blinks for ([\d.e+]+) s"), "blinks"),
     (re.compile(r"(\S+) released"), "released"),
     (re.compile(r"read"), "read"),
     (re.compile(r"line (.*) restarted"), "restarted"),
@@ -248,6 +251,8 @@ class DeedLines:
                 if word == "set":
                     unit = self._units.get((deed.device, parts[0]), "")
                     parts = (parts[0], f"{parts[1]} {unit}".rstrip(), span(float(parts[2]), self._language))
+                if word == "blinks":
+                    parts = (parts[0], span(float(parts[1]), self._language))
                 return self._words[word].format(*parts)
         return deed.detail
 

@@ -72,6 +72,11 @@ class Sessions:
         found = self._open.get(cookie)
         return found if found is not None and found.address == address else None
 
+    def lasts(self, visit: str) -> bool:
+        """Whether a visit has a session that is not over."""
+        self.ended()
+        return any(one.visit == visit for one in self._open.values())
+
     def left_s(self, session: VisitSession) -> float:
         """For how many seconds it goes on."""
         return max(0.0, session.ends_s - self._monotonic())

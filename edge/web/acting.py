@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
+from drivers.profile import Writing
+from edge.control.blinking import why_not
 from edge.control.decided import Decided
 from edge.web.language import Speech
 from edge.web.reasons import N_
@@ -91,7 +94,8 @@ class Button:
 
 @dataclass(frozen=True)
 class SettablePoint:
-    """A point that may be set. `left_s`: for how long a technician holds it; None where nobody does."""
+    """A point that may be set. `left_s`: for how long a technician holds it; None where nobody does. `blinks`: it does
+    now; `may_blink`: it can be told to."""
 
     point: str
     label: str
@@ -99,10 +103,18 @@ class SettablePoint:
     held: str
     by: str
     left_s: int | None
+    blinks: bool = False
+    may_blink: bool = False
 
 
-def settings(points: Iterable[Point], decided: Sequence[Decided], now_us: Utc, speech: Speech) -> list[SettablePoint]:
-    """What can be set at a device, from a page."""
+def settings(
+    points: Iterable[Point],
+    decided: Sequence[Decided],
+    now_us: Utc,
+    speech: Speech,
+    writing: Mapping[str, Writing] = MappingProxyType({}),
+) -> list[SettablePoint]:
+    """What can be set at a device, from a page. `writing` is how, by point."""
     found: list[SettablePoint] = []
     for point in points:
         if not point.writable or not (choices := _choices(point)):
@@ -121,6 +133,8 @@ def settings(points: Iterable[Point], decided: Sequence[Decided], now_us: Utc, s
                 held="" if held is None else _shown(held.value, point, speech),
                 by="" if held is None else held.by,
                 left_s=left_s,
+                blinks=held is not None and held.blinks,
+                may_blink=not why_not(point, writing.get(point.name)),
             )
         )
     return found

@@ -30,8 +30,9 @@ from wire.time import Utc, micros
 
 DAYS: Final = 7.0
 MAX_DAYS: Final = 366.0
-_SPOKEN: Final = (  # as `edge.control.orders` says who has given it
+_SPOKEN: Final = (  # as `edge.control.order_words` says who has given it
     re.compile(r"given at the cabinet by (?P<by>.*): (?P<value>.*) for (?P<for_s>\d+) s(?:; .*)?"),
+    re.compile(r"(?P<act>blinking) at the cabinet by (?P<by>.*) for (?P<for_s>\d+) s(?:; .*)?"),
     re.compile(r"(?P<act>taken back) at the cabinet by (?P<by>.*)"),
     re.compile(r"(?P<act>acknowledge|shelve|unshelve) at the cabinet by (?P<by>.*): (?P<alarm>.*)"),
 )
@@ -141,6 +142,8 @@ def _of_console(entry: Result) -> Deed:
     said = {} if found is None else found.groupdict()
     if "value" in said:
         detail = f"{entry.point} = {said['value']} for {said['for_s']} s"
+    elif said.get("act") == "blinking":
+        detail = f"{entry.point} blinks for {said['for_s']} s"
     elif "alarm" in said:
         detail = f"{said['act']} {said['alarm']}"
     else:

@@ -147,7 +147,7 @@ class Screens:
 
         async def build(speech: Speech) -> Mapping[str, Any]:
             sight, hung = self._sight, self._hung
-            day = await sight.days.of(name)
+            profile, day = device.attachment.profile, await sight.days.of(name)
             looked = await home.look(sight)
             trouble = looked.of_device.get(name)
             down = looked.down.get(device.line.name)
@@ -176,7 +176,7 @@ class Screens:
                 "frames": framed.shown(sight.frames(name)),
                 "birth": devices.birth(device, sight, looked.down, speech),
                 "changes": self._editor is not None,
-                "settings": settings(device.attachment.profile.points.values(), decided, now_us, speech),
+                "settings": settings(profile.points.values(), decided, now_us, speech, profile.writing),
                 "alarms": home.standing([a for a in looked.alarms if a.device == name], hung, speech),
                 "before": ids[at - 1] if at else None,
                 "after": ids[at + 1] if at + 1 < len(ids) else None,

@@ -20,6 +20,7 @@ from drivers.errors import Misconfigured, Refused, Unreachable
 from edge.control.on_site import (
     AlarmActGiven,
     BadRequest,
+    BlinkGiven,
     CommandGiven,
     Given,
     OnSite,
@@ -259,7 +260,7 @@ class TechnicianRoutes:
                 device = given.alarm if isinstance(given, AlarmActGiven) else given.device
                 self._visiting.log.acted(session.visit, said_of(given), device=device, order=told.id)
 
-        told = await self._on_site.give(given, taken)
+        told = await self._on_site.give(given, taken, visit=session.visit)
         answer = asked.done(told, 202)
         if not asked.form:
             answer.headers["Location"] = f"/orders/{told.id}"
@@ -338,6 +339,8 @@ def said_of(given: Given) -> str:
             return f"{given.point} = {given.value} for {given.for_s:g} s"
         case RelinquishGiven():
             return f"{given.point} released"
+        case BlinkGiven():
+            return f"{given.point} blinks for {given.for_s:g} s"
         case AlarmActGiven():
             return f"{given.act} {given.alarm}" + ("" if given.for_s is None else f" for {given.for_s:g} s")
 

@@ -100,8 +100,15 @@ def test_a_technician_tests_a_lamp_and_gives_it_back(chromium: Browser, cabinet:
         until(lambda: cabinet.level(1) == 35)
         page.get_by_role("button", name="Je suis ici").click()
         expect(page.locator(".session").first).to_contain_text("jusqu")
-        page.get_by_role("button", name="Quitter").click()
+        page.locator(".setting", has_text="Niveau").get_by_role("button", name="Clignoter").click()
+        for level in (100, 0, 100):
+            until(lambda level=level: cabinet.level(1) == level)
+        expect(page.locator(".held")).to_contain_text("la fait clignoter")
+        assert re.fullmatch(r"[12]:\d\d", page.locator(".held .left").inner_text())
+        usable(page)
+        page.get_by_role("button", name="Quitter").click()  # and what blinks for them ends with their session
         expect(page.locator(".login")).to_be_visible()
+        until(lambda: cabinet.level(1) == 35)
 
 
 def test_two_technicians_at_once_and_a_test_that_ends_by_itself(chromium: Browser, cabinet: Lamps) -> None:

@@ -267,3 +267,6 @@ def test_a_lamp_is_tried_and_given_back(lamps: Lamps) -> None:
         until(lambda: lamps.level(1) == 0)
         typing.kill()
     until(lambda: lamps.level(1) == 35, within_s=20)
+    told = [line for line in type_in(lamps, "log").stdout.splitlines() if "blink" in line]
+    assert len(told) == 1, "it was one order"
+    assert "let dim_level blink for 10 s (verified" in told[0]

@@ -114,6 +114,7 @@ class Cabinet:
         self.commit = GroupCommit(self.outbox, interval_s=5, committed=lambda _urgent, _live: None)
         self.lamp: Lamp | None = Lamp()
         self.faults: dict[str, str] = {}
+        self.present: set[str] = set()  # visits whose technician has a session
         self.turns = 0
         self.autonomy = Autonomy(
             config,
@@ -124,6 +125,7 @@ class Cabinet:
             kept=kept or {},
             monotonic=loop.time,
             boottime_us=lambda: round(loop.time() * 1e6),
+            present=self.present.__contains__,
         )
 
     async def __aenter__(self) -> Self:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cloud.orders.orders import unreadable
 from edge.acting.bundles import Bundles, Ground
 from edge.config import SiteTable
-from edge.control.orders import Declined
+from edge.control.order_contract import Declined
 from groundwork.toml_text import MAX_DEPTH, MAX_KEY_CHARS, MAX_PARTS
 from wire.device import Roster
 from wire.orders import MAX_BUNDLE_BYTES, Bundle

@@ -8,7 +8,7 @@ import pytest
 
 from edge.acting.alarming import Alarming
 from edge.alarms.raised import Raised
-from edge.control.orders import Declined
+from edge.control.order_contract import Declined
 from wire.entries import Alarm, ClockFix, Entry
 from wire.orders import AlarmAct
 from wire.sample import Clock

@@ -11,7 +11,7 @@ import pytest
 from edge.acting.bundles import Bundles, followed
 from edge.cli import main
 from edge.config import Config, load
-from edge.control.orders import Declined
+from edge.control.order_contract import Declined
 from edge.outbox.reading import CardError
 from edge.outbox.sqlite import SqliteOutbox
 from wire.orders import Bundle

@@ -14,7 +14,8 @@ from edge.acting.alarming import Alarming
 from edge.acting.mishaps import Mishaps
 from edge.acting.ruling import Ruling, suppressions
 from edge.control.arrays import Key, PriorityArrays
-from edge.control.orders import Declined, OrderBook
+from edge.control.order_contract import Declined
+from edge.control.orders import OrderBook
 from edge.control.trusted import TrustedTime
 from edge.outbox.group_commit import GroupCommit
 from edge.outbox.memory import MemoryOutbox

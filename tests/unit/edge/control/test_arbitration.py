@@ -122,6 +122,12 @@ def test_every_level_has_a_name_in_both_languages(level: Level) -> None:
     assert why(found, "%", language="fr").startswith("1 % : ")
 
 
+def test_what_blinks_is_said_to_and_not_what_it_is_at_the_moment() -> None:
+    found = array(technician=Held(value=100, by="jean", blinks=True), plan=Held(value=40, by="street"))
+    assert why(found, "%") == "blinking because of the technician (jean); below it: plan 40 %"
+    assert why(found, "%", language="fr") == "clignote : technicien (jean) ; en dessous : programme, 40 %"
+
+
 def test_nothing_held_is_said_too() -> None:
     assert why(PriorityArray(), "%") == "nothing is held: the device is left as it is"
     assert why(PriorityArray(), "%", language="fr") == "rien n'est imposé : l'appareil reste comme il est"

@@ -13,22 +13,24 @@ from hypothesis import strategies as st
 
 from edge.config import Config, load
 from edge.control import on_site
+from edge.control.blinking import Blink
 from edge.control.on_site import (
     CARD_S,
     DEFAULT_FOR_S,
     MAX_FOR_S,
     AlarmActGiven,
     BadRequest,
+    BlinkGiven,
     CommandGiven,
     OnSite,
     OrderProgress,
     RelinquishGiven,
     read,
 )
-from edge.control.order_records import HowFar
+from edge.control.order_records import HowFar, NodeOrder
 from support.acting import NODE, RULES, UTC0, Cabinet, S, live
 from wire.entries import Result
-from wire.orders import AlarmAct, Command, Down, Order, Relinquish
+from wire.orders import AlarmAct, Command, Down, Relinquish
 from wire.sample import Clock
 
 SET: dict[str, Any] = {"order": "command", "by": "jean", "device": "lamp-1", "point": "dim_level", "value": 80}
@@ -65,7 +67,7 @@ def test_a_request_is_read_with_what_it_leaves_out() -> None:
         (b"\xff", "not JSON"),
         (b"[" * 16_000, "not JSON"),
         (b"[]", "must be an object"),
-        (b"{}", "order: there is no such order; write one of command, relinquish, alarm_act"),
+        (b"{}", "order: there is no such order; write one of command, relinquish, blink, alarm_act"),
         (b'{"order": 3}', "order: there is no such order"),
         (b'{"order": "comand"}', 'order: there is no such order (did you mean "command"?)'),
         (b'{"order": "bundle"}', "order: there is no such order"),
@@ -77,6 +79,11 @@ def test_a_request_is_read_with_what_it_leaves_out() -> None:
         (body(for_s=MAX_FOR_S + 1), "for_s: must be a number"),
         (body(value=None), "value: must be"),
         (body(value=[80]), "value: must be"),
+        (
+            b'{"order": "blink", "device": "d", "point": "p", "for_s": 601}',
+            "for_s: must be a number from 10.0 to 600.0",
+        ),
+        (b'{"order": "blink", "device": "d", "point": "p", "value": 3}', "value: no such key"),
         (b'{"order": "alarm_act", "by": "j", "alarm": "a", "act": "shelve"}', "a shelved alarm must come back"),
         (b'{"order": "alarm_act", "by": "j", "alarm": "a", "act": "clear"}', 'act: is "clear"'),
         (b'{"order": "alarm_act", "by": "j", "alarm": "a", "act": "acknowledge", "for_s": 60}', "for shelve only"),
@@ -100,7 +107,7 @@ JSON = st.recursive(
     max_leaves=10,
 )
 ORDERS = st.fixed_dictionaries(
-    {"order": st.sampled_from(["command", "relinquish", "alarm_act"])},
+    {"order": st.sampled_from(["command", "relinquish", "blink", "alarm_act"])},
     optional=dict.fromkeys(("by", "device", "point", "value", "for_s", "alarm", "act", "note"), JSON),
 )
 
@@ -120,13 +127,13 @@ class Desk:
     """Keeps what it is given; the card is slow when told to be."""
 
     def __init__(self) -> None:
-        self.taken: list[Order] = []
+        self.taken: list[NodeOrder] = []
         self.known: dict[str, HowFar] = {}
         self.knows = True
         self.card_s = 0.0
         self.numbers = iter(range(100))
 
-    def take(self, order: Order) -> None:
+    def take(self, order: NodeOrder) -> None:
         self.taken.append(order)
         if self.knows:
             self.known[order.id] = HowFar(stage="accepted")
@@ -152,6 +159,7 @@ async def test_orders_are_the_technician_s_by_the_node_s_own_time() -> None:
     await site.give(RelinquishGiven(by="jean", device="d", point="p"))
     await site.give(AlarmActGiven(by="jean", alarm="a", act="shelve", for_s=3600.0, note="n"))
     await site.give(AlarmActGiven(by="jean", alarm="a", act="acknowledge"))
+    await site.give(BlinkGiven(by="jean", device="d", point="p"), visit="v1")
     later = UTC0 + round(DEFAULT_FOR_S * 1e6)
     assert desk.taken == [
         Command(id="site-0", by="jean", issued_us=UTC0, expires_us=UTC0 + 60 * S, device="d", point="p", value=80,
@@ -161,6 +169,7 @@ async def test_orders_are_the_technician_s_by_the_node_s_own_time() -> None:
         AlarmAct(id="site-2", by="jean", issued_us=UTC0, expires_us=UTC0 + 3600 * S, alarm="a", act="shelve",
                  until_us=UTC0 + 3600 * S, note="n"),
         AlarmAct(id="site-3", by="jean", issued_us=UTC0, expires_us=later, alarm="a", act="acknowledge"),
+        Blink(id="site-4", by="jean", issued_us=UTC0, expires_us=UTC0 + 120 * S, device="d", point="p", visit="v1"),
     ]  # fmt: skip
 
 

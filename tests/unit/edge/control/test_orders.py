@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from drivers.errors import Unreachable
-from edge.control import order_records, orders
+from edge.control import order_records
 from edge.control.actuators import Actuator, Actuators
 from edge.control.arbitration import Held
 from edge.control.arrays import Ended, Key, PriorityArrays
+from edge.control.order_contract import Declined
 from edge.control.order_records import DAY_US, MAX_LAST_US, HowFar, Kept
-from edge.control.orders import AHEAD_US, RETELL_US, Declined, OrderBook
+from edge.control.orders import AHEAD_US, RETELL_US, OrderBook
 from edge.control.trusted import TrustedTime
 from support.examples import many
 from support.leaping import LeapingLoop
@@ -827,7 +828,7 @@ def test_open_orders_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) 
     assert world.stages("b") == ["refused"]
     assert "1 orders are open here" in world.said("b")
     assert world.desk.counts["refused"] == 1
-    assert orders.PREFIX == "order/"
+    assert order_records.PREFIX == "order/"
 
 
 class Trying:

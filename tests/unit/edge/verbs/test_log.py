@@ -157,6 +157,16 @@ def test_nothing_done_and_nothing_kept_are_told_apart(tmp_path: Path) -> None:
     assert type_in(tmp_path, answer=empty)[1].splitlines()[-1] == "nothing was done here"
 
 
+def test_what_blinked(tmp_path: Path) -> None:
+    blinked = deed("did", 0, detail="dim_level blinks for 120 s", device="lamp-001", stage="verified")
+    answer = CabinetLog(since_us=NOW_US, here=(), deeds=(blinked,))
+    assert "lamp-001: let dim_level blink for 2 min (verified)\n" in type_in(tmp_path, answer=answer)[1]
+    assert (
+        "lamp-001 : a fait clignoter dim_level pendant 2 min (vérifié)\n"
+        in type_in(tmp_path, answer=answer, locale="fr")[1]
+    )
+
+
 @pytest.mark.parametrize(
     ("detail", "said"),
     [

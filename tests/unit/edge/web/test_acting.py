@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from drivers.profile import Writing
 from edge.control.decided import Decided, HeldAt
 from edge.visit.visiting import Why
 from edge.web.acting import PROBLEMS, Acting, settings
@@ -51,6 +52,22 @@ def test_a_point_has_a_button_for_each_value_worth_one() -> None:
         "mode": ["auto", "manual"],
         "on": ["no", "yes"],
     }
+
+
+def test_what_has_two_ends_and_may_be_written_often_enough_has_a_button_to_blink() -> None:
+    mode = Point(name="mode", type="text", choices=("auto", "manual"), writable=True)
+    on = Point(name="on", type="bool", writable=True)
+    slow = {"on": Writing(reads_back="on", min_write_s=60)}
+    assert [(s.point, s.may_blink) for s in settings((DIM, mode, on), (), NOW_US, EN)] == [
+        ("dim_level", True), ("mode", False), ("on", True),
+    ]  # fmt: skip
+    assert [(s.point, s.may_blink) for s in settings((DIM, on), (), NOW_US, EN, slow)] == [
+        ("dim_level", True), ("on", False),
+    ]  # fmt: skip
+    own = HeldAt(level="technician", value=100.0, by="Jeanne", until_us=NOW_US + 95_500_000, blinks=True)
+    decided = Decided(device="lamp", point="dim_level", value=100.0, why={}, levels=(own,))
+    (found,) = settings([DIM], [decided], NOW_US, EN)
+    assert (found.blinks, found.left_s) == (True, 95)
 
 
 def test_what_a_technician_holds_is_counted_down() -> None:

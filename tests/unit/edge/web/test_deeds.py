@@ -75,6 +75,7 @@ def test_an_order_of_a_visit_stands_there_once_with_its_end(first: str) -> None:
     [
         (SET, "root for jean", "dim_level = 80 for 7200 s"),
         ("given at the cabinet by a: b: on for 60 s; it waits: x", "a: b", "dim_level = on for 60 s"),
+        ("blinking at the cabinet by jean for 60 s", "jean", "dim_level blinks for 60 s"),
         ("taken back at the cabinet by jean", "jean", "dim_level released"),
         ("acknowledge at the cabinet by jean: 3f2a", "jean", "acknowledge 3f2a"),
         ("something new", "", ""),

@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from drivers.errors import Misconfigured, Refused, Unreachable
+from edge.control.blinking import Blink
 from edge.control.on_site import MAX_BODY_BYTES, OnSite
-from edge.control.order_records import HowFar
+from edge.control.order_records import HowFar, NodeOrder
 from edge.visit.log import MAX_HERE_S
 from edge.web.asked import MAX_FIELDS
 from edge.web.hosts import foreign
@@ -16,7 +17,7 @@ from edge.web.pages import Pages
 from edge.web.writing import COOKIE, CSRF, TechnicianRoutes
 from support.visits import NOW_US, Cabinet, code_for
 from wire.entries import Health, Stage
-from wire.orders import AlarmAct, Command, Order, Relinquish
+from wire.orders import AlarmAct, Command, Relinquish
 from wire.sample import Clock, Sample
 
 HERE, THERE = "192.0.2.7", "192.0.2.8"
@@ -29,7 +30,7 @@ class Node:
 
     def __init__(self) -> None:
         self.cabinet = Cabinet()
-        self.orders: list[Order] = []
+        self.orders: list[NodeOrder] = []
         self.stage: Stage = "accepted"
         on_site = OnSite(
             take=self.orders.append,
@@ -128,6 +129,30 @@ async def test_orders_are_by_the_technician_and_in_the_log_of_visits(node: Node)
     acted = node.cabinet.told[-1]
     assert (acted.by, acted.device, acted.order) == ("M. Dupont", "lamp-001", "site-0")
     assert acted.detail == "dim_level = 40 for 600 s"
+
+
+async def test_what_blinks_lasts_as_long_as_its_session(node: Node) -> None:
+    client = node.at(HERE)
+    csrf = await logged_in(client)
+    form = {"csrf": csrf, "order": "blink", "device": "lamp-001", "point": "dim_level", "for_s": "120"}
+    assert (await client.post("/orders", data=form)).status_code == 303
+    (order,) = node.orders
+    assert isinstance(order, Blink)
+    assert (order.by, order.expires_us) == ("M. Dupont", NOW_US + 120_000_000)
+    assert node.cabinet.told[-1].detail == "dim_level blinks for 120 s"
+    sessions = node.cabinet.visiting.sessions
+    assert sessions.lasts(order.visit)
+    assert not sessions.lasts("v99")
+    await client.request("DELETE", "/session")
+    assert not sessions.lasts(order.visit)
+    await logged_in(client, 2)
+    await client.post("/orders", data=form | {"csrf": client.headers[CSRF]})
+    again = node.orders[-1]
+    assert isinstance(again, Blink)
+    assert sessions.lasts(again.visit)
+    assert not sessions.lasts(order.visit), "another code is another session"
+    node.cabinet.passed_s += 1_800
+    assert not sessions.lasts(again.visit)
 
 
 async def test_an_order_that_is_refused_was_no_act(node: Node) -> None:
