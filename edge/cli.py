@@ -58,11 +58,12 @@ ASKING = frozenset(
         "identify",
         "log",
         "door",
+        "support",
     }
 )
 VERBS = (  # modules of edge.verbs, in the order of --help
     *("init", "status", "doctor", "watch", "lamp_test", "rules", "plan", "why", "site", "alarms", "quarantine", "log"),
-    *("identify", "door"),
+    *("identify", "door", "support"),
 )
 CONFIG = Path("/etc/lamplighter/node.toml")  # as docs/operations.md installs it
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd is told not to try again
@@ -106,6 +107,8 @@ def _main(given: list[str]) -> int:
     try:
         config = load(args.config, connects=args.verb == "run", secrets=args.verb not in ASKING)
     except ConfigError as error:
+        if args.verb == "support":
+            return _support(error, args)
         print(error, file=sys.stderr)
         print(f"{len(error.problems)} problem(s); nothing was started", file=sys.stderr)
         if args.config == CONFIG and not CONFIG.exists():
@@ -168,12 +171,20 @@ def _main(given: list[str]) -> int:
             from edge.verbs import door
 
             return door.run(config, args, locale=_locale(), out=sys.stdout, err=sys.stderr)
+        case "support":
+            return _support(config, args)
         case "quarantine":
             from edge.verbs import quarantine
 
             return quarantine.run(config, args, locale=_locale(), out=sys.stdout, err=sys.stderr)
         case _:
             return _run(config, args)
+
+
+def _support(found: Config | ConfigError, args: argparse.Namespace) -> int:
+    from edge.verbs import support
+
+    return support.run(found, args, locale=_locale(), out=sys.stdout, err=sys.stderr)
 
 
 def _check(config: Config) -> int:

@@ -78,7 +78,8 @@ class OwnHttp:
             draw_id=lambda: secrets.token_hex(8),
         )
         sight = self._sight()
-        writing = TechnicianRoutes(self.visiting, on_site, lines, self._support(sight))
+        support = self._support(sight)
+        writing = TechnicianRoutes(self.visiting, on_site, lines, support)
         return Pages(
             look=self.doctor.look,
             decided=self._decided,
@@ -93,6 +94,7 @@ class OwnHttp:
             writing=writing,
             identifying=Identifying(on_lines),
             deeds=DeedRoute(lambda: self.outbox.card.file, self._now_us, self._said),
+            support=support,
             states=self._states,
             sample=lambda device: self.street.devices[device].sample,
             node=config.node.id,

@@ -116,6 +116,11 @@ class Alarming:
             self._put(*told, kept=_kept(told))
 
 
+def kept_alarms(kept: Mapping[str, bytes]) -> list[Alarm]:
+    """Those on a card, oldest first."""
+    return _read(kept)[0]
+
+
 def _read(kept: Mapping[str, bytes]) -> tuple[list[Alarm], list[str]]:
     """The alarms, oldest first, and the keys of what is none: a node that would not start for it helps nobody."""
     alarms: list[Alarm] = []

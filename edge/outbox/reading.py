@@ -1,6 +1,7 @@
 """Reading: what an outbox file holds, for others than the node that writes it. It may be running; nothing is written.
 
-Bounds: PAGE_ROWS rows a read transaction; READ_S of waiting for a card that is being written.
+Bounds: PAGE_ROWS rows a read transaction; MAX_KEPT of what is kept by key; READ_S of waiting for a card that is being
+written.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from wire.errors import BadInput
 from wire.time import Utc
 
 PAGE_ROWS: Final = 64
+MAX_KEPT: Final = 4_000
 READ_S: Final = 5.0
 
 
@@ -67,6 +69,20 @@ def read_kept(path: Path, key: str) -> bytes | None:
         if not isinstance(found[0], bytes) or not whole(found[1], key, found[0]):
             raise Damaged("it is not as it was kept")
         return found[0]
+
+
+def read_all_kept(path: Path, prefix: str) -> dict[str, bytes]:
+    """All that is kept under keys that begin so, at most MAX_KEPT; what is not as it was kept is left out.
+
+    Raises:
+        CardError: the file cannot be read.
+    """
+    with card_errors(path), closing(sqlite3.connect(_read_only(path), uri=True, timeout=READ_S)) as card:
+        if card.execute("SELECT 1 FROM sqlite_schema WHERE name = 'kept'").fetchone() is None:
+            return {}
+        query = "SELECT key, value, sum FROM kept WHERE substr(key, 1, ?) = ? ORDER BY key LIMIT ?"
+        found = card.execute(query, (len(prefix), prefix, MAX_KEPT)).fetchall()
+    return {key: value for key, value, sum_ in found if isinstance(value, bytes) and whole(sum_, key, value)}
 
 
 async def read_rows(path: Path, from_us: Utc, to_us: Utc, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:

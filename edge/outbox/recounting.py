@@ -1,8 +1,9 @@
-"""Recounting: what people have done at the cabinet, from an outbox file, for the node and for others alike. The node
-may be running; nothing is written. For a thread of its own: nothing here is awaited.
+"""Recounting: what people have done at the cabinet, and how the node was last, from an outbox file, for the node and
+for others alike. The node may be running; nothing is written. For a thread of its own: nothing here is awaited.
 
-Visits and results are urgent rows without a time column of their own, and so are looked at from the newest row back,
-until one that has a time is older than what is asked for. Rows that are not as they were written are left out.
+Visits, results and reports of health are urgent rows without a time column of their own, and so are looked at from the
+newest row back, until one that has a time is older than what is asked for. Rows that are not as they were written are
+left out.
 
 Bounds: MAX_ROWS urgent rows are looked at, PAGE a read transaction; MAX_FOUND entries are told, the newest.
 """
@@ -12,7 +13,9 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections import deque
+from collections.abc import Generator, Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +25,7 @@ from edge.outbox.reading import READ_S, card_errors
 from edge.outbox.records import LAST_SEQ, row_key, whole
 from wire import codec
 from wire.batch import Lane
-from wire.entries import Result, Visit
+from wire.entries import Health, Result, Visit
 from wire.errors import BadInput
 from wire.frame import stretch
 from wire.time import Utc
@@ -51,32 +54,59 @@ def recount(path: Path, from_us: Utc) -> Recounted:
     """
     found: deque[Visit | Result] = deque()
     since_us: Utc | None = None
-    looked = 0
+    with _opened(path) as card:
+        for looked, (began_us, ended_us, body) in enumerate(_newest_first(card)):
+            if ended_us is not None and ended_us < from_us:
+                return Recounted(since_us=from_us, entries=tuple(found))
+            if looked >= MAX_ROWS or len(found) >= MAX_FOUND:
+                return Recounted(since_us=since_us, entries=tuple(found), more=True)
+            if began_us is not None:
+                since_us = Utc(began_us) if since_us is None else Utc(min(since_us, began_us))
+            if body is not None:
+                found.extendleft(e for e in reversed(_entries(body)) if e.time_us >= from_us)
+    since_us = min((e.time_us for e in found), default=since_us) if since_us is None else since_us
+    return Recounted(since_us=since_us, entries=tuple(found))
+
+
+def last_health(path: Path) -> Health | None:
+    """What the node said of itself last; None where nothing of it is found.
+
+    Raises:
+        CardError: it cannot be read.
+    """
+    with _opened(path) as card:
+        for _, _, body in islice(_newest_first(card), MAX_ROWS):
+            if body is not None:
+                with contextlib.suppress(*_UNREADABLE):
+                    if b"health" in stretch(body):
+                        said = [o.entry for o in codec.reopen_row(body).others if isinstance(o.entry, Health)]
+                        if said:
+                            return said[-1]
+    return None
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Generator[sqlite3.Connection]:
     with (
         card_errors(path),
         closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=READ_S)) as card,
     ):
-        runs = card.execute("SELECT id FROM runs WHERE lane = ? ORDER BY id DESC", (str(Lane.URGENT),)).fetchall()
-        for (run,) in runs:
-            at = row_key(run, LAST_SEQ) + 1
-            while page := card.execute(
-                "SELECT id, first_seq, from_us, to_us, digest, body, sum FROM rows WHERE id < ? AND id > ?"
-                " ORDER BY id DESC LIMIT ?",
-                (at, row_key(run, 0), PAGE),
-            ).fetchall():
-                for *fields, sum_ in page:
-                    at, began_us, ended_us, body = fields[0], fields[2], fields[3], fields[5]
-                    looked += 1
-                    if ended_us is not None and ended_us < from_us:
-                        return Recounted(since_us=from_us, entries=tuple(found))
-                    if looked > MAX_ROWS or len(found) >= MAX_FOUND:
-                        return Recounted(since_us=since_us, entries=tuple(found), more=True)
-                    if began_us is not None:
-                        since_us = Utc(began_us) if since_us is None else Utc(min(since_us, began_us))
-                    if whole(sum_, *fields):
-                        found.extendleft(e for e in reversed(_entries(body)) if e.time_us >= from_us)
-    since_us = min((e.time_us for e in found), default=since_us) if since_us is None else since_us
-    return Recounted(since_us=since_us, entries=tuple(found))
+        yield card
+
+
+def _newest_first(card: sqlite3.Connection) -> Iterator[tuple[int | None, int | None, bytes | None]]:
+    """The urgent rows: from when, to when, and the body; None for one that is not as it was written."""
+    runs = card.execute("SELECT id FROM runs WHERE lane = ? ORDER BY id DESC", (str(Lane.URGENT),)).fetchall()
+    for (run,) in runs:
+        at = row_key(run, LAST_SEQ) + 1
+        while page := card.execute(
+            "SELECT id, first_seq, from_us, to_us, digest, body, sum FROM rows WHERE id < ? AND id > ?"
+            " ORDER BY id DESC LIMIT ?",
+            (at, row_key(run, 0), PAGE),
+        ).fetchall():
+            for *fields, sum_ in page:
+                at = fields[0]
+                yield fields[2], fields[3], fields[5] if whole(sum_, *fields) else None
 
 
 def _entries(body: bytes) -> list[Visit | Result]:

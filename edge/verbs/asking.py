@@ -3,8 +3,8 @@
 The node is found by its configuration, or by the file that `run --endpoints` wrote where it picks its port. What goes
 wrong is one sentence that says what to do (`Unanswered`). What the node answers is shown (`groundwork.terminal`).
 
-Bounds: an answer is waited for TIMEOUT_S and has MAX_ANSWER_BYTES, never in a Content-Encoding; redirects are not
-followed, proxies of the environment not used.
+Bounds: an answer is waited for TIMEOUT_S, a file for FILE_S; it has MAX_ANSWER_BYTES, never in a Content-Encoding;
+redirects are not followed, proxies of the environment not used.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ Words = Mapping[Language, Mapping[str, str]]
 EXIT_FAILED: Final = 1
 CONFIG: Final = Path("/etc/lamplighter/node.toml")  # as docs/operations.md installs it
 TIMEOUT_S: Final = 5.0
+FILE_S: Final = 30.0  # the node has 20 s for an answer (`edge.web.connections`)
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024  # 4,000 alarms of 16 KiB
 OWN: Final = "http://localhost"
 MAX_SHOWN_CHARS: Final = 300
@@ -98,6 +99,10 @@ def check_device(device: str, known: Collection[str], language: Language) -> Non
     """Raise Unanswered, with the nearest name, for a device that is not there."""
     if device not in known:
         raise Unanswered(_WORDS[language]["no device"].format(device, suggest(device, known)))
+
+
+class NoAnswerInTime(Unanswered):
+    """A node is there and says nothing."""
 
 
 class _Health(msgspec.Struct):
@@ -192,16 +197,31 @@ class Asking:
             return self._words["no answer"].format(url, error)
         return self._words[_key(error)].format(self._socket, error)
 
+    def fetch(self, path: str) -> bytes:
+        """A file that the node makes, within FILE_S.
+
+        Raises:
+            Unanswered: it does not answer, or says no.
+        """
+        return self._heard("GET", path, None, FILE_S)[0]
+
     def _ask(self, verb: str, path: str, kind: type[T], body: bytes | None) -> tuple[T, httpx.Response]:
+        content, answer = self._heard(verb, path, body, TIMEOUT_S)
+        try:
+            return msgspec.convert(shown_in(msgspec.json.decode(content)), kind), answer
+        except (msgspec.DecodeError, RecursionError, ValueError) as error:
+            raise Unanswered(self._unheard(self._base_url + path, error)) from error
+
+    def _heard(self, verb: str, path: str, body: bytes | None, timeout_s: float) -> tuple[bytes, httpx.Response]:
         url = self._base_url + path
         headers = {"Accept-Encoding": "identity"} | ({} if body is None else {"Content-Type": "application/json"})
         try:
-            with self._client.stream(verb, url, content=body, headers=headers) as answer:
+            with self._client.stream(verb, url, content=body, headers=headers, timeout=timeout_s) as answer:
                 content = _whole(answer)
-            if answer.is_success:
-                return msgspec.convert(shown_in(msgspec.json.decode(content)), kind), answer
-        except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, RecursionError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise _unheard(error)(self._unheard(url, error)) from error
+        if answer.is_success:
+            return content, answer
         try:
             said = shown(msgspec.json.decode(content, type=_Error).error)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -229,6 +249,8 @@ def _whole(answer: httpx.Response) -> bytes:
 
 def _unheard(error: Exception) -> type[Unanswered]:
     """What kind of silence it is: that of a node that does not run, or another."""
+    if isinstance(error, TimeoutError | httpx.TimeoutException):
+        return NoAnswerInTime
     absent = isinstance(error, FileNotFoundError | ConnectionRefusedError | httpx.ConnectError)
     return NoNode if absent and _key(error) == "no socket" else Unanswered
 

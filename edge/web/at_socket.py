@@ -1,5 +1,6 @@
 """At the socket: what technicians who are logged in on the node do over its Unix socket, by who they are
-(`edge.web.peers`; 403 for all others, and for web pages): orders, the quarantine, looking at what is on a line.
+(`edge.web.peers`; 403 for all others, and for web pages): orders, the quarantine, looking at what is on a line, the
+support file.
 
 A proxy before the node can carry nothing that lets it do that. Bounds: those of `edge.web.answers`; an answer has at
 most `edge.web.answers.MAX_ITEMS`.
@@ -23,6 +24,7 @@ from edge.web.answers import body_of, json_answer, listed, refusal
 from edge.web.deeds import CabinetLog, DeedRoute
 from edge.web.identifying import Identifying, LookProgress
 from edge.web.peers import Peer, Technicians
+from edge.web.support import ZIP, SupportFile, attached
 from edge.web.table import LEFT_OUT, LOCATION, ORDER, NodeRoute, RouteAnswer, RouteParam, refusals
 
 log = logging.getLogger(__name__)
@@ -54,11 +56,13 @@ class AtSocket:
         quarantine: Quarantined | None = None,
         identifying: Identifying | None = None,
         deeds: DeedRoute | None = None,
+        support: SupportFile | None = None,
     ) -> None:
         """Without `on_site` no orders are taken, without `quarantine` nothing is sent again, without `identifying`
-        nothing is looked for, without `deeds` there is no log."""
+        nothing is looked for, without `deeds` there is no log, without `support` no support file."""
         self._technicians, self._on_site = technicians, on_site
         self._quarantine, self._identifying, self._deeds = quarantine, identifying, deeds
+        self._support = support
 
     def table(self) -> list[NodeRoute]:
         """What there is at the socket beside what can be read."""
@@ -78,6 +82,11 @@ class AtSocket:
                 params=(RouteParam(name="days", at="query", what="How far back it goes."),), shown="socket",
                 answers={200: RouteAnswer("What is known of it.", CabinetLog),
                          **refusals(s400="No such number of days."), **_NO_CARD},
+            ),
+            NodeRoute(
+                path="/support", name="support", summary="The support file: a zip, without secrets.",
+                handler=self._support_file, shown="socket",
+                answers={200: RouteAnswer("The file.", media_type=ZIP)},
             ),
             NodeRoute(
                 path="/quarantine", name="set_aside", summary="The rows that were set aside.", handler=self._set_aside,
@@ -131,6 +140,13 @@ class AtSocket:
     async def _log(self, request: Request) -> Response:
         peer, turned_away = self._technician(request)
         return turned_away if peer is None or self._deeds is None else await self._deeds.answer(request)
+
+    async def _support_file(self, request: Request) -> Response:
+        peer, turned_away = self._technician(request)
+        if peer is None or self._support is None:
+            return turned_away
+        log.info("%s takes the support file", peer.name)
+        return attached(*await self._support.make())
 
     async def _set_aside(self, request: Request) -> Response:
         peer, turned_away = self._technician(request)

@@ -41,6 +41,7 @@ from edge.web.first_look import FirstLook
 from edge.web.hosts import Hosts, foreign
 from edge.web.identifying import Identifying, ShownFrame, UnheardDevices
 from edge.web.peers import Technicians
+from edge.web.support import SupportFile
 from edge.web.table import DEVICE, LEFT_OUT, NO_DEVICE, TEXT, NodeRoute, RouteAnswer, RouteParam, refusals, served
 from edge.web.writing import TechnicianRoutes
 from wire.entries import Alarm, Health
@@ -75,18 +76,25 @@ class Pages:
         identifying: Identifying | None = None,
         screens: FirstLook | None = None,
         deeds: DeedRoute | None = None,
+        support: SupportFile | None = None,
         states: Callable[[], Sequence[DeviceState]] = list,
         sample: Callable[[str], Sample | None] = lambda _device: None,
         node: str = "",
     ) -> None:
         """Without `on_site` no orders are taken, without `quarantine` nothing is sent again, without `writing` there
-        are no sessions, without `screens` no pages for people, without `deeds` no log."""
+        are no sessions, without `screens` no pages for people, without `deeds` no log, without
+        `support` no support file at the socket."""
         self._screens, self._states, self._sample_of, self._node = screens, states, sample, node
         self._look, self._decided, self._alarming, self._explain = look, decided, alarms, explain
         self._devices, self._hosts = devices, hosts or Hosts()
         self._technicians = technicians or Technicians()
         self._socket = AtSocket(
-            technicians=self._technicians, on_site=on_site, quarantine=quarantine, identifying=identifying, deeds=deeds
+            technicians=self._technicians,
+            on_site=on_site,
+            quarantine=quarantine,
+            identifying=identifying,
+            deeds=deeds,
+            support=support,
         )
         self._writing = writing
         self._identifying = identifying

@@ -34,14 +34,13 @@ from edge.visit.sessions import LASTS_S, VisitSession
 from edge.visit.visiting import TurnedAway, Visiting
 from edge.web.answers import json_answer, refusal
 from edge.web.asked import SentAway, WriteAsked, asked_of
-from edge.web.support import SupportFile
+from edge.web.support import ZIP, SupportFile, attached
 from edge.web.table import DEVICE, LOCATION, ORDER, NodeRoute, RouteAnswer, RouteParam, refusals
 from wire.entries import Visit
 from wire.sample import Sample
 from wire.time import Utc
 
 COOKIE: Final = "lamplighter"
-ZIP: Final = "application/zip"
 CSRF: Final = "X-CSRF-Token"
 MAX_PROBLEMS: Final = 20
 _STATUS: Final = {"name": 400, "code": 401, "too_soon": 429, "full": 503, "card": 503, "no_codes": 403}
@@ -241,8 +240,7 @@ class TechnicianRoutes:
             return refusal("no support file is made here", 404)
         name, content = await self._support.make()
         self.acted(session, "took the support file")
-        headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{name}"'}
-        return Response(content, 200, headers, ZIP)
+        return attached(name, content)
 
     async def _order(self, request: Request) -> Response:
         try:

@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -202,8 +203,17 @@ def test_another_user_of_this_machine_is_no_technician(lamps: Lamps) -> None:
 
 def test_a_node_that_was_killed_takes_orders_again(lamps: Lamps) -> None:
     assert socket_of(lamps).is_socket()
+    running, killed = (lamps.stage.directory / f"{name}.zip" for name in ("running", "killed"))
+    assert type_in(lamps, "support", str(running)).returncode == 0
     lamps.stage.node.kill()
     assert socket_of(lamps).is_socket(), "it is left behind"
+    assert type_in(lamps, "support", str(killed)).returncode == 0
+    token = (lamps.stage.directory / "node.token").read_text().strip()
+    for file, has in ((running, "frames.json"), (killed, "check.txt")):
+        with zipfile.ZipFile(file) as found:
+            assert {has, "health.json", "node.toml"} <= set(found.namelist())
+            assert json.loads(found.read("health.json"))["devices"] == 2
+            assert all(token.encode() not in found.read(name) for name in found.namelist())
     lamps.stage.start_node()
     with at_the_socket(lamps) as node:
         assert node.get("/quarantine").json() == []

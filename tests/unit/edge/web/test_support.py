@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -34,7 +35,7 @@ async def test_it_says_what_could_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "node.toml").write_text('[cloud]\ntoken = "s3cr3t"\n')
 
     async def look() -> object:
-        return {"verdict": "ok"}
+        return {"verdict": "ok", "reasons": ["the broker wants password=s3cr3t", "or lamp_ab12cd_s3cr3t"], "n": 3}
 
     support = SupportFile(
         node="cab/17", look=look, told={"alarms": list}, frames=dict, now_us=lambda: Utc(1_790_000_000_000_000),
@@ -48,6 +49,8 @@ async def test_it_says_what_could_not_be_read(tmp_path: Path) -> None:
         "about.json", "health.json", "alarms.json", "frames.json", "log.txt", "node.toml", "devices.json",
         "packages.txt",
     }  # fmt: skip
+    reasons = ["the broker wants ***", "or ***"]
+    assert json.loads(parts["health.json"]) == {"verdict": "ok", "reasons": reasons, "n": 3}, "it is still JSON"
     assert "No such file" in parts["devices.json"]
     assert "msgspec" in parts["packages.txt"]
     assert not any("s3cr3t" in part for part in parts.values())
