@@ -188,16 +188,16 @@ def _support(found: Config | ConfigError, args: argparse.Namespace) -> int:
 
 
 def _check(config: Config) -> int:
-    changed = {c.device for c in config.listed.counting}
+    changed = {c.device: c for c in config.listed.counting}
     for line in config.lines:
         print(f"line {line.name} ({line.kind.name}): {len(line.attachments)} devices")
         for attachment in line.attachments:
             device = attachment.device
-            made = f", {config.listed.made(device.id)}" if device.id in changed else ""
+            made = f", {config.listed.made(changed[device.id])}" if device.id in changed else ""
             print(f"  {device.id}  {device.kind}, {device.profile}, {len(attachment.profile.points)} points{made}")
     for change in config.listed.counting:
         if change.now is None:
-            print(f"{change.device} of node.toml is not there: {config.listed.made(change.device)}")
+            print(f"{change.device} of node.toml is not there: {config.listed.made(change)}")
     for told in (*config.exposed, *config.listed.told(), *config.doubts):
         print(told, file=sys.stderr)
     if config.doubts:

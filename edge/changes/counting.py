@@ -33,12 +33,12 @@ class DeviceList(msgspec.Struct, frozen=True, kw_only=True):
             (self.void, "the file says something else of it by now, and counts"),
             (self.unfit, "it does not go with the file any more"),
         ):
-            found += [f"{c.device} was {self.made(c.device)}; that does not count: {why}" for c in changes]
+            found += [f"{c.device} was {self.made(c)}; that does not count: {why}" for c in changes]
         return found
 
-    def made(self, device: str) -> str:
-        """What was done to a device last, by whom and when, in English; "" where nothing counts or is kept of it."""
-        version = next((v for v in reversed(self.versions.versions) if v.device == device), None)
+    def made(self, change: DeviceChange) -> str:
+        """What was done and by whom, in English."""
+        version = self.versions.made(change)
         if version is None:
             return "changed at the cabinet"
         return f"{version.act} at the cabinet by {version.by}"

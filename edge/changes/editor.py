@@ -94,6 +94,11 @@ class DeviceEditor:
         """Those that count now."""
         return self._counting
 
+    @property
+    def made(self) -> Mapping[str, ListVersion | None]:
+        """The devices that are not as the file has them, each with the version that it is from, where that is known."""
+        return {c.device: self.versions.made(c) for c in self._counting}
+
     def table(self, device: str) -> dict[str, Any] | None:
         """The table of a device as a file would have it; None where there is none."""
         found = next((line.tables[device] for line in self._lines if device in line.tables), None)

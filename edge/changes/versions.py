@@ -79,6 +79,12 @@ class ListVersions(msgspec.Struct, frozen=True):
             return ()
         return next((v.changes for v in self.versions if v.number == number), None)
 
+    def made(self, change: DeviceChange) -> ListVersion | None:
+        """The version that a change is from, which need not be the last of its device: somebody may have gone back.
+        None where it is not kept any more."""
+        own = [v for v in reversed(self.versions) if v.device == change.device]
+        return next((v for v in own if change in v.changes), None)
+
     def followed(self, version: ListVersion) -> ListVersions:
         """These and one more, within the bounds.
 

@@ -1,4 +1,5 @@
-"""`lamplighter-edge status` and `devices`: how the running node is, in the words of its page.
+"""`lamplighter-edge status` and `devices`: how the running node is, in the words of its page. Behind each device that
+was changed at the cabinet stands by whom and when.
 
 Exit codes of `status`: 0 the cabinet is working, 1 somebody is needed, 2 readings are being lost, 3 the node does not
 answer. `devices`: 0 told, 3 the node does not answer. Bounds: those of `edge.verbs.asking`.
@@ -106,7 +107,10 @@ def _task(task: Task, said: str) -> list[str]:
 def _table(devices: Sequence[DeviceLine]) -> str:
     if not devices:
         return ""
-    rows = [(MARKS.get(d.state, "  "), d.id, d.name, d.line, d.words) for d in devices]
+    rows = [
+        (MARKS.get(d.state, "  "), d.id, d.name, d.line, d.words + (f" [{d.changed.words}]" if d.changed else ""))
+        for d in devices
+    ]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[4]]) for row in rows]
     return "\n".join(line.rstrip() for line in lines) + "\n"

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import msgspec
 
+from wire.time import Utc
+
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """Something to do or to know. `weight` is failed, act or note; `said` what a driver or the system has said."""
@@ -34,11 +36,23 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
 
 
+class ChangedHere(msgspec.Struct, frozen=True, kw_only=True):
+    """What was changed of a device at the cabinet: replaced, changed or added, by whom and when (UTC microseconds, an
+    estimate where the clock was not `synced`). `by` is empty where that is not kept any more."""
+
+    words: str
+    act: str = "changed"
+    by: str = ""
+    time_us: Utc | None = None
+    synced: bool = True
+
+
 class DeviceLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One device. `state` is well, partly, waiting or act."""
+    """One device. `state` is well, partly, waiting or act; `changed` where the file alone does not say how it is."""
 
     id: str
     name: str
     line: str
     state: str
     words: str
+    changed: ChangedHere | None = None

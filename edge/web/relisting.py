@@ -217,10 +217,9 @@ class Relisting:
         return []
 
     def _listed(self) -> dict[str, Any]:
-        made = {v.device: v for v in self._editor.versions.versions}
-        changes = {c.device: c for c in self._editor.changes}
+        made = self._editor.made
         rows = [
-            (a.device.id, a.device.name, line.name, made.get(a.device.id) if a.device.id in changes else None)
+            (a.device.id, a.device.name, line.name, made.get(a.device.id))
             for line in self._lines
             for a in line.attachments
         ]

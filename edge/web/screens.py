@@ -190,7 +190,9 @@ class Screens:
 
     async def summary_devices(self, request: Request) -> Response:
         """All devices, in JSON."""
-        return json_answer(await summary.device_lines(self._hung, self._sight, await self._speech(request)))
+        made = None if self._editor is None else self._editor.made
+        speech = await self._speech(request)
+        return json_answer(await summary.device_lines(self._hung, self._sight, speech, made or {}))
 
     async def _speech(self, request: Request) -> Speech:
         asked = request.query_params.get("lang")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from edge.changes import versions
+from edge.changes.counting import DeviceList
 from edge.changes.versions import (
     MAX_CHANGES,
     MAX_FILE_BYTES,
@@ -98,6 +99,23 @@ def test_the_oldest_versions_go() -> None:
         kept.followed(version(53, large, large, large))
     with pytest.raises(Unusable, match="at most"):
         kept.followed(version(53, *[DeviceChange(device=str(n)) for n in range(MAX_CHANGES + 1)]))
+
+
+def test_a_change_is_from_whoever_has_made_it_and_not_from_who_came_later() -> None:
+    first, second = (DeviceChange(device="a", was=A, now=table("a", n)) for n in (8, 9))
+    other = DeviceChange(device="b", was=B)
+    kept = ListVersions()
+    for n, (by, act, device, changes) in enumerate(
+        [("Zoé", "replaced", "a", [first]), ("Max", "removed", "b", [first, other]), ("Léa", "replaced", "a", [second]),
+         ("Max", "back", "", [first, other])], 1
+    ):  # fmt: skip
+        kept = kept.followed(
+            ListVersion(number=n, by=by, time_us=n, synced=True, act=act, device=device, changes=tuple(changes))  # type: ignore[arg-type]
+        )
+    found = [kept.made(change) for change in (first, second, other)]
+    assert [(v.by, v.number) for v in found if v is not None] == [("Zoé", 1), ("Léa", 3), ("Max", 2)]
+    assert kept.made(DeviceChange(device="a", was=A)) is None
+    assert DeviceList(versions=kept, void=(first,)).told()[0].startswith("a was replaced at the cabinet by Zoé; that")
 
 
 def test_changes_are_put_into_the_tables() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from edge.config import load
 from edge.verbs import status
-from edge.web.glance import DeviceLine, Summary, Task
+from edge.web.glance import ChangedHere, DeviceLine, Summary, Task
+from wire.time import Utc
 
 NODE = """
 [node]
@@ -116,6 +117,15 @@ def test_devices_are_a_table(tmp_path: Path) -> None:
         "!   bin-1                  broker  silent since 14:02",
     ]
     assert ask(tmp_path, "devices", answer=[])[1] == ""
+
+
+def test_a_device_that_was_changed_here_is_marked_with_who_and_when(tmp_path: Path) -> None:
+    here = ChangedHere(words="replaced by Léa, 14:02", act="replaced", by="Léa", time_us=Utc(1))
+    _, out, _, _ = ask(tmp_path, "devices", answer=[msgspec.structs.replace(LINES[0], changed=here), LINES[1]])
+    assert out.splitlines() == [
+        "ok  lamp-001  Rue Monge 1  north   4 s ago [replaced by Léa, 14:02]",
+        "!   bin-1                  broker  silent since 14:02",
+    ]
 
 
 @pytest.mark.parametrize(("verb", "answer"), [("status", WELL), ("devices", LINES)])

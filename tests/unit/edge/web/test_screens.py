@@ -90,8 +90,8 @@ class Cabinet:
     def app(self) -> Starlette:
         return Starlette(routes=served(self.table()))
 
-    def table(self) -> list[NodeRoute]:
-        sight = Sight(
+    def sight(self) -> Sight:
+        return Sight(
             node="cab-17",
             zone=ZoneInfo("Europe/Paris"),
             lines=self.lines,
@@ -105,7 +105,9 @@ class Cabinet:
             now=lambda: (NOW_US, CLOCK),
             monotonic=lambda: self.now,
         )
-        return FirstLook(sight).table()
+
+    def table(self) -> list[NodeRoute]:
+        return FirstLook(self.sight()).table()
 
     async def get(self, path: str = "/", headers: Mapping[str, str] = {}) -> httpx.Response:
         transport = httpx.ASGITransport(self.app())
