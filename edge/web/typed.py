@@ -112,22 +112,33 @@ def shown(value: object) -> str:
 
 
 def table_of(fields: Mapping[str, Any], address: type[msgspec.Struct], before: Mapping[str, Any]) -> dict[str, Any]:
-    """The table that was typed: what was left empty is left out. `before` has what no form shows: it stays."""
-    shows = {*_words(), *(k.removeprefix(ADDRESS) for k in ())} - {"report", "address"}
-    table: dict[str, Any] = {k: v for k, v in before.items() if k not in fields}
-    for key in shows & fields.keys():
-        value = _typed(fields[key], _words()[key])
-        if key == "tags" and isinstance(value, str):
-            value = [tag for part in value.split(",") if (tag := part.strip())]
+    """The table that was typed: what was left empty is left out. `before` is the table that the form has shown: what
+    nobody has touched stays as it was, and so does what no form shows."""
+    words = {k: w for k, w in _words().items() if k not in ("report", "address")}
+    table: dict[str, Any] = dict(before)
+    _put(table, fields, words)
+    if isinstance(tags := table.get("tags"), str):
+        table["tags"] = [tag for part in tags.split(",") if (tag := part.strip())]
+        if not table["tags"]:
+            del table["tags"]
+    found: dict[str, Any] = dict(before.get("address", {}))
+    own = {k.removeprefix(ADDRESS): w for k, w in keys_of(address).items()}
+    _put(found, {k.removeprefix(ADDRESS): v for k, v in fields.items() if k.startswith(ADDRESS)}, own)
+    table["address"] = found
+    return table
+
+
+def _put(table: dict[str, Any], fields: Mapping[str, Any], words: Mapping[str, str]) -> None:
+    """The fields that these words are for, into a table."""
+    for key in words.keys() & fields.keys():
+        given = fields[key]
+        if key in table and given == shown(table[key]):
+            continue  # what a form shows may be less than what a file has
+        value = _typed(given, words[key])
         if value in ("", []):
             table.pop(key, None)
         else:
             table[key] = value
-    words = keys_of(address)
-    typed = {k: _typed(fields[k], words[k]) for k in words if k in fields}
-    kept = {k: v for k, v in before.get("address", {}).items() if ADDRESS + k not in fields}
-    table["address"] = kept | {k.removeprefix(ADDRESS): v for k, v in typed.items() if v != ""}
-    return table
 
 
 def _typed(value: object, words: str) -> object:
@@ -135,7 +146,7 @@ def _typed(value: object, words: str) -> object:
     if not isinstance(value, str):
         return value
     text = value.strip()[:MAX_CHARS]
-    if "number" in words and re.fullmatch(r"[-+]?\d{1,15}([.,]\d{0,9})?", text):
+    if "number" in words and re.fullmatch(r"[-+]?\d{1,15}([.,]\d{0,20})?", text):
         number = float(text.replace(",", "."))
         return int(number) if number.is_integer() else number
     return text
