@@ -115,6 +115,8 @@ class OwnHttp:
             now=self.clock,
             birth=self.births.of,
             frames=self._frames,
+            plan=lambda: self.autonomy.planning.plan,
+            rules=lambda: self.autonomy.ruling.rules,
         )
 
     def _editor(self) -> DeviceEditor:

@@ -72,6 +72,11 @@ class Ruling:
                 if (key, held.value) not in holds.get(name, ()):
                     self._let_go(key, name)
 
+    @property
+    def rules(self) -> Rules:
+        """Those in force."""
+        return self._rules
+
     def take(self, sample: Sample) -> bool:
         """A sample has arrived and been put into the next commit. Whether anything followed from it."""
         if sample.device not in self._watched:

@@ -3,7 +3,8 @@
     GET, POST /devices/{device}/replace, …/change, …/remove    /list/add?line=L    /list/back    GET /list
 
 A form is tried as the file would be (`edge.changes`): what is wrong stands at its field, and nothing that was typed is
-lost. What is right is shown once more, and done with `confirm` = yes. In JSON the same fields are done at once: 200
+lost. What is right is shown once more, and done with `confirm` = yes; who removes a device sees before that what else
+of the node has to do with it (`edge.web.named`). In JSON the same fields are done at once: 200
 with the version that counts then, 422 with what is wrong by field, 409 where the list has changed since `version`, 503
 where it cannot be kept.
 
@@ -12,7 +13,7 @@ Bounds: those of `edge.web.writing` and `edge.changes.versions`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote
 
@@ -27,6 +28,7 @@ from edge.web.answers import json_answer, refusal
 from edge.web.asked import SentAway, WriteAsked
 from edge.web.language import Speech
 from edge.web.writing import TechnicianRoutes
+from wire.device import Device
 
 if TYPE_CHECKING:
     from edge.visit.sessions import VisitSession
@@ -45,13 +47,26 @@ class Paint(Protocol):
         ...
 
 
+class NamedBy(Protocol):
+    """What else of the node has to do with a device."""
+
+    def __call__(self, device: Device, speech: Speech, /) -> tuple[Sequence[str], int]:
+        """A sentence for each, and how many more there are."""
+        ...
+
+
 class Relisting:
     """One for a node."""
 
     def __init__(
-        self, editor: DeviceEditor, writing: TechnicianRoutes, lines: Sequence[AttachedLine], paint: Paint
+        self,
+        editor: DeviceEditor,
+        writing: TechnicianRoutes,
+        lines: Sequence[AttachedLine],
+        paint: Paint,
+        named: NamedBy,
     ) -> None:
-        self._editor, self._writing, self._lines, self._paint = editor, writing, lines, paint
+        self._editor, self._writing, self._lines, self._paint, self._named = editor, writing, lines, paint, named
 
     async def versions(self, request: Request) -> Response:
         """All devices, and what was changed of them."""
@@ -108,6 +123,7 @@ class Relisting:
                     "hidden": hidden,
                     "detail": self._editor.detail(edit),
                     "line": line.name,
+                    "named": self._naming(act, device, line),
                 },
             )
         return await self._make(request, asked, session, edit, version, line, fields)
@@ -208,8 +224,14 @@ class Relisting:
             "fields": fields,
             "rest": rest,
             "name": table.get("name") or device,
+            "named": self._naming(act, device, line),
         }
         return await self._paint(request, "relist.html", context, status)
+
+    def _naming(self, act: str, device: str, line: AttachedLine) -> Callable[[Speech], tuple[Sequence[str], int]]:
+        """What a device is about to be removed from under."""
+        found = next((a.device for a in line.attachments if a.device.id == device), None)
+        return lambda speech: ((), 0) if act != "removed" or found is None else self._named(found, speech)
 
     def _choices(self, key: str, line: AttachedLine) -> list[str]:
         if key == "line":

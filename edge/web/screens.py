@@ -33,9 +33,11 @@ from edge.web.acting import Acting, settings
 from edge.web.answers import json_answer
 from edge.web.devices import Hung
 from edge.web.language import LANGUAGES, Language, Speech, preferred
+from edge.web.named import named
 from edge.web.relisting import Relisting
 from edge.web.sight import Sight
 from edge.web.writing import TechnicianRoutes
+from wire.device import Device
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
@@ -95,7 +97,12 @@ class Screens:
         """The forms by which the list of devices is changed."""
         assert self._writing is not None
         assert self._editor is not None
-        return Relisting(self._editor, self._writing, self._sight.lines, self._paint)
+        sight = self._sight
+
+        def named_by(device: Device, speech: Speech) -> tuple[list[str], int]:
+            return named(device, sight.plan(), sight.rules(), sight.decided(), speech)
+
+        return Relisting(self._editor, self._writing, sight.lines, self._paint, named_by)
 
     @property
     def _hung(self) -> dict[str, Hung]:

@@ -22,6 +22,8 @@ from edge.changes.births import Birth
 from edge.control.decided import Decided
 from edge.outbox.reading import CardError
 from edge.outbox.skimming import glance, survey
+from edge.plans.plan import Plan
+from edge.rules.rule import Rules
 from edge.sampling.last_samples import LastSamples
 from edge.sampling.lines import AttachedLine
 from edge.sampling.quality_history import QualityHistory
@@ -98,9 +100,9 @@ async def recall(history: QualityHistory, path: Path, seldom: Collection[str], n
 
 @dataclass(frozen=True, kw_only=True)
 class Sight:
-    """The parts that pages are made from. `lines` may come to hold others
-    (`edge.sampling.supervisor`). `faults` says of lines that do not work why;
-    `monotonic` is the clock of troubles and of the street."""
+    """The parts that pages are made from. `lines` may come to hold others (`edge.sampling.supervisor`). `faults` says
+    of lines that do not work why; `plan` and `rules` are those in force; `monotonic` is the clock of troubles and of
+    the street."""
 
     node: str
     zone: tzinfo
@@ -115,4 +117,6 @@ class Sight:
     now: Now
     birth: Callable[[str], Birth | None] = lambda _device: None
     frames: Callable[[str], Sequence[Frame]] = lambda _device: ()
+    plan: Callable[[], Plan | None] = lambda: None
+    rules: Callable[[], Rules] = Rules
     monotonic: Callable[[], float] = time.monotonic

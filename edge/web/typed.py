@@ -113,10 +113,11 @@ def shown(value: object) -> str:
 
 def table_of(fields: Mapping[str, Any], address: type[msgspec.Struct], before: Mapping[str, Any]) -> dict[str, Any]:
     """The table that was typed: what was left empty is left out. `before` is the table that the form has shown: what
-    nobody has touched stays as it was, and so does what no form shows."""
+    nobody has touched stays as it was, and so does what no form shows; what would be so anyway is not written down."""
     words = {k: w for k, w in _words().items() if k not in ("report", "address")}
     table: dict[str, Any] = dict(before)
-    _put(table, fields, words)
+    plain = {f.encode_name: shown(f.default) for f in msgspec.structs.fields(DeviceTable)}
+    _put(table, {k: v for k, v in fields.items() if k in before or v != plain.get(k)}, words)
     if isinstance(tags := table.get("tags"), str):
         table["tags"] = [tag for part in tags.split(",") if (tag := part.strip())]
         if not table["tags"]:
@@ -130,7 +131,7 @@ def table_of(fields: Mapping[str, Any], address: type[msgspec.Struct], before: M
 
 def _put(table: dict[str, Any], fields: Mapping[str, Any], words: Mapping[str, str]) -> None:
     """The fields that these words are for, into a table."""
-    for key in words.keys() & fields.keys():
+    for key in [key for key in words if key in fields]:
         given = fields[key]
         if key in table and given == shown(table[key]):
             continue  # what a form shows may be less than what a file has

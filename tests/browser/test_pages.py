@@ -152,7 +152,7 @@ def test_a_technician_replaces_a_device(chromium: Browser, cabinet: Lamps) -> No
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is cut off"
 
         page.goto("/devices/lamp-009")
-        log_in(page, "Ana", code_for("Ana", 3, token))
+        log_in(page, "Ana", code_for("Ana", 4, token))
         page.get_by_role("link", name="Le remplacer").click()
         sound()
         page.locator("[name='address.unit']").fill("2")
@@ -171,3 +171,11 @@ def test_a_technician_replaces_a_device(chromium: Browser, cabinet: Lamps) -> No
         sound()
         page.get_by_role("button", name="Y revenir").last.click()
         expect(page.locator("#versions ~ article").first).to_contain_text("retour à la version 0")
+        page.goto("/devices/lamp-009/remove")
+        expect(page.locator("#named")).to_contain_text("Le programme always le règle")
+        sound()
+        page.get_by_role("button", name="Le retirer").click()
+        expect(page.locator("#named")).to_contain_text("Le programme always le règle")
+        sound()
+        page.get_by_role("button", name="Oui, le faire").click()
+        expect(page.locator("#versions ~ article").first).to_contain_text("lamp-009 retiré")
