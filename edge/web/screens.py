@@ -2,7 +2,8 @@
 device. They need no script; with it, they are brought up to date every few seconds. Nothing on them comes from
 elsewhere, and no browser would take it (Content-Security-Policy); the style is in the page, named there by its hash.
 
-All of this is loaded when somebody looks first (`edge.web.first_look`): import it nowhere else.
+All of this is loaded when somebody looks first (`edge.web.first_look`): import it nowhere else. Templates are compiled
+in threads: that of the page that is asked for, and once it is made all others, before somebody goes on to them.
 A page is made at most once in FRESH_S for all who look at it (for each technician who acts, each time), in pieces
 between which others have their turn.
 
@@ -48,6 +49,7 @@ TURN_S: Final = 0.005  # a page is made for so long before the others on this lo
 COOKIE: Final = "language"
 COOKIE_S: Final = 365 * 86_400
 HERE: Final = Path(__file__).parent
+SHARED: Final = ("base.html", "parts.html", "acting.html")  # what others are made of
 KINDS: Final = {"page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 # In each page: a phone on a slow network shows it a round trip sooner than one that comes by itself.
 STYLE: Final = (HERE / "static" / "page.css").read_text(encoding="utf-8")
@@ -90,6 +92,7 @@ class Screens:
         self._made: dict[tuple[str, ...], _Made] = {}
         self._making = asyncio.Lock()
         self._templates: Environment | None = None
+        self._ahead: asyncio.Task[None] | None = None
         self._static: dict[str, _Made] = {}
 
     @property
@@ -276,7 +279,9 @@ class Screens:
             "script": self._file_tag("page.js"),
             **await build(speech),
         }
-        body = await _rendered(self._templates.get_template(template), context)
+        body = await _rendered(await asyncio.to_thread(self._templates.get_template, template), context)
+        if self._ahead is None:
+            self._ahead = asyncio.create_task(asyncio.to_thread(_compile_all, self._templates))
         return _made(body, status, began)
 
     def _file_tag(self, name: str) -> str:
@@ -311,7 +316,7 @@ async def _rendered(template: Template, context: Mapping[str, Any]) -> bytes:
 def _templates() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    return Environment(
+    templates = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -319,6 +324,14 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
+    for name in SHARED:
+        templates.get_template(name)
+    return templates
+
+
+def _compile_all(templates: Environment) -> None:
+    for name in templates.list_templates():
+        templates.get_template(name)
 
 
 def _language(request: Request) -> Language:

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+from jinja2 import Environment
 from starlette.applications import Starlette
 
 from edge.health import told
@@ -328,3 +330,25 @@ async def test_what_is_squeezed_is_the_page(cabinet: Cabinet) -> None:
     plain: Any = await cabinet.get(headers={"Accept-Encoding": "identity"})
     made = web._made(plain.content, 200)
     assert gzip.decompress(made.squeezed) == plain.content
+
+
+async def test_whoever_goes_on_from_the_first_page_need_not_wait_for_another_template(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: dict[str, threading.Thread] = {}
+    compile_ = Environment.compile
+
+    def noted(self: Environment, source: str, name: str | None = None, *more: Any, **how: Any) -> Any:
+        compiled[name or ""] = threading.current_thread()
+        return compile_(self, source, name, *more, **how)
+
+    monkeypatch.setattr(Environment, "compile", noted)
+    look = FirstLook(Cabinet(tmp_path, {"lamp-1": "One"}).sight())
+    app = Starlette(routes=served(look.table()))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://node") as client:
+        assert (await client.get("/")).status_code == 200
+    assert look._screens is not None
+    assert look._screens._ahead is not None
+    await look._screens._ahead
+    assert compiled.keys() == {path.name for path in (Path(web.__file__).parent / "templates").iterdir()}
+    assert threading.main_thread() not in compiled.values(), "the lines have their turn meanwhile"
