@@ -33,7 +33,7 @@ from edge.sampling.last_samples import LastSamples
 from edge.sampling.quality_history import QualityHistory
 from edge.sampling.supervisor import Supervisor
 from edge.visit.visiting import Visiting
-from edge.web.deeds import DeedRoute
+from edge.web.activity_log import ActivityRoute
 from edge.web.first_look import FirstLook
 from edge.web.hosts import Hosts
 from edge.web.identifying import Identifying, shown
@@ -93,7 +93,7 @@ class OwnHttp:
             on_site=on_site,
             writing=writing,
             identifying=Identifying(on_lines),
-            deeds=DeedRoute(lambda: self.outbox.card.file, self._now_us, self._said),
+            activities=ActivityRoute(lambda: self.outbox.card.file, self._now_us, self._said),
             support=support,
             states=self._states,
             sample=lambda device: self.street.devices[device].sample,

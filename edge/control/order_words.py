@@ -1,4 +1,4 @@
-"""Order words: what results say of orders, in English. `edge.web.deeds` reads who has given them again.
+"""Order words: what results say of orders, in English. `edge.web.activity_log` reads who has given them again.
 
 Bounds: none of its own. Pure.
 """

@@ -1,4 +1,4 @@
-"""Effects: what rules ask for. They are data; the alarm book, the arbitration and the feed do the deeds.
+"""Effects: what rules ask for. They are data; the alarm book, the arbitration and the feed carry them out.
 
 `time_us` is when the effect was due, on the axis that the engine was given: UTC microseconds. `values` are those of
 everything that the rule names and that was known then.

@@ -1,4 +1,4 @@
-"""The engine: samples and time in, effects out. It reads no clock and does no deed.
+"""The engine: samples and time in, effects out. It reads no clock and carries out nothing.
 
 Its axis is microseconds that never go back, handed in with every call: UTC as it was at start plus monotonic time
 since, so that a clock that is set does not shake it. Whatever falls due between two calls is stamped with the moment

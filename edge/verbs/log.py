@@ -2,7 +2,7 @@
 runs.
 
 Times are the site's; `~` is a time of a clock that was not set. Exit codes: 0 told, 1 neither the node nor its card can
-be asked. Bounds: those of `edge.web.deeds`.
+be asked. Bounds: those of `edge.web.activity_log`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from edge.outbox.recounting import recount
 from edge.verbs.asking import EXIT_FAILED, Asking, Language, NoNode, Unanswered, Words, add_options, language_of
 from edge.verbs.site import shown, span
 from edge.visit import log as visits
-from edge.web.deeds import DAYS, MAX_DAYS, CabinetLog, Deed, days_of, told
+from edge.web.activity_log import DAYS, MAX_DAYS, Activity, ActivityLog, days_of, told
 from groundwork.terminal import shown_in
 from wire.time import Utc, micros
 
@@ -107,7 +107,7 @@ _WORDS: Final[Words] = {
         visits.MORE: "plus de visites que le nœud n’en garde",
     },
 }
-# As `edge.web.writing` and `edge.web.deeds` say what was done.
+# As `edge.web.writing` and `edge.web.activity_log` say what was done.
 _SHAPES: Final = (
     (re.compile(r"(\S+) = (.*) for ([\d.e+]+) s"), "set"),
     (re.compile(r"(\S+) blinks for ([\d.e+]+) s"), "blinks"),
@@ -152,7 +152,7 @@ def run(
     try:
         try:
             with Asking(config, args.endpoints, language, transport, own=True) as node:
-                found = node.get(f"/log?days={args.days:g}", CabinetLog)
+                found = node.get(f"/log?days={args.days:g}", ActivityLog)
         except NoNode:
             stopped = True
             found = _kept(
@@ -168,11 +168,11 @@ def run(
         err.write(words["stopped"] + "\n")
     zone = UTC if config.site is None else ZoneInfo(config.site.time_zone)
     units = {(d.id, p.name): p.unit for d in config.roster.devices for p in config.roster.profiles[d.profile]}
-    out.writelines(f"{line}\n" for line in DeedLines(language, zone, now_us(), units, stopped=stopped).lines(found))
+    out.writelines(f"{line}\n" for line in ActivityLines(language, zone, now_us(), units, stopped=stopped).lines(found))
     return 0
 
 
-def _kept(path: Path, from_us: Utc, never: str) -> CabinetLog:
+def _kept(path: Path, from_us: Utc, never: str) -> ActivityLog:
     """What the card knows.
 
     Raises:
@@ -185,11 +185,12 @@ def _kept(path: Path, from_us: Utc, never: str) -> CabinetLog:
     if not there:
         raise CardError(never.format(path))
     found = told(recount(path, from_us))
-    return msgspec.convert(shown_in(msgspec.to_builtins(found)), CabinetLog)
+    return msgspec.convert(shown_in(msgspec.to_builtins(found)), ActivityLog)
 
 
-class DeedLines:
-    """Deeds as lines for people, in one language and one time zone. `units` are those of points, by device and name."""
+class ActivityLines:
+    """Activities as lines for people, in one language and one time zone. `units` are those of points, by device and
+    name."""
 
     def __init__(
         self, language: Language, zone: tzinfo, now_us: Utc, units: dict[tuple[str, str], str], *, stopped: bool
@@ -198,8 +199,8 @@ class DeedLines:
         self._zone, self._now_us, self._units, self._stopped = zone, now_us, units, stopped
         self._words = _WORDS[language]
 
-    def lines(self, found: CabinetLog) -> list[str]:
-        """Since when it goes back, who is here, and a line a deed, under the day that it was on."""
+    def lines(self, found: ActivityLog) -> list[str]:
+        """Since when it goes back, who is here, and a line an activity, under the day that it was on."""
         words = self._words
         if found.since_us is None:
             return [words["blank"]]
@@ -209,52 +210,56 @@ class DeedLines:
         for one in found.here:
             said = words["was here" if self._stopped else "is here"].format(one.by, self._moment(one.since_us))
             lines.append(said if one.until_us is None else words["until"].format(said, self._moment(one.until_us)))
-        if not found.deeds:
+        if not found.activities:
             return [*lines, words["nothing"]]
-        widest = max(len(self._who(d)) for d in found.deeds)
+        widest = max(len(self._who(d)) for d in found.activities)
         day = ""
-        for deed in found.deeds:
-            if (date := f"{self._at(deed.time_us):%Y-%m-%d}") != day:
+        for activity in found.activities:
+            if (date := f"{self._at(activity.time_us):%Y-%m-%d}") != day:
                 day = date
                 lines += ["", day]
-            clock = f"{'~' if deed.estimated else ' '}{self._at(deed.time_us):%H:%M:%S}"
-            lines.append(f"{clock}  {self._who(deed).ljust(widest)}  {self._said(deed)}")
+            clock = f"{'~' if activity.estimated else ' '}{self._at(activity.time_us):%H:%M:%S}"
+            lines.append(f"{clock}  {self._who(activity).ljust(widest)}  {self._said(activity)}")
         return lines
 
-    def _who(self, deed: Deed) -> str:
-        if not deed.console:
-            return deed.by
-        return self._words["console"].format(deed.by) if deed.by else self._words["somebody"]
+    def _who(self, activity: Activity) -> str:
+        if not activity.console:
+            return activity.by
+        return self._words["console"].format(activity.by) if activity.by else self._words["somebody"]
 
-    def _said(self, deed: Deed) -> str:
+    def _said(self, activity: Activity) -> str:
         words = self._words
-        if deed.what in ("came", "here"):
-            said = words[deed.what]
-            return said if deed.until_us is None else words["until"].format(said, self._moment(deed.until_us))
-        if deed.what == "left":
-            return words["why"].format(words["left"], words.get(deed.detail, deed.detail))
-        said = f"{deed.device}: {self._act(deed)}" if deed.device and self._language == "en" else self._act(deed)
-        if deed.device and self._language == "fr":
-            said = f"{deed.device} : {said}"
-        if deed.stage is None:
+        if activity.what in ("came", "here"):
+            said = words[activity.what]
+            return said if activity.until_us is None else words["until"].format(said, self._moment(activity.until_us))
+        if activity.what == "left":
+            return words["why"].format(words["left"], words.get(activity.detail, activity.detail))
+        said = (
+            f"{activity.device}: {self._act(activity)}"
+            if activity.device and self._language == "en"
+            else self._act(activity)
+        )
+        if activity.device and self._language == "fr":
+            said = f"{activity.device} : {said}"
+        if activity.stage is None:
             return said
-        end = words[deed.stage]
-        if deed.read_back is not None:
-            unit = self._units.get((deed.device, deed.point), "")
-            end = words["read back"].format(end, shown(deed.read_back, unit, self._language))
-        return f"{said} ({words['why'].format(end, deed.why) if deed.why else end})"
+        end = words[activity.stage]
+        if activity.read_back is not None:
+            unit = self._units.get((activity.device, activity.point), "")
+            end = words["read back"].format(end, shown(activity.read_back, unit, self._language))
+        return f"{said} ({words['why'].format(end, activity.why) if activity.why else end})"
 
-    def _act(self, deed: Deed) -> str:
+    def _act(self, activity: Activity) -> str:
         for shape, word in _SHAPES:
-            if found := shape.fullmatch(deed.detail):
+            if found := shape.fullmatch(activity.detail):
                 parts: Sequence[str] = found.groups()
                 if word == "set":
-                    unit = self._units.get((deed.device, parts[0]), "")
+                    unit = self._units.get((activity.device, parts[0]), "")
                     parts = (parts[0], f"{parts[1]} {unit}".rstrip(), span(float(parts[2]), self._language))
                 if word == "blinks":
                     parts = (parts[0], span(float(parts[1]), self._language))
                 return self._words[word].format(*parts)
-        return deed.detail
+        return activity.detail
 
     def _at(self, time_us: Utc) -> datetime:
         return datetime.fromtimestamp(time_us / 1e6, self._zone)

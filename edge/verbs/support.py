@@ -2,12 +2,12 @@
 node over its socket.
 
 Where no node runs, also because its configuration is wrong, or one does not answer, it has what can be known without:
-what is wrong with the configuration, the configuration, what the card says of health, alarms and the cabinet's log, the
+what is wrong with the configuration, the configuration, what the card says of health, alarms and the activity log, the
 last words of processes before, and the journal. The same secrets are left out. A file that is there already stays as it
 is; a folder gets a file by the node's name.
 
 Exit codes: 0 it is written, 1 it is not, and standard error says why. Bounds: those of `edge.web.support` and
-`edge.verbs.asking`; JOURNAL_LINES of the journal within JOURNAL_S, LOG_DAYS of the cabinet's log.
+`edge.verbs.asking`; JOURNAL_LINES of the journal within JOURNAL_S, LOG_DAYS of the activity log.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from edge.verbs.asking import (
     language_of,
 )
 from edge.watchdog import LAST_WORDS, RUNS
-from edge.web.deeds import told
+from edge.web.activity_log import told
 from edge.web.support import FILE_BYTES, about, file_name, zipped
 from wire.time import Utc, micros
 
@@ -152,7 +152,7 @@ def _without(found: Config | ConfigError, config: Path, node: str, data_dir: Pat
         parts |= {
             "health": _looked(lambda: last_health(card)),
             "alarms": _looked(lambda: kept_alarms(read_all_kept(card, PREFIX))),
-            "cabinet-log": _looked(lambda: told(recount(card, from_us))),
+            "activity-log": _looked(lambda: told(recount(card, from_us))),
         }
         files.append(data_dir / versions.NAME)
     if isinstance(found, Config):

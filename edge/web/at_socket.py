@@ -20,8 +20,8 @@ from drivers.errors import NotStored
 from edge.control.on_site import BadRequest, Given, OnSite, OrderProgress, read
 from edge.identify.looking import LookFor
 from edge.outbox.contract import SendAgain, SentAgain, SetAside
+from edge.web.activity_log import ActivityLog, ActivityRoute
 from edge.web.answers import body_of, json_answer, listed, refusal
-from edge.web.deeds import CabinetLog, DeedRoute
 from edge.web.identifying import Identifying, LookProgress
 from edge.web.peers import Peer, Technicians
 from edge.web.support import ZIP, SupportFile, attached
@@ -55,13 +55,13 @@ class AtSocket:
         on_site: OnSite | None = None,
         quarantine: Quarantined | None = None,
         identifying: Identifying | None = None,
-        deeds: DeedRoute | None = None,
+        activities: ActivityRoute | None = None,
         support: SupportFile | None = None,
     ) -> None:
         """Without `on_site` no orders are taken, without `quarantine` nothing is sent again, without `identifying`
-        nothing is looked for, without `deeds` there is no log, without `support` no support file."""
+        nothing is looked for, without `activities` there is no log, without `support` no support file."""
         self._technicians, self._on_site = technicians, on_site
-        self._quarantine, self._identifying, self._deeds = quarantine, identifying, deeds
+        self._quarantine, self._identifying, self._activities = quarantine, identifying, activities
         self._support = support
 
     def table(self) -> list[NodeRoute]:
@@ -80,7 +80,7 @@ class AtSocket:
             NodeRoute(
                 path="/log", name="log", summary="Who was at the cabinet, and what they did.", handler=self._log,
                 params=(RouteParam(name="days", at="query", what="How far back it goes."),), shown="socket",
-                answers={200: RouteAnswer("What is known of it.", CabinetLog),
+                answers={200: RouteAnswer("What is known of it.", ActivityLog),
                          **refusals(s400="No such number of days."), **_NO_CARD},
             ),
             NodeRoute(
@@ -139,7 +139,7 @@ class AtSocket:
 
     async def _log(self, request: Request) -> Response:
         peer, turned_away = self._technician(request)
-        return turned_away if peer is None or self._deeds is None else await self._deeds.answer(request)
+        return turned_away if peer is None or self._activities is None else await self._activities.answer(request)
 
     async def _support_file(self, request: Request) -> Response:
         peer, turned_away = self._technician(request)

@@ -33,10 +33,10 @@ from edge.control.decided import Decided
 from edge.control.on_site import OnSite
 from edge.rules.engine import Explained
 from edge.sampling.device_states import DeviceState
+from edge.web.activity_log import ActivityRoute
 from edge.web.answers import JSON, json_answer, listed, refusal
 from edge.web.at_socket import AtSocket, Quarantined
 from edge.web.busy import busy
-from edge.web.deeds import DeedRoute
 from edge.web.first_look import FirstLook
 from edge.web.hosts import Hosts, foreign
 from edge.web.identifying import Identifying, ShownFrame, UnheardDevices
@@ -75,14 +75,14 @@ class Pages:
         writing: TechnicianRoutes | None = None,
         identifying: Identifying | None = None,
         screens: FirstLook | None = None,
-        deeds: DeedRoute | None = None,
+        activities: ActivityRoute | None = None,
         support: SupportFile | None = None,
         states: Callable[[], Sequence[DeviceState]] = list,
         sample: Callable[[str], Sample | None] = lambda _device: None,
         node: str = "",
     ) -> None:
         """Without `on_site` no orders are taken, without `quarantine` nothing is sent again, without `writing` there
-        are no sessions, without `screens` no pages for people, without `deeds` no log, without
+        are no sessions, without `screens` no pages for people, without `activities` no log, without
         `support` no support file at the socket."""
         self._screens, self._states, self._sample_of, self._node = screens, states, sample, node
         self._look, self._decided, self._alarming, self._explain = look, decided, alarms, explain
@@ -93,7 +93,7 @@ class Pages:
             on_site=on_site,
             quarantine=quarantine,
             identifying=identifying,
-            deeds=deeds,
+            activities=activities,
             support=support,
         )
         self._writing = writing

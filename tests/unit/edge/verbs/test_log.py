@@ -16,7 +16,7 @@ import pytest
 from edge.config import load
 from edge.outbox.sqlite import SqliteOutbox
 from edge.verbs import log
-from edge.web.deeds import CabinetLog, Deed, Present
+from edge.web.activity_log import Activity, ActivityLog, Present
 from wire.batch import Lane
 from wire.entries import Result, Visit
 
@@ -49,21 +49,21 @@ NOW_US = 1_795_000_000_000_000  # 2026-11-18, 12:06:40 in Paris
 HOUR_US = 3_600_000_000
 
 
-def deed(what: Any, at: int, **more: Any) -> Deed:
-    return Deed(what=what, time_us=NOW_US + at, by=more.pop("by", "Léa"), **more)
+def activity(what: Any, at: int, **more: Any) -> Activity:
+    return Activity(what=what, time_us=NOW_US + at, by=more.pop("by", "Léa"), **more)
 
 
-FOUND = CabinetLog(
+FOUND = ActivityLog(
     since_us=NOW_US - 24 * HOUR_US,
     here=(Present(by="Léa", since_us=NOW_US - HOUR_US, until_us=NOW_US + HOUR_US),),
-    deeds=(
-        deed("did", -20 * HOUR_US, by="root for jean", console=True, device="lamp-001", point="dim_level",
+    activities=(
+        activity("did", -20 * HOUR_US, by="root for jean", console=True, device="lamp-001", point="dim_level",
              detail="dim_level = 40 for 7200 s", order="site-1", stage="failed", why="no answer"),
-        deed("came", -HOUR_US, until_us=NOW_US - HOUR_US // 2, visit="v1"),
-        deed("did", -HOUR_US + 60_000_000, device="lamp-001", point="dim_level", detail="dim_level = 80 for 60 s",
+        activity("came", -HOUR_US, until_us=NOW_US - HOUR_US // 2, visit="v1"),
+        activity("did", -HOUR_US + 60_000_000, device="lamp-001", point="dim_level", detail="dim_level = 80 for 60 s",
              stage="verified", read_back=80, visit="v1"),
-        deed("did", -HOUR_US + 70_000_000, detail="line bus restarted", visit="v1", estimated=True),
-        deed("here", -HOUR_US + 80_000_000, until_us=NOW_US + HOUR_US, visit="v1"),
+        activity("did", -HOUR_US + 70_000_000, detail="line bus restarted", visit="v1", estimated=True),
+        activity("here", -HOUR_US + 80_000_000, until_us=NOW_US + HOUR_US, visit="v1"),
     ),
 )  # fmt: skip
 
@@ -116,7 +116,7 @@ def test_in_french(tmp_path: Path) -> None:
 def test_for_programs_and_other_spans(tmp_path: Path) -> None:
     code, out, err, asked = type_in(tmp_path, "--json", "--days", "0.5")
     assert (code, err, asked) == (0, "", ["/log?days=0.5"])
-    assert msgspec.json.decode(out, type=CabinetLog) == FOUND
+    assert msgspec.json.decode(out, type=ActivityLog) == FOUND
     with pytest.raises(SystemExit):
         type_in(tmp_path, "--days", "0")
 
@@ -144,7 +144,7 @@ def test_the_card_of_a_node_that_does_not_run_tells_it(tmp_path: Path) -> None:
     assert (code, err) == (0, "the node does not run: this is what its card knows\n")
     assert "L\\x1b[31méa had come at 11:06, and no end is known, until 12:06" in out
     assert "Max" not in out, "it is older than a week"
-    assert [d["what"] for d in json.loads(type_in(tmp_path, "--json", answer=None)[1])["deeds"]] == ["came"]
+    assert [d["what"] for d in json.loads(type_in(tmp_path, "--json", answer=None)[1])["activities"]] == ["came"]
 
 
 def test_nothing_done_and_nothing_kept_are_told_apart(tmp_path: Path) -> None:
@@ -153,13 +153,13 @@ def test_nothing_done_and_nothing_kept_are_told_apart(tmp_path: Path) -> None:
     assert "the node has not run yet" in err
     keep(tmp_path)
     assert type_in(tmp_path, answer=None)[:2] == (0, "nothing has been kept here yet\n")
-    empty = CabinetLog(since_us=NOW_US, here=(), deeds=())
+    empty = ActivityLog(since_us=NOW_US, here=(), activities=())
     assert type_in(tmp_path, answer=empty)[1].splitlines()[-1] == "nothing was done here"
 
 
 def test_what_blinked(tmp_path: Path) -> None:
-    blinked = deed("did", 0, detail="dim_level blinks for 120 s", device="lamp-001", stage="verified")
-    answer = CabinetLog(since_us=NOW_US, here=(), deeds=(blinked,))
+    blinked = activity("did", 0, detail="dim_level blinks for 120 s", device="lamp-001", stage="verified")
+    answer = ActivityLog(since_us=NOW_US, here=(), activities=(blinked,))
     assert "lamp-001: let dim_level blink for 2 min (verified)\n" in type_in(tmp_path, answer=answer)[1]
     assert (
         "lamp-001 : a fait clignoter dim_level pendant 2 min (vérifié)\n"
@@ -176,5 +176,5 @@ def test_what_blinked(tmp_path: Path) -> None:
     ],
 )
 def test_why_somebody_left(tmp_path: Path, detail: str, said: str) -> None:
-    answer = CabinetLog(since_us=NOW_US, here=(), deeds=(deed("left", 0, detail=detail),))
+    answer = ActivityLog(since_us=NOW_US, here=(), activities=(activity("left", 0, detail=detail),))
     assert type_in(tmp_path, answer=answer)[1].endswith(f"{said}\n")

@@ -134,13 +134,13 @@ def test_where_none_runs_the_card_tells_what_it_knows(cabinet: Path) -> None:
     assert (code, err) == (0, "the node does not run, or does not answer: this is what is known without it\n")
     parts = parts_of(file)
     assert parts.keys() == {
-        "about.json", "health.json", "alarms.json", "cabinet-log.json", "check.txt", "log.txt", "node.toml",
+        "about.json", "health.json", "alarms.json", "activity-log.json", "check.txt", "log.txt", "node.toml",
         "devices.json", "last-words.1.json", "packages.txt",
     }  # fmt: skip
     assert json.loads(parts["about.json"])["running"] is False
     assert json.loads(parts["health.json"])["verdict"] == "failed", "the last that it said"
     assert [a["id"] for a in json.loads(parts["alarms.json"])] == ["a1"]
-    assert [d["by"] for d in json.loads(parts["cabinet-log.json"])["deeds"]] == ["Léa"]
+    assert [d["by"] for d in json.loads(parts["activity-log.json"])["activities"]] == ["Léa"]
     assert "--unit=lamplighter-edge" in parts["log.txt"]
     assert "1 devices" in parts["check.txt"]
     assert [name for name, part in parts.items() if SECRET in part] == []

@@ -1,4 +1,4 @@
-"""Deeds: who was at the cabinet and what they did there, from what the node has told the city of it.
+"""Activity log: who was at the cabinet and what they did there, from what the node has told the city of it.
 
 `GET /log?days=7` at the node's socket, for technicians, reads the card; while memory stands in for it, what was said
 of visits since the start. A visit's own acts and what was given at the console are put into one list: an order stands
@@ -38,7 +38,7 @@ _SPOKEN: Final = (  # as `edge.control.order_words` says who has given it
 )
 
 
-class Deed(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Activity(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One thing that was done. `estimated`: by a clock that was not known to be right. came, here: until `until_us`.
     did: `detail` says what, `stage` and `read_back` how far an order has come. left: `detail` says why. `by` is empty
     where nobody has said who it was; `console`: at the node's console, by a login name."""
@@ -67,45 +67,47 @@ class Present(msgspec.Struct, frozen=True, kw_only=True):
     until_us: Utc | None
 
 
-class CabinetLog(msgspec.Struct, frozen=True, kw_only=True):
+class ActivityLog(msgspec.Struct, frozen=True, kw_only=True):
     """`since_us` is how far back it goes; None where nothing has been kept yet. `more`: there was more than is told."""
 
     since_us: Utc | None
     here: tuple[Present, ...]
-    deeds: tuple[Deed, ...]
+    activities: tuple[Activity, ...]
     more: bool = False
 
 
-def told(found: Recounted) -> CabinetLog:
+def told(found: Recounted) -> ActivityLog:
     """What the entries say, oldest first."""
-    deeds: list[Deed] = []
-    orders: dict[str, Deed] = {}
+    activities: list[Activity] = []
+    orders: dict[str, Activity] = {}
     here: dict[str, Present] = {}
     for entry in _visits_first(found.entries):
         if isinstance(entry, Visit):
-            deed = _of_visit(entry)
-            deeds.append(deed)
+            activity = _of_visit(entry)
+            activities.append(activity)
             if entry.order:
-                orders[entry.order] = deed
+                orders[entry.order] = activity
             if entry.act == "left":
                 here.pop(entry.visit, None)
             elif entry.act in ("began", "here"):
                 since_us = here[entry.visit].since_us if entry.visit in here else entry.time_us
                 here[entry.visit] = Present(by=entry.by, since_us=since_us, until_us=entry.until_us)
             continue
-        deed = orders.get(entry.order)
-        if deed is None:
+        activity = orders.get(entry.order)
+        if activity is None:
             if not entry.order.startswith(PREFIX):
                 continue  # it came from afar
-            deed = orders[entry.order] = _of_console(entry)
-            deeds.append(deed)
-        deed.point = deed.point or entry.point
-        if deed.stage not in FINAL:
-            deed.stage = entry.stage
+            activity = orders[entry.order] = _of_console(entry)
+            activities.append(activity)
+        activity.point = activity.point or entry.point
+        if activity.stage not in FINAL:
+            activity.stage = entry.stage
             if entry.stage in FINAL:
-                deed.read_back = entry.read_back
-                deed.why = "" if entry.stage == "verified" else entry.detail
-    return CabinetLog(since_us=found.since_us, here=tuple(here.values()), deeds=tuple(deeds), more=found.more)
+                activity.read_back = entry.read_back
+                activity.why = "" if entry.stage == "verified" else entry.detail
+    return ActivityLog(
+        since_us=found.since_us, here=tuple(here.values()), activities=tuple(activities), more=found.more
+    )
 
 
 def _visits_first(entries: Sequence[Visit | Result]) -> Iterable[Visit | Result]:
@@ -122,9 +124,9 @@ def _visits_first(entries: Sequence[Visit | Result]) -> Iterable[Visit | Result]
             yield from waiting.pop(entry.order, ())
 
 
-def _of_visit(entry: Visit) -> Deed:
+def _of_visit(entry: Visit) -> Activity:
     what: Final = {"began": "came", "here": "here", "acted": "did", "left": "left"}
-    return Deed(
+    return Activity(
         time_us=entry.time_us,
         by=entry.by,
         what=what[entry.act],  # type: ignore[arg-type]
@@ -137,7 +139,7 @@ def _of_visit(entry: Visit) -> Deed:
     )
 
 
-def _of_console(entry: Result) -> Deed:
+def _of_console(entry: Result) -> Activity:
     found = next((m for shape in _SPOKEN if (m := shape.fullmatch(entry.detail))), None)
     said = {} if found is None else found.groupdict()
     if "value" in said:
@@ -148,7 +150,7 @@ def _of_console(entry: Result) -> Deed:
         detail = f"{said['act']} {said['alarm']}"
     else:
         detail = f"{entry.point} released" if said else ""
-    return Deed(
+    return Activity(
         time_us=entry.time_us,
         by=said.get("by", ""),
         what="did",
@@ -161,7 +163,7 @@ def _of_console(entry: Result) -> Deed:
     )
 
 
-class DeedRoute:
+class ActivityRoute:
     """`GET /log`."""
 
     def __init__(
@@ -189,7 +191,7 @@ class DeedRoute:
         return json_answer(found)
 
 
-def _read(path: Path, from_us: Utc) -> CabinetLog:
+def _read(path: Path, from_us: Utc) -> ActivityLog:
     return told(recount(path, from_us))
 
 
