@@ -25,6 +25,7 @@ from cloud.api.assignments import Assignments
 from cloud.api.codes import Codes
 from cloud.api.gate import Gate
 from cloud.api.guard import Guard, fault_problem, http_problem
+from cloud.api.history import History
 from cloud.api.latest import Latest
 from cloud.api.queries import Queries
 from cloud.api.routes import LOG, Route, serve
@@ -125,6 +126,7 @@ def application(
     table.extend(Ingest(store.log, store.views, watching, metrics, quota, now, generations.hear).routes())
     table.extend(Queries(store.views, watching).routes())
     table.extend(Latest(store.views, lambda: Cursor(store.log.generation, store.log.reach().head)).routes())
+    table.extend(History(store.history, store.views, now).routes())
     table.extend(orders.routes())
     table.extend(OrderQueries(store.orders, store.views, presence, now).routes())
     table.extend(Alarms(store.alarms, store.ended_alarms, store.views, store.orders, orders).routes())

@@ -27,6 +27,7 @@ import msgspec
 from starlette.responses import Response
 
 from cloud.api.routes import JSON, READERS, Answer, Asked, Param, Route
+from cloud.api.spreadsheet import cell
 from cloud.log import cursor as cursors
 from cloud.log.cursor import Cursor
 from cloud.problem import bad_request
@@ -42,7 +43,6 @@ MAX_NAMED: Final = 1_000
 COLUMNS: Final = (
     "device", "node", "kind", "profile", "name", "lon", "lat", "point", "value", "unit", "quality", "time", "clock",
 )  # fmt: skip
-FORMULA: Final = tuple("=+-@\t\r")  # what a spreadsheet takes a text for that begins so
 
 
 class DeviceNow(PointsNow, frozen=True, kw_only=True):
@@ -267,16 +267,9 @@ def _rows(chunk: Sequence[LatestRow]) -> Iterable[Sequence[object]]:
             continue
         seen, now = row.device, row.now
         units = {p.name: p.unit for p in row.points}
-        head = [_cell(v) for v in (seen.id, seen.node, seen.kind, seen.profile, seen.name, seen.lon, seen.lat)]
+        head = [cell(v) for v in (seen.id, seen.node, seen.kind, seen.profile, seen.name, seen.lon, seen.lat)]
         for point, value in now.values.items():
             yield [
-                *head, _cell(point), _cell(value), units.get(point, ""), now.quality.get(point, "good"),
+                *head, cell(point), cell(value), units.get(point, ""), now.quality.get(point, "good"),
                 now.times.get(point, now.time), now.clocks.get(point, now.clock),
             ]  # fmt: skip
-
-
-def _cell(value: object) -> object:
-    """A text that a spreadsheet would take for a formula begins with an apostrophe, as it would show it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -29,6 +29,7 @@ from cloud.sqlite.compaction import Compaction
 from cloud.sqlite.damage import readable, whole
 from cloud.sqlite.database import Sizes
 from cloud.sqlite.errors import StoreTrouble, why
+from cloud.sqlite.history import SqliteHistory
 from cloud.sqlite.interned import Interned
 from cloud.sqlite.latest_table import LatestTable
 from cloud.sqlite.log import SqliteLog, reach_of
@@ -82,6 +83,7 @@ class SqliteStore(msgspec.Struct, frozen=True):
     claims: SqliteClaims
     write_offs: SqliteWriteOffs
     codes: SqliteCodes
+    history: SqliteHistory
 
     @property
     def origins(self) -> Origins:
@@ -224,6 +226,7 @@ async def opened(
             claims=SqliteClaims(*at),
             write_offs=SqliteWriteOffs(writer, log.note_in, log.grow),
             codes=SqliteCodes(*at, counters),
+            history=SqliteHistory(readers, now),
         )
         try:
             await _catch_up(store, progress, damage)
