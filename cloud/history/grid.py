@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud.history.calendar import HOUR_US
 from cloud.history.partial import NEVER, Partial, Terms
 
 Floats = NDArray[np.float64]
@@ -89,14 +90,27 @@ class Grid:
             else:
                 self._of[name][series, cells] = values
 
-    def put_columns(self, series: Ints, cells: Ints, columns: Mapping[str, NDArray[Any]]) -> None:
-        """Many partials, given column by column, at their places."""
+    def put_columns(
+        self,
+        series: Ints,
+        hours_us: Ints,
+        columns: Mapping[str, NDArray[Any]],
+        words: Mapping[int, str],
+        takes: NDArray[np.bool_],
+    ) -> None:
+        """Partials of whole hours, given column by column: those for whose series and cell `takes` is true."""
+        cells = (hours_us - self._edges[0]) // HOUR_US
+        within = (cells >= 0) & (cells < takes.shape[1])
+        cells = np.where(within, cells, 0)
+        within &= takes[series, cells]
+        series, cells = series[within], cells[within]
         for name, column in self._of.items():
-            column[series, cells] = columns[name]
-
-    def put_words(self, words: Mapping[tuple[int, int], str]) -> None:
-        """The texts that go with them."""
-        self._words |= words
+            column[series, cells] = columns[name][within]
+        if words:
+            places = np.cumsum(within) - 1
+            self._words |= {
+                (int(series[places[i]]), int(cells[places[i]])): word for i, word in words.items() if within[i]
+            }
 
     def course(self, starts: Sequence[int]) -> Course:
         """What the series did in buckets: each begins with the cell that `starts` says, counted without the lead."""

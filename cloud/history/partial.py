@@ -63,6 +63,16 @@ class Partial(msgspec.Struct, frozen=True, gc=False):
     text: str | None = None  # the last that counts, where it is one
 
 
+class HourRow(msgspec.Struct, frozen=True, gc=False):
+    """A partial of an hour, and how it was held and counted."""
+
+    point: str
+    device: str
+    hour_us: Utc
+    partial: Partial
+    terms: Terms
+
+
 class Readings(msgspec.Struct, frozen=True):
     """The readings of one point in order of time, no two of one moment. Where `grades` is None all are good. A value
     that counts is a float, or NaN where `texts` has it; of those that do not, the value says nothing."""

@@ -1,12 +1,14 @@
-"""Raw: which slices of time are read one after the other, and what is read put into a grid. Pure.
+"""Raw: which stretches of time are read one after the other, and what is read put into a grid. Pure.
 
-A stretch is some cells of one node's series, SLICE_US long or one cell if that is longer: so much is read in one go, in
-one thread, and then others have their turn.
+A stretch is some cells of one node's series, STRETCH_US long or one cell if that is longer: so much is read in one go,
+in one thread, and then others have their turn.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -15,12 +17,13 @@ from cloud.history.calendar import HOUR_US
 from cloud.history.contract import Series, lead_us
 from cloud.history.gather import Key, fold_cells
 from cloud.history.partial import Readings
+from cloud.history.place import Place
 from wire.time import Micros, Utc
 
 if TYPE_CHECKING:  # which brings numpy: not before somebody asks
     from cloud.history.grid import Grid
 
-SLICE_US: Final = HOUR_US * 6
+STRETCH_US: Final = HOUR_US * 6
 
 
 class Cells(msgspec.Struct, frozen=True):
@@ -52,16 +55,35 @@ def cells_of(buckets: Sequence[Utc], lead: Micros) -> Cells:
     return Cells(edges, lead // HOUR_US, [(edge - buckets[0]) // HOUR_US for edge in buckets[:-1]])
 
 
-def slices(cells: Cells, slice_us: Micros = SLICE_US) -> Iterator[Stretch]:
-    """All cells, some at a time."""
+def stretches(cells: Cells, wanted: Sequence[bool] | None = None) -> Iterator[Stretch]:
+    """All cells, or those that are wanted, some at a time."""
     edges = cells.edges
     first = 0
     while first < len(edges) - 1:
+        if wanted is not None and not wanted[first]:
+            first += 1
+            continue
         stop = first + 1
-        while stop < len(edges) - 1 and edges[stop + 1] - edges[first] <= slice_us:
+        while (
+            stop < len(edges) - 1 and (wanted is None or wanted[stop]) and edges[stop + 1] - edges[first] <= STRETCH_US
+        ):
             stop += 1
-        yield Stretch(first, stop, Utc(edges[first]), Utc(edges[stop]))
+        yield Stretch(first, stop, edges[first], edges[stop])
         first = stop
+
+
+def unfolded(cells: Cells, node: str, place: Place, touched: Sequence[tuple[Utc, Utc]]) -> list[bool]:
+    """Of each cell whether it must be made of readings: it is not folded, or something has touched it since."""
+    edges = cells.edges
+    found: list[bool] = []
+    for begin, end in pairwise(edges):
+        whole = end - begin == HOUR_US and not begin % HOUR_US
+        found.append(not whole or not place.folded(node, begin // HOUR_US))
+    for low, high in touched:
+        first = max(bisect_right(edges, low) - 1, 0)
+        for cell in range(first, min(bisect_right(edges, high), len(found))):
+            found[cell] = True
+    return found
 
 
 def put(

@@ -122,22 +122,7 @@ class SqliteLog:
 
     async def read(self, after: int, limit: int, limit_bytes: int = READ_BYTES) -> Sequence[Record]:
         """The records after a position, oldest first."""
-
-        def query(connection: sqlite3.Connection) -> list[Record]:
-            records: list[Record] = []
-            size = 0
-            for position, received_us, notice, body in connection.execute(
-                "SELECT position, received_us, stream_no IS NULL, body FROM log"
-                " WHERE position > ? ORDER BY position LIMIT ?",
-                (after, limit),
-            ):
-                size += len(body)
-                if records and size > limit_bytes:
-                    break
-                records.append(Record(position, received_us, bool(notice), body))
-            return records
-
-        return await self._readers.ask(query)
+        return await self._readers.ask(lambda connection: records_of(connection, after, limit, limit_bytes))
 
     def reach(self) -> Reach:
         """Which positions can be read now."""
@@ -199,6 +184,21 @@ class SqliteLog:
         if findings:
             head = self.note_in(connection, findings)
         return Taken(stream.place, position), head
+
+
+def records_of(connection: sqlite3.Connection, after: int, limit: int, limit_bytes: int) -> list[Record]:
+    """The records after a position, oldest first."""
+    records: list[Record] = []
+    size = 0
+    for position, received_us, notice, body in connection.execute(
+        "SELECT position, received_us, stream_no IS NULL, body FROM log WHERE position > ? ORDER BY position LIMIT ?",
+        (after, limit),
+    ):
+        size += len(body)
+        if records and size > limit_bytes:
+            break
+        records.append(Record(position, received_us, bool(notice), body))
+    return records
 
 
 def reach_of(connection: sqlite3.Connection) -> Reach:

@@ -62,10 +62,10 @@ def pieces_of(
     found: list[Iterator[Piece]] = []
     own = (claim.node_no, claim.device_no)
     for base_ in _bases(connection, "spans", "node_no = ?", own[:1]):
-        offset = _offset(base_, fixes)
+        offset = offset_of(base_, fixes)
         found.extend(_batches(connection, device, claim, _Class(base_, span, offset), window) for span in _SPANS)
     for base_ in _bases(connection, "chunks", "node_no = ? AND device_no = ?", own):
-        offset = _offset(base_, fixes)
+        offset = offset_of(base_, fixes)
         found.extend(_chunks(connection, claim, _Class(base_, span, offset), window) for span in _SPANS)
     return merge(*found, key=attrgetter("from_us"))
 
@@ -87,7 +87,7 @@ def node_pieces(
     wanted = frozenset(devices.values())
     mask = int.from_bytes(device_set(devices), "little")
     for base_ in _bases(connection, "spans", "node_no = ?", (node_no,)):
-        offset = _offset(base_, fixes)
+        offset = offset_of(base_, fixes)
         for span in _SPANS:
             rows = connection.execute(
                 f"SELECT position, devices {_OF_NODE}", (node_no, *_Class(base_, span, offset).range(window))
@@ -97,7 +97,7 @@ def node_pieces(
                     yield NodePiece(partial(_open_for, connection, position, wanted, base_, offset))
     for device_no in devices:
         for base_ in _bases(connection, "chunks", "node_no = ? AND device_no = ?", (node_no, device_no)):
-            offset = _offset(base_, fixes)
+            offset = offset_of(base_, fixes)
             for span in _SPANS:
                 rows = connection.execute(
                     f"SELECT chunk_no {_OF_DEVICE}", (node_no, device_no, *_Class(base_, span, offset).range(window))
@@ -121,7 +121,8 @@ def _bases(connection: sqlite3.Connection, table: str, where: str, values: tuple
     return bases
 
 
-def _offset(base_: int, fixes: Mapping[int, Fix]) -> Micros:
+def offset_of(base_: int, fixes: Mapping[int, Fix]) -> Micros:
+    """What corrects times that count from a base."""
     fix = fixes.get(base_) if base_ != SYNCED else None
     return Micros(0) if fix is None else fix.offset_us
 

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from cloud.crash import Crash, never
+from cloud.history.folded import FoldedHours
 from cloud.log.contract import Reach, Unavailable
 from cloud.log.cursor import Origins
 from cloud.sqlite import database, own_alarms
@@ -29,6 +30,7 @@ from cloud.sqlite.compaction import Compaction
 from cloud.sqlite.damage import readable, whole
 from cloud.sqlite.database import Sizes
 from cloud.sqlite.errors import StoreTrouble, why
+from cloud.sqlite.folding import HISTORY
 from cloud.sqlite.history import SqliteHistory
 from cloud.sqlite.interned import Interned
 from cloud.sqlite.latest_table import LatestTable
@@ -226,7 +228,7 @@ async def opened(
             claims=SqliteClaims(*at),
             write_offs=SqliteWriteOffs(writer, log.note_in, log.grow),
             codes=SqliteCodes(*at, counters),
-            history=SqliteHistory(readers, now),
+            history=SqliteHistory(readers, now, FoldedHours(directory / HISTORY)),
         )
         try:
             await _catch_up(store, progress, damage)
