@@ -13,6 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from support.cloud_batches import Sender, columns, roster
 from support.cloud_process import Process
 from wire.batch import Lane
@@ -40,11 +43,11 @@ def test_a_folder_that_is_killed_goes_on_and_the_answers_stay(tmp_path: Path) ->
                 sender.batch(*(columns(d, BEGAN + hour * HOUR, n=7, step_us=HOUR // 7) for d in ("lamp-001", "=lamp")))
             )
 
-        def ask(shape: str, **more: str) -> str:
+        def ask(shape: str, **more: str) -> bytes:
             asked: dict[str, Any] = {"kind": "streetlight", "point": "n", "from": BEGAN, "format": shape, **more}
             answer = cloud.client.get(f"{cloud.url}/v1/history", params=asked, headers=cloud.bearer())
             assert answer.status_code == 200, answer.text
-            return answer.text
+            return answer.content
 
         fixed = str(BEGAN + 60 * HOUR)
         asked = {"tz": "Europe/Paris", "to": fixed}
@@ -61,11 +64,18 @@ def test_a_folder_that_is_killed_goes_on_and_the_answers_stay(tmp_path: Path) ->
         assert list((cloud.data / "history").glob("day=*/hours.parquet"))
         assert series() == before
 
-        rows = list(csv.DictReader(io.StringIO(ask("csv", every="1d", **asked))))
+        rows = list(csv.DictReader(io.StringIO(ask("csv", every="1d", **asked).decode())))
         assert {r["device"] for r in rows} == {"lamp-001", "'=lamp"}
         assert sum(int(r["count"]) for r in rows) == 2 * 58 * 7
         assert rows[0]["begin"][:10] == rows[0]["local"][:10]
         assert rows[0]["local"].endswith(" 00:00:00")
+        table = pq.read_table(io.BytesIO(ask("parquet", every="1d", **asked)))
+        names = [name for name in table.column_names if name != "coverage"]  # which goes on
+        streamed = pa.ipc.open_stream(ask("arrow", every="1d", **asked)).read_all()
+        assert streamed.select(names).to_pylist() == table.select(names).to_pylist()
+        assert [str(b) for b in table["begin"].to_pylist()] == [r["begin"].replace("T", " ") for r in rows]
+        assert table["count"].to_pylist() == [float(r["count"]) for r in rows]
+        assert table["mean"].to_pylist() == [float(r["mean"]) if r["mean"] else None for r in rows]
     finally:
         cloud.close()
 
