@@ -27,6 +27,7 @@ from cloud.api.assignments import Assignments
 from cloud.api.codes import Codes
 from cloud.api.gate import Gate
 from cloud.api.guard import Guard, fault_problem, http_problem
+from cloud.api.history import History
 from cloud.api.latest import Latest
 from cloud.api.queries import Queries
 from cloud.api.routes import LOG, Route, serve
@@ -133,6 +134,7 @@ def application(
     table.extend(Ingest(store.log, store.views, watching, metrics, quota, now, generations.hear).routes())
     table.extend(Queries(store.views, watching).routes())
     table.extend(Latest(store.views, store.areas, store.log, now).routes())
+    table.extend(History(store.history, store.views, store.areas, now).routes())
     table.extend(orders.routes())
     table.extend(OrderQueries(store.orders, store.views, presence, now).routes())
     table.extend(Steps(store.alarm_steps, lambda: store.log.origins).routes())

@@ -34,10 +34,11 @@ from cloud.records.tokens import ROLES
 from cloud.server import Options, refusal, run
 from cloud.sqlite import backup
 from cloud.sqlite.database import Misplaced
+from cloud.sqlite.folding import folding
 from cloud.sqlite.shrink import shrink
 from cloud.sqlite.tokens import tokens_of
 from cloud.store import rebuild
-from cloud.times import DAY_US, parse, text, utc_us
+from cloud.times import DAY_US, SECOND_US, parse, text, utc_us
 from groundwork.last_words import Ring
 from groundwork.terminal import guard, log_to_stderr, shown
 from wire.time import Micros
@@ -45,6 +46,9 @@ from wire.time import Micros
 ANSWER_S: Final = 30
 MAX_ANSWER: Final = 1 << 20
 MAX_DAYS: Final = 36_500
+FOLD_S: Final = 5
+FOLD_NICE: Final = 10  # whoever asks or sends goes first
+PROGRESS_US: Final = SECOND_US
 EXIT_LOST: Final = 3  # of rebuild: a store was built, and something is not in it
 _NODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -201,6 +205,30 @@ def _rebuild(given: argparse.Namespace) -> int:
     return EXIT_LOST if told else 0
 
 
+def _fold(given: argparse.Namespace) -> int:
+    async def fold() -> None:
+        async with folding(given.data, crash=crash.from_environment(dict(os.environ))) as folder:
+            told = utc_us()
+            while True:
+                while await folder.step():
+                    if sys.stderr.isatty() and utc_us() - told > PROGRESS_US:
+                        told = utc_us()
+                        print(f"\r{folder.told()}", end="", file=sys.stderr, flush=True)
+                if given.once:
+                    print(folder.told())
+                    return
+                await asyncio.sleep(FOLD_S)
+
+    os.nice(FOLD_NICE)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: it goes on where it was
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(fold())
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
 def _asks(verb: argparse.ArgumentParser, act: Callable[[argparse.Namespace], int]) -> None:
     """A verb that asks a running aggregator."""
     verb.add_argument("--url", default="http://127.0.0.1:8080", help="where the aggregator answers")
@@ -284,6 +312,8 @@ def _parser() -> argparse.ArgumentParser:
 
     verb("backup", "copy the store while it is used", _backup).add_argument("to", type=Path, metavar="DIR")
     verb("restore", "put a copy back", _restore).add_argument("source", type=Path, metavar="DIR")
+    added = verb("fold", "keep what points did hour by hour as Parquet, beside a running aggregator", _fold)
+    added.add_argument("--once", action="store_true", help="end when all is folded that can be")
     verb("shrink", "give the room that is free in the store back to the disk", _shrink)
     verb("rebuild", "build the store again from what can be read of it, all views from the log", _rebuild)
     return parser

@@ -203,7 +203,7 @@ class MemoryViews:
             return None
         fixes = await self.fixes(claim.node)
         rows: list[tuple[Key, Row]] = []
-        for _, batch, seq, sample in self._samples(claim.node, asked.device):
+        for _, batch, seq, sample in self.samples(claim.node, asked.device):
             moment = corrected(sample.time_us, base(sample.clock), fixes)
             values = {p: plain(v) for p, v in sample.values.items() if not asked.points or p in asked.points}
             key = (moment, batch.epoch, batch.lane.value, seq)
@@ -313,7 +313,8 @@ class MemoryViews:
         ]
         return sorted(found, key=lambda v: (v.position, v.seq), reverse=True)[:MAX_VISITS]
 
-    def _samples(self, node: str, device: str) -> Iterator[tuple[int, Batch, int, Sample]]:
+    def samples(self, node: str, device: str) -> Iterator[tuple[int, Batch, int, Sample]]:
+        """Each of a device's with the position of its batch, and its seq."""
         for position, _, batch, _ in self._ordered(node):
             for of, seq, sample in self._expanded[position]:
                 if of == device:
@@ -390,7 +391,7 @@ class MemoryViews:
 
     def _latest(self, node: str, device: str, points: Sequence[Point]) -> dict[str, PointLatest]:
         fixes = {e.boot: Fix(e.offset_us, e.error_us) for _, _, e in self._entries(node) if isinstance(e, ClockFix)}
-        samples = [(p, self._batches[p][0], s) for p, _, _, s in self._samples(node, device)]
+        samples = [(p, self._batches[p][0], s) for p, _, _, s in self.samples(node, device)]
         for _, received_us, snapshot in self._snapshots:
             for columns in snapshot.columns if snapshot.node == node else ():
                 samples += [(_SNAPSHOT, received_us, s) for s in columns.samples() if columns.device == device]

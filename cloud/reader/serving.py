@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from cloud.api import openapi
 from cloud.api.gate import Gate
 from cloud.api.guard import Guard, fault_problem, http_problem
+from cloud.api.history import History
 from cloud.api.latest import Latest
 from cloud.api.queries import Queries
 from cloud.api.routes import Route, serve
@@ -83,6 +84,7 @@ def reading(
 
     table.extend(Queries(store.views, watching).routes())
     table.extend(Latest(store.views, store.areas, store.log, store.now).routes())
+    table.extend(History(store.history, store.views, store.areas, store.now).routes())
     table.extend(feed.routes())
     table.extend(Upkeep(metrics, ready, lambda: openapi.document(table)).routes())
     metrics.gauge("log_head", "The position of the newest record", lambda: store.log.reach().head)

@@ -21,12 +21,15 @@ from typing import Final
 
 import msgspec
 
+from cloud.history.folded import FoldedHours
 from cloud.log.batch_facts import BatchFacts, facts_of
 from cloud.log.contract import Reach, Record
 from cloud.log.cursor import Origins
 from cloud.sqlite import database, orders
 from cloud.sqlite.areas import SqliteReadAreas
+from cloud.sqlite.folding import HISTORY
 from cloud.sqlite.hearings import hearings
+from cloud.sqlite.history import SqliteHistory
 from cloud.sqlite.latest_table import LatestTable
 from cloud.sqlite.read_log import SqliteReadLog, reach_of
 from cloud.sqlite.read_views import SqliteReadViews
@@ -48,6 +51,7 @@ class FollowedStore(msgspec.Struct, frozen=True):
     log: SqliteReadLog
     views: SqliteReadViews
     areas: SqliteReadAreas
+    history: SqliteHistory
     heard: LastHeard
     latest: LatestTable
     readers: Readers
@@ -120,7 +124,8 @@ async def followed(directory: Path, now: Now) -> AsyncGenerator[FollowedStore]:
         origins, reach, heard, latest = await readers.ask_around(query)
         log = SqliteReadLog(origins, Reach(reach.floor, latest.through), readers)
         views = SqliteReadViews(readers=readers, latest=latest, heard=heard, now=now)
-        store = FollowedStore(log, views, SqliteReadAreas(readers), heard, latest, readers, now)
+        history = SqliteHistory(readers, now, FoldedHours(directory / HISTORY))
+        store = FollowedStore(log, views, SqliteReadAreas(readers), history, heard, latest, readers, now)
         await store.follow(reach)
         yield store
     finally:

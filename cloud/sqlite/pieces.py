@@ -7,7 +7,7 @@ of length, so that each search is one range of an index. Nothing is decoded unti
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from heapq import merge
 from operator import attrgetter
@@ -15,17 +15,30 @@ from typing import Final
 
 import msgspec
 
+from cloud.history.gather import DeviceRun
 from cloud.log.batch_facts import SYNCED, base
 from cloud.sqlite.interned import stream_key
-from cloud.sqlite.view_builder import SPANS_US, DeviceClaim, in_device_set
+from cloud.sqlite.view_builder import SPANS_US, DeviceClaim, device_set, in_device_set
 from cloud.views.contract import Fix
 from cloud.views.readings_page import PageWindow, Piece, SampleRun
 from wire import codec
 from wire.columns import Columns
+from wire.contents import Contents
+from wire.time import Micros
 
 _LEAST: Final = -(2**63)
 _MOST: Final = 2**63 - 1
 _SPANS: Final = range(len(SPANS_US) + 1)
+
+
+_OF_NODE: Final = (
+    "FROM spans WHERE node_no = ? AND base = ? AND span = ? AND from_us >= ? AND from_us < ? AND to_us >= ?"
+    " ORDER BY from_us, position"
+)
+_OF_DEVICE: Final = (
+    "FROM chunks WHERE node_no = ? AND device_no = ? AND base = ? AND span = ? AND from_us >= ? AND from_us < ?"
+    " AND to_us >= ? ORDER BY from_us, chunk_no"
+)
 
 
 class _Class(msgspec.Struct, frozen=True):
@@ -49,14 +62,48 @@ def pieces_of(
     found: list[Iterator[Piece]] = []
     own = (claim.node_no, claim.device_no)
     for base_ in _bases(connection, "spans", "node_no = ?", own[:1]):
-        fix = fixes.get(base_) if base_ != SYNCED else None
-        offset = 0 if fix is None else fix.offset_us
+        offset = offset_of(base_, fixes)
         found.extend(_batches(connection, device, claim, _Class(base_, span, offset), window) for span in _SPANS)
     for base_ in _bases(connection, "chunks", "node_no = ? AND device_no = ?", own):
-        fix = fixes.get(base_) if base_ != SYNCED else None
-        offset = 0 if fix is None else fix.offset_us
+        offset = offset_of(base_, fixes)
         found.extend(_chunks(connection, claim, _Class(base_, span, offset), window) for span in _SPANS)
     return merge(*found, key=attrgetter("from_us"))
+
+
+class NodePiece(msgspec.Struct, frozen=True):
+    """Something that holds samples of devices of one node, and can be opened."""
+
+    open: Callable[[], Iterable[DeviceRun]]
+
+
+def node_pieces(
+    connection: sqlite3.Connection,
+    node_no: int,
+    devices: Mapping[int, str],
+    fixes: Mapping[int, Fix],
+    window: PageWindow,
+) -> Iterator[NodePiece]:
+    """The pieces that may hold samples of some devices of a node within the window, in no order: each batch once."""
+    wanted = frozenset(devices.values())
+    mask = int.from_bytes(device_set(devices), "little")
+    for base_ in _bases(connection, "spans", "node_no = ?", (node_no,)):
+        offset = offset_of(base_, fixes)
+        for span in _SPANS:
+            rows = connection.execute(
+                f"SELECT position, devices {_OF_NODE}", (node_no, *_Class(base_, span, offset).range(window))
+            )
+            for position, held in rows:
+                if int.from_bytes(held, "little") & mask:
+                    yield NodePiece(partial(_open_for, connection, position, wanted, base_, offset))
+    for device_no in devices:
+        for base_ in _bases(connection, "chunks", "node_no = ? AND device_no = ?", (node_no, device_no)):
+            offset = offset_of(base_, fixes)
+            for span in _SPANS:
+                rows = connection.execute(
+                    f"SELECT chunk_no {_OF_DEVICE}", (node_no, device_no, *_Class(base_, span, offset).range(window))
+                )
+                for (chunk_no,) in rows:
+                    yield NodePiece(partial(_open_chunk_of, connection, chunk_no, offset))
 
 
 def _bases(connection: sqlite3.Connection, table: str, where: str, values: tuple[int, ...]) -> list[int]:
@@ -74,6 +121,12 @@ def _bases(connection: sqlite3.Connection, table: str, where: str, values: tuple
     return bases
 
 
+def offset_of(base_: int, fixes: Mapping[int, Fix]) -> Micros:
+    """What corrects times that count from a base."""
+    fix = fixes.get(base_) if base_ != SYNCED else None
+    return Micros(0) if fix is None else fix.offset_us
+
+
 def _clamp(value: int) -> int:
     return min(max(value, _LEAST), _MOST)
 
@@ -82,9 +135,7 @@ def _batches(
     connection: sqlite3.Connection, device: str, claim: DeviceClaim, of: _Class, window: PageWindow
 ) -> Iterator[Piece]:
     rows = connection.execute(
-        "SELECT from_us, to_us, position, devices FROM spans WHERE node_no = ? AND base = ? AND span = ?"
-        " AND from_us >= ? AND from_us < ? AND to_us >= ? ORDER BY from_us, position",
-        (claim.node_no, *of.range(window)),
+        f"SELECT from_us, to_us, position, devices {_OF_NODE}", (claim.node_no, *of.range(window))
     )
     for from_us, to_us, position, devices in rows:
         if in_device_set(devices, claim.device_no):
@@ -94,9 +145,7 @@ def _batches(
 
 def _chunks(connection: sqlite3.Connection, claim: DeviceClaim, of: _Class, window: PageWindow) -> Iterator[Piece]:
     rows = connection.execute(
-        "SELECT from_us, to_us, chunk_no FROM chunks WHERE node_no = ? AND device_no = ? AND base = ? AND span = ?"
-        " AND from_us >= ? AND from_us < ? AND to_us >= ? ORDER BY from_us, chunk_no",
-        (claim.node_no, claim.device_no, *of.range(window)),
+        f"SELECT from_us, to_us, chunk_no {_OF_DEVICE}", (claim.node_no, claim.device_no, *of.range(window))
     )
     for from_us, to_us, chunk_no in rows:
         yield Piece(from_us + of.offset, to_us + of.offset, partial(_open_chunk, connection, chunk_no))
@@ -120,3 +169,29 @@ def _open_chunk(connection: sqlite3.Connection, chunk_no: int) -> Iterable[Sampl
     for item in codec.decode_row(body):
         if isinstance(item.entry, Columns):
             yield SampleRun(node, epoch, lane, [first_seq + place for place in item.places], item.entry)
+
+
+def _open_for(
+    connection: sqlite3.Connection, position: int, wanted: Collection[str], base_: int, offset_us: Micros
+) -> Iterable[DeviceRun]:
+    (body,) = connection.execute("SELECT body FROM log WHERE position = ?", (position,)).fetchone()
+    batch = codec.decode_batch(body)
+    contents = Contents.placed(batch.entries)
+    place = 0
+    for table in contents.tables:
+        if base(table.clock) == base_:
+            for i, columns in enumerate(table.columns()):
+                if columns.device in wanted:
+                    seqs = partial(_seqs, contents, place + i, batch.first_seq)
+                    yield DeviceRun(batch.epoch, batch.lane.value, seqs, offset_us, columns)
+        place += len(table.devices)
+
+
+def _seqs(contents: Contents, i: int, first_seq: int) -> Sequence[int]:
+    return [first_seq + place for place in contents[i].places]
+
+
+def _open_chunk_of(connection: sqlite3.Connection, chunk_no: int, offset_us: Micros) -> Iterable[DeviceRun]:
+    for run in _open_chunk(connection, chunk_no):
+        seqs = run.seqs
+        yield DeviceRun(run.epoch, run.lane, lambda seqs=seqs: seqs, offset_us, run.columns)

@@ -36,22 +36,7 @@ class SqliteReadLog:
 
     async def read(self, after: int, limit: int, limit_bytes: int = READ_BYTES) -> Sequence[Record]:
         """The records after a position, oldest first."""
-
-        def query(connection: sqlite3.Connection) -> list[Record]:
-            records: list[Record] = []
-            size = 0
-            for position, received_us, notice, body in connection.execute(
-                "SELECT position, received_us, stream_no IS NULL, body FROM log"
-                " WHERE position > ? ORDER BY position LIMIT ?",
-                (after, limit),
-            ):
-                size += len(body)
-                if records and size > limit_bytes:
-                    break
-                records.append(Record(position, received_us, bool(notice), body))
-            return records
-
-        return await self._readers.ask(query)
+        return await self._readers.ask(lambda connection: records_of(connection, after, limit, limit_bytes))
 
     def reach(self) -> Reach:
         """Which positions can be read now."""
@@ -75,6 +60,21 @@ class SqliteReadLog:
     def drawn(self, origins: Origins) -> None:
         """Another generation was drawn. On the event loop."""
         self._origins = origins
+
+
+def records_of(connection: sqlite3.Connection, after: int, limit: int, limit_bytes: int) -> list[Record]:
+    """The records after a position, oldest first."""
+    records: list[Record] = []
+    size = 0
+    for position, received_us, notice, body in connection.execute(
+        "SELECT position, received_us, stream_no IS NULL, body FROM log WHERE position > ? ORDER BY position LIMIT ?",
+        (after, limit),
+    ):
+        size += len(body)
+        if records and size > limit_bytes:
+            break
+        records.append(Record(position, received_us, bool(notice), body))
+    return records
 
 
 def reach_of(connection: sqlite3.Connection) -> Reach:

@@ -144,7 +144,7 @@ class SqliteReadViews:
                 return None
             seen = _device(connection, device, claim)
             points = _profiles(connection, claim.node_no).get(seen.profile or "", ())
-            return seen, points, _fixes(connection, claim.node_no)
+            return seen, points, fixes_of(connection, claim.node_no)
 
         found = await self._readers.ask(query)
         if found is None:
@@ -196,7 +196,7 @@ class SqliteReadViews:
             claim = _choose(claims_of(connection, asked.device), asked.node)
             if claim is None:
                 return None
-            fixes = _fixes(connection, claim.node_no)
+            fixes = fixes_of(connection, claim.node_no)
             window = PageWindow(asked.from_us if after is None else max(asked.from_us, after[0]), asked.to_us, after)
             pieces = pieces_of(connection, asked.device, claim, fixes, window)
             rows, cursor = page(pieces, window, asked.points, fixes, asked.limit)
@@ -247,7 +247,7 @@ class SqliteReadViews:
 
         def query(connection: sqlite3.Connection) -> Mapping[int, Fix]:
             row = connection.execute("SELECT node_no FROM nodes WHERE name = ?", (node,)).fetchone()
-            return {} if row is None else _fixes(connection, row[0])
+            return {} if row is None else fixes_of(connection, row[0])
 
         return await self._readers.ask(query)
 
@@ -276,7 +276,7 @@ class SqliteReadViews:
             "SELECT body FROM alarms WHERE node_no = ? AND state <> 'cleared' ORDER BY position DESC, id LIMIT ?",
             (node_no, MAX_ALARMS_SHOWN),
         )
-        fixes = _fixes(connection, node_no)
+        fixes = fixes_of(connection, node_no)
         conflicts = {c.device: c.nodes for c in _conflicts(connection, node_no, name)}
         silent = _silent_text(hearing, self._now())
         return NodeDetail(
@@ -385,6 +385,7 @@ def _profiles(connection: sqlite3.Connection, node_no: int) -> _Profiles:
     return {} if row is None else msgspec.json.decode(row[0], type=_Profiles)
 
 
-def _fixes(connection: sqlite3.Connection, node_no: int) -> dict[int, Fix]:
+def fixes_of(connection: sqlite3.Connection, node_no: int) -> dict[int, Fix]:
+    """The clock fixes of a node, by boot."""
     rows = connection.execute("SELECT boot, offset_us, error_us FROM fixes WHERE node_no = ?", (node_no,))
     return {boot: Fix(offset_us, error_us) for boot, offset_us, error_us in rows}

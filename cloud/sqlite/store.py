@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from cloud.crash import Crash, never
+from cloud.history.folded import FoldedHours
 from cloud.log.contract import Reach, Unavailable
 from cloud.log.cursor import Origins
 from cloud.sqlite import database, own_alarms
@@ -31,7 +32,9 @@ from cloud.sqlite.compaction import Compaction
 from cloud.sqlite.damage import whole
 from cloud.sqlite.database import Sizes
 from cloud.sqlite.errors import StoreTrouble, why
+from cloud.sqlite.folding import HISTORY
 from cloud.sqlite.hearings import hearings
+from cloud.sqlite.history import SqliteHistory
 from cloud.sqlite.interned import Interned
 from cloud.sqlite.latest_table import LatestTable
 from cloud.sqlite.log import SqliteLog
@@ -93,6 +96,7 @@ class SqliteStore(msgspec.Struct, frozen=True):
     codes: SqliteCodes
     areas: SqliteAreas
     alarm_steps: SqliteAlarmSteps
+    history: SqliteHistory
 
     @property
     def origins(self) -> Origins:
@@ -238,6 +242,7 @@ async def opened(
             codes=SqliteCodes(*at, counters),
             areas=SqliteAreas(*at),
             alarm_steps=SqliteAlarmSteps(writer, readers),
+            history=SqliteHistory(readers, now, FoldedHours(directory / HISTORY)),
         )
         try:
             await _catch_up(store, progress, damage)

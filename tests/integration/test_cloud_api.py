@@ -122,6 +122,17 @@ def test_every_answer_is_as_described(cloud: Process) -> None:
     moment = page["rows"][2]["time"]
     rows = check("/v1/devices/lamp-001/readings", 200, readings, **{"from": moment, "to": NOW_US + 3 * SECOND})["rows"]
     assert {r["time_us"] for r in rows} == {NOW_US + 1 * SECOND, NOW_US + 2 * SECOND}
+    asked = {"point": "n", "from": NOW_US - 3_600 * SECOND, "every": "1d", "tz": "Europe/Paris"}
+    told = check("/v1/history", 200, "/v1/history", device=["lamp-001", "a/b", "x"], fn=["count", "last"], **asked)
+    assert told["unknown"] == ["x"]
+    assert [s["device"] for s in told["series"]] == ["a/b", "lamp-001"]
+    assert told["begins"][0].endswith(("T00:00:00+01:00", "T00:00:00+02:00"))
+    assert sum(told["series"][0]["values"]["count"]) == 1
+    for status, more in (
+        (404, {"device": "lamp-01"}), (404, {"device": "a/b", "point": "m"}), (400, {"tz": "Mars", "node": "cab-1"}),
+        (400, {}), (400, {"device": "a/b", "from": "yesterday"}), (400, {"node": "cab-1", "every": "1m", "from": 1}),
+    ):  # fmt: skip
+        check("/v1/history", status, "/v1/history", **{**asked, **more})
 
 
 async def test_every_route_is_described_and_every_described_one_is_served(tmp_path: Path) -> None:
@@ -132,7 +143,7 @@ async def test_every_route_is_described_and_every_described_one_is_served(tmp_pa
             served = {(r.template, r.method.lower()) for r in app.routes}
             described = json.loads(openapi.document(app.routes))
     assert served == {(path, method) for path, item in described["paths"].items() for method in item}
-    assert len(served) == 37
+    assert len(served) == 38
 
 
 @pytest.mark.parametrize(

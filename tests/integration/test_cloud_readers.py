@@ -89,6 +89,17 @@ def test_both_answer_the_same_and_what_is_not_there_says_where_it_is(cloud: Proc
     for path in ("/v1/nodes", "/v1/nodes/cab-1", "/v1/devices", "/v1/devices/lamp-002/readings", "/v1/latest"):
         here, there = cloud.get(path), at_reader(cloud, path).json()
         assert timeless(there) == timeless(here), path
+    asked = {
+        "kind": "streetlight",
+        "point": "n",
+        "from": NOW_US - 600 * SECOND,
+        "to": NOW_US - 60 * SECOND,
+        "every": "1m",
+        "fn": "count",
+    }
+    history = at_reader(cloud, "/v1/history", **asked).json()
+    assert history == cloud.get("/v1/history", **asked)
+    assert [series["device"] for series in history["series"]] == ["lamp-001", "lamp-002"]
     assert at_reader(cloud, "/v1/devices/lamp-001").json()["latest"].keys() == {"n"}
 
     refused = at_reader(cloud, "/v1/orders")

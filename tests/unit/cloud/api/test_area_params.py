@@ -14,7 +14,7 @@ from cloud.api.routes import Asked
 from cloud.records.area_versions import Content, Kind, Wanted
 from cloud.views.shapes import geometry_of
 from support.cloud_app import App, app_over
-from support.cloud_batches import Sender, columns, send
+from support.cloud_batches import SECOND, START_US, Sender, columns, send
 from wire.batch import Lane
 from wire.device import Device, Point, Roster
 
@@ -168,3 +168,30 @@ async def test_the_feed_tells_of_those_who_are_inside_when_it_tells(app: App) ->
     await put(app, "quay", square(6))
     await cabinet.reads("lost", "lamp-1")
     assert (await told_of(app, "area=quay&type=reading", 3))[-1] == "lamp-1"
+
+
+async def test_history_by_area_and_group_as_they_were_at_its_end(app: App) -> None:
+    cabinet = Cabinet(app)
+    await cabinet.stands()
+    await cabinet.reads()
+    await put(app, "quay", square(5))
+    await put(app, "lamps", Content(devices=("lamp-1", "lamp-2", "lost")), "group")
+    app.now.tick(3_600)
+    wide = app.now()
+    await put(app, "quay", square(6))
+    app.now.tick(1)
+
+    async def asked(query: str, status: int = 200) -> Any:
+        answer = await app.ask("GET", f"/v1/history?point=dim_level&from={START_US - 3_600 * SECOND}&{query}", "reader")
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    def devices(answer: Any) -> list[str]:
+        return [series["device"] for series in answer["series"]]
+
+    assert devices(await asked("area=quay")) == ["lamp-2"]
+    assert devices(await asked(f"area=quay&to={wide - SECOND}")) == ["bin-1", "lamp-1"]
+    assert devices(await asked(f"area=quay&group=lamps&to={wide - SECOND}")) == ["lamp-1"]
+    assert devices(await asked("group=lamps&kind=lamp")) == ["lamp-1", "lamp-2"]
+    assert "did you mean quay" in (await asked("area=quai", 404))["detail"]
+    assert "area" in (await asked("area=quay&device=lamp-1", 400))["detail"]
