@@ -29,6 +29,7 @@ JSON: Final = "application/json"
 READERS: Final[frozenset[Role]] = frozenset({"reader", "operator", "admin"})
 NODES: Final[frozenset[Role]] = frozenset({"node"})
 ORDERERS: Final[frozenset[Role]] = frozenset({"operator", "admin"})
+ADMINS: Final[frozenset[Role]] = frozenset({"admin"})
 ANYONE: Final[frozenset[Role]] = frozenset({"node", "reader", "operator", "admin"})
 
 

@@ -40,6 +40,7 @@ from cloud.sqlite.own_alarms import SqliteOwnAlarms
 from cloud.sqlite.read_log import reach_of
 from cloud.sqlite.readers import Readers
 from cloud.sqlite.rebuild import Rebuilt
+from cloud.sqlite.token_store import SqliteTokenStore
 from cloud.sqlite.view_builder import ViewBuilder
 from cloud.sqlite.views import SqliteViews
 from cloud.sqlite.write_offs import SqliteWriteOffs
@@ -93,6 +94,7 @@ class SqliteStore(msgspec.Struct, frozen=True):
     codes: SqliteCodes
     areas: SqliteAreas
     alarm_steps: SqliteAlarmSteps
+    token_store: SqliteTokenStore
 
     @property
     def origins(self) -> Origins:
@@ -238,6 +240,7 @@ async def opened(
             codes=SqliteCodes(*at, counters),
             areas=SqliteAreas(*at),
             alarm_steps=SqliteAlarmSteps(writer, readers),
+            token_store=SqliteTokenStore(directory, now),
         )
         try:
             await _catch_up(store, progress, damage)
