@@ -147,7 +147,8 @@ class Alarms:
             key = keyed(asked, body)
             if (before := await self._store.answered(key)) is not None:
                 return response(before)
-            given, by, wrongs = read(body, ActGiven), self._orders.given(asked), Wrongs()
+            given, wrongs = read(body, ActGiven), Wrongs()
+            by = self._orders.given(asked, given.on_behalf, wrongs)
             until_us: Utc | None = None
             if given.act == "shelve":
                 until_us = end_of(given.until, given.for_s, ("until", "for_s"), by.now_us, wrongs)

@@ -31,6 +31,7 @@ from cloud.orders.checks import (
     Given,
     Wrongs,
     aimed_at,
+    author,
     drafts_of,
     end_of,
     names_in,
@@ -156,9 +157,11 @@ class Orders:
 
         return response(await self._store.take(drafts, key, answer, self._now(), committed))
 
-    def given(self, asked: Asked) -> Given:
-        """Who gives orders, and when."""
-        return Given(by=asked.by, now_us=self._now(), group=f"g-{self._draw()}", draw=self._draw)
+    def given(self, asked: Asked, on_behalf: str, wrongs: Wrongs) -> Given:
+        """Who gives orders, for whom, and when."""
+        return Given(
+            by=author(asked.by, on_behalf, wrongs), now_us=self._now(), group=f"g-{self._draw()}", draw=self._draw
+        )
 
     async def _command(self, asked: Asked) -> Response:
         return await self._aimed(asked, CommandGiven)
@@ -172,7 +175,8 @@ class Orders:
             key = keyed(asked, body)
             if (before := await self._store.answered(key)) is not None:
                 return response(before)
-            found, by, wrongs = found_in(body, kind), self.given(asked), Wrongs()
+            found, wrongs = found_in(body, kind), Wrongs()
+            by = self.given(asked, found.made.get("on_behalf", ""), wrongs)
             given = _aimed_given(found.made, kind)
             names = ("expires", "expires_in_s")
             expires_us = by.now_us
@@ -220,7 +224,8 @@ class Orders:
             key = keyed(asked, body)
             if (before := await self._store.answered(key)) is not None:
                 return response(before)
-            found, by, wrongs = found_in(body, BundleGiven), self.given(asked), Wrongs()
+            found, wrongs = found_in(body, BundleGiven), Wrongs()
+            by = self.given(asked, found.made.get("on_behalf", ""), wrongs)
             fields: dict[str, Any] = {"kind": "plan", "version": "", "text": "", **found.made}  # refused without these
             given = BundleGiven(**fields)
             names = ("expires", "expires_in_s")
