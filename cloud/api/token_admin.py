@@ -16,7 +16,7 @@ from starlette.responses import Response
 from cloud.api import json_body
 from cloud.api.routes import ADMINS, JSON, Answer, Asked, Param, Route, json_response, problem_answers
 from cloud.problem import Problem, bad_request, not_found
-from cloud.records.tokens import MAX_PAGE, NODE_NAME, Grant, Role, TokenStore
+from cloud.records.tokens import MAX_PAGE, NODE_NAME, Grant, Role, TokenScope, TokenStore
 from cloud.times import DAY_US, Now, parse, text
 from wire.entries import Name
 from wire.time import Micros, Utc
@@ -36,6 +36,7 @@ class TokenGiven(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     name: Name = ""
     days: Annotated[float, Meta(gt=0, le=MAX_DAYS)] | None = None
     until: str | int | None = None
+    scope: TokenScope | None = None
 
 
 class TokenSeen(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +53,7 @@ class TokenSeen(msgspec.Struct, frozen=True, kw_only=True):
     until: str | None
     revoked: str | None
     revoked_by: str
+    scope: TokenScope | None
 
 
 class TokenMade(TokenSeen, frozen=True, kw_only=True):
@@ -132,7 +134,10 @@ class TokenAdmin:
             given = json_body.read(await json_body.body_of(asked.request), TokenGiven)
             if given.node is not None and not NODE_NAME.fullmatch(given.node):
                 raise bad_request("node: 1 to 64 letters, digits, dots, dashes or underscores, no dash first")
-            token, grant = await self._store.create(given.role, given.node, given.name, asked.by, self._end(given))
+            if given.scope == TokenScope():
+                raise bad_request("scope: say at least one of areas, groups and kinds")
+            end_us = self._end(given)
+            token, grant = await self._store.create(given.role, given.node, given.name, asked.by, end_us, given.scope)
         LOG.warning("%s has made the token %s of the role %s", asked.by, grant.id, grant.role)
         return json_response(TokenMade(token=token, **self._fields(grant)), 201)
 
@@ -173,4 +178,5 @@ class TokenAdmin:
             "until": None if grant.until_us is None else text(grant.until_us),
             "revoked": None if grant.revoked_us is None else text(grant.revoked_us),
             "revoked_by": grant.revoked_by,
+            "scope": grant.scope,
         }

@@ -18,8 +18,10 @@ import msgspec
 
 from cloud.orders.requests import CommandGiven, GroupGiven, RelinquishGiven
 from cloud.records.orders import Draft
+from cloud.records.tokens import TokenScope
 from cloud.times import DAY_US, SECOND_US, parse, text
 from cloud.views.contract import KnownDevice, TargetsAsked
+from cloud.views.within import Within
 from groundwork.nearest import near
 from groundwork.plain_names import why_not_plain
 from wire.device import Point
@@ -59,6 +61,12 @@ def author(token: str, person: str, wrongs: Wrongs) -> str:
     if (why := why_not_plain(person)) is not None:
         wrongs.problems.append(f"on_behalf: {person[:MAX_SHOWN]!r} {why}")
     return f"{person} ({token[: MAX_BY - len(person) - 3]})"
+
+
+def permitted(scope: TokenScope, within: Within, target: KnownDevice) -> bool:
+    """Say whether a token may order a device; `within` is what its areas and groups mean now."""
+    device = target.described
+    return device is not None and (not scope.kinds or device.kind in scope.kinds) and within.takes(device, target.node)
 
 
 def aimed_at(given: CommandGiven | RelinquishGiven, wrongs: Wrongs) -> TargetsAsked | None:

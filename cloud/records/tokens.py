@@ -23,6 +23,15 @@ MAX_PAGE: Final = 1_000
 NODE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
+class TokenScope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a token may order: devices in one of these areas, of one of these groups, of one of these kinds; each as far
+    as any are named. What else it may is reading."""
+
+    areas: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+
+
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """What a token allows. `node` is set for tokens of the role `node` only."""
 
@@ -35,6 +44,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     until_us: Utc | None = None  # from when on it is valid no more
     by: str = ""
     revoked_by: str = ""
+    scope: TokenScope | None = None  # of an operator's; None: all that its role may
 
 
 class Tokens(Protocol):
@@ -61,7 +71,9 @@ class Tokens(Protocol):
 class TokenStore(Protocol):
     """Making, listing and revoking them. Each raises Unavailable where the file cannot be read or written."""
 
-    async def create(self, role: Role, node: str | None, name: str, by: str, until_us: Utc | None) -> tuple[str, Grant]:
+    async def create(
+        self, role: Role, node: str | None, name: str, by: str, until_us: Utc | None, scope: TokenScope | None
+    ) -> tuple[str, Grant]:
         """Make a token: what to hand over, which is kept nowhere, and what it allows.
 
         Raises:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cloud.problem import Problem, or_raise
-from cloud.records.tokens import Grant, Role
+from cloud.records.tokens import Grant, Role, TokenScope
 from cloud.sqlite.tokens import tokens_of
 from cloud.times import Now
 from wire.time import Utc
@@ -21,13 +21,15 @@ class SqliteTokenStore:
     def __init__(self, directory: Path, now: Now) -> None:
         self._directory, self._now = directory, now
 
-    async def create(self, role: Role, node: str | None, name: str, by: str, until_us: Utc | None) -> tuple[str, Grant]:
+    async def create(
+        self, role: Role, node: str | None, name: str, by: str, until_us: Utc | None, scope: TokenScope | None
+    ) -> tuple[str, Grant]:
         """See `TokenStore.create`."""
 
         def work() -> tuple[str, Grant] | Problem:
             with tokens_of(self._directory) as tokens:
                 try:
-                    token = tokens.create(role, node, name, self._now(), until_us, by)
+                    token = tokens.create(role, node, name, self._now(), until_us, by, scope)
                 except ValueError as error:
                     return Problem(422, "not-possible", str(error))
                 grant = tokens.look(token)

@@ -24,8 +24,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
+import msgspec
+
 from cloud.log.contract import Unavailable
-from cloud.records.tokens import Grant, Role
+from cloud.records.tokens import Grant, Role, TokenScope
 from cloud.sqlite import database
 from cloud.sqlite.damage import TokensDamaged, is_damage
 from cloud.times import text, utc_us
@@ -43,8 +45,11 @@ PREFIX: Final = "lamp"
 _SCHEMA: Final = """CREATE TABLE IF NOT EXISTS tokens (
     id TEXT PRIMARY KEY, digest BLOB NOT NULL, role TEXT NOT NULL, node TEXT, name TEXT NOT NULL,
     created_us INTEGER NOT NULL, revoked_us INTEGER) WITHOUT ROWID"""
-# What older files lack: ends; who has made and revoked a token.
-_ADDED: Final = {"until_us": "INTEGER", "by_whom": "TEXT NOT NULL DEFAULT ''", "revoked_by": "TEXT NOT NULL DEFAULT ''"}
+# What older files lack: ends; who has made and revoked a token; what it may order.
+_ADDED: Final = {
+    "until_us": "INTEGER", "by_whom": "TEXT NOT NULL DEFAULT ''", "revoked_by": "TEXT NOT NULL DEFAULT ''",
+    "scope": "TEXT",
+}  # fmt: skip
 
 
 class SqliteTokens:
@@ -92,7 +97,14 @@ class SqliteTokens:
         database.close(self._connection)
 
     def create(
-        self, role: Role, node: str | None, name: str, now_us: Utc, until_us: Utc | None = None, by: str = ""
+        self,
+        role: Role,
+        node: str | None,
+        name: str,
+        now_us: Utc,
+        until_us: Utc | None = None,
+        by: str = "",
+        scope: TokenScope | None = None,
     ) -> str:
         """Make a token and return it, once. `until_us` is from when on it is valid no more.
 
@@ -107,6 +119,8 @@ class SqliteTokens:
             raise ValueError(f"a token that ends at {text(until_us)} has ended already")
         if (role == "node") != (node is not None):
             raise ValueError("a token of the role node needs --node, and no other has one")
+        if scope is not None and role != "operator":
+            raise ValueError("a scope is for the role operator")
         with self._patient():
             (count,) = self._connection.execute("SELECT count(*) FROM tokens").fetchone()
         if count >= MAX_TOKENS:
@@ -116,9 +130,9 @@ class SqliteTokens:
         digest = hashlib.sha256(secret).digest()
         with self._patient():
             self._connection.execute(
-                "INSERT INTO tokens (id, digest, role, node, name, created_us, until_us, by_whom)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (token_id, digest, role, node, name, now_us, until_us, by),
+                "INSERT INTO tokens (id, digest, role, node, name, created_us, until_us, by_whom, scope)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (token_id, digest, role, node, name, now_us, until_us, by, _scope_text(scope)),
             )
         self._forget()
         return f"{PREFIX}_{token_id}_{base64.urlsafe_b64encode(secret).rstrip(b'=').decode()}"
@@ -235,7 +249,8 @@ class SqliteTokens:
 
     def _rows(self) -> list[tuple[bytes, Grant]]:
         rows = self._connection.execute(
-            "SELECT digest, id, role, node, name, created_us, revoked_us, until_us, by_whom, revoked_by FROM tokens"
+            "SELECT digest, id, role, node, name, created_us, revoked_us, until_us, by_whom, revoked_by, scope"
+            " FROM tokens"
             " ORDER BY created_us, id"
         )
         return [
@@ -243,11 +258,15 @@ class SqliteTokens:
                 digest,
                 Grant(
                     id=i, role=role, node=node, name=name, created_us=made, revoked_us=revoked, until_us=until, by=by,
-                    revoked_by=revoker,
+                    revoked_by=revoker, scope=None if scope is None else msgspec.json.decode(scope, type=TokenScope),
                 ),
             )
-            for digest, i, role, node, name, made, revoked, until, by, revoker in rows
+            for digest, i, role, node, name, made, revoked, until, by, revoker, scope in rows
         ]  # fmt: skip
+
+
+def _scope_text(scope: TokenScope | None) -> str | None:
+    return None if scope is None else msgspec.json.encode(scope).decode()
 
 
 @contextmanager
