@@ -32,6 +32,7 @@ from cloud.api.latest import Latest
 from cloud.api.queries import Queries
 from cloud.api.routes import LOG, Route, serve
 from cloud.api.sse import CUT_S
+from cloud.api.token_admin import TokenAdmin
 from cloud.api.upkeep import Upkeep
 from cloud.api.write_offs import WriteOffs
 from cloud.clock_jump import ClockJumps
@@ -143,6 +144,7 @@ def application(
     table.extend(Assignments(store.claims, orders.door, now).routes())
     table.extend(Areas(store.areas, orders.door, now).routes())
     table.extend(Codes(store.codes, store.views, tokens, gate.spoke, orders.door, now).routes())
+    table.extend(TokenAdmin(store.token_store, orders.door, now).routes())
     table.extend(downlink.routes())
     table.extend(feed.routes())
     table.extend(upkeep.routes())

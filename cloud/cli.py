@@ -12,7 +12,6 @@ import gc
 import json
 import logging
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable
@@ -30,7 +29,7 @@ from cloud.entrance.quota import A_DAY
 from cloud.log.contract import Unavailable
 from cloud.records.alarm_steps import ALARM_DAYS
 from cloud.records.keys import HEADER
-from cloud.records.tokens import ROLES
+from cloud.records.tokens import NODE_NAME, ROLES
 from cloud.server import Options, refusal, run
 from cloud.sqlite import backup
 from cloud.sqlite.database import Misplaced
@@ -50,7 +49,6 @@ FOLD_S: Final = 5
 FOLD_NICE: Final = 10  # whoever asks or sends goes first
 PROGRESS_US: Final = SECOND_US
 EXIT_LOST: Final = 3  # of rebuild: a store was built, and something is not in it
-_NODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -84,7 +82,7 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _create(given: argparse.Namespace) -> int:
-    if given.node is not None and not _NODE.fullmatch(given.node):
+    if given.node is not None and not NODE_NAME.fullmatch(given.node):
         raise ValueError("a node's name has 1 to 64 letters, digits, dots, dashes or underscores, no dash first")
     now_us = utc_us()
     until_us = None if given.until is None else parse(given.until)

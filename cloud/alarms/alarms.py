@@ -19,7 +19,7 @@ from starlette.responses import Response
 from cloud.alarms.keeper import Keeper
 from cloud.api.idempotency import keyed, response
 from cloud.api.json_body import body_of, read
-from cloud.api.routes import ORDERERS, READERS, Answer, Asked, Param, Route, json_response
+from cloud.api.routes import ORDERERS, READERS, Answer, Asked, Param, Route, json_response, out_of_scope
 from cloud.orders.checks import Given, Wrongs, end_of
 from cloud.orders.orders import KEY, REFUSED, Orders
 from cloud.orders.requests import ActGiven
@@ -30,7 +30,7 @@ from cloud.records.keys import Keyed
 from cloud.records.orders import Draft, Kept, OrderStore
 from cloud.times import DAY_US, text
 from cloud.views.answers import ActAsked, AlarmSeen
-from cloud.views.contract import MAX_PAGE, AlarmsAsked, Views
+from cloud.views.contract import MAX_PAGE, AlarmsAsked, TargetsAsked, Views
 from cloud.views.reports import alarm_seen
 from groundwork.nearest import did_you_mean, nearest
 from wire.entries import Alarm, AlarmState, Severity
@@ -98,6 +98,7 @@ class Alarms:
                     Param(name="node", what="Its node, where more than one has an alarm of this id."),
                     KEY,
                 ),
+                scoped=True,
                 takes=ActGiven,
                 answers={
                     200: Answer(what="It is the aggregator's own, and done.", body=AlarmSeen),
@@ -147,7 +148,8 @@ class Alarms:
             key = keyed(asked, body)
             if (before := await self._store.answered(key)) is not None:
                 return response(before)
-            given, by, wrongs = read(body, ActGiven), self._orders.given(asked), Wrongs()
+            given, wrongs = read(body, ActGiven), Wrongs()
+            by = self._orders.given(asked, given.on_behalf, wrongs)
             until_us: Utc | None = None
             if given.act == "shelve":
                 until_us = end_of(given.until, given.for_s, ("until", "for_s"), by.now_us, wrongs)
@@ -158,11 +160,16 @@ class Alarms:
             name, node = asked.path("alarm"), asked.one("node")
             own = self._keeper.get(name)
             if own is not None and node in {None, own.device}:
+                self._unscoped(asked)
                 done = await self._keeper.act(own, given.act, by.by, by.now_us, until_us, given.note, key)
                 if done is None:
                     raise _cleared(name)
                 return response(done)
-            owner = await self._owner(name, node)
+            owner, device = await self._owner(name, node)
+            found = await self._views.targets(TargetsAsked(devices=(device,)), 1)
+            await self._orders.allow(asked, found, by.now_us)
+            if not found:  # the node itself
+                self._unscoped(asked)
             if await self._ended.has(owner, name):
                 if given.act != "acknowledge":
                     raise Problem(
@@ -193,8 +200,13 @@ class Alarms:
         )
         return await self._orders.take([Draft(order, node)], key)
 
-    async def _owner(self, name: str, node: str | None) -> str:
-        """The node whose alarm it is."""
+    def _unscoped(self, asked: Asked) -> None:
+        assert asked.grant is not None
+        if asked.grant.scope is not None:
+            raise out_of_scope("outside of this token's scope: an alarm that is of no device")
+
+    async def _owner(self, name: str, node: str | None) -> tuple[str, str]:
+        """The node whose alarm it is, and the device."""
         found, _ = await self._views.alarms(AlarmsAsked(id=name, node=node, states=STATES, limit=2))
         if not found:
             standing, _ = await self._views.alarms(AlarmsAsked(node=node, limit=MAX_PAGE))
@@ -207,7 +219,7 @@ class Alarms:
         if len(standing) > 1:
             nodes = " and ".join(n for n, _ in standing)
             raise Problem(422, "not-possible", f"{nodes} have an alarm of this id: say which with ?node=")
-        return standing[0][0]
+        return standing[0][0], standing[0][1].device
 
 
 def _cleared(name: str) -> Problem:

@@ -29,6 +29,7 @@ JSON: Final = "application/json"
 READERS: Final[frozenset[Role]] = frozenset({"reader", "operator", "admin"})
 NODES: Final[frozenset[Role]] = frozenset({"node"})
 ORDERERS: Final[frozenset[Role]] = frozenset({"operator", "admin"})
+ADMINS: Final[frozenset[Role]] = frozenset({"admin"})
 ANYONE: Final[frozenset[Role]] = frozenset({"node", "reader", "operator", "admin"})
 
 
@@ -114,6 +115,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     params: tuple[Param, ...] = ()
     bodies: tuple[str, ...] = ()  # media types; the first is one zstd frame
     takes: type[msgspec.Struct] | None = None  # what the body is in JSON, where it is
+    scoped: bool = False  # a token with a scope may use it, for what the handler lets it; every such may read
     lasting: bool = False  # its answer is a stream, bounded where it is made
 
     @property
@@ -145,6 +147,11 @@ def problem_answers(**answers: str) -> dict[int, Answer]:
     }
 
 
+def out_of_scope(detail: str) -> Problem:
+    """The token's role may do it, its scope does not let it."""
+    return Problem(403, "forbidden", detail)
+
+
 OVER_QUOTA: Final = problem_answers(
     s429="The node has used up its quota of requests for now; `Retry-After` says how long."
 )
@@ -161,6 +168,8 @@ def serve(route: Route, gate: Gate) -> StarletteRoute:
     async def endpoint(request: Request) -> Response:
         try:
             grant = None if route.roles is None else gate.grant(request, route.roles)
+            if grant is not None and grant.scope is not None and route.method != "GET" and not route.scoped:
+                raise out_of_scope("this token has a scope: it reads, orders its devices and acts on their alarms")
             _check_names(request, route)
             asked = Asked(request, grant)
             if grant is None or route.lasting:

@@ -18,9 +18,12 @@ import msgspec
 
 from cloud.orders.requests import CommandGiven, GroupGiven, RelinquishGiven
 from cloud.records.orders import Draft
+from cloud.records.tokens import TokenScope
 from cloud.times import DAY_US, SECOND_US, parse, text
 from cloud.views.contract import KnownDevice, TargetsAsked
+from cloud.views.within import Within
 from groundwork.nearest import near
+from groundwork.plain_names import why_not_plain
 from wire.device import Point
 from wire.orders import Command, Relinquish
 from wire.sample import why_unstorable
@@ -30,6 +33,7 @@ MAX_GROUP_DEVICES: Final = 10_000
 MAX_LIFE_US: Final = Micros(30 * DAY_US)
 MAX_UNKNOWN: Final = 5
 MAX_SHOWN: Final = 50
+MAX_BY: Final = 200  # as `wire.entries.Name`
 
 Draw = Callable[[], str]  # a name that nobody has drawn before
 
@@ -48,6 +52,21 @@ class Given(msgspec.Struct, frozen=True):
     now_us: Utc
     group: str
     draw: Draw
+
+
+def author(token: str, person: str, wrongs: Wrongs) -> str:
+    """Who gives orders, as it is shown everywhere: the person, where one is named, and always the token."""
+    if not person:
+        return token
+    if (why := why_not_plain(person)) is not None:
+        wrongs.problems.append(f"on_behalf: {person[:MAX_SHOWN]!r} {why}")
+    return f"{person} ({token[: MAX_BY - len(person) - 3]})"
+
+
+def permitted(scope: TokenScope, within: Within, target: KnownDevice) -> bool:
+    """Say whether a token may order a device; `within` is what its areas and groups mean now."""
+    device = target.described
+    return device is not None and (not scope.kinds or device.kind in scope.kinds) and within.takes(device, target.node)
 
 
 def aimed_at(given: CommandGiven | RelinquishGiven, wrongs: Wrongs) -> TargetsAsked | None:

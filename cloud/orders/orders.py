@@ -21,7 +21,7 @@ from starlette.responses import Response
 from cloud.api.area_params import missing
 from cloud.api.idempotency import keyed, response
 from cloud.api.json_body import MAX_BYTES, BodiesInHand, body_of, found_in
-from cloud.api.routes import ORDERERS, Answer, Asked, Param, Route, problem_answers
+from cloud.api.routes import ORDERERS, Answer, Asked, Param, Route, out_of_scope, problem_answers
 from cloud.metrics import Metrics
 from cloud.orders.checks import (
     MAX_GROUP_DEVICES,
@@ -31,9 +31,11 @@ from cloud.orders.checks import (
     Given,
     Wrongs,
     aimed_at,
+    author,
     drafts_of,
     end_of,
     names_in,
+    permitted,
 )
 from cloud.orders.downlink import Downlink
 from cloud.orders.presence import Presence, Present
@@ -44,7 +46,7 @@ from cloud.records.areas import ReadAreas
 from cloud.records.keys import HEADER, KEPT_US, MAX_KEY_CHARS, Answered, Keyed
 from cloud.records.orders import MAX_OPEN, OrderStore
 from cloud.times import DAY_US, SECOND_US, Now
-from cloud.views.contract import TargetsAsked, Views
+from cloud.views.contract import KnownDevice, TargetsAsked, Views
 from groundwork.nearest import did_you_mean, nearest
 from groundwork.toml_text import BadToml, tables_of
 from wire.orders import MAX_BUNDLE_BYTES, Bundle
@@ -117,6 +119,7 @@ class Orders:
                 roles=ORDERERS,
                 handler=self._command,
                 params=(KEY,),
+                scoped=True,
                 takes=CommandGiven,
                 answers={**_TAKEN, **REFUSED},
             ),
@@ -128,6 +131,7 @@ class Orders:
                 roles=ORDERERS,
                 handler=self._relinquish,
                 params=(KEY,),
+                scoped=True,
                 takes=RelinquishGiven,
                 answers={**_TAKEN, **REFUSED},
             ),
@@ -156,9 +160,26 @@ class Orders:
 
         return response(await self._store.take(drafts, key, answer, self._now(), committed))
 
-    def given(self, asked: Asked) -> Given:
-        """Who gives orders, and when."""
-        return Given(by=asked.by, now_us=self._now(), group=f"g-{self._draw()}", draw=self._draw)
+    def given(self, asked: Asked, on_behalf: str, wrongs: Wrongs) -> Given:
+        """Who gives orders, for whom, and when."""
+        return Given(
+            by=author(asked.by, on_behalf, wrongs), now_us=self._now(), group=f"g-{self._draw()}", draw=self._draw
+        )
+
+    async def allow(self, asked: Asked, targets: Sequence[KnownDevice], now_us: Utc) -> None:
+        """Let a token with a scope have its devices only.
+
+        Raises:
+            Problem: some are none of its own.
+        """
+        assert asked.grant is not None
+        if (scope := asked.grant.scope) is None:
+            return
+        within = await self._areas.within(scope.areas, scope.groups, now_us)
+        outside = [target.id for target in targets if not permitted(scope, within, target)]
+        if outside:
+            more = f" and {len(outside) - MAX_UNKNOWN} more" if len(outside) > MAX_UNKNOWN else ""
+            raise out_of_scope(f"outside of this token's scope: {', '.join(outside[:MAX_UNKNOWN])}{more}")
 
     async def _command(self, asked: Asked) -> Response:
         return await self._aimed(asked, CommandGiven)
@@ -172,7 +193,8 @@ class Orders:
             key = keyed(asked, body)
             if (before := await self._store.answered(key)) is not None:
                 return response(before)
-            found, by, wrongs = found_in(body, kind), self.given(asked), Wrongs()
+            found, wrongs = found_in(body, kind), Wrongs()
+            by = self.given(asked, found.made.get("on_behalf", ""), wrongs)
             given = _aimed_given(found.made, kind)
             names = ("expires", "expires_in_s")
             expires_us = by.now_us
@@ -183,6 +205,7 @@ class Orders:
             drafts: list[Draft] = []
             if aim is not None:
                 targets = await self._views.targets(aim, MAX_GROUP_DEVICES)
+                await self.allow(asked, targets, by.now_us)
                 await self._unknown(aim, {t.id for t in targets}, wrongs)
                 if "point" in found.made:
                     drafts = await asyncio.to_thread(drafts_of, given, targets, expires_us, by, wrongs)
@@ -220,7 +243,8 @@ class Orders:
             key = keyed(asked, body)
             if (before := await self._store.answered(key)) is not None:
                 return response(before)
-            found, by, wrongs = found_in(body, BundleGiven), self.given(asked), Wrongs()
+            found, wrongs = found_in(body, BundleGiven), Wrongs()
+            by = self.given(asked, found.made.get("on_behalf", ""), wrongs)
             fields: dict[str, Any] = {"kind": "plan", "version": "", "text": "", **found.made}  # refused without these
             given = BundleGiven(**fields)
             names = ("expires", "expires_in_s")

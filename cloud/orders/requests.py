@@ -1,4 +1,7 @@
-"""What is asked for when orders are given, as JSON. Which of it makes sense is in `cloud.orders.checks`."""
+"""What is asked for when orders are given, as JSON. Which of it makes sense is in `cloud.orders.checks`.
+
+`on_behalf` is the person behind a token that several share, as a control room's.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from wire.orders import MAX_BUNDLE_CHARS
 CloudLevel = Literal["hypervisor", "emergency"]
 Names = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=10_000)]
 Seconds = Annotated[float, Meta(gt=0, le=10**9)]
+Person = Annotated[str, Meta(max_length=100)]
 
 
 class GroupGiven(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +40,7 @@ class _Aimed(msgspec.Struct, frozen=True, kw_only=True):
     level: CloudLevel = "hypervisor"
     expires: str | int | None = None
     expires_in_s: Seconds | None = None
+    on_behalf: Person = ""
 
 
 class CommandGiven(_Aimed, frozen=True, kw_only=True):
@@ -55,6 +60,7 @@ class ActGiven(msgspec.Struct, frozen=True, kw_only=True):
     until: str | int | None = None
     for_s: Seconds | None = None
     note: Text = ""
+    on_behalf: Person = ""
 
 
 class BundleGiven(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,3 +74,4 @@ class BundleGiven(msgspec.Struct, frozen=True, kw_only=True):
     text: Annotated[str, Meta(max_length=MAX_BUNDLE_CHARS)]
     expires: str | int | None = None
     expires_in_s: Seconds | None = None
+    on_behalf: Person = ""

@@ -43,6 +43,7 @@ from cloud.sqlite.own_alarms import SqliteOwnAlarms
 from cloud.sqlite.read_log import reach_of
 from cloud.sqlite.readers import Readers
 from cloud.sqlite.rebuild import Rebuilt
+from cloud.sqlite.token_store import SqliteTokenStore
 from cloud.sqlite.view_builder import ViewBuilder
 from cloud.sqlite.views import SqliteViews
 from cloud.sqlite.write_offs import SqliteWriteOffs
@@ -97,6 +98,7 @@ class SqliteStore(msgspec.Struct, frozen=True):
     areas: SqliteAreas
     alarm_steps: SqliteAlarmSteps
     history: SqliteHistory
+    token_store: SqliteTokenStore
 
     @property
     def origins(self) -> Origins:
@@ -243,6 +245,7 @@ async def opened(
             areas=SqliteAreas(*at),
             alarm_steps=SqliteAlarmSteps(writer, readers),
             history=SqliteHistory(readers, now, FoldedHours(directory / HISTORY)),
+            token_store=SqliteTokenStore(directory, now),
         )
         try:
             await _catch_up(store, progress, damage)

@@ -24,8 +24,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
+import msgspec
+
 from cloud.log.contract import Unavailable
-from cloud.records.tokens import Grant, Role
+from cloud.records.tokens import Grant, Role, TokenScope
 from cloud.sqlite import database
 from cloud.sqlite.damage import TokensDamaged, is_damage
 from cloud.times import text, utc_us
@@ -42,7 +44,12 @@ PREFIX: Final = "lamp"
 
 _SCHEMA: Final = """CREATE TABLE IF NOT EXISTS tokens (
     id TEXT PRIMARY KEY, digest BLOB NOT NULL, role TEXT NOT NULL, node TEXT, name TEXT NOT NULL,
-    created_us INTEGER NOT NULL, revoked_us INTEGER, until_us INTEGER) WITHOUT ROWID"""
+    created_us INTEGER NOT NULL, revoked_us INTEGER) WITHOUT ROWID"""
+# What older files lack: ends; who has made and revoked a token; what it may order.
+_ADDED: Final = {
+    "until_us": "INTEGER", "by_whom": "TEXT NOT NULL DEFAULT ''", "revoked_by": "TEXT NOT NULL DEFAULT ''",
+    "scope": "TEXT",
+}  # fmt: skip
 
 
 class SqliteTokens:
@@ -71,9 +78,10 @@ class SqliteTokens:
                 self._connection.execute(f"PRAGMA busy_timeout = {ASK_MS}")
                 self._connection.execute("PRAGMA synchronous = FULL")
                 self._connection.execute(_SCHEMA)
-                if "until_us" not in [row[1] for row in self._connection.execute("PRAGMA table_info(tokens)")]:
-                    # made before tokens had ends
-                    self._connection.execute("ALTER TABLE tokens ADD COLUMN until_us INTEGER")
+                held = {row[1] for row in self._connection.execute("PRAGMA table_info(tokens)")}
+                for name, kind in _ADDED.items():
+                    if name not in held:
+                        self._connection.execute(f"ALTER TABLE tokens ADD COLUMN {name} {kind}")
         except BaseException:
             self.close()
             raise
@@ -88,7 +96,16 @@ class SqliteTokens:
         """Close the file."""
         database.close(self._connection)
 
-    def create(self, role: Role, node: str | None, name: str, now_us: Utc, until_us: Utc | None = None) -> str:
+    def create(
+        self,
+        role: Role,
+        node: str | None,
+        name: str,
+        now_us: Utc,
+        until_us: Utc | None = None,
+        by: str = "",
+        scope: TokenScope | None = None,
+    ) -> str:
         """Make a token and return it, once. `until_us` is from when on it is valid no more.
 
         Raises:
@@ -102,6 +119,8 @@ class SqliteTokens:
             raise ValueError(f"a token that ends at {text(until_us)} has ended already")
         if (role == "node") != (node is not None):
             raise ValueError("a token of the role node needs --node, and no other has one")
+        if scope is not None and role != "operator":
+            raise ValueError("a scope is for the role operator")
         with self._patient():
             (count,) = self._connection.execute("SELECT count(*) FROM tokens").fetchone()
         if count >= MAX_TOKENS:
@@ -111,17 +130,19 @@ class SqliteTokens:
         digest = hashlib.sha256(secret).digest()
         with self._patient():
             self._connection.execute(
-                "INSERT INTO tokens (id, digest, role, node, name, created_us, until_us) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (token_id, digest, role, node, name, now_us, until_us),
+                "INSERT INTO tokens (id, digest, role, node, name, created_us, until_us, by_whom, scope)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (token_id, digest, role, node, name, now_us, until_us, by, _scope_text(scope)),
             )
         self._forget()
         return f"{PREFIX}_{token_id}_{base64.urlsafe_b64encode(secret).rstrip(b'=').decode()}"
 
-    def revoke(self, token_id: str, now_us: Utc) -> bool:
+    def revoke(self, token_id: str, now_us: Utc, by: str = "") -> bool:
         """Let a token be valid no more; False when there is none of that id that still is."""
         with self._patient():
             done = self._connection.execute(
-                "UPDATE tokens SET revoked_us = ? WHERE id = ? AND revoked_us IS NULL", (now_us, token_id)
+                "UPDATE tokens SET revoked_us = ?, revoked_by = ? WHERE id = ? AND revoked_us IS NULL",
+                (now_us, by, token_id),
             )
         self._forget()
         return done.rowcount == 1
@@ -228,12 +249,24 @@ class SqliteTokens:
 
     def _rows(self) -> list[tuple[bytes, Grant]]:
         rows = self._connection.execute(
-            "SELECT digest, id, role, node, name, created_us, revoked_us, until_us FROM tokens ORDER BY created_us, id"
+            "SELECT digest, id, role, node, name, created_us, revoked_us, until_us, by_whom, revoked_by, scope"
+            " FROM tokens"
+            " ORDER BY created_us, id"
         )
         return [
-            (digest, Grant(id=i, role=role, node=node, name=name, created_us=made, revoked_us=revoked, until_us=until))
-            for digest, i, role, node, name, made, revoked, until in rows
-        ]
+            (
+                digest,
+                Grant(
+                    id=i, role=role, node=node, name=name, created_us=made, revoked_us=revoked, until_us=until, by=by,
+                    revoked_by=revoker, scope=None if scope is None else msgspec.json.decode(scope, type=TokenScope),
+                ),
+            )
+            for digest, i, role, node, name, made, revoked, until, by, revoker, scope in rows
+        ]  # fmt: skip
+
+
+def _scope_text(scope: TokenScope | None) -> str | None:
+    return None if scope is None else msgspec.json.encode(scope).decode()
 
 
 @contextmanager

@@ -145,7 +145,7 @@ def test_all_that_is_wrong_is_told_at_once(cloud: Process) -> None:
         ({"point": "switch", "value": 1}, "true or false"),
         ({"expires_in_s": 31 * 86_400}, "more than 30 days"),
         ({"expires": "2099-01-01T00:00:00Z"}, "one of expires"),
-        ({"devices": ["lamp-1-1"]}, "one of device, devices and group"),
+        ({"devices": ["lamp-1-1"]}, "one of device, devices, and group or area"),
         ({"device": None, "group": {}}, "at least one of kind"),
         ({"device": None, "devices": ["lamp-1-1", "lamp-1-1"]}, "more than once"),
     ):

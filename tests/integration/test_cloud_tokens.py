@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import httpx
@@ -131,7 +132,13 @@ def test_readiness_is_looked_up_once_for_all_who_ask(cloud: Process) -> None:
 
 def test_a_note_that_a_terminal_would_obey_is_shown(cloud: Process) -> None:
     data = ("--data", str(cloud.data))
-    cloud.verb("token", "create", *data, "--role", "reader", "--name", "\x1b]0;owned\x07\nffff  admin  \u202eforged")
+    note = "\x1b]0;owned\x07\nffff  admin  \u202eforged"
+    told = cloud.verb("token", "create", *data, "--role", "reader", "--name", note, ok=False)
+    assert "has U+001B at character 1" in told
+    assert "\x1b" not in told
+    cloud.verb("token", "create", *data, "--role", "reader", "--name", "made before names were looked at")
+    with closing(sqlite3.connect(cloud.data / "tokens.db")) as connection, connection:
+        connection.execute("UPDATE tokens SET name = ?", (note,))
     listed = cloud.verb("token", "list", *data)
     assert len(listed.splitlines()) == 1
     assert "\\x1b]0;owned\\x07\\nffff  admin  \\u202eforged" in listed

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cloud.orders import checks
-from cloud.orders.checks import MAX_LIFE_US, Given, Wrongs, aimed_at, drafts_of, end_of, why_not
+from cloud.orders.checks import MAX_LIFE_US, Given, Wrongs, aimed_at, author, drafts_of, end_of, why_not
 from cloud.orders.requests import CommandGiven, GroupGiven, RelinquishGiven
 from cloud.views.contract import KnownDevice, TargetsAsked
 from wire.device import Device, Point
@@ -31,6 +31,17 @@ def command(**given: Any) -> CommandGiven:
 def by() -> Given:
     numbers: Iterator[int] = count()
     return Given(by="room", now_us=NOW_US, group="g-1", draw=lambda: str(next(numbers)))
+
+
+def test_who_gives_an_order_is_the_person_and_always_the_token() -> None:
+    wrongs = Wrongs()
+    assert author("room", "", wrongs) == "room"
+    assert author("room", "M. Dupont", wrongs) == "M. Dupont (room)"
+    longest = author("r" * 200, "p" * 100, wrongs)
+    assert (len(longest), longest[:101], longest[-3:]) == (200, "p" * 100 + " ", "rr)")
+    assert wrongs.problems == []
+    author("room", "M.\u202e Dupont", wrongs)
+    assert "on_behalf: 'M.\\u202e Dupont' has U+202E at character 3" in wrongs.problems[0]
 
 
 def test_one_order_a_device_all_with_the_groups_id() -> None:
