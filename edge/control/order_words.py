@@ -11,15 +11,14 @@ from edge.control.arrays import Key, PriorityArrays
 from edge.control.blinking import Blink
 from wire.entries import Level
 from wire.orders import LEVELS, Command
-from wire.sample import Value
 from wire.time import Micros, Mono
 
 
-def on_site(order: Command | Blink, value: Value, left_us: Micros) -> str:
+def on_site(order: Command | Blink, left_us: Micros) -> str:
     """Of one that was given at the cabinet: the city has not given it and does not know it."""
     if isinstance(order, Blink):
         return f"blinking at the cabinet by {order.by} for {left_us / 1e6:.0f} s"
-    return f"given at the cabinet by {order.by}: {value} for {left_us / 1e6:.0f} s"
+    return f"given at the cabinet by {order.by}: {order.value} for {left_us / 1e6:.0f} s"
 
 
 def waits(control: PriorityArrays, key: Key, level: Level, now_us: Mono) -> str:

@@ -179,7 +179,7 @@ class OrderBook:
             blinks=isinstance(order, Blink),
         )
         before, kept = self._control.hold(key, order.level, held)
-        said = words.on_site(order, held.value, left_us) if on_site else ""
+        said = words.on_site(order, left_us) if on_site else ""
         waits = words.waits(self._control, key, order.level, self._monotonic_us())
         self._accept(order, before, kept, f"by order {order.id}", "; ".join(filter(None, (said, waits))))
 

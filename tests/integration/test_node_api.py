@@ -145,7 +145,7 @@ def test_all_that_is_answered_at_the_socket_is_as_described(node: NodeProcess) -
         ask = Described(client)
         OpenAPIV31SpecValidator(ask.document).validate()
         for path in ("/openapi.json", "/health", "/metrics", "/samples/c-1", "/control", "/control/c-1", "/alarms",
-                     "/rules/c-1", "/identify", "/quarantine"):  # fmt: skip
+                     "/rules/c-1", "/identify", "/quarantine", "/support"):  # fmt: skip
             ask("GET", path, 200)
         ask("GET", "/frames/c-1", 404)
         order = ask("POST", "/orders", 202, json=SET | {"by": "jean"})
