@@ -86,13 +86,14 @@ async def write(self: ModbusDriver, *args: Any) -> None:
     reached("write.after")
 
 
-def settled(self: OrderBook, key: Any, level: Any, held: Any, read_back: Any) -> None:
+def settled(self: OrderBook, key: Any, level: Any, held: Any, read_back: Any) -> bool:
     ordered = held is not None and bool(held.order)  # the plan settles too
     if ordered:
         reached("result.before")
-    _settled(self, key, level, held, read_back)
+    due = _settled(self, key, level, held, read_back)
     if ordered:
         reached("result.after")
+    return due
 
 
 _use, _begin = Visiting._use, Sessions.begin
