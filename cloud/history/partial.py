@@ -20,8 +20,7 @@ Sums of products are rounded once (`math.fsum`), so that their order says nothin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
-from math import fsum, isfinite, isnan, nan
+from math import fsum, inf, isfinite, isnan, nan
 from operator import ge, mul, sub
 from typing import Final
 
@@ -136,7 +135,7 @@ def fold(readings: Readings, i: int, j: int, end_us: Utc, hold_us: Micros, wraps
         if all(map(ge, values[1:], values)) and values[-1] - values[0] <= wraps_at / 2:
             rise = values[-1] - values[0]
         else:
-            rise, resets, wraps, unsure = _together([step(a, b, wraps_at) for a, b in pairwise(values)])
+            rise, resets, wraps, unsure = _risen(values, wraps_at)
     return Partial(
         n - uncertain,
         uncertain,
@@ -158,6 +157,18 @@ def fold(readings: Readings, i: int, j: int, end_us: Utc, hold_us: Micros, wraps
     )
 
 
-def _together(steps: Sequence[tuple[float, int, int, float]]) -> tuple[float, int, int, float]:
-    rises, resets, wraps, unsure = zip(*steps, strict=True)
-    return fsum(rises), sum(resets), sum(wraps), fsum(unsure)
+def _risen(values: Sequence[float], wraps_at: float) -> tuple[float, int, int, float]:
+    """All steps together: as most rise, or fall in what does not count, only the others are looked at one by one."""
+    half = wraps_at / 2
+    steps = list(map(sub, values[1:], values))
+    rises = [by for by in steps if 0 <= by <= half]
+    if wraps_at == inf:
+        falls = [after for by, after in zip(steps, values[1:], strict=True) if by < 0]
+        return fsum(rises), len(falls), 0, fsum(falls)
+    others = [step(a, b, wraps_at) for a, b, by in zip(values, values[1:], steps, strict=False) if not 0 <= by <= half]
+    return (
+        fsum([*rises, *(by for by, _, _, _ in others)]),
+        sum(resets for _, resets, _, _ in others),
+        sum(wraps for _, _, wraps, _ in others),
+        fsum(unsure for _, _, _, unsure in others),
+    )

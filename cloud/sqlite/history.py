@@ -175,7 +175,7 @@ def readings_of(
     Raises:
         TooMuch: there are more than READINGS.
     """
-    gathered = Gathered(points)
+    gathered = Gathered(devices, points)
     for piece in _pieces(connection, node, devices, (within.from_us, within.to_us)):
         for run in piece.open():
             gathered.add(run)

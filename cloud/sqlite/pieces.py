@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from cloud.history.gather import DeviceRun
+from cloud.history.gather import TableRun
 from cloud.log.batch_facts import SYNCED, base
 from cloud.sqlite.interned import stream_key
 from cloud.sqlite.view_builder import SPANS_US, DeviceClaim, device_set, in_device_set
@@ -73,18 +73,17 @@ def pieces_of(
 class NodePiece(msgspec.Struct, frozen=True):
     """Something that holds samples of devices of one node, and can be opened."""
 
-    open: Callable[[], Iterable[DeviceRun]]
+    open: Callable[[], Iterable[TableRun]]
 
 
 def node_pieces(
     connection: sqlite3.Connection,
     node_no: int,
-    devices: Mapping[int, str],
+    devices: Collection[int],
     fixes: Mapping[int, Fix],
     window: PageWindow,
 ) -> Iterator[NodePiece]:
     """The pieces that may hold samples of some devices of a node within the window, in no order: each batch once."""
-    wanted = frozenset(devices.values())
     mask = int.from_bytes(device_set(devices), "little")
     for base_ in _bases(connection, "spans", "node_no = ?", (node_no,)):
         offset = offset_of(base_, fixes)
@@ -94,7 +93,7 @@ def node_pieces(
             )
             for position, held in rows:
                 if int.from_bytes(held, "little") & mask:
-                    yield NodePiece(partial(_open_for, connection, position, wanted, base_, offset))
+                    yield NodePiece(partial(_open_for, connection, position, base_, offset))
     for device_no in devices:
         for base_ in _bases(connection, "chunks", "node_no = ? AND device_no = ?", (node_no, device_no)):
             offset = offset_of(base_, fixes)
@@ -103,7 +102,7 @@ def node_pieces(
                     f"SELECT chunk_no {_OF_DEVICE}", (node_no, device_no, *_Class(base_, span, offset).range(window))
                 )
                 for (chunk_no,) in rows:
-                    yield NodePiece(partial(_open_chunk_of, connection, chunk_no, offset))
+                    yield NodePiece(partial(_open_chunk_of, connection, chunk_no, base_, offset))
 
 
 def _bases(connection: sqlite3.Connection, table: str, where: str, values: tuple[int, ...]) -> list[int]:
@@ -171,27 +170,31 @@ def _open_chunk(connection: sqlite3.Connection, chunk_no: int) -> Iterable[Sampl
             yield SampleRun(node, epoch, lane, [first_seq + place for place in item.places], item.entry)
 
 
-def _open_for(
-    connection: sqlite3.Connection, position: int, wanted: Collection[str], base_: int, offset_us: Micros
-) -> Iterable[DeviceRun]:
+def _open_for(connection: sqlite3.Connection, position: int, base_: int, offset_us: Micros) -> Iterable[TableRun]:
     (body,) = connection.execute("SELECT body FROM log WHERE position = ?", (position,)).fetchone()
     batch = codec.decode_batch(body)
     contents = Contents.placed(batch.entries)
-    place = 0
+    return _tables(contents, batch.epoch, batch.lane.value, batch.first_seq, base_, offset_us)
+
+
+def _open_chunk_of(connection: sqlite3.Connection, chunk_no: int, base_: int, offset_us: Micros) -> Iterable[TableRun]:
+    stream_no, first_seq, body = connection.execute(
+        "SELECT stream_no, first_seq, body FROM chunks WHERE chunk_no = ?", (chunk_no,)
+    ).fetchone()
+    _, epoch, lane = stream_key(connection, stream_no)
+    return _tables(Contents.placed(codec.decode_row(body)), epoch, lane, first_seq, base_, offset_us)
+
+
+def _tables(
+    contents: Contents, epoch: int, lane: str, first_seq: int, base_: int, offset_us: Micros
+) -> Iterable[TableRun]:
+    before = 0
     for table in contents.tables:
         if base(table.clock) == base_:
-            for i, columns in enumerate(table.columns()):
-                if columns.device in wanted:
-                    seqs = partial(_seqs, contents, place + i, batch.first_seq)
-                    yield DeviceRun(batch.epoch, batch.lane.value, seqs, offset_us, columns)
-        place += len(table.devices)
+            yield TableRun(epoch, lane, partial(_seqs, contents, before, first_seq), offset_us, table)
+        before += len(table.devices)
 
 
-def _seqs(contents: Contents, i: int, first_seq: int) -> Sequence[int]:
-    return [first_seq + place for place in contents[i].places]
-
-
-def _open_chunk_of(connection: sqlite3.Connection, chunk_no: int, offset_us: Micros) -> Iterable[DeviceRun]:
-    for run in _open_chunk(connection, chunk_no):
-        seqs = run.seqs
-        yield DeviceRun(run.epoch, run.lane, lambda seqs=seqs: seqs, offset_us, run.columns)
+def _seqs(contents: Contents, before: int, first_seq: int, i: int) -> Sequence[int]:
+    """Those of a table's i-th device, which has so many before it in other tables."""
+    return [first_seq + place for place in contents[before + i].places]

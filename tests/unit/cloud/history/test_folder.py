@@ -74,7 +74,7 @@ async def same(store: Store, now: Ticking, asked: HistoryAsked) -> None:
             np.testing.assert_array_equal(values, theirs[name], f"{series}: {name}")
 
 
-@settings(max_examples=8, phases=PHASES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, phases=PHASES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     first=entries,
     later=entries,
