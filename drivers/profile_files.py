@@ -194,13 +194,15 @@ def parse_profile(name: str, table: Mapping[str, Any], file: str, problems: list
         return parse_profile(name, table, file, problems)
     wrong = (
         *_names(profile),
-        *_wrong_texts(profile),
+        *_too_long(profile),
         *_wrong_writing(profile),
         *wrong,
         *(() if kind.broken else _wrong_choices(profile)),
     )
     problems += [Problem(file, key, text) for key, text in wrong]
-    return profile if len(problems) == before else None
+    whole_profile = len(problems) == before
+    problems += [Problem(file, key, text, mild=True) for key, text in _unclear(profile)]
+    return profile if whole_profile else None
 
 
 def _table(value: object) -> Mapping[str, Any]:
@@ -283,18 +285,27 @@ def _wrong_writing(profile: Profile) -> list[tuple[str, str]]:
     return wrong
 
 
-def _wrong_texts(profile: Profile) -> list[tuple[str, str]]:
-    """What the city could not show or understand: told here, where it can be put right."""
+def _texts(profile: Profile) -> list[tuple[str, str]]:
     texts = [("kind", profile.kind)]
-    wrong: list[tuple[str, str]] = []
     for name, point in profile.points.items():
         texts += [(f"point.{name}.label.{language}", label) for language, label in point.label.items()]
         texts += [(f"point.{name}.choices", choice) for choice in point.choices]
-        if (why := why_not_ucum(point.unit)) is not None:
-            wrong.append((f"point.{name}.unit", f"{point.unit[:50]!r} {why}"))
-    wrong += [(key, f"{text[:50]!r} {why}") for key, text in texts if (why := why_not_plain(text)) is not None]
-    too_long = [(key, len(text)) for key, text in texts if len(text) > MAX_CHARS]
-    return wrong + [(key, f"has {length} characters; at most {MAX_CHARS}") for key, length in too_long]
+    return texts
+
+
+def _too_long(profile: Profile) -> list[tuple[str, str]]:
+    """What no roster can have."""
+    found = [(key, len(text)) for key, text in _texts(profile) if len(text) > MAX_CHARS]
+    return [(key, f"has {length} characters; at most {MAX_CHARS}") for key, length in found]
+
+
+def _unclear(profile: Profile) -> list[tuple[str, str]]:
+    """What the city could not show or understand: told here, where it can be put right."""
+    units = {f"point.{name}.unit": point.unit for name, point in profile.points.items()}
+    found = [(key, f"{unit[:50]!r} {why}") for key, unit in units.items() if (why := why_not_ucum(unit)) is not None]
+    return found + [
+        (key, f"{text[:50]!r} {why}") for key, text in _texts(profile) if (why := why_not_plain(text)) is not None
+    ]
 
 
 def _names(profile: Profile) -> list[tuple[str, str]]:

@@ -29,11 +29,15 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One thing that is wrong in a file, for the person who wrote it. `key` is dotted; "" is the whole file."""
+    """One thing that is wrong in a file, for the person who wrote it. `key` is dotted; "" is the whole file.
+
+    A `mild` one keeps nothing from working: the city marks it, and a node that has run with it goes on after an update.
+    """
 
     file: str
     key: str
     text: str
+    mild: bool = False
 
     def __str__(self) -> str:
         return f"{self.file}: {self.key}: {self.text}" if self.key else f"{self.file}: {self.text}"

@@ -198,10 +198,14 @@ def _check(config: Config) -> int:
     for change in config.listed.counting:
         if change.now is None:
             print(f"{change.device} of node.toml is not there: {config.listed.made(change)}")
-    for told in (*config.exposed, *config.listed.told(), *config.doubts):
+    for told in (*config.exposed, *config.listed.told(), *config.unclear, *config.doubts):
         print(told, file=sys.stderr)
+    if config.unclear:
+        count = len(config.unclear)
+        print(f"{count} text(s) that the city will mark; the node runs with them as they are", file=sys.stderr)
     if config.doubts:
         print(f"{len(config.doubts)} problem(s); the node would run without these lines", file=sys.stderr)
+    if config.doubts or config.unclear:
         return EXIT_CONFIG
     for missing in config.absent:
         print(f"{missing}\nthe node needs its token to start; all else was checked", file=sys.stderr)
@@ -295,7 +299,7 @@ def _run(config: Config, args: argparse.Namespace) -> int:
 
     for doubt in config.doubts:
         logging.getLogger("edge").error("%s", doubt)
-    for told in (*config.exposed, *config.listed.told()):
+    for told in (*config.exposed, *config.listed.told(), *config.unclear):
         logging.getLogger("edge").warning("%s", told)
 
     def ready(told: Ready) -> None:

@@ -127,6 +127,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     proxy: str | None = None  # on the way to the cloud, by the environment
     lines: tuple[AttachedLine, ...]
     doubts: tuple[Problem, ...]  # what keeps one line from working, and not the node
+    unclear: tuple[Problem, ...] = ()  # what the city cannot show or understand, and marks
     absent: tuple[Problem, ...]  # the token, where it was not asked for and is not on this machine
     roster: Roster
     path: Path = Path()
@@ -213,7 +214,21 @@ def attempt(path: Path, changes: tuple[DeviceChange, ...], last: str) -> Tried:
         config = load(path, trying=Trying(changes, last))
     except ConfigError as error:
         return Tried(error.problems, error.devices)
+    place = f"device[{len(config.roster.devices) - 1}]."
+    unclear = tuple(p for p in config.unclear if last and p.key.startswith(place))
+    if unclear and (new := _newly(unclear, path, tuple(c for c in changes if c.device != last))):
+        return Tried(new, (*(d.id for d in config.roster.devices if d.id != last), last))
     return Tried(config=msgspec.structs.replace(config, path=path))
+
+
+def _newly(unclear: tuple[Problem, ...], path: Path, before: tuple[DeviceChange, ...]) -> tuple[Problem, ...]:
+    """What whoever changes a device has just brought in, and can put right; who replaces one is not kept from it by a
+    text that was there."""
+    try:
+        there = {(p.key.rpartition(".")[2], p.text) for p in load(path, trying=Trying(before)).unclear}
+    except ConfigError:  # what the change is to mend
+        there = set[tuple[str, str]]()
+    return tuple(p for p in unclear if (p.key.rpartition(".")[2], p.text) not in there)
 
 
 def written_devices(path: Path, environment: Mapping[str, str] = os.environ) -> dict[str, dict[str, Any]]:
@@ -279,10 +294,11 @@ def _checked(
         problems.append(Problem(name, "health.listen", f"a port is at most {MAX_PORT}"))
     for key, text in (("node.id", node and node.id), ("site.name", site and site.name)):
         if (why := why_not_plain(text or "")) is not None:
-            problems.append(Problem(name, key, why))
+            problems.append(Problem(name, key, why, mild=True))
     doubts: list[Problem] = []
     local = "" if site is None else site.time_zone
     lines = attach(path, file.line, file.device, profiles, "" if node is None else node.id, problems, doubts, local)
+    unclear, problems = [p for p in problems if p.mild], [p for p in problems if not p.mild]
     devices = tuple(a.device for line in lines for a in line.attachments)
     roster = Roster(
         devices=devices, profiles={p: tuple(profiles[p].points.values()) for p in sorted({d.profile for d in devices})}
@@ -295,7 +311,7 @@ def _checked(
         if not problems:  # what is said of devices that are wrong themselves helps nobody
             _check_control(name, site, rules, plan, roster, problems)
     if problems or node is None or cloud is None or outbox is None or health is None or clock is None:
-        raise ConfigError([*problems, *doubts], [id_of(t) for t in file.device])
+        raise ConfigError([*problems, *unclear, *doubts], [id_of(t) for t in file.device])
     assert control is not None
     return Config(
         node=msgspec.structs.replace(
@@ -317,6 +333,7 @@ def _checked(
         proxy=proxy,
         lines=lines,
         doubts=tuple(doubts),
+        unclear=tuple(unclear),
         absent=tuple(absent),
         roster=roster,
         path=path,

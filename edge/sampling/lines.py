@@ -143,7 +143,7 @@ def attach(
         rest = {k: v for k, v in table.items() if k not in ("name", "protocol")}
         settings = None if kind.broken else parse(kind.Line, rest, file=name, key=key, problems=problems)
         if (why := why_not_plain(common.name)) is not None:
-            problems.append(Problem(name, f"{key}.name", why))
+            problems.append(Problem(name, f"{key}.name", why, mild=True))
         if common.name in kinds:
             problems.append(Problem(name, f"{key}.name", f'there are two lines "{common.name}"'))
         kinds[common.name] = (kind, settings if settings is None else _with_files(settings, path, key, doubts))
@@ -213,7 +213,8 @@ def _attachments(
         if table.id in seen:
             problems.append(Problem(name, f"{key}.id", f'"{table.id}" is taken already; ids are unique in the city'))
         seen.add(table.id)
-        problems += [Problem(name, f"{key}.{k}", text) for k, text in _wrong_texts(table)]
+        problems += [Problem(name, f"{key}.{k}", text) for k, text in _too_long(table)]
+        problems += [Problem(name, f"{key}.{k}", text, mild=True) for k, text in _unclear(table)]
         profile = profiles.get(table.profile)
         if profile is None and table.profile not in broken:
             text = f'no profile "{table.profile}"{suggest(table.profile, profiles)}'
@@ -246,15 +247,23 @@ def _attachments(
     return attached
 
 
-def _wrong_texts(table: DeviceTable) -> list[tuple[str, str]]:
-    """What the city could not show, find or place: told here, where it can be put right."""
-    texts = [("id", table.id), ("name", table.name), *((f"tags[{i}]", tag) for i, tag in enumerate(table.tags))]
-    wrong = [(key, why) for key, text in texts if (why := why_not_plain(text)) is not None]
-    wrong += [(k, f"has {len(t)} characters; at most {MAX_CHARS}") for k, t in texts if len(t) > MAX_CHARS]
+def _texts(table: DeviceTable) -> list[tuple[str, str]]:
+    return [("id", table.id), ("name", table.name), *((f"tags[{i}]", tag) for i, tag in enumerate(table.tags))]
+
+
+def _too_long(table: DeviceTable) -> list[tuple[str, str]]:
+    """What no roster can have."""
+    wrong = [(k, f"has {len(t)} characters; at most {MAX_CHARS}") for k, t in _texts(table) if len(t) > MAX_CHARS]
     if len(table.tags) > MAX_TAGS:
         wrong.append(("tags", f"{len(table.tags)} tags; a device has at most {MAX_TAGS}"))
+    return wrong
+
+
+def _unclear(table: DeviceTable) -> list[tuple[str, str]]:
+    """What the city could not show, find or place: told here, where it can be put right."""
+    found = [(key, why) for key, text in _texts(table) if (why := why_not_plain(text)) is not None]
     place = why_no_place(table.lon, table.lat)
-    return wrong if place is None else [*wrong, place]
+    return found if place is None else [*found, place]
 
 
 def _with_files(settings: Any, path: Path, key: str, doubts: list[Problem]) -> Any:

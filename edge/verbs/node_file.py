@@ -89,8 +89,8 @@ def put(path: Path, text: str, *, replace: bool, now: datetime) -> Path | None:
             os.fsync(file.fileno())
         try:
             config = load(temporary, connects=False)
-            if config.doubts:
-                raise ConfigError(config.doubts)  # noqa: TRY301 - told under the file's own name
+            if config.doubts or config.unclear:
+                raise ConfigError([*config.doubts, *config.unclear])  # noqa: TRY301 - told under the file's own name
         except ConfigError as error:
             raise ConfigError([Problem(str(path), p.key, p.text) for p in error.problems]) from error
         if replace and path.exists():

@@ -172,7 +172,7 @@ def _checked(found: Config | ConfigError) -> Sequence[str]:
     """What is wrong with the configuration, and what is to be known of it."""
     if isinstance(found, ConfigError):
         return [str(found), f"{len(found.problems)} problem(s): the node does not start"]
-    said = [*found.exposed, *found.listed.told(), *found.doubts, *found.absent]
+    said = [*found.exposed, *found.listed.told(), *found.unclear, *found.doubts, *found.absent]
     return [*map(str, said), f"{found.node.id}: {len(found.roster.devices)} devices"]
 
 

@@ -175,8 +175,12 @@ def test_what_the_city_could_not_show_find_or_place_is_told(told: Told, file: Pa
     assert "a place has both lon and lat" in found["device[0].lat"]
     assert {"device[1].lon", "device[2].tags"} <= found.keys()
     assert "51 tags" in found["device[2].tags"]
+    mild = good(file, GOOD + 'name = "Quai \\u202e3"\nlon = 5.0\n')
+    assert {p.key for p in mild.unclear} == {"device[0].name", "device[0].lat"}, "a node that has run with it goes on"
+    assert mild.roster.devices[0].name == "Quai \u202e3"
     config = good(file, GOOD + 'name = "Quai n° 3, مصباح"\nlon = 5.02\nlat = 47.3\ntags = ["quay"]\n')
     assert config.roster.devices[0].name == "Quai n° 3, مصباح"
+    assert config.unclear == ()
 
 
 @pytest.mark.parametrize("address", ["https://[::1", "https://", "https://city:99999", "https://u:p@city", "http://?x"])

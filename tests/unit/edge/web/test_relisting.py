@@ -68,6 +68,7 @@ line = "north"
 address = { unit = 1 }
 tags = ["crossing"]
 lon = 5.0412345678912
+lat = 47.3212345678912
 
 [[device]]
 id = "lamp-2"
@@ -194,7 +195,7 @@ async def test_what_does_not_fit_is_said_at_its_field_and_nothing_that_was_typed
         assert answer.status_code == 422
         assert "Un nombre de -180 à 180." in answer.text
         assert {k: inputs(answer)[k] for k in typed} == typed
-        answer = await post(client, "/devices/lamp-2/change", inputs(answer), lon="5.1")
+        answer = await post(client, "/devices/lamp-2/change", inputs(answer), lon="5.1", lat="47.3")
         assert answer.status_code == 422
         assert "Un nombre entier de 0 à 255." in answer.text
         taken = await post(client, "/devices/lamp-2/change", form, **{"address.unit": "1"})
@@ -208,7 +209,7 @@ async def test_what_does_not_fit_is_said_at_its_field_and_nothing_that_was_typed
     assert cabinet.units() == {"lamp-1": 1, "lamp-2": 3}
     assert cabinet.applied == ["Léa has changed its devices"]
     (said,) = [v for v in cabinet.technicians.told if v.act == "acted"]
-    assert said.detail == "changed: unit 2 → 3, name – → Rue <b>, lon – → 5.1, tags – → a, b"
+    assert said.detail == "changed: unit 2 → 3, name – → Rue <b>, lon – → 5.1, lat – → 47.3, tags – → a, b"
 
 
 async def test_a_device_is_added_and_gone_back_from(cabinet: Cabinet) -> None:
@@ -227,6 +228,15 @@ async def test_a_device_is_added_and_gone_back_from(cabinet: Cabinet) -> None:
         assert "lamp-3" not in cabinet.units()
         none = await post(client, "/list/back", {"csrf": client.headers[CSRF], "version": "2"}, number="77")
         assert none.headers["Location"] == "/list?problem=unusable"
+
+
+async def test_a_text_that_was_there_keeps_nobody_from_replacing_a_device(cabinet: Cabinet) -> None:
+    cabinet.file.write_text(cabinet.file.read_text().replace("lat = 47.3212345678912\n", ""))
+    async with cabinet.technician() as client:
+        done = await client.post("/devices/lamp-1/replace", json={"address.unit": 9})
+        assert (done.status_code, done.json()) == (200, {"version": 1})
+        strange = await client.post("/devices/lamp-2/change", json={"name": "Rue\u202e", "address.unit": 2})
+        assert (strange.status_code, list(strange.json()["problems"])) == (422, ["name"])
 
 
 async def test_programs_are_told_by_number(cabinet: Cabinet) -> None:
