@@ -17,7 +17,7 @@ from typing import Final, Self
 
 import msgspec
 
-from wire.time import Utc
+from wire.time import Micros, Utc
 
 STATE_S: Final = 1.0
 MAX_BYTES: Final = 4 << 20
@@ -51,7 +51,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, tag="state"):
     snapshots: str
     fresh: list[str] = []
     heard: dict[str, Utc] = {}
-    jumped_us: int = 0
+    jumped_us: Micros = Micros(0)
 
 
 class Pause(msgspec.Struct, frozen=True, tag="pause"):

@@ -36,7 +36,6 @@ from cloud.sqlite.tokens import tokens_of
 from cloud.times import utc_us
 from cloud.views.watching import Watching
 from groundwork.terminal import log_to_stderr
-from wire.time import Micros
 
 LOG = logging.getLogger("lamplighter.cloud")
 AGAIN_S = 1.0
@@ -114,7 +113,7 @@ class _Reader:
                     for node, heard_us in message.heard.items():
                         self._store.heard.hear(node, heard_us)
                     if message.jumped_us > 0:
-                        self._store.heard.clock_was_set(Micros(message.jumped_us), utc_us())
+                        self._store.heard.clock_was_set(message.jumped_us, utc_us())
                     self._moved.set()
                 case Pause():
                     task = asyncio.create_task(self._hold(message))

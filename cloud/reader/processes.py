@@ -57,7 +57,7 @@ class ReaderProcess:
         self.through = 0
         self.due = asyncio.Event()
         self.fresh: dict[str, Utc] = {}
-        self.jumped_us = 0
+        self.jumped_us = Micros(0)
         self.unheld = 0  # requests to hold that it has let go by
         self.heard_s = running_s()
         self._holds: dict[int, asyncio.Future[bool]] = {}
@@ -242,7 +242,7 @@ class ReaderProcesses:
                 origins, reach = self._store.log.origins, self._store.log.reach()
                 fresh, one.fresh = one.fresh, {}
                 heard, every = (self._store.heard.all if every else fresh), False
-                jumped_us, one.jumped_us = one.jumped_us, 0
+                jumped_us, one.jumped_us = one.jumped_us, Micros(0)
                 await one.link.send(
                     State(
                         generation=origins.generation,

@@ -25,7 +25,7 @@ from edge.control.arrays import Key, PriorityArrays
 from wire.device import Point
 from wire.entries import Name
 from wire.sample import Value
-from wire.time import Mono, Utc
+from wire.time import Micros, Mono, Utc
 
 TURN_S: Final = 1.0
 SLOWEST_S: Final = 10.0
@@ -55,7 +55,7 @@ class _Turning(msgspec.Struct):
     order: str
     visit: str
     next: Value
-    turn_us: int
+    turn_us: Micros
     due_us: Mono | None
     turned_us: Mono
 
@@ -117,7 +117,7 @@ class Blinking:
             order=order.id,
             visit=order.visit,
             next=ends[1],
-            turn_us=round(turn_s(self._writing.get(key)) * 1e6),
+            turn_us=Micros(round(turn_s(self._writing.get(key)) * 1e6)),
             due_us=None,
             turned_us=self._monotonic_us(),
         )
