@@ -41,6 +41,7 @@ HEALTH_S: Final = 60.0
 REPEATED_S: Final = 3 * 3600.0  # of street are made; a day goes over them again, later by as much
 LOOK_S: Final = 0.1
 LONGEST_S: Final = 300.0
+SEEN_S: Final = 10.0  # once all is there
 
 
 class Day(msgspec.Struct, frozen=True):
@@ -141,8 +142,14 @@ class _Watch:
         self._thread.start()
 
     def connected_s(self) -> float:
-        """Seconds since 1970."""
-        self._thread.join(LONGEST_S)
+        """Seconds since 1970.
+
+        Raises:
+            BenchError: no connection was seen.
+        """
+        self._thread.join(SEEN_S)
+        if not self._connected_s:
+            raise BenchError("no connection of the node was seen in /proc/net/tcp")
         return self._connected_s
 
     def _look(self) -> None:

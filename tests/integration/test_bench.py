@@ -25,16 +25,29 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("row", rows.NAMES)
 def test_a_row_has_its_figures(row: str, tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", "--quick", "--only", row, "--json", out],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONWARNINGS": "default"},
-        capture_output=True,
-        text=True,
-        timeout=580,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    said = tmp_path / "said.txt"
+    with said.open("w") as writes:
+        done = subprocess.run(
+            [
+                "timeout",
+                "--kill-after=10",
+                "560",
+                sys.executable,
+                "-m",
+                "bench",
+                "--quick",
+                "--only",
+                row,
+                "--json",
+                out,
+            ],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONWARNINGS": "default"},
+            stdout=writes,
+            stderr=writes,
+            check=False,
+        )
+    assert done.returncode == 0, said.read_text()
     machine, *figures = map(json.loads, out.read_text().splitlines())
     assert machine["machine"]["commit"]
     assert figures
