@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import HTTPError
@@ -217,7 +218,8 @@ def _fold(given: argparse.Namespace) -> int:
                     return
                 await asyncio.sleep(FOLD_S)
 
-    os.nice(FOLD_NICE)
+    with suppress(PermissionError):  # a hardened unit may forbid it, and say Nice= itself
+        os.nice(FOLD_NICE)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: it goes on where it was
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
