@@ -27,9 +27,6 @@ from cloud.api.assignments import Assignments
 from cloud.api.codes import Codes
 from cloud.api.gate import Gate
 from cloud.api.guard import Guard, fault_problem, http_problem
-from cloud.api.history import History
-from cloud.api.latest import Latest
-from cloud.api.queries import Queries
 from cloud.api.routes import LOG, Route, serve
 from cloud.api.sse import CUT_S
 from cloud.api.token_admin import TokenAdmin
@@ -40,7 +37,6 @@ from cloud.entrance.failures import Failures
 from cloud.entrance.quota import A_DAY, Quota, Used
 from cloud.entrance.shares import Most, Shares
 from cloud.feed.feed import KEEP_ALIVE_S, Feed
-from cloud.feed.inside import Inside
 from cloud.ingest.generations import Generations
 from cloud.ingest.ingest import Ingest
 from cloud.log.contract import Unavailable
@@ -50,6 +46,7 @@ from cloud.orders.downlink import Downlink, Pace
 from cloud.orders.orders import Orders
 from cloud.orders.presence import Presence
 from cloud.orders.queries import OrderQueries
+from cloud.questions import questions
 from cloud.records.alarm_steps import ALARM_DAYS
 from cloud.records.tokens import Tokens
 from cloud.store import Held, Store, nobody_else
@@ -112,16 +109,18 @@ def application(
         metrics=metrics,
         now=now,
     )
-    feed = Feed(
+    feed, reads = questions(
         log=store.log,
         views=store.views,
-        inside=Inside(store.areas, store.views, store.log, now),
+        areas=store.areas,
+        history=store.history,
+        origins=lambda: store.log.origins,
+        ordered=store.orders.of_node,
         tokens=tokens,
         shares=shares,
         watching=watching,
         metrics=metrics,
-        origins=lambda: store.log.origins,
-        ordered=store.orders.of_node,
+        now=now,
         cut_s=feed_cut_s,
         keep_alive_s=keep_alive_s,
     )
@@ -133,9 +132,7 @@ def application(
 
     upkeep = Upkeep(metrics, ready, lambda: openapi.document(table))
     table.extend(Ingest(store.log, store.views, watching, metrics, quota, now, generations.hear).routes())
-    table.extend(Queries(store.views, watching).routes())
-    table.extend(Latest(store.views, store.areas, store.log, now).routes())
-    table.extend(History(store.history, store.views, store.areas, now).routes())
+    table.extend(reads)
     table.extend(orders.routes())
     table.extend(OrderQueries(store.orders, store.views, presence, now).routes())
     table.extend(Steps(store.alarm_steps, lambda: store.log.origins).routes())
@@ -146,9 +143,7 @@ def application(
     table.extend(Codes(store.codes, store.views, tokens, gate.spoke, orders.door, now).routes())
     table.extend(TokenAdmin(store.token_store, orders.door, now).routes())
     table.extend(downlink.routes())
-    table.extend(feed.routes())
     table.extend(upkeep.routes())
-    metrics.gauge("log_head", "The position of the newest record", lambda: store.log.reach().head)
     metrics.gauge("log_floor", "The position up to which batches were compacted", lambda: store.log.reach().floor)
     metrics.gauge("writer_waiting", "Transactions that wait or are being done", lambda: store.waiting)
     metrics.gauge("store_bytes", "The store's file", lambda: store.sizes().store)
@@ -157,7 +152,6 @@ def application(
     metrics.gauge("disk_free_bytes", "Free on the store's disk", lambda: store.sizes().disk_free)
     metrics.gauge("over_quota", "Nodes that were refused lately for their quota", lambda: len(quota.over()))
     metrics.gauge("over_quota_refusals", "Requests refused for a node's quota", lambda: quota.refused)
-    metrics.gauge("feeds", "Feed readers", lambda: feed.readers)
     metrics.gauge("downlinks", "Nodes that have a downlink open", lambda: downlink.nodes)
     asgi = Starlette(
         routes=[serve(route, gate) for route in table],

@@ -1,6 +1,6 @@
 """What a reader process serves: the questions and the feed, over a store that it only reads.
 
-The same parts as in `cloud.app`, each with shares and counters of its own process.
+The parts of `cloud.questions`, with shares and counters of its own process.
 """
 
 from __future__ import annotations
@@ -19,17 +19,14 @@ from starlette.types import ASGIApp
 from cloud.api import openapi
 from cloud.api.gate import Gate
 from cloud.api.guard import Guard, fault_problem, http_problem
-from cloud.api.history import History
-from cloud.api.latest import Latest
-from cloud.api.queries import Queries
 from cloud.api.routes import Route, serve
 from cloud.api.upkeep import Upkeep
 from cloud.entrance.failures import Failures
 from cloud.entrance.shares import Most, Shares
 from cloud.feed.feed import Feed
-from cloud.feed.inside import Inside
 from cloud.metrics import Metrics
 from cloud.problem import Problem
+from cloud.questions import questions
 from cloud.records.tokens import Tokens
 from cloud.sqlite.followed import FollowedStore
 from cloud.views.watching import Watching
@@ -64,16 +61,18 @@ def reading(
     """Put the parts together."""
     shares = Shares(most)
     gate = Gate(tokens, shares, Failures(monotonic), metrics)
-    feed = Feed(
+    feed, reads = questions(
         log=store.log,
         views=store.views,
-        inside=Inside(store.areas, store.views, store.log, store.now),
+        areas=store.areas,
+        history=store.history,
+        origins=lambda: store.log.origins,
+        ordered=store.ordered,
         tokens=tokens,
         shares=shares,
         watching=watching,
         metrics=metrics,
-        origins=lambda: store.log.origins,
-        ordered=store.ordered,
+        now=store.now,
         cut_s=feed_cut_s,
         keep_alive_s=keep_alive_s,
     )
@@ -82,13 +81,8 @@ def reading(
     async def ready() -> None:
         await store.views.nodes("", 1)
 
-    table.extend(Queries(store.views, watching).routes())
-    table.extend(Latest(store.views, store.areas, store.log, store.now).routes())
-    table.extend(History(store.history, store.views, store.areas, store.now).routes())
-    table.extend(feed.routes())
+    table.extend(reads)
     table.extend(Upkeep(metrics, ready, lambda: openapi.document(table)).routes())
-    metrics.gauge("log_head", "The position of the newest record", lambda: store.log.reach().head)
-    metrics.gauge("feeds", "Feed readers", lambda: feed.readers)
     asgi = Starlette(
         routes=[serve(route, gate) for route in table],
         exception_handlers={HTTPException: _elsewhere(http_problem(table)), Exception: fault_problem},
