@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
@@ -132,7 +133,7 @@ async def _csv(asked: HistoryAsked, found: HistoryFound, functions: Sequence[Fun
 
 def _shown(value: object) -> object:
     """NaN is an empty cell."""
-    return "" if value is None or value != value else cell(value)  # noqa: PLR0124
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else cell(value)
 
 
 def _told(series: Series, values: Mapping[str, Sequence[Any]]) -> HistorySeries:
