@@ -17,10 +17,12 @@ from typing import Final, Self
 
 import msgspec
 
+from cloud.records.tokens import NODE_NAME
+from cloud.views.watching import Looked
 from wire.time import Micros, Utc
 
 STATE_S: Final = 1.0
-MAX_BYTES: Final = 4 << 20
+MAX_BYTES: Final = 16 << 20  # a State that names as many nodes as there may be tokens, each twice, has 14 MB
 _LENGTH: Final = 4
 
 
@@ -72,6 +74,11 @@ class LookedAt(msgspec.Struct, frozen=True, tag="watched"):
 
     nodes: list[str]
     every: bool
+
+
+def looked_at(looked: Looked) -> LookedAt:
+    """What is looked at, without what no node is called: a reader of a feed may name anything, at any length."""
+    return LookedAt(sorted(filter(NODE_NAME.fullmatch, looked.nodes)), looked.every)
 
 
 class Paused(msgspec.Struct, frozen=True, tag="paused"):

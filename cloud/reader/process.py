@@ -29,7 +29,7 @@ from cloud.entrance.shares import Most
 from cloud.log.contract import Reach, Unavailable
 from cloud.log.cursor import Origins
 from cloud.metrics import Metrics
-from cloud.reader.link import STATE_S, Beat, Begin, Link, LookedAt, Pause, Paused, Resume, State
+from cloud.reader.link import STATE_S, Beat, Begin, Link, Pause, Paused, Resume, State, looked_at
 from cloud.reader.serving import reading
 from cloud.sqlite.followed import FollowedStore, followed
 from cloud.sqlite.tokens import tokens_of
@@ -116,7 +116,8 @@ class _Reader:
                         self._store.heard.clock_was_set(message.jumped_us, utc_us())
                     self._moved.set()
                 case Pause():
-                    task = asyncio.create_task(self._hold(message))
+                    released = self._holding[message.number] = asyncio.Event()  # before it could be told to go on
+                    task = asyncio.create_task(self._hold(message, released))
                     self._holds.add(task)
                     task.add_done_callback(self._holds.discard)
                 case Resume():
@@ -152,11 +153,9 @@ class _Reader:
                     async with asyncio.timeout(STATE_S):
                         await self._looked.wait()
                 self._looked.clear()
-                looked = self._watching.looked
-                await self._link.send(LookedAt(sorted(looked.nodes), looked.every))
+                await self._link.send(looked_at(self._watching.looked))
 
-    async def _hold(self, hold: Pause) -> None:
-        released = self._holding[hold.number] = asyncio.Event()
+    async def _hold(self, hold: Pause, released: asyncio.Event) -> None:
         try:
             async with self._store.readers.pause(hold.for_s) as ended:
                 with suppress(OSError):

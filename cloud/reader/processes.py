@@ -1,6 +1,7 @@
 """Reader processes, seen from the one that writes: started, told where the store stands, and replaced when they end.
 
-One that ends is started again with back-off. One that does not answer is ended: after SILENT_S without a word, or when
+One that ends is started again with back-off. One that does not answer is ended: after SILENT_S without a word, or
+without a step when there is something to follow, or when
 the write-ahead log has outgrown its bound and it has let CUT_AFTER requests to hold its queries go by, for a process
 that is stopped in a query would make the log grow for ever. It costs its readers their connection: they come again.
 
@@ -36,15 +37,13 @@ CUT_AFTER: Final = 3
 END_S: Final = 5.0
 HOLD_MORE_S: Final = 5.0  # beyond what was asked for: a writer that dies holds nobody for ever
 AGAIN_S: Final = 30.0
-LISTEN: Final = "--listen"
-LINK: Final = "--link"
 
 Command = Callable[[int, int], list[str]]
 
 
 def command(link: int, listener: int) -> list[str]:
     """How one is started, with these file descriptors."""
-    return [sys.executable, "-m", "cloud.reader.process", LINK, str(link), LISTEN, str(listener)]
+    return [sys.executable, "-m", "cloud.reader.process", "--link", str(link), "--listen", str(listener)]
 
 
 class ReaderProcess:
@@ -62,6 +61,12 @@ class ReaderProcess:
         self.heard_s = running_s()
         self._holds: dict[int, asyncio.Future[bool]] = {}
         self._last = 0
+
+    def beat(self, through: int, head: int) -> None:
+        """It has taken in the log up to here, which counts as a word where that is a step, or all there is."""
+        if through != self.through or through >= head:
+            self.heard_s = running_s()
+        self.through = through
 
     async def hold(self, wait_s: float) -> bool:
         """Whether all its queries have ended within so many seconds."""
@@ -187,7 +192,7 @@ class ReaderProcesses:
             for one in self._running.values():
                 one.due.set()
                 if running_s() - one.heard_s > SILENT_S:
-                    self._cut(one, f"has said nothing for {SILENT_S:g} s")
+                    self._cut(one, f"has said nothing, or taken nothing in, for {SILENT_S:g} s")
                     one.heard_s = running_s()
 
     async def _one(self, number: int, listener: socket.socket) -> None:
@@ -197,7 +202,7 @@ class ReaderProcesses:
             try:
                 await self._run(number, listener)
             except OSError as error:
-                LOG.error("no reader process could be started: %s", error)  # noqa: TRY400
+                LOG.warning("no reader process could be started: %s", error)
             except ExceptionGroup:  # of its link: what it says is nothing that we know
                 LOG.exception("reader process %d is given up for another one", number)
             self.ended += 1
@@ -260,10 +265,9 @@ class ReaderProcesses:
 
     async def _hear(self, one: ReaderProcess) -> None:
         while (message := await one.link.receive()) is not None:
-            one.heard_s = running_s()
             match message:
                 case Beat():
-                    one.through = message.through
+                    one.beat(message.through, self._store.log.reach().head)
                 case LookedAt():
                     self._watching.elsewhere(one.number, Looked(frozenset(message.nodes), message.every))
                 case Paused():

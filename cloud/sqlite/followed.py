@@ -16,6 +16,7 @@ import logging
 import sqlite3
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -87,7 +88,7 @@ class FollowedStore(msgspec.Struct, frozen=True):
             Unavailable: the store does not answer.
         """
         for node in nodes:
-            self.latest.refreshed(await self.readers.ask(lambda connection: LatestTable.fresh_of(connection, node)))  # noqa: B023  awaited
+            self.latest.refreshed(await self.readers.ask(partial(LatestTable.fresh_of, node=node)))
         self.latest.mark = mark
 
     async def ordered(self, node: str, names: Sequence[str]) -> Mapping[str, Order]:

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.reader.link import MAX_BYTES, Beat, Link, LookedAt, Pause, Paused, Resume, State
+from cloud.sqlite.tokens import MAX_TOKENS
+from wire.time import Utc
 
 messages = st.one_of(
     *(st.from_type(kind) for kind in (Beat, Paused, Pause, Resume, LookedAt)),
@@ -75,3 +77,10 @@ async def test_what_is_no_message_is_told() -> None:
         await link.receive()
     link.close()
     other.close()
+
+
+def test_a_state_of_as_many_nodes_as_there_may_be_tokens_goes_through() -> None:
+    nodes = [f"{n:x>64}" for n in range(MAX_TOKENS)]
+    numbers = dict.fromkeys(("generation", "previous", "shared_through", "floor", "head"), 2**62)
+    state = State(**numbers, snapshots="0", fresh=nodes, heard=dict.fromkeys(nodes, Utc(2**62)))
+    assert len(msgspec.msgpack.encode(state)) <= MAX_BYTES
