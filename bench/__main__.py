@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", metavar="ROW", choices=rows.NAMES, help=", ".join(rows.NAMES))
     parser.add_argument("--quick", action="store_true", help="one short run a row: does it work, and roughly what")
     parser.add_argument("--repeats", type=int, metavar="N", help=f"runs of each measurement ({REPEATS})")
+    parser.add_argument("--hours", type=float, metavar="H", help="how long the city row fills its city (24)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also as JSON, one object a line")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also as a Markdown table")
     asked = parser.parse_args()
@@ -50,7 +51,7 @@ def main() -> int:
 
             found: list[Figure] = []
             try:
-                with Stand(quick=asked.quick, repeats=repeats, say=say) as stand:
+                with Stand(quick=asked.quick, repeats=repeats, say=say, hours=asked.hours) as stand:
                     for figure in row.run(stand):
                         found.append(figure)
                         say(f"{figure.name} {report.number(figure.ours)} {figure.unit}")

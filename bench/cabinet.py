@@ -65,18 +65,22 @@ def shipped_edge() -> Path:
 class City:
     """A running aggregator with an empty store, and what a reader sees of it.
 
-    `yielding` lets it step aside for everything else on its core: in a city it has a machine of its own.
+    `yielding` lets it step aside for everything else on its core: in a city it has a machine of its own. With `readers`
+    it has so many reader processes, at `readers_url`.
     """
 
-    def __init__(self, stand: Stand, *, side: Side = "load", yielding: bool = False) -> None:
+    def __init__(self, stand: Stand, *, side: Side = "load", yielding: bool = False, readers: int = 0) -> None:
         self.directory = stand.fresh("city")
         ready = self.directory / "endpoints.json"
         self._http = httpx.Client(timeout=30, headers={"Authorization": f"Bearer {self.token('reader')}"})
         run = [BIN / "lamplighter-cloud", "run", "--data", self.data, "--port", "0", "--endpoints", ready]
         run += ["--token-feeds", "2000", "--token-requests", "4096"]  # one reader's token stands for many
+        run += ["--readers", str(readers), "--readers-port", "0"] if readers else []
         self.process = stand.start("aggregator", [*(LEAST_URGENT if yielding else ()), *run], side=side)
         self.process.wait_until(ready.exists, "no endpoints", READY_S)
-        self.url: str = json.loads(ready.read_text())["url"].rstrip("/")
+        told = json.loads(ready.read_text())
+        self.url: str = told["url"].rstrip("/")
+        self.readers_url: str = (told["readers_url"] or self.url).rstrip("/")
 
     @property
     def data(self) -> Path:
@@ -96,6 +100,17 @@ class City:
     def get(self, path: str, **params: Any) -> Any:
         """What it answers to a reader."""
         return self._http.get(self.url + path, params=params).raise_for_status().json()
+
+    def metric(self, name: str) -> float:
+        """The value of a metric without labels.
+
+        Raises:
+            BenchError: there is none.
+        """
+        for line in self._http.get(f"{self.url}/metrics").raise_for_status().text.splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.split()[1])
+        raise BenchError(f"no metric {name}")
 
     def ledger(self, node: str) -> dict[str, Any]:
         """What it holds of a node. Empty for a node that it has never heard of."""

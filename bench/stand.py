@@ -114,10 +114,13 @@ class Process:
 
 
 class Stand:
-    """For one row: a directory, processes, and how long it may take. `say` shows progress."""
+    """For one row: a directory, processes, and how long it may take. `say` shows progress.
 
-    def __init__(self, *, quick: bool, repeats: int, say: Callable[[str], None]) -> None:
-        self.quick, self.repeats, self.say = quick, repeats, say
+    `hours` is how long a city is filled, where that was asked for.
+    """
+
+    def __init__(self, *, quick: bool, repeats: int, say: Callable[[str], None], hours: float | None = None) -> None:
+        self.quick, self.repeats, self.say, self.hours = quick, repeats, say, hours
         self.directory = Path()
         self._processes: list[Process] = []
         cores = sorted(os.sched_getaffinity(0))
@@ -163,6 +166,10 @@ class Stand:
         """The last started first."""
         while self._processes:
             self._processes.pop().end()
+
+    def cores(self, side: Side) -> list[int]:
+        """Those of a side."""
+        return sorted(self._cores[side])
 
     @contextmanager
     def pinned(self, side: Side) -> Iterator[None]:

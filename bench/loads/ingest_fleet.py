@@ -105,14 +105,15 @@ def plan(path: Path, connections: Iterable[Connection]) -> Path:
     return path
 
 
-def send(stand: Stand, protocol: str, url: str, sent: Path, in_flight: int) -> Sent:
-    """Send a plan.
+def send(stand: Stand, protocol: str, url: str, sent: Path, in_flight: int, rate: float | None = None) -> Sent:
+    """Send a plan, as fast as it is taken or so many requests a second.
 
     Raises:
         BenchError: something was not taken.
     """
     parts = urlsplit(url)
     command = [built(stand, "ingest_load.c"), protocol, parts.hostname, str(parts.port), sent, str(in_flight)]
+    command += [] if rate is None else [rate]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchError(f"not everything was taken: {done.stderr}")

@@ -1,6 +1,6 @@
 /* A fleet of senders on one core: it replays requests that were made before, so that making them is not measured.
 
-       ingest_load PROTOCOL HOST PORT PLAN IN_FLIGHT
+       ingest_load PROTOCOL HOST PORT PLAN IN_FLIGHT [RATE]
 
    PROTOCOL is http or postgres. PLAN is a file of little-endian numbers:
 
@@ -9,6 +9,9 @@
    A lane is one connection, kept alive, with one request in flight: the next one is sent when the last was answered.
    At most IN_FLIGHT lanes have a request in flight; the others wait their turn, first come first served. All lanes
    are connected and greeted before the clock starts.
+
+   With RATE, so many requests a second are due, one after the other, and a request's time counts from when it was due:
+   one that had to wait for another's answer took that long, too.
 
    What an aggregator asks for is done: `pause_s` of an ack, and Retry-After of a 503, after which the same request
    is sent again. A connection that ends before the first answer on it is opened again, RESETS_MOST times a run: one
@@ -283,12 +286,13 @@ static double percentile(double part) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 6) {
-        fprintf(stderr, "usage: ingest_load http|postgres HOST PORT PLAN IN_FLIGHT\n");
+    if (argc != 6 && argc != 7) {
+        fprintf(stderr, "usage: ingest_load http|postgres HOST PORT PLAN IN_FLIGHT [RATE]\n");
         return 2;
     }
     postgres = !strcmp(argv[1], "postgres");
     load(argv[4]);
+    double rate = argc == 7 ? atof(argv[6]) : 0;
     uint32_t most = atoi(argv[5]), in_flight = 0, left = 0;
     if ((poll_fd = epoll_create1(0)) < 0) fail("epoll");
     connect_all(argv[2], argv[3]);
@@ -303,6 +307,7 @@ int main(int argc, char **argv) {
             left++;
         }
     double started = now_s(), ended = started;
+    double due = started; /* the next request, where there is a rate */
     while (left) {
         double now = now_s(), wake = now + 1;
         for (uint32_t i = 0; i < rests; i++) {
@@ -315,13 +320,18 @@ int main(int argc, char **argv) {
             last = &resting[i]->after;
             resting[i--] = resting[--rests];
         }
-        while (first && in_flight < most) {
+        while (first && in_flight < most && (!rate || due <= now)) {
             struct lane *lane = first;
             if (!(first = lane->after)) last = &first;
             lane->after = NULL;
             in_flight++;
             begin(lane);
+            if (rate) {
+                lane->began = due;
+                due += 1 / rate;
+            }
         }
+        if (rate && first && in_flight < most && due < wake) wake = due;
         struct epoll_event events[EVENTS];
         int found = epoll_wait(poll_fd, events, EVENTS, (int)((wake - now) * 1000) + 1);
         if (found < 0) fail("epoll_wait");

@@ -20,6 +20,7 @@ NAMES = (
     "feed",
     "memory",
     "queries",
+    "city",
     "idle",
     "pages",
 )
