@@ -30,6 +30,7 @@ from cloud.sqlite import database
 from cloud.sqlite.database import STORE
 from cloud.sqlite.tokens import TOKENS
 from cloud.times import Now
+from groundwork.files import sync
 
 STEP_PAGES: Final = 1_024  # between two looks at the bounds, and at whether it is cancelled
 MAX_WAL_BYTES: Final = 4 << 30
@@ -98,9 +99,9 @@ def _copy(source: Path, target: Path, progress: Progress) -> None:
         copy.execute("PRAGMA journal_mode = DELETE")  # all of it is in the one file
         if target.name == STORE:
             database.put_meta(copy, "copy", 1)
-    database.sync(new)
+    sync(new)
     new.replace(target)
-    database.sync(target.parent)
+    sync(target.parent)
 
 
 def _bare(path: Path) -> sqlite3.Connection:
@@ -173,8 +174,8 @@ def restore(directory: Path, source: Path, now: Now) -> int:
         if not (directory / TOKENS).exists() and (source / TOKENS).exists():
             shutil.copyfile(source / TOKENS, directory / TOKENS)
             (directory / TOKENS).chmod(0o600)
-            database.sync(directory / TOKENS)
-        database.sync(directory)
+            sync(directory / TOKENS)
+        sync(directory)
         try:
             with closing(database.connect(directory)) as connection:
                 return database.settle_generation(connection, directory, now).generation
@@ -199,7 +200,7 @@ def keep(directory: Path) -> None:
         if (log := directory / f"{STORE}{suffix}").exists():
             log.replace(beside / log.name)
     (beside / STORE).hardlink_to(held)
-    database.sync(beside)
+    sync(beside)
 
 
 def _prepare(source: Path, new: Path) -> None:
@@ -218,4 +219,4 @@ def _prepare(source: Path, new: Path) -> None:
             database.put_meta(copy, "copy", 1)  # whoever made it
     except sqlite3.Error as error:
         raise CannotRestore(f"{source} is no store that can be read: {error}") from error
-    database.sync(new)
+    sync(new)

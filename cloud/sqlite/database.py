@@ -28,6 +28,7 @@ from cloud.log.contract import Unavailable
 from cloud.log.cursor import Origins
 from cloud.sqlite import schema
 from cloud.times import Now
+from groundwork.files import write_atomically
 
 STORE: Final = "store.db"
 GENERATION: Final = "generation"
@@ -237,27 +238,6 @@ def _beside(directory: Path) -> Beside:
     if len(numbers) != 2 or not all(n.isdigit() and len(n) < 19 for n in numbers):
         return Beside()
     return Beside(int(numbers[0]), int(numbers[1]))
-
-
-def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Write a file that is either there whole and durable, or as it was before."""
-    beside = path.with_name(f".{path.name}.new")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Bring a file, or the names in a directory, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from cloud.sqlite.damage import GARBLED
 from cloud.sqlite.database import STORE, Misplaced
 from cloud.sqlite.interned import Interned, stream_key
 from cloud.sqlite.view_builder import ViewBuilder
+from groundwork.files import sync
 from wire import codec
 from wire.batch import ORIGIN, Batch, Lane
 from wire.contents import Placed
@@ -72,10 +73,10 @@ def rebuild(directory: Path, progress: Progress) -> Rebuilt:
             with suppress(sqlite3.DatabaseError):  # an older one is brought up first, unless that fails by its damage
                 database.close(database.connect(directory))
             told = _built(directory / STORE, new, progress)
-            database.sync(new)
+            sync(new)
             backup.keep(directory)
             new.replace(directory / STORE)
-            database.sync(directory)
+            sync(directory)
         except sqlite3.Error as error:
             raise Misplaced(f"{directory}: {error}; if it is beyond reading, restore a backup") from error
         finally:

@@ -18,6 +18,7 @@ from typing import Final
 
 from cloud.sqlite import database
 from cloud.sqlite.database import STORE, Misplaced
+from groundwork.files import sync
 
 LOOK_STEPS: Final = 1_000_000  # of SQLite's machine, between two looks at how far it is
 
@@ -49,9 +50,9 @@ def shrink(directory: Path, progress: Callable[[int, int], None]) -> tuple[int, 
             with closing(sqlite3.connect(new)) as made:
                 made.execute("PRAGMA journal_mode = DELETE")
             shutil.copymode(store, new)
-            database.sync(new)
+            sync(new)
             new.replace(store)
-            database.sync(directory)
+            sync(directory)
         except sqlite3.Error as error:
             raise Misplaced(f"{directory}: {error}") from error
         finally:
