@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
 from typing import Final
 
@@ -34,8 +34,10 @@ from cloud.api.upkeep import Upkeep
 from cloud.api.write_offs import WriteOffs
 from cloud.clock_jump import ClockJumps
 from cloud.entrance.failures import Failures
+from cloud.entrance.origins import open_to
 from cloud.entrance.quota import A_DAY, Quota, Used
 from cloud.entrance.shares import Most, Shares
+from cloud.entrance.tickets import Tickets, new_key
 from cloud.feed.feed import KEEP_ALIVE_S, Feed
 from cloud.ingest.generations import Generations
 from cloud.ingest.ingest import Ingest
@@ -91,10 +93,13 @@ def application(
     keep_alive_s: float = KEEP_ALIVE_S,
     most: Most | None = None,
     a_day: Used = A_DAY,
+    ticket_key: bytes = b"",
+    cors_origins: Sequence[str] = (),
 ) -> Application:
-    """Put the parts together over an open store."""
+    """Put the parts together over an open store. Reader processes are given the same `ticket_key`."""
     shares = Shares(most)
-    gate = Gate(tokens, shares, Failures(monotonic), metrics)
+    tickets = Tickets(ticket_key or new_key(), now)
+    gate = Gate(tokens, tickets, shares, Failures(monotonic), metrics)
     watching = Watching()
     quota = Quota(monotonic, a_day)
     downlink = Downlink(store.orders, tokens, metrics, now, pace or Pace(), quota.asks)
@@ -117,6 +122,7 @@ def application(
         origins=lambda: store.log.origins,
         ordered=store.orders.of_node,
         tokens=tokens,
+        tickets=tickets,
         shares=shares,
         watching=watching,
         metrics=metrics,
@@ -163,7 +169,8 @@ def application(
         await store.claims.bar(tokens.stripped())
         return {**over_quota(quota.over()), **conflicts(await store.claims.doubled())}
 
-    return Application(Guard(asgi, metrics), tuple(table), feed, downlink, watching, conditions)
+    guarded = open_to(Guard(asgi, metrics), cors_origins)
+    return Application(guarded, tuple(table), feed, downlink, watching, conditions)
 
 
 async def tend(

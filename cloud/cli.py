@@ -238,6 +238,22 @@ def _asks(verb: argparse.ArgumentParser, act: Callable[[argparse.Namespace], int
     verb.set_defaults(act=act)
 
 
+def _adds_asking(verbs: Any) -> None:
+    added = verbs.add_parser(
+        "assign", help="let a device belong to a node", description="Let a device belong to a node."
+    )
+    added.add_argument("device")
+    added.add_argument("node", nargs="?", help="the node; without it, an assignment is taken back")
+    _asks(added, _assign)
+
+    what = "a one-time code with which a technician may act at a node's cabinet"
+    added = verbs.add_parser("code", help=what, description=f"Print {what}; who asked, and for whom, is kept.")
+    added.add_argument("node")
+    added.add_argument("--for", dest="for_name", required=True, metavar="NAME", help="the technician's name")
+    added.add_argument("--of-token", metavar="ID", help="the node's token that it follows from, where it has several")
+    _asks(added, _code)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lamplighter-cloud", description="The aggregator of a city's nodes.")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
@@ -262,6 +278,10 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument(
         "--trusted-proxy", action="append", default=[], metavar="ADDRESS",
         help="an address or network of proxies whose X-Forwarded-For is believed; may be given more than once",
+    )  # fmt: skip
+    added.add_argument(
+        "--cors-origin", action="append", default=[], metavar="ORIGIN",
+        help="whose pages may read the answers in a browser, as https://console.example.org; again for more",
     )  # fmt: skip
     added.add_argument("--token-feeds", type=int, default=100, help="feeds that one token may have open (default 100)")
     added.add_argument("--token-requests", type=int, default=64, help="requests of one token in hand (default 64)")
@@ -296,20 +316,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("list", "list all tokens", _list, token)
     verb("revoke", "let a token be valid no more", _revoke, token).add_argument("id")
 
-    added = verbs.add_parser(
-        "assign", help="let a device belong to a node", description="Let a device belong to a node."
-    )
-    added.add_argument("device")
-    added.add_argument("node", nargs="?", help="the node; without it, an assignment is taken back")
-    _asks(added, _assign)
-
-    what = "a one-time code with which a technician may act at a node's cabinet"
-    added = verbs.add_parser("code", help=what, description=f"Print {what}; who asked, and for whom, is kept.")
-    added.add_argument("node")
-    added.add_argument("--for", dest="for_name", required=True, metavar="NAME", help="the technician's name")
-    added.add_argument("--of-token", metavar="ID", help="the node's token that it follows from, where it has several")
-    _asks(added, _code)
-
+    _adds_asking(verbs)
     verb("backup", "copy the store while it is used", _backup).add_argument("to", type=Path, metavar="DIR")
     verb("restore", "put a copy back", _restore).add_argument("source", type=Path, metavar="DIR")
     added = verb("fold", "keep what points did hour by hour as Parquet, beside a running aggregator", _fold)

@@ -9,7 +9,9 @@ from cloud.api.latest import Latest
 from cloud.api.queries import Queries
 from cloud.api.routes import Route
 from cloud.api.sse import CUT_S
+from cloud.api.tickets import TicketOffice
 from cloud.entrance.shares import Shares
+from cloud.entrance.tickets import Tickets
 from cloud.feed.feed import KEEP_ALIVE_S, Feed
 from cloud.feed.inside import Inside
 from cloud.feed.slices import Ordered
@@ -33,6 +35,7 @@ def questions(
     origins: Callable[[], Origins],
     ordered: Ordered,
     tokens: Tokens,
+    tickets: Tickets,
     shares: Shares,
     watching: Watching,
     metrics: Metrics,
@@ -61,5 +64,6 @@ def questions(
         *Latest(views, areas, log, now).routes(),
         *History(history, views, areas, now).routes(),
         *feed.routes(),
+        *TicketOffice(tickets).routes(),
     ]
     return feed, routes

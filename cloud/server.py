@@ -30,9 +30,11 @@ from cloud.app import application, tend
 from cloud.crash import Crash
 from cloud.entrance.addresses import Proxies, networks_of
 from cloud.entrance.door import TOKEN_MOST, Bounds, Door
+from cloud.entrance.origins import origins_of
 from cloud.entrance.quota import A_DAY, Used
 from cloud.entrance.serving import BACKLOG, DoorServer, bound, config, descriptors, either, url_of
 from cloud.entrance.shares import Most
+from cloud.entrance.tickets import new_key
 from cloud.feed import feed
 from cloud.metrics import Metrics
 from cloud.orders.downlink import Pace
@@ -45,6 +47,7 @@ from cloud.sqlite.tokens import tokens_of
 from cloud.store import Store, opened
 from cloud.times import DAY_US, utc_us
 from cloud.views.watching import Watching
+from groundwork.files import write_atomically
 from groundwork.last_words import Ring
 from groundwork.systemd import Notify
 from groundwork.watchdog import Watchdog
@@ -64,6 +67,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tls_key: Path | None = None
     insecure_http: bool = False
     trusted_proxy: list[str] = []
+    cors_origin: list[str] = []
     token_feeds: int = Most().feeds
     token_requests: int = Most().requests
     node_bytes: int = int(A_DAY.size_bytes)
@@ -100,6 +104,7 @@ def refusal(options: Options) -> str | None:
         return f"--readers is a number from 0 to {MOST}"
     try:
         networks_of(options.trusted_proxy)
+        origins_of(options.cors_origin)
     except ValueError as error:
         return str(error)
     if options.tls_cert is None and not options.insecure_http and not _loopback(options.host):
@@ -155,8 +160,19 @@ async def run(options: Options, crash: Crash, ring: Ring | None = None) -> None:
                 work_s=options.node_work_s,
             )
             most = Most(feeds=options.token_feeds, requests=options.token_requests)
+            ticket_key = new_key()
             app = application(
-                store, tokens, metrics, utc_us, options.feed_cut_s, options.pace, options.feed_keep_alive_s, most, a_day
+                store,
+                tokens,
+                metrics,
+                utc_us,
+                options.feed_cut_s,
+                options.pace,
+                options.feed_keep_alive_s,
+                most,
+                a_day,
+                ticket_key,
+                options.cors_origin,
             )
             held.enter_context(watchdog.watching(app.feed.late))
             metrics.gauge("connections", "Connections with a valid token", lambda: door.known)
@@ -168,7 +184,7 @@ async def run(options: Options, crash: Crash, ring: Ring | None = None) -> None:
             gc.freeze()  # what is held now stays; see `cloud.app`
             server = DoorServer(_config(options, app.asgi), door)
             missed = stopped(watchdog.words, found.missed)
-            readers = held.enter_context(_readers(options, store, app.watching, metrics))
+            readers = held.enter_context(_readers(options, store, app.watching, metrics, ticket_key))
             ticks = tend(
                 store,
                 utc_us,
@@ -192,7 +208,9 @@ async def run(options: Options, crash: Crash, ring: Ring | None = None) -> None:
 
 
 @contextlib.contextmanager
-def _readers(options: Options, store: Store, watching: Watching, metrics: Metrics) -> Generator[ReaderProcesses]:
+def _readers(
+    options: Options, store: Store, watching: Watching, metrics: Metrics, ticket_key: bytes
+) -> Generator[ReaderProcesses]:
     """The processes that answer questions, as many as were asked for, with the socket that they share.
 
     Raises:
@@ -213,6 +231,8 @@ def _readers(options: Options, store: Store, watching: Watching, metrics: Metric
             token_requests=options.token_requests,
             feed_cut_s=options.feed_cut_s,
             feed_keep_alive_s=options.feed_keep_alive_s,
+            ticket_key=ticket_key,
+            cors_origins=options.cors_origin,
         )
         processes = ReaderProcesses(options.readers, begin, listener, store, watching)
         if options.readers:
@@ -296,4 +316,4 @@ def _url(options: Options, listener: socket.socket) -> str:
 def _write_endpoints(path: Path, url: str, generation: int, readers_url: str | None) -> None:
     endpoints = Endpoints(url=url, generation=generation, pid=os.getpid(), readers_url=readers_url)
     content = msgspec.json.encode(endpoints)
-    database.write_atomically(path, content + b"\n", mode=0o644)
+    write_atomically(path, content + b"\n", mode=0o644)

@@ -2,7 +2,7 @@
 
 A token that is known but has expired or was revoked is told so (401): whoever holds it may know. One that is not known,
 or a request without any, counts as a failure of its address (`cloud.entrance.failures`), and beyond that bound is
-answered 429.
+answered 429. Where a route lets it, a ticket that we have made stands for the token that it was made with.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cloud.entrance.addresses import UNKNOWN
 from cloud.entrance.connection import Connection
 from cloud.entrance.failures import Failures
 from cloud.entrance.shares import Shares
+from cloud.entrance.tickets import Spent, Tickets
 from cloud.metrics import Metrics
 from cloud.problem import Problem, too_many
 from cloud.records.tokens import Grant, Role, Tokens
@@ -30,24 +31,26 @@ REALM: Final = {"WWW-Authenticate": 'Bearer realm="lamplighter"'}
 class Gate:
     """Of one application. On the event loop."""
 
-    def __init__(self, tokens: Tokens, shares: Shares, failures: Failures, metrics: Metrics) -> None:
+    def __init__(self, tokens: Tokens, tickets: Tickets, shares: Shares, failures: Failures, metrics: Metrics) -> None:
         self._tokens = tokens
+        self._tickets = tickets
         self._shares = shares
         self._failures = failures
         self._metrics = metrics
         self.spoke: dict[str, str] = {}  # node to the id of the token that it came with last; as many as have tokens
 
-    def grant(self, request: Request, roles: frozenset[Role]) -> Grant:
-        """What the request's token allows.
+    def grant(self, request: Request, roles: frozenset[Role], *, ticketed: bool = False) -> Grant:
+        """What the request's token allows, or its ticket's where one will do.
 
         Raises:
             Problem: nothing, or not this.
         """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        found = self._tokens.look(token.strip()) if scheme.lower() == "bearer" else None
+        ticket = request.query_params.get("ticket", "") if ticketed and not scheme else ""
+        found = self._of_ticket(ticket) if ticket else self._of_token(scheme, token)
         connection = connection_of(request)
         if found is None:
-            raise self._unknown(request, connection, bool(token))
+            raise self._unknown(request, connection, bool(token or ticket))
         if found.revoked_us is not None:
             self._metrics.denied("revoked")
             raise _unauthorized(f"the token {found.id} was revoked at {text(found.revoked_us)}")
@@ -77,6 +80,17 @@ class Gate:
                 return
             async with self._shares.question(grant):
                 yield
+
+    def _of_token(self, scheme: str, token: str) -> Grant | None:
+        return self._tokens.look(token.strip()) if scheme.lower() == "bearer" else None
+
+    def _of_ticket(self, ticket: str) -> Grant | None:
+        try:
+            token_id = self._tickets.use(ticket)
+        except Spent as spent:  # no failure of the address: a browser comes again with the address that it has
+            self._metrics.denied("ticket")
+            raise _unauthorized(str(spent)) from spent
+        return None if token_id is None else self._tokens.of_id(token_id)
 
     def _unknown(self, request: Request, connection: Connection | None, given: bool) -> Problem:
         self._metrics.denied("unknown" if given else "missing")

@@ -35,7 +35,10 @@ def document(table: Sequence[Route]) -> bytes:
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "ticket": {"type": "apiKey", "in": "query", "name": "ticket"},
+            },
         },
     }
     return msgspec.json.encode(described)
@@ -53,7 +56,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "operationId": route.name,
         "summary": route.summary,
         "responses": {str(s): _response(a) for s, a in route.all_answers.items()},
-        "security": [] if route.roles is None else [{"token": []}],
+        "security": [] if route.roles is None else [{"token": []}, *([{"ticket": []}] if route.ticketed else [])],
     }
     if route.roles is not None:
         operation["description"] = f"Roles: {', '.join(sorted(route.roles))}."

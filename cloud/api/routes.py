@@ -117,6 +117,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     takes: type[msgspec.Struct] | None = None  # what the body is in JSON, where it is
     scoped: bool = False  # a token with a scope may use it, for what the handler lets it; every such may read
     lasting: bool = False  # its answer is a stream, bounded where it is made
+    ticketed: bool = False  # a ticket will do instead of a token
 
     @property
     def template(self) -> str:
@@ -167,7 +168,7 @@ def serve(route: Route, gate: Gate) -> StarletteRoute:
 
     async def endpoint(request: Request) -> Response:
         try:
-            grant = None if route.roles is None else gate.grant(request, route.roles)
+            grant = None if route.roles is None else gate.grant(request, route.roles, ticketed=route.ticketed)
             if grant is not None and grant.scope is not None and route.method != "GET" and not route.scoped:
                 raise out_of_scope("this token has a scope: it reads, orders its devices and acts on their alarms")
             _check_names(request, route)

@@ -135,8 +135,10 @@ class Feed:
                     Param(name="node", what="Only these nodes.", many=True),
                     *area_params.PARAMS,
                     Param(name="live", what="1 asks the nodes to push sooner while this is open."),
+                    Param(name="ticket", what="A ticket (`POST /v1/tickets`), where no header can be sent."),
                 ),
                 lasting=True,
+                ticketed=True,
                 answers={200: Answer(what="Events until either end closes.", media_type=EVENT_STREAM)},
             )
         ]

@@ -38,6 +38,8 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag="begin"):
     token_requests: int
     feed_cut_s: float
     feed_keep_alive_s: float
+    ticket_key: bytes
+    cors_origins: list[str]
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, tag="state"):

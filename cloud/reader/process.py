@@ -26,6 +26,7 @@ from cloud.entrance.addresses import Proxies, networks_of
 from cloud.entrance.door import TOKEN_MOST, Bounds, Door
 from cloud.entrance.serving import DoorServer, config, descriptors, url_of
 from cloud.entrance.shares import Most
+from cloud.entrance.tickets import Tickets
 from cloud.log.contract import Reach, Unavailable
 from cloud.log.cursor import Origins
 from cloud.metrics import Metrics
@@ -72,7 +73,17 @@ async def _serve(sock: socket.socket, listener: socket.socket) -> None:
         watching = Watching(changed=looked.set)
         metrics = Metrics()
         most = Most(feeds=begin.token_feeds, requests=begin.token_requests)
-        app = reading(store, tokens, metrics, watching, most, begin.feed_cut_s, begin.feed_keep_alive_s)
+        app = reading(
+            store,
+            tokens,
+            metrics,
+            watching,
+            Tickets(begin.ticket_key, utc_us),
+            most,
+            begin.feed_cut_s,
+            begin.feed_keep_alive_s,
+            begin.cors_origins,
+        )
         token_most = max(TOKEN_MOST, begin.token_feeds + begin.token_requests)
         door = Door(Bounds.of(descriptors()), Proxies(networks_of(begin.trusted_proxy)), monotonic, token_most)
         gc.collect()

@@ -5,7 +5,7 @@ The parts of `cloud.questions`, with shares and counters of its own process.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Final
 
@@ -22,7 +22,9 @@ from cloud.api.guard import Guard, fault_problem, http_problem
 from cloud.api.routes import Route, serve
 from cloud.api.upkeep import Upkeep
 from cloud.entrance.failures import Failures
+from cloud.entrance.origins import open_to
 from cloud.entrance.shares import Most, Shares
+from cloud.entrance.tickets import Tickets
 from cloud.feed.feed import Feed
 from cloud.metrics import Metrics
 from cloud.problem import Problem
@@ -54,13 +56,15 @@ def reading(
     tokens: Tokens,
     metrics: Metrics,
     watching: Watching,
+    tickets: Tickets,
     most: Most,
     feed_cut_s: float,
     keep_alive_s: float,
+    cors_origins: Sequence[str] = (),
 ) -> ReadApplication:
     """Put the parts together."""
     shares = Shares(most)
-    gate = Gate(tokens, shares, Failures(monotonic), metrics)
+    gate = Gate(tokens, tickets, shares, Failures(monotonic), metrics)
     feed, reads = questions(
         log=store.log,
         views=store.views,
@@ -69,6 +73,7 @@ def reading(
         origins=lambda: store.log.origins,
         ordered=store.ordered,
         tokens=tokens,
+        tickets=tickets,
         shares=shares,
         watching=watching,
         metrics=metrics,
@@ -88,7 +93,7 @@ def reading(
         exception_handlers={HTTPException: _elsewhere(http_problem(table)), Exception: fault_problem},
     )
     asgi.router.redirect_slashes = False
-    return ReadApplication(Guard(asgi, metrics), tuple(table), feed)
+    return ReadApplication(open_to(Guard(asgi, metrics), cors_origins), tuple(table), feed)
 
 
 def _elsewhere(

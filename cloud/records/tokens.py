@@ -54,6 +54,10 @@ class Tokens(Protocol):
         """What a token allows or has allowed, or None where it is none of ours."""
         ...
 
+    def of_id(self, token_id: str) -> Grant | None:
+        """What the token of an id allows or has allowed, or None where there is none."""
+        ...
+
     def valid(self, grant: Grant) -> bool:
         """Say whether a grant has neither been revoked nor expired."""
         ...

@@ -176,6 +176,12 @@ class SqliteTokens:
             return None
         return grant if hmac.compare_digest(digest, given) else None
 
+    def of_id(self, token_id: str) -> Grant | None:
+        """What the token of an id allows or has allowed, or None where there is none."""
+        self._refresh()
+        held = self._known.get(token_id)
+        return None if held is None else held[1]
+
     def valid(self, grant: Grant) -> bool:
         """Say whether a grant has neither been revoked nor expired."""
         self._refresh()

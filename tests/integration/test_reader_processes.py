@@ -37,7 +37,7 @@ asyncio.run(main())
 async def kept(store: Store, script: str, watching: Watching | None = None) -> AsyncGenerator[ReaderProcesses]:
     begin = Begin(
         data="", host="127.0.0.1", tls_cert=None, tls_key=None, trusted_proxy=[], token_feeds=1, token_requests=1,
-        feed_cut_s=1, feed_keep_alive_s=1,
+        feed_cut_s=1, feed_keep_alive_s=1, ticket_key=b"", cors_origins=[],
     )  # fmt: skip
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
