@@ -5,11 +5,10 @@ nothing for SILENCE_S is known to be dead, whatever a NAT or a proxy thinks of i
 they end shows as a stream that never begins: after BUFFERED streams like that in a row the node asks for what is open
 every ASK_S instead, and tries the stream again every STREAM_AGAIN_S.
 
-Nothing that comes down ends it: what cannot be read or taken is counted and left out. A stream in a Content-Encoding is
-not read: nobody has asked for one, and 48 KB of it can open to 3 GB. Bounds: one stream, one `Down` of at most
-MAX_DOWN_BYTES at a time, MAX_STREAM_BYTES a stream, which is then opened anew; waits with full jitter up to
-`max_wait_s`; they double as long as streams do not last for SILENCE_S. One that another has replaced is opened again
-after REPLACED_S at the earliest; Retry-After is obeyed up to an hour.
+Nothing that comes down ends it: what cannot be read or taken is counted and left out. Bounds: one stream, one `Down` of
+at most MAX_DOWN_BYTES at a time, MAX_STREAM_BYTES a stream, which is then opened anew (`groundwork.bounded_sse`); waits
+with full jitter up to `max_wait_s`; they double as long as streams do not last for SILENCE_S. One that another has
+replaced is opened again after REPLACED_S at the earliest; Retry-After is obeyed up to an hour.
 """
 
 from __future__ import annotations
@@ -17,8 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from codecs import getincrementaldecoder
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Final, cast
 
@@ -28,6 +26,7 @@ from httpx_sse import EventSource, SSEError
 
 from edge.sync.http import retry_after
 from groundwork.backoff import Backoff, Jitter, full
+from groundwork.bounded_sse import IDENTITY, BoundedResponse, Oversized
 from groundwork.liveness import SLACK_S, Part
 from wire.orders import MAX_DOWN_BYTES, Down
 
@@ -135,16 +134,15 @@ class Downlink:
                     "GET",
                     self._url,
                     params={"once": "1"} if asking else None,
-                    headers={"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-store"},
+                    headers=IDENTITY,
                     timeout=httpx.Timeout(CONNECT_S, read=SILENCE_S),
                 ) as response,
             ):
                 if response.status_code != 200:
                     asked_s = retry_after(response.headers.get("Retry-After"))
                     raise _Dead(f"the cloud answered {response.status_code}", asked_s=asked_s)
-                if (encoding := response.headers.get("Content-Encoding", "identity").strip().lower()) != "identity":
-                    raise _Dead(f"it comes in the Content-Encoding {encoding[:40]!r}, which nobody has asked for")
-                async with aclosing(EventSource(cast("httpx.Response", _Bounded(response))).aiter_sse()) as events:
+                bounded = BoundedResponse(response, event_chars=MAX_DOWN_BYTES, stream_bytes=MAX_STREAM_BYTES)
+                async with aclosing(EventSource(cast("httpx.Response", bounded)).aiter_sse()) as events:
                     async for sent in events:
                         self._begun = self.connected = True
                         if self._said_down:
@@ -159,6 +157,8 @@ class Downlink:
         except TimeoutError as error:
             text = f"nothing came for {SILENCE_S:g} s" if self._begun else f"it has not begun within {BEGIN_S:g} s"
             raise _Dead(text, held_back=not self._begun) from error
+        except Oversized as error:
+            raise _Dead(str(error)) from error
         except (httpx.HTTPError, httpx.InvalidURL, SSEError, OSError) as error:
             raise _Dead(f"{type(error).__name__}: {error}".rstrip(": ")) from error
         if not (self._begun or asking):
@@ -178,30 +178,3 @@ class Downlink:
         except Exception:  # a bug of ours in one order; those after it must get through
             self.unreadable += 1
             log.exception("order %s could not be taken", "" if down.order is None else down.order.id)
-
-
-class _Bounded:
-    """A response as httpx-sse reads it, that never lets it gather more than MAX_DOWN_BYTES for one line or field, and
-    hands on the bytes as they came: UTF-8, as the standard has it, whatever the headers say."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        self._response = response
-        self.headers = response.headers
-
-    async def aiter_text(self) -> AsyncGenerator[str, None]:
-        """The text, as it comes; lines may end as the standard lets them: LF, CR LF or CR."""
-        since_blank, tail, total = 0, "", 0
-        decoder = getincrementaldecoder("utf-8")(errors="replace")
-        async with aclosing(cast("AsyncGenerator[bytes, None]", self._response.aiter_raw())) as pieces:
-            async for piece in pieces:
-                total += len(piece)
-                if total > MAX_STREAM_BYTES:
-                    raise _Dead(f"it has brought {MAX_STREAM_BYTES} bytes: it is opened anew")
-                text = decoder.decode(piece)
-                seen = tail + text
-                end = max(seen.rfind(blank) for blank in ("\n\n", "\r\n\r\n", "\r\r"))
-                since_blank = len(seen) - end if end >= 0 else since_blank + len(text)
-                if since_blank > MAX_DOWN_BYTES:
-                    raise _Dead(f"more than {MAX_DOWN_BYTES} characters that are no order of ours")
-                tail = seen[-3:]
-                yield text

@@ -278,10 +278,11 @@ def test_systemd_is_told_when_it_is_ready_and_that_it_lives(cloud: Process) -> N
         assert "STOPPING=1" in rest
 
 
-def test_the_unit_is_sound_and_hardened(need: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["lamplighter-cloud.service", "lamplighter-webhooks.service"])
+def test_the_unit_is_sound_and_hardened(need: Any, tmp_path: Path, name: str) -> None:
     analyze = need("systemd-analyze")
-    unit = tmp_path / "lamplighter-cloud.service"
-    text = (ROOT / "systemd" / "lamplighter-cloud.service").read_text()
+    unit = tmp_path / name
+    text = (ROOT / "systemd" / name).read_text()
     program = shutil.which("true")
     unit.write_text(text.replace("/opt/lamplighter/bin/lamplighter-cloud", str(program)))
     done = subprocess.run([analyze, "verify", unit], capture_output=True, text=True, check=False)

@@ -170,8 +170,8 @@ async def test_what_cannot_be_read_or_taken_is_left_out_and_the_rest_comes(caplo
         (lambda _: Response(status_code=302, headers={"location": "http://portal/"}), "the cloud answered 302"),
         (lambda _: PlainTextResponse("<html>Welcome to our WLAN"), "text/event-stream"),
         (stream(), "it ended before it began"),
-        (stream("data: " + "x" * 3_000_000), "that are no order of ours"),
-        (stream(beat(), *["data: " + "x" * 50_000 + "\n"] * 60), "that are no order of ours"),
+        (stream("data: " + "x" * 3_000_000), "that are no event of ours"),
+        (stream(beat(), *["data: " + "x" * 50_000 + "\n"] * 60), "that are no event of ours"),
     ],
     ids=["401", "500", "portal", "page", "empty", "a line without end", "a field without end"],
 )
