@@ -15,7 +15,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import HTTPError
@@ -28,6 +27,7 @@ import uvloop
 from cloud import crash
 from cloud.entrance.quota import A_DAY
 from cloud.log.contract import Unavailable
+from cloud.reader.fold_process import IDLE_S, step_aside
 from cloud.records.alarm_steps import ALARM_DAYS
 from cloud.records.keys import HEADER
 from cloud.records.tokens import NODE_NAME, ROLES
@@ -46,9 +46,8 @@ from wire.time import Micros
 ANSWER_S: Final = 30
 MAX_ANSWER: Final = 1 << 20
 MAX_DAYS: Final = 36_500
-FOLD_S: Final = 5
-FOLD_NICE: Final = 10  # whoever asks or sends goes first
 PROGRESS_US: Final = SECOND_US
+HISTORY_HELP: Final = "where folded hours lie; history/ in the store's directory when left out"
 EXIT_LOST: Final = 3  # of rebuild: a store was built, and something is not in it
 
 
@@ -206,20 +205,19 @@ def _rebuild(given: argparse.Namespace) -> int:
 
 def _fold(given: argparse.Namespace) -> int:
     async def fold() -> None:
-        async with folding(given.data, crash=crash.from_environment(dict(os.environ))) as folder:
+        async with folding(given.data, given.history, crash=crash.from_environment(dict(os.environ))) as work:
             told = utc_us()
             while True:
-                while await folder.step():
+                while await work.folder.step():
                     if sys.stderr.isatty() and utc_us() - told > PROGRESS_US:
                         told = utc_us()
-                        print(f"\r{folder.told()}", end="", file=sys.stderr, flush=True)
+                        print(f"\r{work.folder.progress()}", end="", file=sys.stderr, flush=True)
                 if given.once:
-                    print(folder.told())
+                    print(work.folder.progress())
                     return
-                await asyncio.sleep(FOLD_S)
+                await asyncio.sleep(IDLE_S)
 
-    with suppress(PermissionError):  # a hardened unit may forbid it, and say Nice= itself
-        os.nice(FOLD_NICE)
+    step_aside()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: it goes on where it was
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -279,23 +277,17 @@ def _adds_asking(verbs: Any) -> None:
     _asks(added, _code)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lamplighter-cloud", description="The aggregator of a city's nodes.")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-
-    def verb(name: str, what: str, act: Callable[[argparse.Namespace], int], of: Any = verbs) -> Any:
-        added = of.add_parser(name, help=what, description=what)
-        added.add_argument("--data", type=Path, required=True, metavar="DIR", help="the store's directory")
-        added.set_defaults(act=act)
-        return added
-
-    added = verb("run", "serve until SIGTERM", _run)
+def _run_options(added: argparse.ArgumentParser) -> None:
     added.add_argument("--host", default="127.0.0.1")
     added.add_argument("--port", type=int, default=8080, help="0 takes any that is free")
     added.add_argument(
         "--readers", type=int, default=0, metavar="N", help="processes of their own that answer questions and feeds"
     )
     added.add_argument("--readers-port", type=int, default=8081, help="where they answer; 0 takes any that is free")
+    added.add_argument(
+        "--no-fold", dest="fold", action="store_false", help="start no process that keeps what points did hour by hour"
+    )
+    added.add_argument("--history", type=Path, metavar="DIR", help=HISTORY_HELP)
     added.add_argument("--endpoints", type=Path, metavar="FILE", help="where to write the real URL once ready")
     added.add_argument("--tls-cert", type=Path, metavar="FILE")
     added.add_argument("--tls-key", type=Path, metavar="FILE")
@@ -330,6 +322,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     added.add_argument("--feed-cut-s", type=float, default=10.0, help="how long a feed reader may stall (default 10)")
 
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lamplighter-cloud", description="The aggregator of a city's nodes.")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def verb(name: str, what: str, act: Callable[[argparse.Namespace], int], of: Any = verbs) -> Any:
+        added = of.add_parser(name, help=what, description=what)
+        added.add_argument("--data", type=Path, required=True, metavar="DIR", help="the store's directory")
+        added.set_defaults(act=act)
+        return added
+
+    _run_options(verb("run", "serve until SIGTERM", _run))
     token = verbs.add_parser("token", help="make, list and revoke tokens").add_subparsers(required=True, metavar="VERB")
     added = verb("create", "make a token and print it, once", _create, token)
     added.add_argument("--role", choices=ROLES, required=True)
@@ -344,7 +348,8 @@ def _parser() -> argparse.ArgumentParser:
     _adds_asking(verbs)
     verb("backup", "copy the store while it is used", _backup).add_argument("to", type=Path, metavar="DIR")
     verb("restore", "put a copy back", _restore).add_argument("source", type=Path, metavar="DIR")
-    added = verb("fold", "keep what points did hour by hour as Parquet, beside a running aggregator", _fold)
+    added = verb("fold", "keep what points did hour by hour as Parquet, as `run` does by itself", _fold)
+    added.add_argument("--history", type=Path, metavar="DIR", help=HISTORY_HELP)
     added.add_argument("--once", action="store_true", help="end when all is folded that can be")
     _adds_webhooks(verbs)
     verb("shrink", "give the room that is free in the store back to the disk", _shrink)

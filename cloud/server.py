@@ -13,7 +13,7 @@ import ipaddress
 import os
 import signal
 import socket
-from collections.abc import AsyncGenerator, Coroutine, Generator
+from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -24,6 +24,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from cloud import waiting
+from cloud.alarms.own_alarms import StandingCondition
 from cloud.alarms.trouble import stopped
 from cloud.api.routes import LOG
 from cloud.app import application, tend
@@ -38,11 +39,13 @@ from cloud.entrance.tickets import new_key
 from cloud.feed import feed
 from cloud.metrics import Metrics
 from cloud.orders.downlink import Pace
-from cloud.reader.link import Begin
+from cloud.reader.fold_keeper import FIRST_S, FoldKeeper
+from cloud.reader.link import Begin, BeginFold
 from cloud.reader.processes import MOST, ReaderProcesses
 from cloud.records.alarm_steps import ALARM_DAYS
 from cloud.records.tokens import Tokens
 from cloud.sqlite import database
+from cloud.sqlite.folding import HISTORY
 from cloud.sqlite.tokens import tokens_of
 from cloud.store import Store, opened
 from cloud.times import DAY_US, utc_us
@@ -55,13 +58,15 @@ from wire.time import Micros
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line says; `pace` and `feed_keep_alive_s` are what tests shorten."""
+    """What the command line says; `pace`, `feed_keep_alive_s` and `fold_first_s` are what tests shorten."""
 
     data: Path
     host: str = "127.0.0.1"
     port: int = 8080
     readers: int = 0
     readers_port: int = 8081
+    fold: bool = True
+    history: Path | None = None
     endpoints: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -79,6 +84,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     feed_cut_s: float = 10.0
     pace: Pace = Pace()
     feed_keep_alive_s: float = feed.KEEP_ALIVE_S
+    fold_first_s: float = FIRST_S
+
+    @property
+    def history_at(self) -> Path:
+        """Where folded hours lie."""
+        return self.history or self.data / HISTORY
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,7 +150,14 @@ async def run(options: Options, crash: Crash, ring: Ring | None = None) -> None:
     async def open_(held: contextlib.AsyncExitStack) -> tuple[Store, Tokens]:
         tokens = held.enter_context(tokens_of(options.data))
         return await held.enter_async_context(
-            opened(options.data, utc_us, crash, metrics.committed, alive=watchdog.part("writer"))
+            opened(
+                options.data,
+                utc_us,
+                crash,
+                metrics.committed,
+                alive=watchdog.part("writer"),
+                history=options.history_at,
+            )
         ), tokens
 
     with bound(options.host, options.port) as listener:
@@ -185,18 +203,28 @@ async def run(options: Options, crash: Crash, ring: Ring | None = None) -> None:
             server = DoorServer(_config(options, app.asgi), door)
             missed = stopped(watchdog.words, found.missed)
             readers = held.enter_context(_readers(options, store, app.watching, metrics, ticket_key))
+            folder = _folder(options, store, metrics)
+
+            async def conditions() -> Mapping[str, StandingCondition]:
+                return {**await app.conditions(), **folder.conditions()}
+
+            @contextlib.asynccontextmanager
+            async def others_held(wait_s: float) -> AsyncGenerator[None]:
+                async with folder.held(wait_s), readers.held(wait_s):
+                    yield
+
             ticks = tend(
                 store,
                 utc_us,
                 step,
-                app.conditions,
+                conditions,
                 missed,
                 watchdog.told,
                 options.alarm_days,
-                readers.held,
+                others_held,
                 readers.clock_was_set,
             )
-            async with _alongside(ticks, readers.keep()) as beside, server.going(listener) as serving:
+            async with _alongside(ticks, readers.keep(), folder.keep()) as beside, server.going(listener) as serving:
                 with contextlib.closing(app):
                     url = _url(options, listener)
                     LOG.info("serving %s from %s, generation %d", url, options.data, store.log.generation)
@@ -223,6 +251,7 @@ def _readers(
             listener.listen(BACKLOG)  # who comes before the first of them serves, or while one is replaced, waits
         begin = Begin(
             data=str(options.data),
+            history=str(options.history_at),
             host=options.host,
             tls_cert=None if options.tls_cert is None else str(options.tls_cert),
             tls_key=None if options.tls_key is None else str(options.tls_key),
@@ -238,6 +267,15 @@ def _readers(
         if options.readers:
             processes.measured(metrics)
         yield processes
+
+
+def _folder(options: Options, store: Store, metrics: Metrics) -> FoldKeeper:
+    """The process that folds history, unless nobody wants it."""
+    begin = BeginFold(data=str(options.data), history=str(options.history_at)) if options.fold else None
+    folder = FoldKeeper(begin, utc_us, options.fold_first_s)
+    if options.fold:
+        folder.measured(metrics, lambda: store.log.reach().head)
+    return folder
 
 
 def _last_words_at(data: Path) -> Path:

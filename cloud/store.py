@@ -54,12 +54,13 @@ async def opened(
     timed: Callable[[int, float], None] = untimed,
     progress: Progress = silent,
     alive: Part | None = None,
+    history: Path | None = None,
 ) -> AsyncGenerator[Store]:
-    """Open a store for the length of a block. `alive` is told what its writer does.
+    """Open a store for the length of a block. `alive` is told what its writer does; folded hours lie in `history`.
 
     Raises:
         Misplaced: it is in use, or of another schema.
     """
-    async with kept.opened(directory, now, crash, timed, progress, alive) as held:
+    async with kept.opened(directory, now, crash, timed, progress, alive, history) as held:
         alarms = Keeper(alarms=held.own_alarms.stood, store=held.own_alarms, heard=held.heard)
         yield Store(alarms=alarms, **{field: getattr(held, field) for field in held.__struct_fields__})

@@ -6,6 +6,7 @@
     fork          a node's card was rolled back or cloned: readings may be held twice; stands until acknowledged
     conflict      two nodes hold the same devices; returns by itself when one gives them up, or an operator assigns them
     quota         a node was refused for its quota; returns by itself when it was not for a while
+    history       history cannot be folded; returns by itself when it can
     city-outage   at least OUTAGE_NODES nodes, and more than half of those heard within RECENT_US, are silent or about
                   to be; the silent alarms of those, and of whoever falls silent after them, are suppressed with its
                   id as cause, until no more than half of them are silent. Who was silent long before has no part
@@ -47,16 +48,17 @@ _SEVERITY: Final[Mapping[str, Severity]] = {
     "city-outage": "urgent",
     "conflict": "high",
     "quota": "medium",
+    "history": "low",
 }
-LASTING: Final = frozenset({"conflict", "quota"})  # rules of conditions
+LASTING: Final = frozenset({"conflict", "quota", "history"})  # rules of conditions
 
 
 class StandingCondition(msgspec.Struct, frozen=True):
-    """Something that holds of a node now, and returns by itself. `id` is that of its alarm."""
+    """Something that holds of a node, or of the city, now, and returns by itself. `id` is that of its alarm."""
 
     id: str
     node: str
-    rule: Literal["conflict", "quota"]
+    rule: Literal["conflict", "quota", "history"]
     why: Texts
     values: Mapping[str, Value]
 

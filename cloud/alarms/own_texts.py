@@ -87,3 +87,13 @@ def span(from_us: Utc, to_us: Utc) -> Texts:
     """Between which times."""
     since, until = moment(from_us), moment(to_us)
     return {"en": f"from {since} to {until}", "fr": f"du {since} au {until}"}
+
+
+def not_folded(since_us: Utc, why: str) -> Texts:
+    """Of history that cannot be folded, in the words of who could not."""
+    since = moment(since_us)
+    return {
+        "en": f"history has not been folded since {since}: {why}; answers are right, and slow for long times",
+        "fr": f"l'historique n'est plus condensé depuis le {since} : {why} ; les réponses sont justes, et lentes pour"
+        " les longues périodes",
+    }

@@ -18,16 +18,17 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from cloud.crash import Crash, never
 from cloud.history.calendar import FIRST_US, HOUR_US, LAST_US
 from cloud.history.folded import PLACE, load_place, save_place
 from cloud.history.partial import HourRow
 from cloud.history.place import DAY_HOURS, WHOLE_DAY, FoldedDay, Place, hours_of
+from cloud.history.sources import Followed, HoursSource
 from cloud.log.batch_facts import SYNCED, facts_of
-from cloud.log.contract import READ_BYTES, Reach, Record
-from cloud.log.cursor import Origins
 from cloud.times import DAY_US, SECOND_US, Now
 from wire import codec
 from wire.batch import Batch
@@ -44,47 +45,20 @@ SETTLE_US: Final = SECOND_US * 600
 REROLL_US: Final = SECOND_US * 600
 PART_ROWS: Final = 400_000
 
-Extent = tuple[str, int, Utc, Utc]  # node, time base, and between which times, not corrected
 
+class FolderProgress(msgspec.Struct, frozen=True):
+    """The log read up to `through`; how many days are folded of those that are over; hours of nodes to fold anew."""
 
-class Followed(Protocol):
-    """Of `cloud.log.contract.Log`, what is followed."""
+    through: int
+    days: int
+    days_over: int
+    marked: int
 
-    async def read(self, after: int, limit: int, limit_bytes: int = READ_BYTES) -> Sequence[Record]:
-        """The records after a position, oldest first."""
-        ...
-
-
-class HoursSource(Protocol):
-    """What is folded: the store as it is read."""
-
-    async def reach(self) -> Reach:
-        """Which positions the log has."""
-        ...
-
-    async def origins(self) -> Origins:
-        """The log's generation, and where it comes from."""
-        ...
-
-    async def nodes(self) -> Sequence[str]:
-        """The names of all nodes, in order."""
-        ...
-
-    async def days(self) -> set[int]:
-        """The days of UTC, counted since 1970, in which anything was read."""
-        ...
-
-    async def offsets(self, node: str) -> Mapping[int, Micros]:
-        """What corrects the times of a node's boots now."""
-        ...
-
-    async def extents(self, node: str | None, boot: int | None, after: int) -> Sequence[Extent]:
-        """Between which times something was read, in batches and chunks with something from after a position."""
-        ...
-
-    async def hours(self, node: str, from_us: Utc, to_us: Utc) -> Sequence[HourRow]:
-        """All partials of a node's hours between two whole ones."""
-        ...
+    def __str__(self) -> str:
+        return (
+            f"{self.days} of {self.days_over} days folded, {self.marked} hours of nodes to fold anew,"
+            f" log read to {self.through}"
+        )
 
 
 class Folder:
@@ -103,13 +77,15 @@ class Folder:
         """How far the log was followed."""
         return 0 if self._place is None else self._place.position
 
-    def told(self) -> str:
-        """How far it has come, in words."""
+    def progress(self) -> FolderProgress:
+        """How far it has come."""
         place = self._place or Place()
-        whole = sum(day.whole for day in place.days.values())
-        marked = sum(m.bit_count() for day in place.days.values() for m in day.marks.values())
-        settled = sum(1 for number in self._days if self._settled(number) == WHOLE_DAY)
-        return f"{whole} of {settled} days folded, {marked} hours of nodes to fold anew, log read to {place.position}"
+        return FolderProgress(
+            through=place.position,
+            days=sum(day.whole for day in place.days.values()),
+            days_over=sum(1 for number in self._days if self._settled(number) == WHOLE_DAY),
+            marked=sum(m.bit_count() for day in place.days.values() for m in day.marks.values()),
+        )
 
     async def step(self) -> bool:
         """Do one thing; False where there is nothing to do.
@@ -141,8 +117,12 @@ class Folder:
     async def _begin(self) -> Place:
         """The place as it was left, or a new one where the store is another."""
         origins = await self._source.origins()
+        losses = await self._source.losses()
         place = await asyncio.to_thread(load_place, self._directory)
-        if place is not None and place.generation != origins.generation:
+        if place is not None and place.losses != losses:
+            LOG.warning("history is folded anew: the store was built again, and something of it was lost")
+            place = None
+        elif place is not None and place.generation != origins.generation:
             same = place.generation == origins.previous and place.position <= origins.shared_through
             if same:
                 place.generation = origins.generation
@@ -150,12 +130,16 @@ class Folder:
                 LOG.warning("history is folded anew: the store is of generation %d now", origins.generation)
                 place = None
         if place is None:
-            place = Place(generation=origins.generation)
+            place = Place(generation=origins.generation, losses=losses)
             place.offsets = {n: dict(await self._source.offsets(n)) for n in await self._source.nodes()}
             await asyncio.to_thread(_clear, self._directory)
-        for number, day in place.days.items():
-            if day.whole:
-                await asyncio.to_thread(_sweep, self._directory / _day_name(number), whole=True)
+        for number, day in list(place.days.items()):
+            folder = self._directory / _day_name(number)
+            if not all(map(Path.exists, _files(folder, day))):
+                LOG.warning("%s is not whole, and is folded anew", folder)
+                del place.days[number]
+            elif day.whole:
+                await asyncio.to_thread(_sweep, folder, whole=True)
         self._days = await self._source.days()
         reach = await self._source.reach()
         if place.days and place.position < reach.floor:  # what came meanwhile cannot be followed any more
@@ -240,6 +224,8 @@ class Folder:
 
     async def _fold(self, place: Place, number: int) -> AsyncIterator[None]:
         """Bring a day up to date: fold what is missing or marked, then write it, with what it had, as it should be."""
+        from cloud.history import parquet
+
         day = place.days.get(number) or FoldedDay()
         settled = self._settled(number)
         whole, missing, marks = settled == WHOLE_DAY, settled & ~day.hours, dict(day.marks)
@@ -260,8 +246,15 @@ class Folder:
         if rows:
             await self._part(folder, parts, rows)
         self._crash("history.parts")
-        async for _ in self._write(folder, day, parts, marks, missing, whole=whole):
-            yield
+        try:
+            async for _ in self._write(folder, day, parts, marks, missing, whole=whole):
+                yield
+        except parquet.Damaged as error:
+            LOG.warning("a day of history is folded anew: %s", error)
+            place.days.pop(number, None)
+            del self._shadow.days[number]
+            await self._save(place)
+            return
         day.hours, day.whole, day.rolled_us = settled, whole, self._now()
         left = {node: day.marks.get(node, 0) & ~mask for node, mask in marks.items()}
         day.marks = {node: mask for node, mask in {**day.marks, **left}.items() if mask}
@@ -300,8 +293,7 @@ class Folder:
 
         keep = partial(parquet.without, marks=marks)
         if whole:
-            held = [folder / parquet.DAY_FILE] if day.whole else [folder / _hour_name(h) for h in hours_of(day.hours)]
-            sources: list[tuple[Path, Keep]] = [(path, keep) for path in held]
+            sources: list[tuple[Path, Keep]] = [(path, keep) for path in _files(folder, day)]
             async for _ in self._join(folder / parquet.DAY_FILE, [*sources, *((p, _all) for p in parts)]):
                 yield
             return
@@ -348,6 +340,13 @@ def _hour_name(hour: int) -> str:
     return f"_hour={hour:02}.parquet"
 
 
+def _files(folder: Path, day: FoldedDay) -> list[Path]:
+    """Those that count."""
+    from cloud.history import parquet
+
+    return [folder / parquet.DAY_FILE] if day.whole else [folder / _hour_name(h) for h in hours_of(day.hours)]
+
+
 def _runs(mask: int) -> list[tuple[int, int]]:
     """The runs of hours in a mask: first, and the one after the last."""
     found: list[tuple[int, int]] = []
@@ -367,9 +366,9 @@ def _sweep(folder: Path, *, whole: bool = False) -> None:
 
 
 def _clear(directory: Path) -> None:
-    """Take away all files of another store."""
-    (directory / PLACE).unlink(missing_ok=True)
+    """Take away all files of another store; what says that they are ours goes last."""
     for folder in directory.glob("day=*"):
         for path in folder.glob("*"):
             path.unlink(missing_ok=True)
         folder.rmdir()
+    (directory / PLACE).unlink(missing_ok=True)

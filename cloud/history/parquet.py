@@ -65,6 +65,10 @@ _TERMS: Final = (("hold_us", pa.int64()), ("wraps_at", pa.float64()))
 SCHEMA: Final = pa.schema([*_KEY, *((name, kind) for _, name, kind in _COLUMNS), *_TERMS])
 
 
+class Damaged(OSError):
+    """A file cannot be read, or is not there; the text says which."""
+
+
 class Found(msgspec.Struct, frozen=True):
     """Rows as arrays: the series and the hour of each, and the columns of `Partial` by its own names."""
 
@@ -111,8 +115,8 @@ class Writing:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._beside = path, path.with_name(f".{path.name}.new")
         self._writer = pq.ParquetWriter(
-            self._beside, SCHEMA, compression="zstd", compression_level=LEVEL,
-        )  # fmt: skip
+            self._beside, SCHEMA, compression="zstd", compression_level=LEVEL, write_page_checksum=True
+        )
         self.rows = 0
 
     def add(self, table: Any) -> None:
@@ -154,20 +158,40 @@ def write(path: Path, tables: Sequence[Any]) -> int:
 
 
 def join(sources: Sequence[tuple[Path, Keep]], to: Writing) -> Iterator[None]:
-    """Bring rows out of some files into one, point by point: of each file those that are to be kept."""
-    files = [pq.ParquetFile(path, read_dictionary=["point", "node", "device"]) for path, _ in sources]
+    """Bring rows out of some files into one, point by point: of each file those that are to be kept.
+
+    Raises:
+        Damaged: one of them cannot be read.
+    """
+    files: list[Any] = []
     try:
+        for path, _ in sources:
+            files.append(_opened(path))
         groups: dict[str, list[tuple[int, int]]] = {}
         for at, file in enumerate(files):
             for group in range(file.metadata.num_row_groups):
                 groups.setdefault(file.metadata.row_group(group).column(0).statistics.min, []).append((at, group))
         for point in sorted(groups):
-            parts = [sources[at][1](files[at].read_row_group(group)) for at, group in groups[point]]
+            parts = [sources[at][1](_group(files[at], group, sources[at][0])) for at, group in groups[point]]
             to.add(_sorted(pa.concat_tables(parts)))
             yield
     finally:
         for file in files:
             file.close()
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return pq.ParquetFile(path, read_dictionary=["point", "node", "device"], page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise Damaged(f"{path}: {error}") from error
+
+
+def _group(file: Any, group: int, path: Path) -> Any:
+    try:
+        return file.read_row_group(group)
+    except (pa.ArrowException, OSError) as error:
+        raise Damaged(f"{path}: {error}") from error
 
 
 def _sorted(table: Any) -> Any:
@@ -215,7 +239,7 @@ class FoldedFiles:
         """The rows of these series (by point, node and device) in files; those that there are not have none.
 
         Raises:
-            OSError: a file is not there, or cannot be read.
+            Damaged: a file is not there, or cannot be read.
         """
         points = sorted({p for p, _, _ in series})
         nodes = sorted({n for _, n, _ in series})
@@ -224,16 +248,19 @@ class FoldedFiles:
             for group in range(file.metadata.num_row_groups):
                 row_group = file.metadata.row_group(group)
                 if _meets(row_group, 0, points) and _meets(row_group, 1, nodes):
-                    found = _found(file.read_row_group(group), series, terms)
+                    found = _found(_group(file, group, path), series, terms)
                     if found is not None:
                         yield found
 
     def _file(self, path: Path) -> Any:
-        stat = (self._directory / path).stat()
+        try:
+            stat = (self._directory / path).stat()
+        except OSError as error:
+            raise Damaged(str(error)) from error
         key = (path, stat.st_ino, stat.st_mtime_ns)
         file = self._open.pop(key, None)
         if file is None:
-            file = pq.ParquetFile(self._directory / path, read_dictionary=["point", "node", "device"])
+            file = _opened(self._directory / path)
         self._open[key] = file
         while len(self._open) > OPEN:
             self._open.popitem(last=False)

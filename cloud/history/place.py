@@ -32,11 +32,13 @@ class FoldedDay(msgspec.Struct):
 
 
 class Place(msgspec.Struct):
-    """What stands in `_place.json`: the log's generation and the position up to which it was followed; days by their
-    number since 1970; the offsets of clock fixes that marks were made with."""
+    """What stands in `_place.json`: the log's generation and the position up to which it was followed; how often the
+    store had been built again with something missing; days by their number since 1970; the offsets of clock fixes that
+    marks were made with."""
 
     version: int = VERSION
     generation: int = 0
+    losses: int = 0
     position: int = 0
     days: dict[int, FoldedDay] = {}
     offsets: dict[str, dict[int, Micros]] = {}

@@ -3,6 +3,8 @@
     down   Begin, once; then State whenever the store has moved, and at least each STATE_S; Pause and Resume
     up     LookedAt when other nodes are looked at; Paused in answer to Pause; Beat each STATE_S
 
+One that folds history is told BeginFold, Pause and Resume, and says FoldedSoFar each STATE_S, and Paused.
+
 SQLite wakes nobody in another process: State is how a reader learns that there is more. A message is its length in 4
 bytes and MessagePack. Neither end is a stranger to the other: one has started the other.
 
@@ -30,6 +32,7 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag="begin"):
     """How the reader serves."""
 
     data: str
+    history: str
     host: str
     tls_cert: str | None
     tls_key: str | None
@@ -40,6 +43,13 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag="begin"):
     feed_keep_alive_s: float
     ticket_key: bytes
     cors_origins: list[str]
+
+
+class BeginFold(msgspec.Struct, frozen=True, kw_only=True, tag="begin_fold"):
+    """Which store is folded, and where to."""
+
+    data: str
+    history: str
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, tag="state"):
@@ -96,9 +106,21 @@ class Beat(msgspec.Struct, frozen=True, tag="beat"):
     through: int
 
 
-Down = Begin | State | Pause | Resume
-Up = LookedAt | Paused | Beat
-_decoder: Final = msgspec.msgpack.Decoder(Begin | State | Pause | Resume | LookedAt | Paused | Beat)
+class FoldedSoFar(msgspec.Struct, frozen=True, kw_only=True, tag="folded"):
+    """How far the folder has come: the log read up to `through`, how many days are folded of those that are over, and
+    how many hours of nodes are to be folded anew; `steps` it has done. `trouble` is why it cannot go on, in words."""
+
+    through: int = 0
+    days: int = 0
+    days_over: int = 0
+    marked: int = 0
+    steps: int = 0
+    trouble: str | None = None
+
+
+Down = Begin | BeginFold | State | Pause | Resume
+Up = LookedAt | Paused | Beat | FoldedSoFar
+_decoder: Final = msgspec.msgpack.Decoder(Down | Up)
 
 
 class Link:

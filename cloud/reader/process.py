@@ -4,7 +4,7 @@ shares with its like. Started by the process that writes (`cloud.reader.processe
 It takes no part in anything that is written. What is asked of it that it does not serve is answered 421: those routes
 are at the aggregator's own address.
 
-Bounds: those of `cloud.entrance.serving`, per process; a Pause lasts no longer than it says.
+Bounds: those of `cloud.entrance.serving`, per process, and of `cloud.reader.holding`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from cloud.entrance.tickets import Tickets
 from cloud.log.contract import Reach, Unavailable
 from cloud.log.cursor import Origins
 from cloud.metrics import Metrics
-from cloud.reader.link import STATE_S, Beat, Begin, Link, Pause, Paused, Resume, State, looked_at
+from cloud.reader.holding import Holding
+from cloud.reader.link import STATE_S, Beat, Begin, Link, Pause, Resume, State, looked_at
 from cloud.reader.serving import reading
 from cloud.sqlite.followed import FollowedStore, followed
 from cloud.sqlite.tokens import tokens_of
@@ -67,7 +68,7 @@ async def _serve(sock: socket.socket, listener: socket.socket) -> None:
         return
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, link.close)
     async with AsyncExitStack() as held:
-        store = await held.enter_async_context(followed(Path(begin.data), utc_us))
+        store = await held.enter_async_context(followed(Path(begin.data), utc_us, Path(begin.history)))
         tokens = held.enter_context(tokens_of(Path(begin.data)))
         looked = asyncio.Event()
         watching = Watching(changed=looked.set)
@@ -111,8 +112,7 @@ class _Reader:
         self._moved = asyncio.Event()
         self._state: State | None = None
         self._fresh: set[str] = set()
-        self._holding: dict[int, asyncio.Event] = {}
-        self._holds: set[asyncio.Task[None]] = set()
+        self._holding = Holding(link, store.readers.pause)
 
     async def hear(self) -> None:
         """Until the other end has gone."""
@@ -127,13 +127,9 @@ class _Reader:
                         self._store.heard.clock_was_set(message.jumped_us, utc_us())
                     self._moved.set()
                 case Pause():
-                    released = self._holding[message.number] = asyncio.Event()  # before it could be told to go on
-                    task = asyncio.create_task(self._hold(message, released))
-                    self._holds.add(task)
-                    task.add_done_callback(self._holds.discard)
+                    self._holding.pause(message)
                 case Resume():
-                    if (released := self._holding.get(message.number)) is not None:
-                        released.set()
+                    self._holding.resume(message)
                 case _:
                     raise ValueError(f"the process that writes says {message!r:.100}")
 
@@ -165,17 +161,6 @@ class _Reader:
                         await self._looked.wait()
                 self._looked.clear()
                 await self._link.send(looked_at(self._watching.looked))
-
-    async def _hold(self, hold: Pause, released: asyncio.Event) -> None:
-        try:
-            async with self._store.readers.pause(hold.for_s) as ended:
-                with suppress(OSError):
-                    await self._link.send(Paused(hold.number, ended))
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(hold.for_s):
-                        await released.wait()
-        finally:
-            del self._holding[hold.number]
 
 
 if __name__ == "__main__":

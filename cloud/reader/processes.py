@@ -7,36 +7,31 @@ that is stopped in a query would make the log grow for ever. It costs its reader
 
 Nothing here waits for a reader: what one has not been told yet is one State, whatever has happened meanwhile.
 
-Bounds: MOST processes; END_S for one to end by itself.
+Bounds: MOST processes; those of `cloud.reader.linked`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import sys
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import Process
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Final
 
 from cloud.entrance.serving import url_of
 from cloud.metrics import Metrics
-from cloud.reader.link import STATE_S, Beat, Begin, Link, LookedAt, Pause, Paused, Resume, State
+from cloud.reader.link import STATE_S, Beat, Begin, Link, LookedAt, Paused, State
+from cloud.reader.linked import LinkedProcess, again_and_again, started
 from cloud.sqlite.store import SqliteStore
 from cloud.views.watching import Looked, Watching
-from groundwork.backoff import Backoff
 from groundwork.liveness import running_s
 from wire.time import Micros, Utc
 
-LOG: Final = logging.getLogger("lamplighter.cloud")
+NAME: Final = "reader process"
 MOST: Final = 16
 SILENT_S: Final = 60.0
-CUT_AFTER: Final = 3
-END_S: Final = 5.0
-HOLD_MORE_S: Final = 5.0  # beyond what was asked for: a writer that dies holds nobody for ever
-AGAIN_S: Final = 30.0
 
 Command = Callable[[int, int], list[str]]
 
@@ -46,57 +41,22 @@ def command(link: int, listener: int) -> list[str]:
     return [sys.executable, "-m", "cloud.reader.process", "--link", str(link), "--listen", str(listener)]
 
 
-class ReaderProcess:
+class ReaderProcess(LinkedProcess):
     """One of them, while it runs."""
 
     def __init__(self, number: int, process: Process, link: Link) -> None:
+        super().__init__(NAME, process, link)
         self.number = number
-        self.process = process
-        self.link = link
         self.through = 0
         self.due = asyncio.Event()
         self.fresh: dict[str, Utc] = {}
         self.jumped_us = Micros(0)
-        self.unheld = 0  # requests to hold that it has let go by
-        self.heard_s = running_s()
-        self._holds: dict[int, asyncio.Future[bool]] = {}
-        self._last = 0
 
     def beat(self, through: int, head: int) -> None:
         """It has taken in the log up to here, which counts as a word where that is a step, or all there is."""
         if through != self.through or through >= head:
             self.heard_s = running_s()
         self.through = through
-
-    async def hold(self, wait_s: float) -> bool:
-        """Whether all its queries have ended within so many seconds."""
-        self._last += 1
-        number, answer = self._last, asyncio.get_running_loop().create_future()
-        self._holds[number] = answer
-        try:
-            async with asyncio.timeout(wait_s):
-                await self.link.send(Pause(number, wait_s + HOLD_MORE_S))
-                ended = await answer
-            self.unheld = 0
-        except (TimeoutError, OSError):
-            self.unheld += 1
-            return False
-        else:
-            return ended
-        finally:
-            del self._holds[number]
-
-    async def release(self) -> None:
-        """Let queries begin again."""
-        with suppress(OSError, TimeoutError):
-            async with asyncio.timeout(HOLD_MORE_S):
-                await self.link.send(Resume(self._last))
-
-    def held(self, held: Paused) -> None:
-        """It has answered a request to hold."""
-        answer = self._holds.get(held.number)
-        if answer is not None and not answer.done():
-            answer.set_result(held.ended)
 
 
 class ReaderProcesses:
@@ -165,17 +125,9 @@ class ReaderProcesses:
         asked = list(self._running.values())
         try:
             answers = await asyncio.gather(*(one.hold(wait_s) for one in asked))
-            for one in asked:
-                if one.unheld >= CUT_AFTER:
-                    self._cut(one, "does not let its queries end, and the write-ahead log grows")
             yield all(answers)
         finally:
-            await asyncio.gather(*(one.release() for one in asked if not one.unheld))
-
-    def _cut(self, one: ReaderProcess, why: str) -> None:
-        LOG.error("reader process %d %s; it is ended and started again", one.process.pid, why)
-        with suppress(ProcessLookupError):
-            one.process.kill()
+            await asyncio.gather(*(one.release() for one in asked))
 
     def _fresh(self, node: str, now_us: Utc) -> None:
         for one in self._running.values():
@@ -192,51 +144,24 @@ class ReaderProcesses:
             for one in self._running.values():
                 one.due.set()
                 if running_s() - one.heard_s > SILENT_S:
-                    self._cut(one, f"has said nothing, or taken nothing in, for {SILENT_S:g} s")
+                    one.cut(f"has said nothing, or taken nothing in, for {SILENT_S:g} s")
                     one.heard_s = running_s()
 
     async def _one(self, number: int, listener: socket.socket) -> None:
-        backoff = Backoff(first_s=1.0, longest_s=AGAIN_S)
-        while True:
-            began_s = running_s()
-            try:
-                await self._run(number, listener)
-            except OSError as error:
-                LOG.warning("no reader process could be started: %s", error)
-            except ExceptionGroup:  # of its link: what it says is nothing that we know
-                LOG.exception("reader process %d is given up for another one", number)
-            self.ended += 1
-            if running_s() - began_s > AGAIN_S:
-                backoff.succeeded()
-            await asyncio.sleep(backoff.failed())
+        await again_and_again(NAME, lambda: self._run(number, listener), self._ended)
+
+    def _ended(self) -> None:
+        self.ended += 1
 
     async def _run(self, number: int, listener: socket.socket) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
+        theirs = listener.fileno()
+        async with started(lambda link: self._started(link, theirs), theirs) as (process, link):
+            one = self._running[number] = ReaderProcess(number, process, link)
             try:
-                process = await asyncio.create_subprocess_exec(
-                    *self._started(theirs.fileno(), listener.fileno()),
-                    stdin=DEVNULL,
-                    pass_fds=(theirs.fileno(), listener.fileno()),
-                )
-            except BaseException:
-                ours.close()
-                raise
-        link = await Link.over(ours)
-        one = self._running[number] = ReaderProcess(number, process, link)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tell = tasks.create_task(self._tell(one))
-                hear = tasks.create_task(self._hear(one))
-                code = await process.wait()
-                tell.cancel()
-                hear.cancel()
-            LOG.warning("reader process %d has ended with %d", process.pid, code)
-        finally:
-            del self._running[number]
-            self._watching.elsewhere(number, None)
-            link.close()  # it ends when it reads that
-            await _gone(process)
+                await one.until_ended(self._tell(one), self._hear(one))
+            finally:
+                del self._running[number]
+                self._watching.elsewhere(number, None)
 
     async def _tell(self, one: ReaderProcess) -> None:
         with suppress(OSError):
@@ -274,21 +199,3 @@ class ReaderProcesses:
                     one.held(message)
                 case _:
                     raise ValueError(f"a reader process says {message!r:.100}")
-
-
-async def _gone(process: Process) -> None:
-    """Until it has ended, by force where it does not by itself, also while this task is cancelled."""
-
-    async def ended() -> Any:
-        try:
-            async with asyncio.timeout(END_S):
-                await process.wait()
-        except TimeoutError:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-
-    ending = asyncio.ensure_future(ended())
-    while not ending.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.shield(ending)

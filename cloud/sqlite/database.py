@@ -32,6 +32,7 @@ from groundwork.files import write_atomically
 
 STORE: Final = "store.db"
 GENERATION: Final = "generation"
+LOSSES: Final = "losses"  # among the numbers of the store: how often it was built again with something missing
 WAL_LIMIT_BYTES: Final = 64 << 20
 WAL_PAGES: Final = 4_000  # checkpoint after about 16 MB: fewer, larger writes
 BUSY_MS: Final = 10_000

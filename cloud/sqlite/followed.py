@@ -107,8 +107,8 @@ class FollowedStore(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def followed(directory: Path, now: Now) -> AsyncGenerator[FollowedStore]:
-    """Open a store that another process writes, for the length of a block.
+async def followed(directory: Path, now: Now, history: Path | None = None) -> AsyncGenerator[FollowedStore]:
+    """Open a store that another process writes, for the length of a block. Folded hours lie in `history`.
 
     Raises:
         Unavailable: the store does not answer.
@@ -125,8 +125,8 @@ async def followed(directory: Path, now: Now) -> AsyncGenerator[FollowedStore]:
         origins, reach, heard, latest = await readers.ask_around(query)
         log = SqliteReadLog(origins, Reach(reach.floor, latest.through), readers)
         views = SqliteReadViews(readers=readers, latest=latest, heard=heard, now=now)
-        history = SqliteHistory(readers, now, FoldedHours(directory / HISTORY))
-        store = FollowedStore(log, views, SqliteReadAreas(readers), history, heard, latest, readers, now)
+        folded = SqliteHistory(readers, now, FoldedHours(history or directory / HISTORY))
+        store = FollowedStore(log, views, SqliteReadAreas(readers), folded, heard, latest, readers, now)
         await store.follow(reach)
         yield store
     finally:

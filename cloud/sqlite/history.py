@@ -203,6 +203,8 @@ def _touched(connection: sqlite3.Connection, place: Place, nodes: set[str]) -> T
     floor, generation = database.meta(connection, "floor"), database.meta(connection, "generation")
     if place.generation != generation or place.position < floor:
         return None
+    if place.losses != database.meta(connection, database.LOSSES):
+        return None
     found: dict[str, list[tuple[Utc, Utc]]] = {}
     for node_no, node in connection.execute(
         "SELECT DISTINCT node_no, name FROM log JOIN streams USING (stream_no) JOIN nodes USING (node_no)"

@@ -12,10 +12,10 @@ import msgspec
 
 from cloud.history.calendar import FIRST_US, HOUR_US, LAST_US
 from cloud.history.contract import Series
-from cloud.history.folder import Extent
 from cloud.history.gather import fold_cells
 from cloud.history.partial import HourRow
 from cloud.history.raw import Cells, Stretch, stretches
+from cloud.history.sources import Extent
 from cloud.log.contract import READ_BYTES, Reach, Record
 from cloud.log.cursor import Origins
 from cloud.sqlite import database
@@ -38,12 +38,11 @@ class SqliteHours:
 
     async def origins(self) -> Origins:
         """The log's generation, and where it comes from."""
+        return await self._readers.ask(database.origins_of)
 
-        def query(connection: sqlite3.Connection) -> Origins:
-            names = ("generation", "previous", "shared_through")
-            return Origins(*(database.meta(connection, name) for name in names))
-
-        return await self._readers.ask(query)
+    async def losses(self) -> int:
+        """How often the store was built again with something missing."""
+        return await self._readers.ask(lambda connection: database.meta(connection, database.LOSSES))
 
     async def reach(self) -> Reach:
         """Which positions the log has."""

@@ -113,6 +113,8 @@ def _built(store: Path, new: Path, progress: Progress) -> Rebuilt:
             _fill(made, told)
             _name(made)
             _views(made, told, progress)
+            if told.told():  # what was folded of it is folded anew
+                database.put_meta(made, database.LOSSES, database.meta(made, database.LOSSES) + 1)
     return told
 
 

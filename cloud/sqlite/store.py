@@ -200,8 +200,9 @@ async def opened(
     timed: Callable[[int, float], None] = untimed,
     progress: Progress = silent,
     alive: Part | None = None,
+    history: Path | None = None,
 ) -> AsyncGenerator[SqliteStore]:
-    """Open a store for the length of a block. `alive` is told what its writer does.
+    """Open a store for the length of a block. `alive` is told what its writer does; folded hours lie in `history`.
 
     Raises:
         Misplaced: it is in use, or of another schema.
@@ -244,7 +245,7 @@ async def opened(
             codes=SqliteCodes(*at, counters),
             areas=SqliteAreas(*at),
             alarm_steps=SqliteAlarmSteps(writer, readers),
-            history=SqliteHistory(readers, now, FoldedHours(directory / HISTORY)),
+            history=SqliteHistory(readers, now, FoldedHours(history or directory / HISTORY)),
             token_store=SqliteTokenStore(directory, now),
         )
         try:

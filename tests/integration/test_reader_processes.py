@@ -10,7 +10,8 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 from cloud.reader.link import Begin
-from cloud.reader.processes import CUT_AFTER, ReaderProcesses
+from cloud.reader.linked import CUT_AFTER
+from cloud.reader.processes import ReaderProcesses
 from cloud.store import Store, opened
 from cloud.views.watching import LIVE_S, Watching
 from support.cloud_batches import Sender, Ticking, columns, send
@@ -36,8 +37,8 @@ asyncio.run(main())
 @contextlib.asynccontextmanager
 async def kept(store: Store, script: str, watching: Watching | None = None) -> AsyncGenerator[ReaderProcesses]:
     begin = Begin(
-        data="", host="127.0.0.1", tls_cert=None, tls_key=None, trusted_proxy=[], token_feeds=1, token_requests=1,
-        feed_cut_s=1, feed_keep_alive_s=1, ticket_key=b"", cors_origins=[],
+        data="", history="", host="127.0.0.1", tls_cert=None, tls_key=None, trusted_proxy=[], token_feeds=1,
+        token_requests=1, feed_cut_s=1, feed_keep_alive_s=1, ticket_key=b"", cors_origins=[],
     )  # fmt: skip
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

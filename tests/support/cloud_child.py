@@ -17,6 +17,7 @@ import uvloop
 from cloud import crash
 from cloud.feed.feed import KEEP_ALIVE_S
 from cloud.orders.downlink import Pace
+from cloud.reader.fold_keeper import FIRST_S
 from cloud.server import Options, run
 
 if __name__ == "__main__":
@@ -24,12 +25,14 @@ if __name__ == "__main__":
     data, endpoints, pace = sys.argv[1:]
     given: dict[str, float] = msgspec.json.decode(pace, type=dict[str, float])
     keep_alive_s = given.pop("keep_alive_s", KEEP_ALIVE_S)
+    fold_first_s = given.pop("fold_first_s", FIRST_S)
     options = Options(
         data=Path(data),
         port=0,
         endpoints=Path(endpoints),
         pace=Pace(**given),
         feed_keep_alive_s=keep_alive_s,
+        fold_first_s=fold_first_s,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(options, crash.from_environment(dict(os.environ))))

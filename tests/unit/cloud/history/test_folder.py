@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from cloud.history.folder import Folder
 from cloud.sqlite.folding import HISTORY
 from cloud.sqlite.history import SqliteHistory
 from cloud.sqlite.hours import SqliteHours
-from cloud.store import Store, opened
+from cloud.store import Store, opened, rebuild
 from cloud.views.contract import TargetsAsked
 from support.cloud_batches import START_US, Sender, Ticking, columns, send
 from support.history import HOUR, MINUTE, ROSTER, asking, entries, told
@@ -215,3 +217,55 @@ async def test_it_is_dropped_and_built_again_also_from_chunks(tmp_path: Path) ->
         await fold(store, now)
         await same(store, now, ASKED)
         assert pq.read_table(tmp_path / HISTORY).num_rows == 150
+
+
+async def test_a_file_that_is_damaged_gives_no_wrong_answer_and_is_folded_anew(tmp_path: Path) -> None:
+    now = Ticking()
+    async with opened(tmp_path, now) as store:
+        sender = await filled(store, now)
+        await fold(store, now)
+        path = next((tmp_path / HISTORY).glob("day=*/hours.parquet"))
+        whole = path.read_bytes()
+        for at in (100, 2_000, len(whole) // 2, len(whole) - 60):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x41]) + whole[at + 1 :])
+            await same(store, now, ASKED)
+        path.write_bytes(whole[: len(whole) // 2])
+        await same(store, now, ASKED)
+        now.tick(700)
+        await send(store.log, sender.batch(columns("a", START_US - 30 * HOUR, n=1, e=7)))
+        await fold(store, now)
+        assert pq.read_table(path).num_rows > 0
+        await same(store, now, ASKED)
+
+
+async def test_a_day_whose_file_was_taken_away_is_folded_anew(tmp_path: Path) -> None:
+    now = Ticking()
+    async with opened(tmp_path, now) as store:
+        await filled(store, now)
+        await fold(store, now)
+        rows = pq.read_table(tmp_path / HISTORY).num_rows
+        next((tmp_path / HISTORY).glob("day=*/hours.parquet")).unlink()
+        await fold(store, now)
+        assert pq.read_table(tmp_path / HISTORY).num_rows == rows
+        await same(store, now, ASKED)
+
+
+async def test_after_a_loss_it_is_folded_anew(tmp_path: Path) -> None:
+    now = Ticking()
+    async with opened(tmp_path, now) as store:
+        await filled(store, now)
+        await fold(store, now)
+        position = store.log.reach().head
+    assert not (await rebuild(tmp_path, lambda _done, _of: None)).told()
+    place = load_place(tmp_path / HISTORY)
+    async with opened(tmp_path, now) as store:
+        await fold(store, now)
+        assert load_place(tmp_path / HISTORY) == place, "nothing was lost, and nothing is folded again"
+    with closing(sqlite3.connect(tmp_path / "store.db")) as connection, connection:
+        connection.execute("UPDATE log SET body = x'00' WHERE position = ?", (position // 2,))
+    assert (await rebuild(tmp_path, lambda _done, _of: None)).told()
+    async with opened(tmp_path, now) as store:
+        await same(store, now, ASKED)
+        await fold(store, now)
+        await same(store, now, ASKED)
+        assert pq.read_table(tmp_path / HISTORY).num_rows < 150
