@@ -40,7 +40,7 @@ LIMIT_S: Final = 5.0
 QUICK_WINDOW_S: Final = 2.0
 WARM_S: Final = 3.0
 QUICK_WARM_S: Final = 0.2
-SETTLE_S: Final = 120.0
+SETTLE_S: Final = 300.0
 
 Run = Mapping[str, float]
 

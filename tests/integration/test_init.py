@@ -6,6 +6,7 @@ import contextlib
 import os
 import pty
 import select
+import signal
 import subprocess
 import time
 import tomllib
@@ -54,13 +55,27 @@ class Terminal:
         while asked not in self.text:
             assert self._more(until - time.monotonic()), f"{asked!r} was not asked:\n{self.text}"
 
-    def end(self) -> int:
-        """Its exit code."""
-        while self._more(60):
+    def interrupt(self) -> int:
+        """Press Ctrl-C until it has ended, as somebody would: what comes just as a process begins to wait for a line is
+        noticed with the next key (signal-safety(7): nothing lies between the look and the wait). Its exit code."""
+        os.write(self._number, b"\x03")
+        return self.end(lambda: os.write(self._number, b"\x03"))
+
+    def end(self, again: Callable[[], object] = lambda: None, within_s: float = 120) -> int:
+        """Its exit code. `again` is done every few seconds until it has ended."""
+        until = time.monotonic() + within_s
+        while not (gone := os.waitpid(self._pid, os.WNOHANG))[0]:
+            if time.monotonic() >= until:
+                os.kill(self._pid, signal.SIGKILL)
+                os.waitpid(self._pid, 0)
+                raise AssertionError(f"it has not ended within {within_s:g} s:\n{self.text}")
+            if not self._more(5):
+                with contextlib.suppress(OSError):  # it has ended meanwhile
+                    again()
+        while self._more(0):
             pass
-        _, status = os.waitpid(self._pid, 0)
         os.close(self._number)
-        return os.waitstatus_to_exitcode(status)
+        return os.waitstatus_to_exitcode(gone[1])
 
     def _more(self, within_s: float) -> bool:
         if not select.select([self._number], [], [], max(within_s, 0))[0]:
@@ -121,7 +136,7 @@ def test_a_new_board_is_asked_for_and_its_lamps_are_found(bus: str, tmp_path: Pa
 def test_somebody_who_thinks_better_of_it_leaves_nothing(tmp_path: Path) -> None:
     there = Terminal([BIN / "lamplighter-edge", "init", "--config", tmp_path / "node.toml", "--lang", "fr"])
     there.answer("nom du nœud", "cab-17")
-    there.answer("adresse de l’agrégateur", "\x03")
-    assert there.end() == 1
+    there.wait("adresse de l’agrégateur")
+    assert there.interrupt() == 1
     assert "rien n’a été écrit" in there.text
     assert list(tmp_path.iterdir()) == []
