@@ -48,6 +48,7 @@ from cloud.orders.downlink import Downlink, Pace
 from cloud.orders.orders import Orders
 from cloud.orders.presence import Presence
 from cloud.orders.queries import OrderQueries
+from cloud.orders.why import Whys
 from cloud.questions import questions
 from cloud.records.alarm_steps import ALARM_DAYS
 from cloud.records.tokens import Tokens
@@ -138,6 +139,7 @@ def application(
 
     upkeep = Upkeep(metrics, ready, lambda: openapi.document(table))
     table.extend(Ingest(store.log, store.views, watching, metrics, quota, now, generations.hear).routes())
+    table.extend(Whys(store.views, downlink, now, quota.asks).routes())  # before the devices: an id may hold slashes
     table.extend(reads)
     table.extend(orders.routes())
     table.extend(OrderQueries(store.orders, store.views, presence, now).routes())

@@ -20,6 +20,7 @@ import csv
 import io
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import Final
 
@@ -38,6 +39,7 @@ from cloud.times import Now
 from cloud.views.answers import GRADES, CityLatest, LatestRow, PointsNow
 from cloud.views.contract import Box, LatestAsked, LatestViews
 from wire.device import Point
+from wire.orders import LEVELS
 from wire.time import Utc
 
 AT_ONCE: Final = 2
@@ -47,6 +49,7 @@ MAX_NAMED: Final = 1_000
 COLUMNS: Final = (
     "device", "node", "kind", "profile", "name", "lon", "lat", "point", "value", "unit", "quality", "time", "clock",
 )  # fmt: skip
+WHO: Final = ("level", "level_value", "by", "until")  # with decided=1
 
 
 class DeviceNow(PointsNow, frozen=True, kw_only=True):
@@ -119,6 +122,17 @@ class Latest:
                         what="1: only with an alarm that stands; 0: only without one.",
                         schema={"type": "integer", "minimum": 0, "maximum": 1},
                     ),
+                    Param(
+                        name="level",
+                        what="Only devices of which one of these levels decides a writable point.",
+                        many=True,
+                        schema={"type": "string", "enum": list(LEVELS)},
+                    ),
+                    Param(
+                        name="decided",
+                        what="1: also who decides the writable points, and until when.",
+                        schema={"type": "integer", "minimum": 0, "maximum": 1},
+                    ),
                     Param(name="after", what="Only about what something has changed since this cursor."),
                     Param(
                         name="format",
@@ -153,7 +167,8 @@ class Latest:
                 body = self._known(key, tag)  # who waited may have waited for the same
                 if body is None:
                     found = await self._views.latest(question)
-                    body = await (_json if given == "json" else _csv)(found, str(self._cursor(found)), complete)
+                    write = _json if given == "json" else partial(_csv, who=question.asks_who)
+                    body = await write(found, str(self._cursor(found)), complete)
                     self._keep(key, tag, body)
         media_type = JSON if given == "json" else f"{CSV}; charset=utf-8; header=present"
         return Response(body, 200, headers, media_type)
@@ -199,6 +214,12 @@ def _question(asked: Asked, at: Cursor) -> tuple[LatestAsked, bool]:
     alarm = asked.one("alarm")
     if alarm not in (None, "0", "1"):
         raise bad_request(f"alarm is {alarm[:50]!r}; it is 0 or 1")
+    decided = asked.one("decided")
+    if decided not in (None, "0", "1"):
+        raise bad_request(f"decided is {decided[:50]!r}; it is 0 or 1")
+    levels = _named(asked, "level")
+    if unknown := sorted(levels - set(LEVELS)):
+        raise bad_request(f"level is {unknown[0][:50]!r}; it is one of {', '.join(LEVELS)}")
     grades = _named(asked, "quality")
     if unknown := sorted(grades - set(GRADES)):
         raise bad_request(f"quality is {unknown[0][:50]!r}; it is one of {', '.join(GRADES)}")
@@ -221,6 +242,8 @@ def _question(asked: Asked, at: Cursor) -> tuple[LatestAsked, bool]:
             box=_box(asked.one("box")),
             alarm=None if alarm is None else alarm == "1",
             after=after,
+            decided=decided == "1",
+            levels=levels,
         ),
         after is None,
     )
@@ -276,16 +299,16 @@ async def _json(found: CityLatest, cursor: str, complete: bool) -> bytes:
     )  # fmt: skip
 
 
-async def _csv(found: CityLatest, _cursor: str, _complete: bool) -> bytes:
+async def _csv(found: CityLatest, _cursor: str, _complete: bool, *, who: bool) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(COLUMNS)
+    writer.writerow((*COLUMNS, *WHO) if who else COLUMNS)
     async for chunk in found.chunks:
-        writer.writerows(_rows(chunk))
+        writer.writerows(_rows(chunk, who=who))
     return text.getvalue().encode()
 
 
-def _rows(chunk: Sequence[LatestRow]) -> Iterable[Sequence[object]]:
+def _rows(chunk: Sequence[LatestRow], *, who: bool) -> Iterable[Sequence[object]]:
     for row in chunk:
         if row.now is None:
             continue
@@ -295,5 +318,13 @@ def _rows(chunk: Sequence[LatestRow]) -> Iterable[Sequence[object]]:
         for point, value in now.values.items():
             yield [
                 *head, cell(point), cell(value), units.get(point, ""), now.quality.get(point, "good"),
-                now.times.get(point, now.time), now.clocks.get(point, now.clock),
+                now.times.get(point, now.time), now.clocks.get(point, now.clock), *(_who(now, point) if who else ()),
             ]  # fmt: skip
+
+
+def _who(now: PointsNow, point: str) -> Sequence[object]:
+    """Who decides, in the columns of WHO."""
+    decided = now.decided.get(point)
+    if decided is None or decided.level is None:
+        return ("", "", "", "")
+    return (decided.level, cell(decided.value), cell(decided.by), decided.until or "")

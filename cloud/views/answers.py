@@ -11,12 +11,13 @@ from typing import Final, Literal
 
 import msgspec
 
+from cloud.views.clock_word import ClockWord
+from cloud.views.decided import LivesBy, PointDecided
 from wire.device import Device, Point
 from wire.entries import AlarmState, Health, Severity, Stage, VisitAct
 from wire.sample import Value
 from wire.time import Utc
 
-ClockWord = Literal["synced", "estimated", "corrected", "ahead"]
 LaneState = Literal["current", "open", "ended", "unfinished", "unknown", "written_off"]
 Certainty = Literal["exact", "at_least", "unknown"]
 Grade = Literal["good", "uncertain", "bad"]
@@ -195,6 +196,7 @@ class PointsNow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     clocks: Mapping[str, ClockWord] = {}
     alarms: int = 0  # that stand
     severity: Severity | None = None  # of the worst of them
+    decided: Mapping[str, PointDecided] = {}  # who decides its writable points; where it was asked for
 
     @property
     def grade(self) -> Grade | None:
@@ -381,11 +383,15 @@ class PointLatest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """One device and its latest points."""
+    """One device and its latest points; who decides its writable points, and by what its node lives, as the node told
+    it last. `lives_by` is null, and nothing is known of either, where the node cannot tell it or has not yet.
+    """
 
     device: DeviceSeen
     points: tuple[Point, ...]
     latest: Mapping[str, PointLatest]
+    decided: Mapping[str, PointDecided]
+    lives_by: LivesBy | None
 
 
 class NodesPage(msgspec.Struct, frozen=True, kw_only=True):

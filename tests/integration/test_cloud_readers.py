@@ -102,9 +102,10 @@ def test_both_answer_the_same_and_what_is_not_there_says_where_it_is(cloud: Proc
     assert [series["device"] for series in history["series"]] == ["lamp-001", "lamp-002"]
     assert at_reader(cloud, "/v1/devices/lamp-001").json()["latest"].keys() == {"n"}
 
-    refused = at_reader(cloud, "/v1/orders")
-    assert refused.status_code == 421
-    assert "aggregator's own address" in refused.json()["detail"]
+    for path in ("/v1/orders", "/v1/devices/lamp-001/why"):
+        refused = at_reader(cloud, path)
+        assert refused.status_code == 421, path
+        assert "aggregator's own" in refused.json()["detail"]
     assert cloud.client.get(f"{cloud.readers_url}/v1/latest").status_code == 401
     assert cloud.stop()[0] == 0
 
