@@ -19,7 +19,6 @@ from starlette.types import ASGIApp
 from cloud.alarms.alarms import Alarms
 from cloud.alarms.conditions import conflicts, over_quota
 from cloud.alarms.own_alarms import StandingCondition
-from cloud.alarms.steps import Steps
 from cloud.alarms.trouble import Missed, StoreWatch
 from cloud.api import openapi
 from cloud.api.areas import Areas
@@ -119,6 +118,7 @@ def application(
         log=store.log,
         views=store.views,
         areas=store.areas,
+        alarm_steps=store.alarm_steps,
         history=store.history,
         origins=lambda: store.log.origins,
         ordered=store.orders.of_node,
@@ -143,7 +143,6 @@ def application(
     table.extend(reads)
     table.extend(orders.routes())
     table.extend(OrderQueries(store.orders, store.views, presence, now).routes())
-    table.extend(Steps(store.alarm_steps, lambda: store.log.origins).routes())
     table.extend(Alarms(store.alarms, store.ended_alarms, store.views, store.orders, orders).routes())
     table.extend(WriteOffs(store.write_offs, now).routes())
     table.extend(Assignments(store.claims, orders.door, now).routes())

@@ -34,7 +34,8 @@ from cloud.sqlite.followed import FollowedStore
 from cloud.views.watching import Watching
 
 ELSEWHERE: Final = (
-    "only questions and the feed are answered here; orders, alarms and all that is written are at the aggregator's own"
+    "only questions and the feed are answered here; orders, alarms, why and all that is written are at the aggregator's"
+    " own"
     " address"
 )
 
@@ -88,6 +89,7 @@ def reading(
         log=store.log,
         views=store.views,
         areas=store.areas,
+        alarm_steps=store.alarm_steps,
         history=store.history,
         origins=lambda: store.log.origins,
         ordered=store.ordered,
