@@ -108,7 +108,7 @@ others = st.one_of(
     ),
     st.builds(
         lambda unit: Roster(
-            devices=(Device(id="lamp-001", kind="streetlight", profile="lx-1", lon=5.041, lat=47.322),),
+            devices=(Device(id="lamp-001", kind="streetlight", profile="lx-1", lon=5.041, lat=47.322, period_s=60.0),),
             profiles={"lx-1": (Point(name="dim_level", type="float", unit=unit, low=0.0, high=100.0, writable=True),)},
         ),
         st.sampled_from(["%", "W"]),

@@ -3,7 +3,8 @@
 The files hold what the functions below describe, as the version's own writer wrote it. Once a version is released
 they are never written again; a new version adds a folder (`python tests/unit/wire/test_golden.py tests/golden/v2`).
 v1.1 is version 1 with what its readers skip where they do not know it: a run's first batch names its predecessor. v1.2
-has the visits of technicians, whose places older readers keep; v1.3 who decides, likewise, and the question why.
+has the visits of technicians, whose places older readers keep; v1.3 who decides, likewise, and the question why. v1.4
+has rosters that say how often devices are read.
 
 The batch and the row are as a node writes them; the chunk names its places, as the cloud does.
 """
@@ -253,6 +254,23 @@ def roster() -> Roster:
     )
 
 
+def periods() -> Batch:
+    lamp = Device(id="lamp-001", kind="streetlight", profile="lx-1", period_s=10.0, heartbeats_s={"dim_level": 600.0})
+    energy = Point(name="active_energy", type="int", unit="W.h", counter=True, wraps_at=4294967296.0)
+    return Batch(
+        node="cab-0042",
+        epoch=2**62 + 1,
+        lane=Lane.URGENT,
+        first_seq=11,
+        through_seq=11,
+        prev=ORIGIN,
+        digest=bytes(range(16)),
+        held_from=1,
+        head_seq=11,
+        entries=[Placed([0], Roster(devices=(lamp,), profiles={"lx-1": (energy,)}))],
+    )
+
+
 def ack() -> Ack:
     return Ack(
         generation=3, epoch=2**62 + 1, lane=Lane.BULK, through_seq=1028, digest=bytes(range(16)), accepts=(1,),
@@ -292,6 +310,7 @@ def written() -> dict[str, bytes]:
         "downs.json": msgspec.json.Encoder().encode_lines(downs()),
         "visits.cbor.zst": codec.encode_batch(visiting()),
         "decisions.cbor.zst": codec.encode_batch(deciding()),
+        "periods.cbor.zst": codec.encode_batch(periods()),
         "why.json": msgspec.json.encode(Down(server_us=NOW, why=AskWhy(id="w1", device="lamp-001"))),
         "why-answer.json": msgspec.json.encode(answer()),
         **{name: codec.encode_batch(first(predecessor)) for name, predecessor in PREDECESSORS.items()},
@@ -387,6 +406,14 @@ def test_an_older_node_takes_a_question_for_the_time() -> None:
     assert down == OlderDown(server_us=NOW)
 
 
+def test_how_often_devices_are_read_is_read_and_not_needed() -> None:
+    back = codec.decode_batch((GOLDEN / "v1.4" / "periods.cbor.zst").read_bytes())
+    assert shown(back.entries) == shown(periods().entries)
+    older = codec.decode_batch((GOLDEN / "v1" / "batch.cbor.zst").read_bytes())
+    (found,) = [p.entry for p in older.entries if isinstance(p.entry, Roster)]
+    assert [(d.period_s, d.heartbeats_s) for d in found.devices] == [(None, {})]
+
+
 def test_this_version_writes_what_is_frozen() -> None:
     """A change of what is written is a new version, or a mistake. zstd's own bytes may differ between its releases."""
 
@@ -394,10 +421,10 @@ def test_this_version_writes_what_is_frozen() -> None:
         return zstandard.ZstdDecompressor().decompress(data) if name.endswith(".zst") else data
 
     now = written()
-    for version in ("v1", "v1.1", "v1.2", "v1.3"):
+    for version in ("v1", "v1.1", "v1.2", "v1.3", "v1.4"):
         for file in (GOLDEN / version).iterdir():
             assert plain(file.name, now[file.name]) == plain(file.name, file.read_bytes()), file.name
-    assert set(now) == {p.name for p in (GOLDEN / "v1.3").iterdir()}
+    assert set(now) == {p.name for p in (GOLDEN / "v1.4").iterdir()}
 
 
 if __name__ == "__main__":
