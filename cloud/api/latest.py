@@ -168,7 +168,7 @@ class Latest:
                 if body is None:
                     found = await self._views.latest(question)
                     write = _json if given == "json" else partial(_csv, who=question.asks_who)
-                    body = await write(found, str(self._cursor(found)), complete)
+                    body = await write(found, str(self._cursor(found)), complete or found.complete)
                     self._keep(key, tag, body)
         media_type = JSON if given == "json" else f"{CSV}; charset=utf-8; header=present"
         return Response(body, 200, headers, media_type)

@@ -205,7 +205,7 @@ class MemoryViews:
             if meant or asked.after is not None:
                 rows.append(LatestRow(seen, points, now if meant else None))
         rows.sort(key=lambda row: (row.device.node, row.device.id))
-        return CityLatest(max(self._batches, default=0), _one(rows))
+        return CityLatest(max(self._batches, default=0), _one(rows), asked.after is None)
 
     async def readings(self, asked: ReadingsAsked) -> ReadingsPage | None:
         """All samples, sorted, and a piece cut out."""

@@ -19,7 +19,7 @@ from cloud.sqlite.decided import of_all
 from cloud.sqlite.view_builder import claims_of, owners
 from cloud.views.answers import DeviceSeen, seen_as
 from cloud.views.city_latest import Standing
-from cloud.views.contract import Fix
+from cloud.views.contract import Fix, LatestAsked
 from cloud.views.decided import ByPoint
 from wire.device import Device, Point
 from wire.entries import Alarm
@@ -51,6 +51,14 @@ class CityDevices:
         self._shared: set[str] = set()  # whose owner may have changed without a word of their own node
         self._standing: dict[int, dict[str, Standing]] = {}  # as it was when it was read last
         self._moved: dict[tuple[int, str], int] = {}  # where the log stood when another one was seen of a device
+        self._since: int | None = None  # where the log stood when all this was seen first
+
+    def knowing(self, asked: LatestAsked) -> LatestAsked:
+        """What is asked; for all that is meant, where the cursor is older than what is known here of changes that no
+        node has told of: an assignment that was undone, an alarm that ended with a lost card."""
+        if asked.after is None or (self._since is not None and asked.after >= self._since):
+            return asked
+        return msgspec.structs.replace(asked, after=None)
 
     def read(
         self,
@@ -73,7 +81,9 @@ class CityDevices:
         fixes, fixed = _fixes(connection)
         standing = _standing(connection)
         self._note(standing, position)
-        moved = {} if after is None else self._since(after)
+        moved = {} if after is None else self._moved_since(after)
+        if self._since is None:
+            self._since = position
         said = of_all(connection) if decided else {}
         found: list[KnownNode] = []
         for node_no, name, *signature in rows:
@@ -106,7 +116,7 @@ class CityDevices:
                 if now.get(device) != then.get(device):
                     self._moved[node_no, device] = position
 
-    def _since(self, after: int) -> dict[int, set[str]]:
+    def _moved_since(self, after: int) -> dict[int, set[str]]:
         found: dict[int, set[str]] = {}
         for (node_no, device), position in list(self._moved.items()):
             if position >= after:

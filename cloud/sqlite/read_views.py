@@ -166,11 +166,12 @@ class SqliteReadViews:
 
     async def latest(self, asked: LatestAsked) -> CityLatest:
         """The newest of the devices that are meant."""
+        asked = self._devices.knowing(asked)
         position = self._latest.through  # before the store is asked: what it knows beyond is told again by a feed
         names = asked.nodes if asked.after is None else frozenset[str]()  # one may have moved to another node
         read = partial(self._devices.read, nodes=names, after=asked.after, position=position, decided=asked.asks_who)
         nodes = await self._readers.ask(read)
-        return CityLatest(position, self._chunks(asked, nodes))
+        return CityLatest(position, self._chunks(asked, nodes), asked.after is None)
 
     async def _chunks(self, asked: LatestAsked, nodes: Sequence[KnownNode]) -> AsyncIterator[Sequence[LatestRow]]:
         """Rows of at most CHUNK devices that were looked at; in between the event loop is free."""
@@ -223,9 +224,7 @@ class SqliteReadViews:
 
     async def visits(self, node: str, before: tuple[int, int], limit: int, *, acted: bool = True) -> Sequence[VisitAt]:
         """What a node has said of visits."""
-        return await self._readers.ask(
-            lambda connection: reports.visits_of(connection, node, before, limit, acted=acted)
-        )
+        return await self._readers.ask(partial(reports.visits_of, node=node, before=before, limit=limit, acted=acted))
 
     async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[KnownDevice]:
         """The devices that an order is for."""

@@ -217,10 +217,12 @@ class LatestRow(msgspec.Struct, frozen=True, gc=False):
 
 class CityLatest(msgspec.Struct, frozen=True):
     """The rows by node and device, in chunks, and the position of the log from which a feed goes on after them: what it
-    tells from there on may be in them already, and nothing is in neither."""
+    tells from there on may be in them already, and nothing is in neither. `complete`: all that are meant are there, and
+    not only those about which something has changed."""
 
     position: int
     chunks: AsyncIterator[Sequence[LatestRow]]
+    complete: bool
 
 
 def grade_of(quality: str) -> Grade:
