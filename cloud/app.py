@@ -19,7 +19,6 @@ from starlette.types import ASGIApp
 from cloud.alarms.alarms import Alarms
 from cloud.alarms.conditions import conflicts, over_quota
 from cloud.alarms.own_alarms import StandingCondition
-from cloud.alarms.steps import Steps
 from cloud.alarms.trouble import Missed, StoreWatch
 from cloud.api import openapi
 from cloud.api.areas import Areas
@@ -48,6 +47,7 @@ from cloud.orders.downlink import Downlink, Pace
 from cloud.orders.orders import Orders
 from cloud.orders.presence import Presence
 from cloud.orders.queries import OrderQueries
+from cloud.orders.why import Whys
 from cloud.questions import questions
 from cloud.records.alarm_steps import ALARM_DAYS
 from cloud.records.tokens import Tokens
@@ -118,6 +118,7 @@ def application(
         log=store.log,
         views=store.views,
         areas=store.areas,
+        alarm_steps=store.alarm_steps,
         history=store.history,
         origins=lambda: store.log.origins,
         ordered=store.orders.of_node,
@@ -138,10 +139,10 @@ def application(
 
     upkeep = Upkeep(metrics, ready, lambda: openapi.document(table))
     table.extend(Ingest(store.log, store.views, watching, metrics, quota, now, generations.hear).routes())
+    table.extend(Whys(store.views, downlink, now, quota.asks).routes())  # before the devices: an id may hold slashes
     table.extend(reads)
     table.extend(orders.routes())
     table.extend(OrderQueries(store.orders, store.views, presence, now).routes())
-    table.extend(Steps(store.alarm_steps, lambda: store.log.origins).routes())
     table.extend(Alarms(store.alarms, store.ended_alarms, store.views, store.orders, orders).routes())
     table.extend(WriteOffs(store.write_offs, now).routes())
     table.extend(Assignments(store.claims, orders.door, now).routes())

@@ -133,13 +133,42 @@ def _code(given: argparse.Namespace) -> int:
     return 0
 
 
-def _asked(given: argparse.Namespace, path: str, body: Any) -> Any:
+def _why(given: argparse.Namespace) -> int:
+    found = _asked(given, f"/v1/devices/{quote(given.device)}/why")
+    said = "says its node" if found["source"] == "node" else "as its node told it last"
+    print(shown(f"{found['device']} at {found['node']}, {said}, {found['time'] or 'never'}"))
+    if found["note"]:
+        print(shown(found["note"]), file=sys.stderr)
+    for point in found["points"]:
+        print(shown(f"{point['point']}: {point['text'].get(given.lang) or _in_words(point)}"))
+    for what in ("plan", "rules"):
+        if found[what]:
+            print(shown(f"{what}: {found[what]}"))
+    for there in found["technicians"]:
+        print(shown(f"at the cabinet: {there['by']}, since {there['since']}, until {there['until']}"))
+    return 0
+
+
+def _in_words(point: Any) -> str:
+    """Who wins, where the node has told no more than that."""
+    if not point["levels"]:
+        return "nothing is held: the device is left as it is"
+    top = point["levels"][0]
+    value = (
+        "blinking" if top.get("blinks") else f"{top['value']:.12g}" if isinstance(top["value"], float) else top["value"]
+    )
+    by, until = (f" ({top['by']})" if top.get("by") else ""), (f" until {top['until']}" if top.get("until") else "")
+    below = "" if point["whole"] else "; what lies below is not known"
+    return f"{value} {point['unit']}".rstrip() + f" because of {top['level']}{by}{until}{below}"
+
+
+def _asked(given: argparse.Namespace, path: str, body: Any = None) -> Any:
     """What a running aggregator answers, over HTTP as any operator asks: a store that is served has one writer."""
     if not given.url.startswith(("http://", "https://")):
         raise ValueError("--url begins with http:// or https://")
     request = Request(  # noqa: S310  the scheme was looked at
         f"{given.url.rstrip('/')}{path}",
-        json.dumps(body).encode(),
+        None if body is None else json.dumps(body).encode(),
         {
             "Authorization": f"Bearer {given.token_file.read_text().strip()}",
             "Content-Type": "application/json",
@@ -247,7 +276,7 @@ def _asks(verb: argparse.ArgumentParser, act: Callable[[argparse.Namespace], int
     """A verb that asks a running aggregator."""
     verb.add_argument("--url", default="http://127.0.0.1:8080", help="where the aggregator answers")
     verb.add_argument(
-        "--token-file", type=Path, required=True, metavar="FILE", help="a file with a token that may give orders"
+        "--token-file", type=Path, required=True, metavar="FILE", help="a file with a token that may do it"
     )
     verb.set_defaults(act=act)
 
@@ -275,6 +304,12 @@ def _adds_asking(verbs: Any) -> None:
     added.add_argument("--for", dest="for_name", required=True, metavar="NAME", help="the technician's name")
     added.add_argument("--of-token", metavar="ID", help="the node's token that it follows from, where it has several")
     _asks(added, _code)
+
+    what = "who decides what a device is set to, asked of its node"
+    added = verbs.add_parser("why", help=what, description=f"Print {what}, or as the node told it last.")
+    added.add_argument("device")
+    added.add_argument("--lang", choices=("en", "fr"), default="en", help="of the node's words (default en)")
+    _asks(added, _why)
 
 
 def _run_options(added: argparse.ArgumentParser) -> None:

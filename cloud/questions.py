@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cloud.alarms.steps import Steps
+from cloud.api.areas import AreaQuestions
 from cloud.api.history import History
 from cloud.api.latest import Latest
 from cloud.api.queries import Queries
@@ -19,6 +21,7 @@ from cloud.history.contract import HistoryViews
 from cloud.log.contract import ReadLog
 from cloud.log.cursor import Origins
 from cloud.metrics import Metrics
+from cloud.records.alarm_steps import ReadAlarmSteps
 from cloud.records.areas import ReadAreas
 from cloud.records.tokens import Tokens
 from cloud.times import Now
@@ -31,6 +34,7 @@ def questions(
     log: ReadLog,
     views: ReadViews,
     areas: ReadAreas,
+    alarm_steps: ReadAlarmSteps,
     history: HistoryViews,
     origins: Callable[[], Origins],
     ordered: Ordered,
@@ -63,6 +67,8 @@ def questions(
         *Queries(views, watching).routes(),
         *Latest(views, areas, log, now).routes(),
         *History(history, views, areas, now).routes(),
+        *AreaQuestions(areas, now).routes(),
+        *Steps(alarm_steps, origins).routes(),
         *feed.routes(),
         *TicketOffice(tickets).routes(),
     ]

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,7 @@ from edge.sampling.last_samples import LastSamples
 from edge.sampling.lines import readdressed
 from edge.sampling.quality_history import QualityHistory
 from edge.sampling.supervisor import Supervisor
+from edge.sync.answers import Answers
 from edge.sync.downlink import Downlink
 from edge.sync.http import Cloud, CloudLink
 from edge.sync.uplink import Uplink
@@ -197,7 +199,7 @@ class Node:
                 present=lambda visit: self._visiting.sessions.lasts(visit),  # noqa: PLW0108 - it is made below
             )
             autonomy.follows(ended, watchdog.told)
-            outbox.renewed = autonomy.alarming.tell_again
+            outbox.renewed = self._tell_again
             if outbox.blank:
                 outbox.renewed()
             await autonomy.rebuild(outbox.history)
@@ -215,7 +217,7 @@ class Node:
             )
             listener = handover.listener()
             stack.callback(self._let_go)
-            pages = OwnHttp(
+            own_http = OwnHttp(
                 config=config,
                 doctor=doctor,
                 autonomy=autonomy,
@@ -230,7 +232,8 @@ class Node:
                 births=handover.births,
                 last_words=watchdog.ring.lines,
                 apply=lambda config, fresh, why: self._relist(lines, config, fresh, why),
-            ).pages()
+            )
+            pages = own_http.pages()
             async with asyncio.TaskGroup() as always:
                 tasks = [
                     always.create_task(
@@ -252,15 +255,7 @@ class Node:
                     tasks.append(always.create_task(self._recall(outbox.card.path), name="past"))
                 self._ready(f"{config.health.listen.rpartition(':')[0]}:{listener.getsockname()[1]}")
                 if config.control.downlink:
-                    client = await stack.enter_async_context(cloud.client(context))
-                    downlink = self._downlink = Downlink(
-                        client,
-                        f"{cloud.base}/orders",
-                        autonomy.down,
-                        max_wait_s=config.cloud.retry_max_s,
-                        alive=Part("downlink"),
-                    )
-                    tasks.append(always.create_task(kept_going(downlink.alive, downlink.run), name="downlink"))
+                    tasks += await self._listen(stack, always, cloud, context, own_http)
                 lines.ask_at_once(handover.births.waiting())
                 open_lines = lines.begin(always, arrivals.take, autonomy.opened)
                 watchdog.life.rest()
@@ -271,11 +266,38 @@ class Node:
                 await end(tasks, lambda: self.hangs)  # the commit's last act is to write what waits
         return not stop.is_set()
 
+    async def _listen(
+        self,
+        stack: contextlib.AsyncExitStack,
+        always: asyncio.TaskGroup,
+        cloud: Cloud,
+        context: ssl.SSLContext,
+        own_http: OwnHttp,
+    ) -> list[asyncio.Task[None]]:
+        """Open the downlink, and answer what comes down as a question."""
+        clients = [await stack.enter_async_context(cloud.client(context)) for _ in range(2)]
+        answers = Answers(clients[0], f"{cloud.base}/answers", own_http.explaining().why)
+        downlink = self._downlink = Downlink(
+            clients[1],
+            f"{cloud.base}/orders",
+            lambda down: answers.ask(down.why) if down.why is not None else self._autonomy.down(down),
+            max_wait_s=self._config.cloud.retry_max_s,
+            alive=Part("downlink"),
+        )
+        return [
+            always.create_task(kept_going(answers.alive, answers.run), name="answers"),
+            always.create_task(kept_going(downlink.alive, downlink.run), name="downlink"),
+        ]
+
     def _ended(self, cut_short: bool) -> UncleanEnd | None:
         """How the process before has ended, where not as it was told to."""
         marker = self._watchdog.marker
         stood = marker.begin()
         return how_ended(self._watchdog.words, stood, boot=marker.boot, oom=marker.oom(), cut_short=cut_short)
+
+    def _tell_again(self) -> None:
+        self._autonomy.alarming.tell_again()
+        self._autonomy.telling.again()
 
     async def _recall(self, path: Path) -> None:
         seldom = [d for d, k in self._street.devices.items() if k.expected_every_s > SELDOM_S]

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from drivers.contract import Frame, Traced
 from edge.acting.autonomy import Autonomy
+from edge.acting.explaining import Explaining
 from edge.changes import versions
 from edge.changes.births import Births
 from edge.changes.editor import DeviceEditor
@@ -99,6 +100,10 @@ class OwnHttp:
             sample=lambda device: self.street.devices[device].sample,
             node=config.node.id,
         )
+
+    def explaining(self) -> Explaining:
+        """What the city is told when it asks why."""
+        return Explaining([d.id for d in self.config.roster.devices], self.autonomy, self.clock, self._zone)
 
     def _sight(self) -> Sight:
         return Sight(

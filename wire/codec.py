@@ -28,7 +28,7 @@ from wire.chain import CHAINED
 from wire.columns import Cell, Columns
 from wire.contents import Contents, Placed
 from wire.device import Roster
-from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result, Unknown, Visit
+from wire.entries import Alarm, ClockFix, Decisions, Entry, Gap, Health, Mark, Result, Unknown, Visit
 from wire.errors import Malformed, TooLarge, Unsupported
 from wire.frame import MAX_BODY_BYTES, MAX_PLAIN_BYTES, dumps, loads, plain_bytes, squeeze, stretch
 from wire.sample import QUALITY_MAX_CHARS, Clock
@@ -45,9 +45,10 @@ MAX_SPREAD_BYTES: Final = 32 << 20
 MAX_NAME_CHARS: Final = 200
 MAX_TIME_US: Final = Micros(2**52)  # the year 2112
 
-_TYPES: Final[Mapping[str, type[Alarm | ClockFix | Gap | Health | Mark | Result | Roster | Visit]]] = {
+_TYPES: Final[Mapping[str, type[Alarm | ClockFix | Decisions | Gap | Health | Mark | Result | Roster | Visit]]] = {
     "alarm": Alarm,
     "clock_fix": ClockFix,
+    "decisions": Decisions,
     "gap": Gap,
     "health": Health,
     "mark": Mark,

@@ -42,7 +42,12 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A thing on a bus or in radio range. Its id is unique in the city and never changes. WGS 84 degrees."""
+    """A thing on a bus or in radio range. Its id is unique in the city and never changes. WGS 84 degrees.
+
+    `period_s` is how often its points are read or, where it speaks by itself, how often it should be heard; None: the
+    node does not say. `heartbeats_s` names the points that report by exception: each may be left out for so long
+    though the device is heard.
+    """
 
     id: Short
     kind: Short
@@ -51,6 +56,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lat: float | None = None
     name: Short = ""
     tags: Annotated[tuple[Short, ...], Meta(max_length=50)] = ()
+    period_s: float | None = None
+    heartbeats_s: Annotated[Mapping[Short, float], Meta(max_length=256)] = {}
 
 
 class Roster(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -16,6 +16,7 @@ from wire.time import Micros, Utc
 # What comes from outside is held to these; what we write ourselves stays below them.
 Name = Annotated[str, Meta(max_length=200)]
 Text = Annotated[str, Meta(max_length=2_000)]
+MAX_DECIDED: Final = 10_000  # points that one entry says something of
 
 Severity = Literal["low", "medium", "high", "urgent"]
 AlarmState = Literal["raised", "acknowledged", "returned", "cleared", "shelved", "suppressed"]
@@ -105,6 +106,38 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     boot: int | None = None
 
 
+class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What wins in the priority array of a point, the same on each of these devices.
+
+    `level` is the highest that holds a value, None where none does and the device is left as it is. `by` and `order`
+    name who gave the value and the order it came with, `until_us` is when it ends, None: when it is taken back, or
+    nobody knows. `blinks`: the point is turned over again and again, and has no value meanwhile.
+    """
+
+    point: Name
+    devices: Annotated[tuple[Name, ...], Meta(max_length=MAX_DECIDED)]
+    level: Level | None = None
+    value: Value = None
+    by: Name = ""
+    order: Name = ""
+    until_us: Utc | None = None
+    blinks: bool = False
+
+
+class Decisions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who decides, from `time_us` on at the latest. A point that is not named is as it was told last.
+
+    `plan` and `rules` are those in force, in words that name them and their version; "" where there are none. `boot` is
+    set where times are estimates of that boot's clock.
+    """
+
+    time_us: Utc
+    decided: Annotated[tuple[Decision, ...], Meta(max_length=MAX_DECIDED)]
+    plan: Text = ""
+    rules: Text = ""
+    boot: int | None = None
+
+
 class ClockFix(msgspec.Struct, frozen=True, kw_only=True):
     """Add `offset_us` to every estimated time of `boot` to have UTC, good to ± `error_us`."""
 
@@ -157,4 +190,4 @@ class Unknown(msgspec.Struct, frozen=True):
     type: str
 
 
-Entry = Columns | Alarm | ClockFix | Gap | Health | Mark | Result | Roster | Unknown | Visit
+Entry = Columns | Alarm | ClockFix | Decisions | Gap | Health | Mark | Result | Roster | Unknown | Visit

@@ -2,7 +2,8 @@
 
 Every order says who gave it and when it ends, and has exactly one final result, however often it is sent. A command's
 value holds its place in the point's priority array until `expires_us`, and is never applied after. Values are those of
-`wire.sample`, never null. They travel as JSON, each in a `Down`, one server-sent event each.
+`wire.sample`, never null. They travel as JSON, each in a `Down`, one server-sent event each;
+so do questions (`wire.why`).
 
 Bounds: the text of a bundle has MAX_BUNDLE_CHARS and MAX_BUNDLE_BYTES, one `Down` MAX_DOWN_BYTES as JSON.
 """
@@ -16,6 +17,7 @@ from msgspec import Meta
 
 from wire.entries import Level, Name, Stage, Text
 from wire.time import Utc
+from wire.why import AskWhy
 
 MAX_BUNDLE_CHARS: Final = 256 * 1024
 MAX_BUNDLE_BYTES: Final = MAX_BUNDLE_CHARS  # of the text as UTF-8: what a node reads, so what the aggregator takes
@@ -76,7 +78,9 @@ Order = Command | Relinquish | AlarmAct | Bundle
 
 
 class Down(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing on the downlink: an order, or nothing but the cloud's UTC time, so that silence means something."""
+    """One thing on the downlink: an order, a question, or nothing but the cloud's UTC time, so that silence means
+    something. A node that knows no questions leaves them out."""
 
     server_us: Time
     order: Order | None = None
+    why: AskWhy | None = None

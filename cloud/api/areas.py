@@ -1,4 +1,5 @@
-"""Areas and groups over HTTP: how operators keep them under a name, and what held when (`cloud.records.areas`).
+"""Areas and groups over HTTP: how operators keep them under a name, and what held when (`cloud.records.areas`). That is
+also asked of processes that only read.
 
 Bounds: a body as in `cloud.api.json_body`, an area's vertices as in `cloud.views.shapes`; a page has MAX_PAGE.
 """
@@ -18,7 +19,7 @@ from cloud.api.area_pages import AreaFound, AreasPage, GroupFound, GroupsPage, a
 from cloud.api.routes import JSON, ORDERERS, READERS, Answer, Asked, Param, Route, json_response, problem_answers
 from cloud.problem import Problem, bad_request, not_found, wrong
 from cloud.records.area_versions import ANY, MAX_MEMBERS, Content, GroupSelector, Kind, Version, Wanted
-from cloud.records.areas import AreaStore
+from cloud.records.areas import AreaStore, ReadAreas
 from cloud.times import Now, parse
 from cloud.views.contract import MAX_PAGE
 from cloud.views.shapes import NoShape, geometry_of
@@ -37,6 +38,8 @@ _LIMIT: Final = Param(
 )
 _CURSOR: Final = Param(name="cursor", what="`next` of the page before.")
 _MATCH: Final = Param(name="If-Match", at="header", what="The ETag that was seen; needed where there is one already.")
+_ID_PARAM: Final = Param(name="id", at="path", what="Letters, digits, . _ and -; up to 100.")
+_WHOLE: Final = "What holds, and all versions. The ETag is the newest revision."
 _NONE: Final = Param(name="If-None-Match", at="header", what="*: only where there is none yet.")
 _GIVEN: Final = problem_answers(
     s404="There is none.",
@@ -70,11 +73,11 @@ class GroupPut(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     valid_to: str | int | None = None
 
 
-class Areas:
-    """The routes."""
+class AreaQuestions:
+    """The routes that only read."""
 
-    def __init__(self, store: AreaStore, door: json_body.BodiesInHand, now: Now) -> None:
-        self._store, self._door, self._now = store, door, now
+    def __init__(self, areas: ReadAreas, now: Now) -> None:
+        self._areas, self._now = areas, now
 
     def routes(self) -> list[Route]:
         """The rows of the table."""
@@ -89,17 +92,15 @@ class Areas:
                 path="/v1/groups",
                 body=GroupsPage,
             ),
-            *self._one(
+            self._one(
                 "area",
                 path="/v1/areas/{id}",
                 body=AreaFound,
-                takes=AreaPut,
             ),
-            *self._one(
+            self._one(
                 "group",
                 path="/v1/groups/{id}",
                 body=GroupFound,
-                takes=GroupPut,
             ),
         ]
 
@@ -115,20 +116,58 @@ class Areas:
             answers={200: Answer(what="A page, by id.", body=body)},
         )
 
-    def _one(self, kind: Kind, path: str, body: type[msgspec.Struct], takes: type[AreaPut | GroupPut]) -> list[Route]:
-        named = Param(name="id", at="path", what="Letters, digits, . _ and -; up to 100.")
-        found = Answer(what="What holds, and all versions. The ETag is the newest revision.", body=body)
+    def _one(self, kind: Kind, path: str, body: type[msgspec.Struct]) -> Route:
+        return Route(
+            method="GET",
+            path=path,
+            name=kind,
+            summary=f"The {kind} as it is now or was then, with all its versions.",
+            roles=READERS,
+            handler=lambda asked: self._found(asked, kind),
+            params=(_ID_PARAM, _AT),
+            answers={200: Answer(what=_WHOLE, body=body), **problem_answers(s404="There never was one.")},
+        )
+
+    async def _page(self, asked: Asked, kind: Kind) -> Response:
+        limit = asked.number("limit", PAGE, 1, MAX_PAGE)
+        at_us = self._now() if (given := asked.one("at")) is None else _time("at", given)
+        found, after = await self._areas.page(kind, asked.one("cursor") or "", limit, at_us)
+        if kind == "area":
+            seen = await asyncio.to_thread(lambda: tuple(area_seen(v, whole=False) for v in found))
+            return json_response(AreasPage(areas=seen, next=after))
+        return json_response(GroupsPage(groups=tuple(group_seen(v, whole=False) for v in found), next=after))
+
+    async def _found(self, asked: Asked, kind: Kind) -> Response:
+        at_us = self._now() if (given := asked.one("at")) is None else _time("at", given)
+        return await _shown(self._areas, kind, asked.path("id"), at_us)
+
+
+class Areas:
+    """The routes that change what there is."""
+
+    def __init__(self, store: AreaStore, door: json_body.BodiesInHand, now: Now) -> None:
+        self._store, self._door, self._now = store, door, now
+
+    def routes(self) -> list[Route]:
+        """The rows of the table."""
         return [
-            Route(
-                method="GET",
-                path=path,
-                name=kind,
-                summary=f"The {kind} as it is now or was then, with all its versions.",
-                roles=READERS,
-                handler=lambda asked: self._found(asked, kind),
-                params=(named, _AT),
-                answers={200: found, **problem_answers(s404="There never was one.")},
+            *self._of(
+                "area",
+                path="/v1/areas/{id}",
+                body=AreaFound,
+                takes=AreaPut,
             ),
+            *self._of(
+                "group",
+                path="/v1/groups/{id}",
+                body=GroupFound,
+                takes=GroupPut,
+            ),
+        ]
+
+    def _of(self, kind: Kind, path: str, body: type[msgspec.Struct], takes: type[AreaPut | GroupPut]) -> list[Route]:
+        found = Answer(what=_WHOLE, body=body)
+        return [
             Route(
                 method="PUT",
                 path=path,
@@ -136,7 +175,7 @@ class Areas:
                 summary=f"A new version of the {kind}, from now or a later moment on.",
                 roles=ORDERERS,
                 handler=lambda asked: self._put(asked, kind, takes),
-                params=(named, _MATCH, _NONE),
+                params=(_ID_PARAM, _MATCH, _NONE),
                 bodies=(JSON,),
                 takes=takes,
                 answers={200: found, 201: Answer(what="The first version.", body=body), **_GIVEN},
@@ -148,38 +187,10 @@ class Areas:
                 summary=f"End the {kind}, now or at a later moment; its past stays.",
                 roles=ORDERERS,
                 handler=lambda asked: self._end(asked, kind),
-                params=(named, _MATCH, Param(name="valid_to", what="When it ends; now when not given.")),
+                params=(_ID_PARAM, _MATCH, Param(name="valid_to", what="When it ends; now when not given.")),
                 answers={200: found, **_GIVEN},
             ),
         ]
-
-    async def _page(self, asked: Asked, kind: Kind) -> Response:
-        limit, at_us = asked.number("limit", PAGE, 1, MAX_PAGE), self._at(asked)
-        found, after = await self._store.page(kind, asked.one("cursor") or "", limit, at_us)
-        if kind == "area":
-            seen = await asyncio.to_thread(lambda: tuple(area_seen(v, whole=False) for v in found))
-            return json_response(AreasPage(areas=seen, next=after))
-        return json_response(GroupsPage(groups=tuple(group_seen(v, whole=False) for v in found), next=after))
-
-    async def _found(self, asked: Asked, kind: Kind) -> Response:
-        return await self._shown(kind, asked.path("id"), self._at(asked))
-
-    async def _shown(self, kind: Kind, name: str, at_us: Utc, status: int = 200) -> Response:
-        held = await self._store.versions(kind, name)
-        if not held:
-            near = await asyncio.to_thread(nearest, name[:200], await self._store.names(kind))
-            raise not_found(f"there is no {kind} {name[:100]!r}{did_you_mean(near)}")
-        version = await self._store.at(kind, name, at_us)
-        common: dict[str, Any] = {"id": name, "revision": held[-1].revision, "versions": versions_seen(held)}
-        found: AreaFound | GroupFound
-        if kind == "area":
-            area = None if version is None else await asyncio.to_thread(area_seen, version, whole=True)
-            found = AreaFound(**common, area=area)
-        else:
-            found = GroupFound(**common, group=None if version is None else group_seen(version, whole=True))
-        response = json_response(found, status)
-        response.headers["ETag"] = f'"{held[-1].revision}"'
-        return response
 
     async def _put(self, asked: Asked, kind: Kind, takes: type[AreaPut | GroupPut]) -> Response:
         name = _name(asked)
@@ -197,11 +208,7 @@ class Areas:
 
     async def _made(self, kind: Kind, name: str, made: Version) -> Response:
         """What there is from the beginning of the new version on."""
-        return await self._shown(kind, name, made.from_us, 201 if made.revision == 1 else 200)
-
-    def _at(self, asked: Asked) -> Utc:
-        given = asked.one("at")
-        return self._now() if given is None else _time("at", given)
+        return await _shown(self._store, kind, name, made.from_us, 201 if made.revision == 1 else 200)
 
     def _wanted(self, asked: Asked, begins: str | int | None, ends: str | int | None) -> Wanted:
         return Wanted(
@@ -210,6 +217,25 @@ class Areas:
             now_us=self._now(),
             seen=_seen(asked),
         )
+
+
+async def _shown(areas: ReadAreas, kind: Kind, name: str, at_us: Utc, status: int = 200) -> Response:
+    """What held at a moment, and all versions."""
+    held = await areas.versions(kind, name)
+    if not held:
+        near = await asyncio.to_thread(nearest, name[:200], await areas.names(kind))
+        raise not_found(f"there is no {kind} {name[:100]!r}{did_you_mean(near)}")
+    version = await areas.at(kind, name, at_us)
+    common: dict[str, Any] = {"id": name, "revision": held[-1].revision, "versions": versions_seen(held)}
+    found: AreaFound | GroupFound
+    if kind == "area":
+        area = None if version is None else await asyncio.to_thread(area_seen, version, whole=True)
+        found = AreaFound(**common, area=area)
+    else:
+        found = GroupFound(**common, group=None if version is None else group_seen(version, whole=True))
+    response = json_response(found, status)
+    response.headers["ETag"] = f'"{held[-1].revision}"'
+    return response
 
 
 def _name(asked: Asked) -> str:

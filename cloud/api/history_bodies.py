@@ -44,8 +44,9 @@ _COLUMNS: Final = ("device", "node", "point", "unit", "begin", "local")
 class HistorySeries(msgspec.Struct, frozen=True, kw_only=True):
     """What a point of a device did: of each function one value a bucket, null where it is not known.
 
-    A value is held until the next, at most for `hold_s`; where `hold_known` is false its profile does not say how long,
-    and `coverage` is null. `counter` and `wraps_at` are null where the profile does not say.
+    A value is held until the next, at most for `hold_s`; where `hold_known` is false neither its profile nor its node
+    says how long, and `coverage` is null. `period_s` is how often it is read, or should be heard; null where its node
+    does not say. `counter` and `wraps_at` are null where the profile does not say.
     """
 
     device: str
@@ -55,6 +56,7 @@ class HistorySeries(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     hold_s: float
     hold_known: bool
+    period_s: float | None
     counter: bool | None
     wraps_at: float | None
     values: Mapping[str, Sequence[float | str | None]]
@@ -146,6 +148,7 @@ def _told(series: Series, values: Mapping[str, Sequence[Any]]) -> HistorySeries:
         unit=_unit(series),
         hold_s=terms.hold_us / SECOND_US,
         hold_known=series.hold_known,
+        period_s=series.period_s,
         counter=series.counts,
         wraps_at=None if described is None else described.wraps_at,
         values=values,

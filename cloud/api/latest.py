@@ -1,11 +1,11 @@
-"""Latest: the newest of all devices, or of a part of them, in one answer, as JSON or as CSV.
+"""Latest: the newest of all devices, or of a part of them, in one answer (`cloud.api.latest_bodies`).
 
 In JSON a device's time is that of its newest point, and what differs from it, or is not good, is named by point: so a
-city's answer is a sixth of what it would be with everything said of every point. In CSV each point has a row with all
-of its columns. `cursor` is where a feed goes on: what it tells from there on may be in the answer already, and nothing
-is in neither. With `after`, only devices about which something has changed are told, and `gone` those of them that are
-not meant, or not any more; where that cursor is of another generation or was never reached, or an area or group that is
-asked for has changed since, all are, and `complete` says so.
+city's answer is a sixth of what it would be with everything said of every point. In CSV and Arrow each point has a row
+with all of its columns. `cursor` is where a feed goes on: what it tells from there on may be in the answer already, and
+nothing is in neither. With `after`, only devices about which something has changed are told, and `gone` those of them
+that are not meant, or not any more; where that cursor is of another generation, was never reached, or is older than
+what this process has seen, or an area or group that is asked for has changed since, all are, and `complete` says so.
 
 Asking makes no node push sooner: that is for devices that somebody has open.
 
@@ -16,10 +16,7 @@ same before anything has changed; at most MAX_NAMED names a parameter.
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -27,26 +24,24 @@ import msgspec
 from starlette.responses import Response
 
 from cloud.api import area_params
-from cloud.api.csv_cells import CSV, cell
-from cloud.api.routes import JSON, READERS, Answer, Asked, Param, Route
+from cloud.api.latest_bodies import SHAPES
+from cloud.api.routes import READERS, Answer, Asked, Param, Route
 from cloud.log import cursor as cursors
 from cloud.log.contract import ReadLog
 from cloud.log.cursor import Cursor
 from cloud.problem import bad_request
 from cloud.records.areas import ReadAreas
 from cloud.times import Now
-from cloud.views.answers import GRADES, CityLatest, LatestRow, PointsNow
+from cloud.views.answers import GRADES, CityLatest, PointsNow
 from cloud.views.contract import Box, LatestAsked, LatestViews
 from wire.device import Point
+from wire.orders import LEVELS
 from wire.time import Utc
 
 AT_ONCE: Final = 2
 KEPT: Final = 8
 KEPT_BYTES: Final = 64 << 20
 MAX_NAMED: Final = 1_000
-COLUMNS: Final = (
-    "device", "node", "kind", "profile", "name", "lon", "lat", "point", "value", "unit", "quality", "time", "clock",
-)  # fmt: skip
 
 
 class DeviceNow(PointsNow, frozen=True, kw_only=True):
@@ -119,16 +114,27 @@ class Latest:
                         what="1: only with an alarm that stands; 0: only without one.",
                         schema={"type": "integer", "minimum": 0, "maximum": 1},
                     ),
+                    Param(
+                        name="level",
+                        what="Only devices of which one of these levels decides a writable point.",
+                        many=True,
+                        schema={"type": "string", "enum": list(LEVELS)},
+                    ),
+                    Param(
+                        name="decided",
+                        what="1: also who decides the writable points, and until when.",
+                        schema={"type": "integer", "minimum": 0, "maximum": 1},
+                    ),
                     Param(name="after", what="Only about what something has changed since this cursor."),
                     Param(
                         name="format",
                         what="json when not given.",
-                        schema={"type": "string", "enum": ["json", "csv"]},
+                        schema={"type": "string", "enum": list(SHAPES)},
                     ),
                     Param(name="If-None-Match", at="header", what="An ETag that was given before."),
                 ),
                 answers={
-                    200: Answer(what="The devices; with format=csv, a row a point.", body=LatestOfAll),
+                    200: Answer(what="The devices; with format=csv or arrow, a row a point.", body=LatestOfAll),
                     304: Answer(what="Nothing has changed since that ETag.", media_type=""),
                 },
             )
@@ -136,8 +142,8 @@ class Latest:
 
     async def _latest(self, asked: Asked) -> Response:
         given = asked.one("format") or "json"
-        if given not in ("json", "csv"):
-            raise bad_request(f"format is {given[:50]!r}; it is json or csv")
+        if given not in SHAPES:
+            raise bad_request(f"format is {given[:50]!r}; it is one of {', '.join(SHAPES)}")
         at = self._at()
         question, complete = await self._within(asked, *_question(asked, at))
         meant = "" if question.within is None else question.within.key
@@ -153,10 +159,10 @@ class Latest:
                 body = self._known(key, tag)  # who waited may have waited for the same
                 if body is None:
                     found = await self._views.latest(question)
-                    body = await (_json if given == "json" else _csv)(found, str(self._cursor(found)), complete)
+                    cursor, whole = str(self._cursor(found)), complete or found.complete
+                    body = await SHAPES[given][1](found, cursor, whole, question.asks_who)
                     self._keep(key, tag, body)
-        media_type = JSON if given == "json" else f"{CSV}; charset=utf-8; header=present"
-        return Response(body, 200, headers, media_type)
+        return Response(body, 200, headers, SHAPES[given][0])
 
     async def _within(self, asked: Asked, question: LatestAsked, complete: bool) -> tuple[LatestAsked, bool]:
         """The question with what its areas and groups mean now, and whether the answer has all that is meant."""
@@ -199,6 +205,12 @@ def _question(asked: Asked, at: Cursor) -> tuple[LatestAsked, bool]:
     alarm = asked.one("alarm")
     if alarm not in (None, "0", "1"):
         raise bad_request(f"alarm is {alarm[:50]!r}; it is 0 or 1")
+    decided = asked.one("decided")
+    if decided not in (None, "0", "1"):
+        raise bad_request(f"decided is {decided[:50]!r}; it is 0 or 1")
+    levels = _named(asked, "level")
+    if unknown := sorted(levels - set(LEVELS)):
+        raise bad_request(f"level is {unknown[0][:50]!r}; it is one of {', '.join(LEVELS)}")
     grades = _named(asked, "quality")
     if unknown := sorted(grades - set(GRADES)):
         raise bad_request(f"quality is {unknown[0][:50]!r}; it is one of {', '.join(GRADES)}")
@@ -221,6 +233,8 @@ def _question(asked: Asked, at: Cursor) -> tuple[LatestAsked, bool]:
             box=_box(asked.one("box")),
             alarm=None if alarm is None else alarm == "1",
             after=after,
+            decided=decided == "1",
+            levels=levels,
         ),
         after is None,
     )
@@ -245,55 +259,3 @@ def _box(given: str | None) -> Box | None:
             "box: longitudes lie from -180 to 180, latitudes from -90 to 90, and south is not above north"
         )
     return west, south, east, north
-
-
-async def _json(found: CityLatest, cursor: str, complete: bool) -> bytes:
-    profiles: dict[tuple[str | None, bytes], int] = {}
-    known: dict[tuple[str | None, int], int] = {}  # by the identity of a roster's points, which `alive` keeps
-    alive: list[tuple[Point, ...]] = []
-    pieces: list[bytes] = []
-    gone: list[str] = []
-    async for chunk in found.chunks:
-        for row in chunk:
-            if row.now is None:
-                gone.append(row.device.id)
-                continue
-            place = (row.device.profile, id(row.points))
-            if (described := known.get(place)) is None:
-                alive.append(row.points)
-                points = (row.device.profile, msgspec.json.encode(row.points))
-                described = known[place] = profiles.setdefault(points, len(profiles))
-            # Two objects that become one: neither is empty.
-            pieces.append(
-                msgspec.json.encode(row.device)[:-1]
-                + b',"described":%d,' % described
-                + msgspec.json.encode(row.now)[1:]
-            )
-    told = [{"profile": profile, "points": msgspec.Raw(points)} for profile, points in profiles]
-    return b'{"cursor":%s,"complete":%s,"devices":[%s],"gone":%s,"profiles":%s}' % (
-        msgspec.json.encode(cursor), b"true" if complete else b"false", b",".join(pieces), msgspec.json.encode(gone),
-        msgspec.json.encode(told),
-    )  # fmt: skip
-
-
-async def _csv(found: CityLatest, _cursor: str, _complete: bool) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    async for chunk in found.chunks:
-        writer.writerows(_rows(chunk))
-    return text.getvalue().encode()
-
-
-def _rows(chunk: Sequence[LatestRow]) -> Iterable[Sequence[object]]:
-    for row in chunk:
-        if row.now is None:
-            continue
-        seen, now = row.device, row.now
-        units = {p.name: p.unit for p in row.points}
-        head = [cell(v) for v in (seen.id, seen.node, seen.kind, seen.profile, seen.name, seen.lon, seen.lat)]
-        for point, value in now.values.items():
-            yield [
-                *head, cell(point), cell(value), units.get(point, ""), now.quality.get(point, "good"),
-                now.times.get(point, now.time), now.clocks.get(point, now.clock),
-            ]  # fmt: skip

@@ -21,11 +21,11 @@ from cloud.times import text
 from cloud.views.answers import ClockWord
 from cloud.views.contract import Fix
 from cloud.views.readings_page import clock_word, corrected, plain
-from cloud.views.reports import OWN, alarm_seen, mark_seen, result_seen, visit_seen
+from cloud.views.reports import OWN, alarm_seen, decisions_seen, mark_seen, result_seen, visit_seen
 from wire.batch import Batch, Placed
 from wire.columns import ABSENT, Columns
 from wire.device import Roster
-from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result, Unknown, Visit
+from wire.entries import Alarm, ClockFix, Decisions, Entry, Gap, Health, Mark, Result, Unknown, Visit
 from wire.orders import Order
 from wire.sample import Value
 from wire.time import Utc
@@ -40,6 +40,7 @@ EventType = Literal[
     "reading",
     "alarm",
     "mark",
+    "decisions",
     "order",
     "result",
     "visit",
@@ -245,6 +246,9 @@ def _other(known: _Known, entry: Entry) -> _Parts | None:
         case Mark():
             mark = mark_seen(node, entry, known.fixes)
             return _Parts("mark", entry.device, mark.time_us, mark)
+        case Decisions():  # of many devices at once, and of none of them alone
+            decisions = decisions_seen(node, entry, known.fixes)
+            return _Parts("decisions", None, decisions.time_us, decisions)
         case Result():
             result = result_seen(node, entry, known.fixes, known.orders.get(entry.order))
             return _Parts("result", result.device, result.time_us, result)

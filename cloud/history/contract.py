@@ -2,9 +2,9 @@
 
 What its words mean stands in `cloud.history.partial`: a reading, held, mean, increase. Here is what bounds them: a
 value is held for as long as its point's profile lets the last value stand for now (`stale_after_s`), at most
-MAX_HOLD_US; where the profile does not say, for DEFAULT_HOLD_US, and then how much of a bucket is covered counts as not
-known. What comes before the first bucket is looked at as far back as a value is held, at least an hour, in whole hours:
-`lead_us`.
+MAX_HOLD_US; where the profile does not say, for PERIODS of those at which it is read. Where the node does not say that
+either, for DEFAULT_HOLD_US, and then how much of a bucket is covered counts as not known. What comes before the first
+bucket is looked at as far back as a value is held, at least an hour, in whole hours: `lead_us`.
 
 Bounds: MAX_SERIES series, MAX_PLACES places (series × buckets), MAX_BODIES bodies opened for one answer,
 which is put together CELLS_AT_ONCE at a time.
@@ -22,7 +22,7 @@ from cloud.history.calendar import HOUR_US, Every
 from cloud.history.partial import Terms
 from cloud.times import DAY_US, SECOND_US
 from cloud.views.contract import KnownDevice, TargetsAsked
-from wire.device import Point
+from wire.device import Device, Point
 from wire.time import Micros, Utc, micros
 
 if TYPE_CHECKING:  # which brings numpy: not before somebody asks
@@ -34,6 +34,8 @@ MAX_BODIES: Final = 100_000
 CELLS_AT_ONCE: Final = 400_000
 MAX_HOLD_US: Final = DAY_US * 7
 DEFAULT_HOLD_US: Final = SECOND_US * 900
+PERIODS: Final = 3
+DAYS_S: Final = 604_800.0  # the longest that is believed
 
 
 class TooMuch(Exception):
@@ -59,18 +61,24 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     point: str
     described: Point | None
+    period_s: float | None = None  # how often it is read or should be heard; None: its node does not say
+    heartbeat_s: float = 0.0  # for how long at most it is left out while it does not change
 
     @property
     def hold_known(self) -> bool:
-        """Whether its profile says for how long its value stands."""
-        return self.described is not None and self.described.stale_after_s is not None
+        """Whether it is known for how long its value stands."""
+        return self.period_s is not None or (self.described is not None and self.described.stale_after_s is not None)
 
     @property
     def terms(self) -> Terms:
-        """How it is held and counted."""
+        """How it is held and counted: for as long as its profile lets a value stand, or else for PERIODS of its own;
+        and for its heartbeat more where it is left out while it does not change."""
         described, hold_us = self.described, DEFAULT_HOLD_US
-        if described is not None and described.stale_after_s is not None:
-            hold_us = min(micros(max(described.stale_after_s, 0)), MAX_HOLD_US)
+        stale_after_s = None if described is None else described.stale_after_s
+        if stale_after_s is None and self.period_s is not None:
+            stale_after_s = PERIODS * self.period_s
+        if stale_after_s is not None:
+            hold_us = min(micros(min(max(stale_after_s, 0.0), DAYS_S) + self.heartbeat_s), MAX_HOLD_US)
         wraps_at = None if described is None else described.wraps_at
         return Terms(hold_us, wraps_at if wraps_at is not None and wraps_at > 0 else inf)
 
@@ -124,11 +132,28 @@ def series_of(known: Sequence[KnownDevice], asked: HistoryAsked) -> list[Series]
     for device in sorted(known, key=lambda d: (d.node, d.id)):
         points = {p.name: p for p in device.points}
         found.extend(
-            Series(device=device.id, node=device.node, point=point, described=points.get(point))
+            described_series(device.id, device.node, point, device.described, points.get(point))
             for point in sorted(set(asked.points))
             if point in points or asked.which.devices is not None
         )
     return found
+
+
+def described_series(device: str, node: str, point: str, of: Device | None, described: Point | None) -> Series:
+    """A series of a device as its roster has it: `of` is the device, None where no roster names it."""
+    return Series(
+        device=device,
+        node=node,
+        point=point,
+        described=described,
+        period_s=None if of is None else _seconds(of.period_s),
+        heartbeat_s=0.0 if of is None else _seconds(of.heartbeats_s.get(point)) or 0.0,
+    )
+
+
+def _seconds(given: float | None) -> float | None:
+    """What comes from outside and can be meant."""
+    return None if given is None or not 0 < given <= DAYS_S else given
 
 
 def found_of(

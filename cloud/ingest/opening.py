@@ -7,8 +7,8 @@ few of them, and a lane of their own for the large ones, so that those wait for 
 Bounds, of each lane: THREADS bodies are opened at a time; OPEN_BYTES of CBOR are open at a time, from before a body is
 opened until it is in the log, by what its frame says of its size (`wire.frame` holds it to that), and IN_HAND bodies;
 the others wait in the order in which they came, and keep only their compressed bytes (`cloud.ingest.bodies`). Beyond
-LIGHT_BYTES a body is a large one. MAX_OTHERS entries of a batch are something else than columns; a node that has more
-sends them in several.
+LIGHT_BYTES a body is a large one. MAX_OTHERS entries of a batch are something else than columns, and they say of
+MAX_DECIDED points who decides; a node that has more sends them in several.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from wire import chain
 from wire.batch import Batch, Snapshot
 from wire.chain import Base, Chained
 from wire.codec import decode_batch, decode_snapshot
+from wire.entries import Decisions
 from wire.errors import TooLarge
 from wire.frame import MAX_PLAIN_BYTES, plain_bytes
 
@@ -37,6 +38,7 @@ OPEN_BYTES: Final = MAX_PLAIN_BYTES
 IN_HAND: Final = 64
 LIGHT_BYTES: Final = 256 << 10
 MAX_OTHERS: Final = 20_000
+MAX_DECIDED: Final = 100_000
 
 T = TypeVar("T")
 
@@ -143,6 +145,9 @@ def batch_of(body: bytes) -> Opened:
     facts = facts_of(batch)
     if len(facts.others) > MAX_OTHERS:
         raise TooLarge(f"{len(facts.others)} entries that are not columns; at most {MAX_OTHERS} a batch")
+    said = (item.entry.decided for item in facts.others if isinstance(item.entry, Decisions))
+    if sum(len(decision.devices) for decided in said for decision in decided) > MAX_DECIDED:
+        raise TooLarge(f"who decides is said of more than {MAX_DECIDED} points in one batch")
     return Opened(batch, facts, body)
 
 

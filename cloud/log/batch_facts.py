@@ -2,7 +2,7 @@
 
 Raises Malformed for what the codec lets through and the store cannot keep: integers beyond 64 bits, a gap that
 counts backwards. Bounds: a batch names at most MAX_BATCH_DEVICES devices; an alarm has MAX_ALARM_BYTES packed, and so
-has a mark.
+has a mark; who decides is said of at most `wire.entries.MAX_DECIDED` points at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cloud.times import TIME_BOUND_US
 from wire.batch import Batch, Placed, Snapshot
 from wire.codec import MAX_NAME_CHARS
 from wire.contents import Contents
-from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result, Visit
+from wire.entries import MAX_DECIDED, Alarm, ClockFix, Decisions, Entry, Gap, Health, Mark, Result, Visit
 from wire.errors import Malformed
 from wire.sample import Clock, Value, why_unstorable
 from wire.time import Utc
@@ -123,6 +123,8 @@ def _check(entry: Entry) -> None:
             raise Malformed("a visit names no id, or nobody")
         if entry.code is not None and not 0 <= entry.code < 2**63:
             raise Malformed(f"a visit with the code {entry.code}")
+    elif isinstance(entry, Decisions):
+        within = _check_decisions(entry)
     elif isinstance(entry, Health):
         within = (entry.time_us,)
         if not 0 < entry.interval_s <= 86_400:
@@ -142,6 +144,16 @@ def _check(entry: Entry) -> None:
         raise Malformed(f"{name}: {error}") from error
     if isinstance(entry, Alarm | Mark) and size > MAX_ALARM_BYTES:
         raise Malformed(f"{name} has {size} bytes; at most {MAX_ALARM_BYTES}")
+
+
+def _check_decisions(entry: Decisions) -> tuple[int, ...]:
+    """The times in it."""
+    _check_boot("who decides", entry.boot)
+    if sum(len(d.devices) for d in entry.decided) > MAX_DECIDED:
+        raise Malformed(f"who decides is said of more than {MAX_DECIDED} points at once")
+    for decision in entry.decided:
+        _check_values("decisions", {decision.point: decision.value})
+    return (entry.time_us, *(d.until_us or 0 for d in entry.decided))
 
 
 def _check_values(name: str, values: Mapping[str, Value]) -> None:

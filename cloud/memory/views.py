@@ -35,20 +35,21 @@ from cloud.views.answers import (
     WrittenOff,
     seen_as,
 )
-from cloud.views.city_latest import shown
+from cloud.views.city_latest import shown, with_decided
 from cloud.views.contract import AlarmsAsked, Fix, KnownDevice, LatestAsked, ReadingsAsked, TargetsAsked, VisitAt
+from cloud.views.decided import ByPoint, LivedBy, last_of
 from cloud.views.doubts import detail_of, doubt_of, doubts_of, fit
 from cloud.views.latest import AHEAD_US
 from cloud.views.ledger import MAX_GAPS, GapPlace, ledger_of
 from cloud.views.readings_page import Key, clock_word, corrected, cursor_of, parse_cursor, plain
-from cloud.views.reports import alarm_seen
+from cloud.views.reports import alarm_seen, decided_seen, lives_by_seen
 from cloud.views.silence import LastHeard
 from cloud.views.visits import MAX_VISITS, technicians
 from groundwork.nearest import nearest
 from wire.batch import Batch, Lane, Snapshot
 from wire.columns import Columns
 from wire.device import Device, Point, Roster
-from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Result, Visit
+from wire.entries import Alarm, ClockFix, Decisions, Entry, Gap, Health, Result, Visit
 from wire.sample import Sample
 from wire.time import Utc
 
@@ -173,7 +174,15 @@ class MemoryViews:
         roster = self._roster(claim.node)
         seen = self._seen(device, claim.node)
         points = () if roster is None else roster[1].profiles.get(seen.profile or "", ())
-        return DeviceDetail(device=seen, points=points, latest=self._latest(claim.node, device, points))
+        said, lived = self._decided(claim.node)
+        fixes = await self.fixes(claim.node)
+        return DeviceDetail(
+            device=seen,
+            points=points,
+            latest=self._latest(claim.node, device, points),
+            decided={p: decided_seen(one, fixes) for p, one in said.get(device, {}).items()},
+            lives_by=None if lived is None else lives_by_seen(lived, fixes),
+        )
 
     def latest_mark(self) -> str:
         """How much there is."""
@@ -189,11 +198,14 @@ class MemoryViews:
             seen, roster = self._seen(device, claim.node), self._roster(claim.node)
             points = () if roster is None else roster[1].profiles.get(seen.profile or "", ())
             now = await self._now_of(seen, points, asked.points)
+            if asked.asks_who:
+                said, fixes = self._decided(claim.node)[0], await self.fixes(claim.node)
+                now = with_decided(now, said.get(device), fixes, asked.points)
             meant = asked.describes(seen) and shown(asked, now)
             if meant or asked.after is not None:
                 rows.append(LatestRow(seen, points, now if meant else None))
         rows.sort(key=lambda row: (row.device.node, row.device.id))
-        return CityLatest(max(self._batches, default=0), _one(rows))
+        return CityLatest(max(self._batches, default=0), _one(rows), asked.after is None)
 
     async def readings(self, asked: ReadingsAsked) -> ReadingsPage | None:
         """All samples, sorted, and a piece cut out."""
@@ -303,6 +315,9 @@ class MemoryViews:
         found: set[Doubt] = set() if roster is None else set(doubts_of(roster[1]))
         found |= {doubt for d in self._firsts(node) if (doubt := doubt_of(d)) is not None}
         return tuple(sorted(found, key=lambda d: (d.whose, d.what)))
+
+    def _decided(self, node: str) -> tuple[Mapping[str, ByPoint], LivedBy | None]:
+        return last_of(e for _, _, e in self._entries(node) if isinstance(e, Decisions))
 
     def _visits(self, node: str) -> list[VisitAt]:
         found = [

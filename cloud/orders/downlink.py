@@ -4,17 +4,20 @@ At connect all open orders come that the node has said nothing of, the oldest fi
 which nothing is said comes again every RESEND_S. When nothing has come for BEAT_S, a Down comes that has only the
 time: a node that hears nothing for longer has no downlink. A stream ends by itself after LIFE_S. The newest stream of
 a node wins: an older one gets an event `replaced`, and ends. With once=1 the open orders come, then a Down with the
-time, then the end: for proxies that hold a stream back.
+time, then the end: for proxies that hold a stream back. A node that says answers=why gets questions, too
+(`cloud.orders.why`): once, before orders, and never again.
 
 Bounds: one stream a node, MAX_NODES nodes, and ONCE_MOST answers to once=1 a node, which is remembered for ASKED_S;
-PAGE orders are held for a stream at a time without their texts; BUNDLES streams write a text at a time, one each, the
-others look again after LATER_S; PIECE_BYTES are written at a time, each to be taken within `cut_s`. AT_ONCE streams
-read the store at a time: many nodes that get orders at once do not hold up everybody else.
+ASKS questions wait for a stream; PAGE orders are held for a stream at a time without their texts; BUNDLES streams write
+a text at a time, one each, the others look again after LATER_S; PIECE_BYTES are written at a time, each to be taken
+within `cut_s`. AT_ONCE streams read the store at a time: many nodes that get orders at once do not hold up everybody
+else.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from typing import Final
@@ -30,9 +33,11 @@ from cloud.records.orders import OrderStore
 from cloud.records.tokens import Grant, Tokens
 from cloud.times import Now
 from wire.orders import Bundle, Down, Order
+from wire.why import ANSWERS, AskWhy
 
 MAX_NODES: Final = 4_000
 ONCE_MOST: Final = 2
+ASKS: Final = 32
 PAGE: Final = 50
 BUNDLES: Final = 64
 LATER_S: Final = 1.0
@@ -56,6 +61,8 @@ class _Line:
     def __init__(self) -> None:
         self.news = asyncio.Event()
         self.replaced = False
+        self.answers = False  # its node answers questions
+        self.asks: deque[AskWhy] = deque()
 
 
 class Downlink:
@@ -88,6 +95,19 @@ class Downlink:
         asked_s = self._asked_s.get(node)
         return node in self._lines or (asked_s is not None and asyncio.get_running_loop().time() < asked_s + ASKED_S)
 
+    def answers(self, node: str) -> bool:
+        """Say whether a node has said that it answers questions, on the stream that is open."""
+        return (line := self._lines.get(node)) is not None and line.answers
+
+    def ask(self, node: str, asked: AskWhy) -> bool:
+        """Put a question to a node; say whether it will be sent, as far as is known."""
+        line = self._lines.get(node)
+        if line is None or not line.answers or len(line.asks) >= ASKS:
+            return False
+        line.asks.append(asked)
+        line.news.set()
+        return True
+
     def wake(self, nodes: Iterable[str]) -> None:
         """There are new orders for these nodes."""
         for node in nodes:
@@ -112,6 +132,7 @@ class Downlink:
                 params=(
                     Param(name="node", at="path", what="The node whose token is used."),
                     Param(name="once", what="1: what is open now, a Down with the time, and the end."),
+                    Param(name="answers", what="why: this node answers the question why (see wire/why.py)."),
                 ),
                 lasting=True,
                 answers={200: Answer(what="Orders until either end closes.", media_type=EVENT_STREAM), **OVER_QUOTA},
@@ -134,6 +155,7 @@ class Downlink:
             raise unavailable(f"{len(self._lines)} nodes have a downlink; no more are served", 30)
         open_ = ExitStack()
         line = _Line()
+        line.answers = ANSWERS in asked.request.query_params.getlist("answers")  # a newer node may answer more
         if once == "1":
             if (count := self._onces.get(node, 0)) >= ONCE_MOST:
                 raise unavailable(f"{count} answers to once=1 are on their way to node {node}", 1)
@@ -196,6 +218,10 @@ class Downlink:
                 return
             if self._closing or clock() >= ends_s or not self._tokens.valid(grant):
                 return
+            while line.asks:
+                for piece in self._framed(None, line.asks.popleft()):
+                    yield piece
+                spoke_s = clock()
             open_ = await self._unheard(node)
             later = False
             sent_s = {name: sent_s[name] for name, _ in open_ if name in sent_s}
@@ -240,8 +266,8 @@ class Downlink:
             return None
         return msgspec.structs.replace(order, text=text)
 
-    def _framed(self, order: Order | None) -> Iterator[bytes]:
-        framed = b"data: %s\n\n" % msgspec.json.encode(Down(server_us=self._now(), order=order))
+    def _framed(self, order: Order | None, why: AskWhy | None = None) -> Iterator[bytes]:
+        framed = b"data: %s\n\n" % msgspec.json.encode(Down(server_us=self._now(), order=order, why=why))
         for at in range(0, len(framed), PIECE_BYTES):
             yield framed[at : at + PIECE_BYTES]
 

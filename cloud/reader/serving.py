@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from cloud.api import openapi
 from cloud.api.gate import Gate
 from cloud.api.guard import Guard, fault_problem, http_problem
-from cloud.api.routes import Route, serve
+from cloud.api.routes import READERS, Asked, Param, Route, problem_answers, serve
 from cloud.api.upkeep import Upkeep
 from cloud.entrance.failures import Failures
 from cloud.entrance.origins import open_to
@@ -34,8 +34,28 @@ from cloud.sqlite.followed import FollowedStore
 from cloud.views.watching import Watching
 
 ELSEWHERE: Final = (
-    "only questions and the feed are answered here; orders, alarms and all that is written are at the aggregator's own"
+    "only questions and the feed are answered here; orders, alarms, why and all that is written are at the aggregator's"
+    " own"
     " address"
+)
+
+
+async def _asks_the_node(_: Asked) -> Response:
+    raise Problem(421, "elsewhere", ELSEWHERE)
+
+
+_WHY: Final = Route(
+    method="GET",
+    path="/v1/devices/{device:path}/why",
+    name="why",
+    summary="Not here: who has the node's downlink asks it.",
+    roles=READERS,
+    handler=_asks_the_node,
+    params=(
+        Param(name="device", at="path", what="The device's id."),
+        Param(name="node", what="Only under this node."),
+    ),
+    answers=problem_answers(s421="It is at the aggregator's own address."),
 )
 
 
@@ -69,6 +89,7 @@ def reading(
         log=store.log,
         views=store.views,
         areas=store.areas,
+        alarm_steps=store.alarm_steps,
         history=store.history,
         origins=lambda: store.log.origins,
         ordered=store.ordered,
@@ -86,6 +107,7 @@ def reading(
     async def ready() -> None:
         await store.views.nodes("", 1)
 
+    table.append(_WHY)  # before the devices: an id may hold slashes
     table.extend(reads)
     table.extend(Upkeep(metrics, ready, lambda: openapi.document(table)).routes())
     asgi = Starlette(

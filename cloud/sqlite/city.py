@@ -15,10 +15,12 @@ from typing import Final
 
 import msgspec
 
+from cloud.sqlite.decided import of_all
 from cloud.sqlite.view_builder import claims_of, owners
 from cloud.views.answers import DeviceSeen, seen_as
 from cloud.views.city_latest import Standing
-from cloud.views.contract import Fix
+from cloud.views.contract import Fix, LatestAsked
+from cloud.views.decided import ByPoint
 from wire.device import Device, Point
 from wire.entries import Alarm
 from wire.time import Micros
@@ -30,13 +32,15 @@ _Signature = tuple[int, str, int]  # a roster's position and digest, and how man
 
 class KnownNode(msgspec.Struct, frozen=True):
     """The devices of a node that are its own, by id, each with the points of its profile. `changed` are those about
-    which the store has something new since the position that was asked for; None stands for all of them."""
+    which the store has something new since the position that was asked for; None stands for all of them. `decided` is
+    who decides their points, where that was asked for."""
 
     name: str
     devices: Sequence[tuple[DeviceSeen, tuple[Point, ...]]]
     fixes: Mapping[int, Fix]
     standing: Mapping[str, Standing]
     changed: Collection[str] | None
+    decided: Mapping[str, ByPoint]
 
 
 class CityDevices:
@@ -47,11 +51,26 @@ class CityDevices:
         self._shared: set[str] = set()  # whose owner may have changed without a word of their own node
         self._standing: dict[int, dict[str, Standing]] = {}  # as it was when it was read last
         self._moved: dict[tuple[int, str], int] = {}  # where the log stood when another one was seen of a device
+        self._since: int | None = None  # where the log stood when all this was seen first
+
+    def knowing(self, asked: LatestAsked) -> LatestAsked:
+        """What is asked; for all that is meant, where the cursor is older than what is known here of changes that no
+        node has told of: an assignment that was undone, an alarm that ended with a lost card."""
+        if asked.after is None or (self._since is not None and asked.after >= self._since):
+            return asked
+        return msgspec.structs.replace(asked, after=None)
 
     def read(
-        self, connection: sqlite3.Connection, nodes: frozenset[str], after: int | None, position: int
+        self,
+        connection: sqlite3.Connection,
+        nodes: frozenset[str],
+        after: int | None,
+        position: int,
+        *,
+        decided: bool = False,
     ) -> list[KnownNode]:
-        """All nodes by name, or those named. `position` is where the log stands, or stood a moment ago."""
+        """All nodes by name, or those named. `position` is where the log stands, or stood a moment ago; `decided` asks
+        who decides."""
         rows = connection.execute(
             "SELECT node_no, name, ifnull(position, 0), ifnull(digest, ''),"
             " (SELECT count(*) FROM devices d WHERE d.node_no = n.node_no)"
@@ -62,7 +81,10 @@ class CityDevices:
         fixes, fixed = _fixes(connection)
         standing = _standing(connection)
         self._note(standing, position)
-        moved = {} if after is None else self._since(after)
+        moved = {} if after is None else self._moved_since(after)
+        if self._since is None:
+            self._since = position
+        said = of_all(connection) if decided else {}
         found: list[KnownNode] = []
         for node_no, name, *signature in rows:
             if nodes and name not in nodes:
@@ -71,13 +93,16 @@ class CityDevices:
             if shared:
                 devices = [(_owned(seen, shared), points) for seen, points in devices if _keeps(seen, shared)]
             everything = after is None or signature[0] > after or fixed.get(node_no, 0) > after
+            heard = said.get(node_no, {})
+            new = () if after is None else {device for device, (_, last) in heard.items() if last > after}
             found.append(
                 KnownNode(
                     name=name,
                     devices=devices,
                     fixes=fixes.get(node_no, {}),
                     standing=standing.get(node_no, {}),
-                    changed=None if everything else self._shared.union(moved.get(node_no, ())),
+                    changed=None if everything else self._shared.union(moved.get(node_no, ()), new),
+                    decided={device: by_point for device, (by_point, _) in heard.items()},
                 )
             )
         return found
@@ -91,7 +116,7 @@ class CityDevices:
                 if now.get(device) != then.get(device):
                     self._moved[node_no, device] = position
 
-    def _since(self, after: int) -> dict[int, set[str]]:
+    def _moved_since(self, after: int) -> dict[int, set[str]]:
         found: dict[int, set[str]] = {}
         for (node_no, device), position in list(self._moved.items()):
             if position >= after:

@@ -20,7 +20,7 @@ import msgspec
 
 from cloud.crash import Crash
 from cloud.log.batch_facts import Extent, base, facts_of
-from cloud.sqlite import database
+from cloud.sqlite import database, decided
 from cloud.sqlite.log import SqliteLog
 from cloud.sqlite.readers import Readers
 from cloud.sqlite.view_builder import SPANS_US, span_of
@@ -30,7 +30,7 @@ from wire import codec
 from wire.batch import Placed
 from wire.columns import Columns, merge
 from wire.device import Roster
-from wire.entries import Alarm, ClockFix, Gap, Health, Result, Visit
+from wire.entries import Alarm, ClockFix, Decisions, Gap, Health, Result, Visit
 from wire.errors import BadInput
 from wire.time import Micros, Utc
 
@@ -278,6 +278,8 @@ def _needed(connection: sqlite3.Connection, node_no: int, position: int, entry: 
             values = (entry.order, node_no, entry.stage)
         case Visit():  # one of its node's newest: the same position is that of its batch
             query, values = "SELECT position FROM visits WHERE node_no = ? AND position = ?", (node_no, position)
+        case Decisions():
+            return decided.stands(connection, node_no, position)
         case _:
             return False
     row = connection.execute(query, values).fetchone()

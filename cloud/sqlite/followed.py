@@ -27,6 +27,7 @@ from cloud.log.batch_facts import BatchFacts, facts_of
 from cloud.log.contract import Reach, Record
 from cloud.log.cursor import Origins
 from cloud.sqlite import database, orders
+from cloud.sqlite.alarm_steps import SqliteReadAlarmSteps
 from cloud.sqlite.areas import SqliteReadAreas
 from cloud.sqlite.folding import HISTORY
 from cloud.sqlite.hearings import hearings
@@ -52,6 +53,7 @@ class FollowedStore(msgspec.Struct, frozen=True):
     log: SqliteReadLog
     views: SqliteReadViews
     areas: SqliteReadAreas
+    alarm_steps: SqliteReadAlarmSteps
     history: SqliteHistory
     heard: LastHeard
     latest: LatestTable
@@ -126,7 +128,8 @@ async def followed(directory: Path, now: Now, history: Path | None = None) -> As
         log = SqliteReadLog(origins, Reach(reach.floor, latest.through), readers)
         views = SqliteReadViews(readers=readers, latest=latest, heard=heard, now=now)
         folded = SqliteHistory(readers, now, FoldedHours(history or directory / HISTORY))
-        store = FollowedStore(log, views, SqliteReadAreas(readers), folded, heard, latest, readers, now)
+        areas, steps = SqliteReadAreas(readers), SqliteReadAlarmSteps(readers)
+        store = FollowedStore(log, views, areas, steps, folded, heard, latest, readers, now)
         await store.follow(reach)
         yield store
     finally:

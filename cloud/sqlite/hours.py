@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import msgspec
 
 from cloud.history.calendar import FIRST_US, HOUR_US, LAST_US
-from cloud.history.contract import Series
+from cloud.history.contract import described_series
 from cloud.history.gather import fold_cells
 from cloud.history.partial import HourRow
 from cloud.history.raw import Cells, Stretch, stretches
@@ -109,20 +110,24 @@ class SqliteHours:
         return rows
 
 
+_Described = tuple[Device | None, Mapping[str, Point]]
+_UNKNOWN: Final[_Described] = (None, {})
+
+
 def _rows(connection: sqlite3.Connection, node: str, cells: Cells, within: Stretch) -> list[HourRow]:
-    points = _described(connection, node)
+    known = _described(connection, node)
     edges = cells.edges[within.first : within.stop + 1]
     rows: list[HourRow] = []
     for (device, point), readings in readings_of(connection, node, None, None, within).items():
-        described = points.get(device, {}).get(point)
-        terms = Series(device=device, node=node, point=point, described=described).terms
+        of, points = known.get(device, _UNKNOWN)
+        terms = described_series(device, node, point, of, points.get(point)).terms
         at, partials = fold_cells(readings, edges, terms, edges[0])
         rows += [HourRow(point, device, edges[c], p, terms) for c, p in zip(at, partials, strict=True)]
     return rows
 
 
-def _described(connection: sqlite3.Connection, node: str) -> Mapping[str, Mapping[str, Point]]:
-    """The points of each of a node's devices, as its roster has them."""
+def _described(connection: sqlite3.Connection, node: str) -> Mapping[str, _Described]:
+    """Each of a node's devices, and its points, as its roster has them."""
     row = connection.execute(
         "SELECT node_no, profiles FROM rosters JOIN nodes USING (node_no) WHERE name = ?", (node,)
     ).fetchone()
@@ -133,4 +138,4 @@ def _described(connection: sqlite3.Connection, node: str) -> Mapping[str, Mappin
     }
     devices = connection.execute("SELECT body FROM rostered WHERE node_no = ?", row[:1])
     found = [msgspec.json.decode(body, type=Device) for (body,) in devices]
-    return {d.id: profiles.get(d.profile, {}) for d in found}
+    return {d.id: (d, profiles.get(d.profile, {})) for d in found}

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from functools import partial
 
 import msgspec
 
-from cloud.sqlite import reports
+from cloud.sqlite import decided, reports
 from cloud.sqlite.city import CityDevices, KnownNode
 from cloud.sqlite.interned import load_streams
 from cloud.sqlite.latest_table import LatestTable
@@ -38,7 +39,7 @@ from cloud.views.answers import (
     WrittenOff,
     seen_as,
 )
-from cloud.views.city_latest import CHUNK, now_of, shown
+from cloud.views.city_latest import CHUNK, now_of, shown, with_decided
 from cloud.views.contract import (
     MAX_ALARMS_SHOWN,
     MAX_DEVICES_SHOWN,
@@ -53,7 +54,7 @@ from cloud.views.contract import (
 from cloud.views.latest import latest_of
 from cloud.views.ledger import MAX_CONFLICTS, MAX_GAPS, GapPlace, ledger_of
 from cloud.views.readings_page import PageWindow, page, parse_cursor
-from cloud.views.reports import alarm_seen
+from cloud.views.reports import alarm_seen, decided_seen, lives_by_seen
 from cloud.views.silence import Hearing, LastHeard
 from cloud.views.visits import MAX_LOOKED, NEWEST, technicians
 from wire.device import Device, Point
@@ -136,22 +137,28 @@ class SqliteReadViews:
     async def device(self, device: str, node: str | None) -> DeviceDetail | None:
         """One device, or None."""
 
-        def query(
-            connection: sqlite3.Connection,
-        ) -> tuple[DeviceSeen, tuple[Point, ...], Mapping[int, Fix]] | None:
+        def query(connection: sqlite3.Connection) -> tuple[DeviceDetail, Mapping[int, Fix]] | None:
             claim = _choose(claims_of(connection, device), node)
             if claim is None:
                 return None
-            seen = _device(connection, device, claim)
-            points = _profiles(connection, claim.node_no).get(seen.profile or "", ())
-            return seen, points, fixes_of(connection, claim.node_no)
+            seen, fixes = _device(connection, device, claim), fixes_of(connection, claim.node_no)
+            lived = decided.lived_by(connection, claim.node_no)
+            said = decided.of_device(connection, claim.node_no, device)
+            found = DeviceDetail(
+                device=seen,
+                points=_profiles(connection, claim.node_no).get(seen.profile or "", ()),
+                latest={},
+                decided={p: decided_seen(one, fixes) for p, one in said.items()},
+                lives_by=None if lived is None else lives_by_seen(lived, fixes),
+            )
+            return found, fixes
 
-        found = await self._readers.ask(query)
-        if found is None:
+        answer = await self._readers.ask(query)
+        if answer is None:
             return None
-        seen, points, fixes = found
-        cells = self._latest.cells(seen.node, device)
-        return DeviceDetail(device=seen, points=points, latest=latest_of(cells, fixes, points, self._now()))
+        found, fixes = answer
+        cells = self._latest.cells(found.device.node, device)
+        return msgspec.structs.replace(found, latest=latest_of(cells, fixes, found.points, self._now()))
 
     def latest_mark(self) -> str:
         """What is another text whenever an answer of `latest` may be another one."""
@@ -159,10 +166,12 @@ class SqliteReadViews:
 
     async def latest(self, asked: LatestAsked) -> CityLatest:
         """The newest of the devices that are meant."""
+        asked = self._devices.knowing(asked)
         position = self._latest.through  # before the store is asked: what it knows beyond is told again by a feed
         names = asked.nodes if asked.after is None else frozenset[str]()  # one may have moved to another node
-        nodes = await self._readers.ask(lambda connection: self._devices.read(connection, names, asked.after, position))
-        return CityLatest(position, self._chunks(asked, nodes))
+        read = partial(self._devices.read, nodes=names, after=asked.after, position=position, decided=asked.asks_who)
+        nodes = await self._readers.ask(read)
+        return CityLatest(position, self._chunks(asked, nodes), asked.after is None)
 
     async def _chunks(self, asked: LatestAsked, nodes: Sequence[KnownNode]) -> AsyncIterator[Sequence[LatestRow]]:
         """Rows of at most CHUNK devices that were looked at; in between the event loop is free."""
@@ -186,6 +195,7 @@ class SqliteReadViews:
             return None
         cells = self._latest.cells(node.name, device.id)
         now = now_of(cells, node.fixes, asked.points, self._now(), node.standing.get(device.id))
+        now = with_decided(now, node.decided.get(device.id), node.fixes, asked.points)
         return now if shown(asked, now) else None
 
     async def readings(self, asked: ReadingsAsked) -> ReadingsPage | None:
@@ -214,9 +224,7 @@ class SqliteReadViews:
 
     async def visits(self, node: str, before: tuple[int, int], limit: int, *, acted: bool = True) -> Sequence[VisitAt]:
         """What a node has said of visits."""
-        return await self._readers.ask(
-            lambda connection: reports.visits_of(connection, node, before, limit, acted=acted)
-        )
+        return await self._readers.ask(partial(reports.visits_of, node=node, before=before, limit=limit, acted=acted))
 
     async def targets(self, asked: TargetsAsked, limit: int) -> Sequence[KnownDevice]:
         """The devices that an order is for."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-VERSION: Final = 6
-KNOWN: Final = (0, 1, 2, 3, 4, 5)  # 0 is an empty file
+VERSION: Final = 7
+KNOWN: Final = (0, 1, 2, 3, 4, 5, 6)  # 0 is an empty file
 
 # What only the log knows. Nothing of this can be built from anything else.
 _LOG: Final = """
@@ -175,8 +175,16 @@ CREATE TABLE doubts (
     node_no INTEGER NOT NULL, whose TEXT NOT NULL, what TEXT NOT NULL, why TEXT NOT NULL,
     PRIMARY KEY (node_no, whose, what)) WITHOUT ROWID;
 """
+# What schema 7 has added: who decides what points are set to, and by what nodes live, views.
+_VIEWS_7: Final = """
+CREATE TABLE decided (
+    node_no INTEGER NOT NULL, device TEXT NOT NULL, point TEXT NOT NULL, position INTEGER NOT NULL,
+    body BLOB NOT NULL, PRIMARY KEY (node_no, device, point)) WITHOUT ROWID;
+CREATE TABLE lived_by (node_no INTEGER PRIMARY KEY, position INTEGER NOT NULL, body BLOB NOT NULL);
+"""
 VIEW_NAMES: Final = (
     "spans", "rosters", "rostered", "gaps", "alarms", "health", "fixes", "latest", "results", "visits", "doubts",
+    "decided", "lived_by",
 )  # fmt: skip
 
 
@@ -196,6 +204,8 @@ def bring_up(connection: sqlite3.Connection, version: int) -> None:
         made += (_OURS_5, _VIEWS_5)
     if version < 6:
         made += (_OURS_6, _VIEWS_6)
+    if version < 7:
+        made += (_VIEWS_7,)
     for script in (*made, _CLAIMS):
         _run(connection, script)
     if version < 2:
@@ -218,6 +228,7 @@ def drop_views(connection: sqlite3.Connection) -> None:
     _run(connection, _VIEWS_3)
     _run(connection, _VIEWS_5)
     _run(connection, _VIEWS_6)
+    _run(connection, _VIEWS_7)
 
 
 def _run(connection: sqlite3.Connection, script: str) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from cloud.log.batch_facts import BatchFacts
 from cloud.log.notices import Finding
-from cloud.sqlite import alarm_steps
+from cloud.sqlite import alarm_steps, decided
 from cloud.sqlite.interned import Interned
 from cloud.times import DAY_US, SECOND_US
 from cloud.views.answers import Doubt
@@ -24,7 +24,7 @@ from cloud.views.order_stages import forward
 from cloud.views.visits import MAX_VISITS
 from wire.batch import Batch
 from wire.device import Roster
-from wire.entries import Alarm, ClockFix, Gap, Health, Result, Visit
+from wire.entries import Alarm, ClockFix, Decisions, Gap, Health, Result, Visit
 from wire.orders import FINAL
 from wire.time import Utc
 
@@ -99,6 +99,8 @@ class ViewBuilder:
                 if (of_roster := self._roster(connection, node_no, position, entry)) is not None:
                     new.extend(of_roster)
                     roster = entry
+            elif isinstance(entry, Decisions):
+                decided.take(connection, node_no, position, entry)
             elif isinstance(entry, Gap):
                 stream = self._interned.stream(connection, batch.node, batch.epoch, batch.lane)
                 assert stream is not None

@@ -11,12 +11,13 @@ from typing import Final, Literal
 
 import msgspec
 
+from cloud.views.clock_word import ClockWord
+from cloud.views.decided import LivesBy, PointDecided
 from wire.device import Device, Point
 from wire.entries import AlarmState, Health, Severity, Stage, VisitAct
 from wire.sample import Value
 from wire.time import Utc
 
-ClockWord = Literal["synced", "estimated", "corrected", "ahead"]
 LaneState = Literal["current", "open", "ended", "unfinished", "unknown", "written_off"]
 Certainty = Literal["exact", "at_least", "unknown"]
 Grade = Literal["good", "uncertain", "bad"]
@@ -195,6 +196,7 @@ class PointsNow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     clocks: Mapping[str, ClockWord] = {}
     alarms: int = 0  # that stand
     severity: Severity | None = None  # of the worst of them
+    decided: Mapping[str, PointDecided] = {}  # who decides its writable points; where it was asked for
 
     @property
     def grade(self) -> Grade | None:
@@ -215,10 +217,12 @@ class LatestRow(msgspec.Struct, frozen=True, gc=False):
 
 class CityLatest(msgspec.Struct, frozen=True):
     """The rows by node and device, in chunks, and the position of the log from which a feed goes on after them: what it
-    tells from there on may be in them already, and nothing is in neither."""
+    tells from there on may be in them already, and nothing is in neither. `complete`: all that are meant are there, and
+    not only those about which something has changed."""
 
     position: int
     chunks: AsyncIterator[Sequence[LatestRow]]
+    complete: bool
 
 
 def grade_of(quality: str) -> Grade:
@@ -381,11 +385,15 @@ class PointLatest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """One device and its latest points."""
+    """One device and its latest points; who decides its writable points, and by what its node lives, as the node told
+    it last. `lives_by` is null, and nothing is known of either, where the node cannot tell it or has not yet.
+    """
 
     device: DeviceSeen
     points: tuple[Point, ...]
     latest: Mapping[str, PointLatest]
+    decided: Mapping[str, PointDecided]
+    lives_by: LivesBy | None
 
 
 class NodesPage(msgspec.Struct, frozen=True, kw_only=True):

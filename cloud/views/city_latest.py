@@ -19,8 +19,10 @@ from cloud.log.batch_facts import SYNCED
 from cloud.times import text
 from cloud.views.answers import SEVERITIES, PointsNow
 from cloud.views.contract import Fix, LatestAsked
+from cloud.views.decided import ByPoint
 from cloud.views.latest import AHEAD, AHEAD_US, Cells, newest_of, word_of
 from cloud.views.readings_page import plain
+from cloud.views.reports import decided_seen
 from wire.entries import Severity
 from wire.sample import Value
 from wire.time import Utc
@@ -38,6 +40,14 @@ class Standing(msgspec.Struct, gc=False):
         """One more."""
         self.count += 1
         self.worst = SEVERITIES[max(SEVERITIES.index(self.worst), SEVERITIES.index(severity))]
+
+
+def with_decided(now: PointsNow, said: ByPoint | None, fixes: Mapping[int, Fix], points: Collection[str]) -> PointsNow:
+    """The same, and who decides its points; those named, where some are."""
+    if not said:
+        return now
+    decided = {p: decided_seen(one, fixes) for p, one in said.items() if not points or p in points}
+    return msgspec.structs.replace(now, decided=decided)
 
 
 def now_of(
@@ -91,4 +101,8 @@ def _simple(cells: Cells, points: Collection[str], now_us: Utc) -> tuple[dict[st
 
 def shown(asked: LatestAsked, now: PointsNow) -> bool:
     """Say whether a device is meant, by its newest."""
-    return (not asked.grades or now.grade in asked.grades) and asked.alarm in {None, now.alarms > 0}
+    return (
+        (not asked.grades or now.grade in asked.grades)
+        and asked.alarm in {None, now.alarms > 0}
+        and (not asked.levels or any(d.level in asked.levels for d in now.decided.values()))
+    )

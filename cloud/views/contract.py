@@ -103,6 +103,13 @@ class LatestAsked(msgspec.Struct, frozen=True, kw_only=True):
     within: Within | None = None
     alarm: bool | None = None
     after: int | None = None
+    decided: bool = False  # who decides its writable points is told, too, and counts as a change
+    levels: frozenset[str] = frozenset()  # only devices of which one of these decides a point
+
+    @property
+    def asks_who(self) -> bool:
+        """Whether who decides has to be known for the answer."""
+        return self.decided or bool(self.levels)
 
     def describes(self, device: DeviceSeen) -> bool:
         """Say whether a device is meant, by what its roster says of it."""

@@ -1,4 +1,5 @@
-"""Reports: what a node reports of its alarms, its rules' marks, its orders and its visits, as the API shows it.
+"""Reports: what a node reports of its alarms, its rules' marks, its orders, its visits and of who decides, as the API
+shows it.
 
 Times of a boot that did not know the time are corrected by its clock fix, like those of readings, and `clock` says
 how they came about. All fields are written, also those that have their default. Pure.
@@ -9,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from msgspec import structs
+
 from cloud.log.batch_facts import SYNCED
 from cloud.times import text
 from cloud.views.answers import AlarmSeen, MarkSeen, ResultSeen, VisitSeen
 from cloud.views.contract import Fix
+from cloud.views.decided import DecidedAt, DecisionsSeen, LivedBy, LivesBy, PointDecided, PointsDecided, said_in
 from cloud.views.readings_page import clock_word, corrected, plain
-from wire.entries import Alarm, Mark, Result, Visit
+from wire.entries import Alarm, Decisions, Mark, Result, Visit
 from wire.orders import AlarmAct, Bundle, Command, Order, Relinquish
 from wire.sample import Value
 
@@ -121,6 +125,49 @@ def result_seen(node: str, result: Result, fixes: Mapping[int, Fix], order: Orde
         version=None if bundle is None else bundle.version,
         read_back=plain(result.read_back),
         detail=result.detail,
+    )
+
+
+def decided_seen(said: DecidedAt, fixes: Mapping[int, Fix]) -> PointDecided:
+    """Who decides on a point."""
+    of = SYNCED if said.boot is None else said.boot
+    decision, time_us = said.decision, corrected(said.time_us, of, fixes)
+    until_us = None if decision.until_us is None else corrected(decision.until_us, of, fixes)
+    return PointDecided(
+        level=decision.level,
+        value=plain(decision.value),
+        time=text(time_us),
+        time_us=time_us,
+        clock=clock_word(of, fixes),
+        by=decision.by,
+        order=decision.order,
+        until=None if until_us is None else text(until_us),
+        until_us=until_us,
+        blinks=decision.blinks,
+    )
+
+
+def lives_by_seen(said: LivedBy, fixes: Mapping[int, Fix]) -> LivesBy:
+    """What a node lives by."""
+    of = SYNCED if said.boot is None else said.boot
+    time_us = corrected(said.time_us, of, fixes)
+    return LivesBy(plan=said.plan, rules=said.rules, time=text(time_us), time_us=time_us, clock=clock_word(of, fixes))
+
+
+def decisions_seen(node: str, said: Decisions, fixes: Mapping[int, Fix]) -> DecisionsSeen:
+    """Who decides on many points."""
+    of = SYNCED if said.boot is None else said.boot
+    time_us = corrected(said.time_us, of, fixes)
+    rows = [(structs.asdict(decided_seen(kept, fixes)), decision) for kept, decision in said_in(said)]
+    return DecisionsSeen(
+        node=node,
+        time=text(time_us),
+        time_us=time_us,
+        clock=clock_word(of, fixes),
+        boot=said.boot,
+        plan=said.plan,
+        rules=said.rules,
+        decided=tuple(PointsDecided(**row, point=d.point, devices=d.devices) for row, d in rows),
     )
 
 

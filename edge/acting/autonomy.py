@@ -22,6 +22,7 @@ from edge.acting.alarming import Alarming, Kept
 from edge.acting.axis import Axis
 from edge.acting.bundles import Bundles
 from edge.acting.card_alarm import CardAlarm
+from edge.acting.explaining import InForce
 from edge.acting.mishaps import Mishaps
 from edge.acting.own_alarms import LineAlarms, OwnAlarms
 from edge.acting.planning import Planning
@@ -44,6 +45,7 @@ from edge.control.arbitration import Held
 from edge.control.arrays import Key, PriorityArrays
 from edge.control.blinking import Blinking
 from edge.control.orders import OrderBook
+from edge.control.telling import Telling
 from edge.control.trusted import TrustedTime
 from edge.outbox.group_commit import GroupCommit
 from edge.rules.engine import Engine
@@ -152,6 +154,14 @@ class Autonomy:
             freed=self.ruling.ended,
             try_first=None if self._trials is None else self._trials.put,
             blinking=Blinking(self.control, {k: a.writing for k, a in actuators.items()}, boottime_us, present),
+        )
+        self.in_force = InForce()
+        self.telling = Telling(
+            self.control,
+            now=clock,
+            monotonic=monotonic,
+            put=commit.put,
+            in_force=lambda: self.in_force.words(self.planning.plan, self.ruling.rules),
         )
         commit.put(kept=gone)
         self.desk.restore(_under(kept, order_records.PREFIX), dropped)
@@ -269,6 +279,7 @@ class Autonomy:
             ("the node's own alarms", lambda: self._own.look(faults())),
             ("the card's alarm", self._card.look),
             ("the bundles' probation", self._probation.look),
+            ("who decides", self.telling.look),
         ):
             self._try(what, part)
 
@@ -276,7 +287,7 @@ class Autonomy:
         """Seconds until something is due: from NAP_S to LOOK_S."""
         wait_s = LOOK_S
         try:
-            wait_s = min(wait_s, self.planning.due_s())
+            wait_s = min(wait_s, self.planning.due_s(), self.telling.due_s())
             for due_us in (self.ruling.due_us(), self._ends_in_us(), self._alarm_in_us()):
                 if due_us is not None:
                     wait_s = min(wait_s, due_us / 1e6)

@@ -66,6 +66,7 @@ class PriorityArrays:
         self._boot = boot
         self._arrays: dict[Key, PriorityArray] = {}
         self._marked: set[Key] = set()
+        self._touched: set[Key] = set()
 
     def hold(self, key: Key, level: Level, held: Held) -> tuple[Held | None, dict[str, bytes | None]]:
         """Let a level of a point hold a value. What it held before, and what to keep.
@@ -74,6 +75,7 @@ class PriorityArrays:
             KeyError: there is no such writable point.
         """
         array, kept = self._array(key), self._kept(key, level, held)
+        self._touched.add(key)
         if key not in self._marked:
             kept |= self._mark(key)
             if level in KEPT:  # what the plan gives comes again by itself, so that its mark may not have been kept
@@ -84,11 +86,13 @@ class PriorityArrays:
         """Let a level of a point hold nothing. What it held before, and what to keep."""
         array = self._arrays.get(key)
         before = None if array is None else array.relinquish(level)
+        self._touched.add(key)
         return before, {} if before is None or level not in KEPT else {_name(key, level): None}
 
     def expire(self, now_us: Mono) -> tuple[list[Ended], dict[str, bytes | None]]:
         """Let go of all that has ended by monotonic time, and what to keep."""
         ended = [Ended(key, *pair) for key, array in self._arrays.items() for pair in array.expire(now_us)]
+        self._touched.update(e.key for e in ended)
         return ended, {_name(e.key, e.level): None for e in ended if e.level in KEPT}
 
     def due_us(self) -> Mono | None:
@@ -107,6 +111,12 @@ class PriorityArrays:
     def held(self) -> Iterable[Key]:
         """The points for which something is held."""
         return [key for key, array in self._arrays.items() if array.top() is not None]
+
+    def touched(self) -> set[Key]:
+        """The points of whose arrays something may be another since this was asked last; those that were restored are
+        left out."""
+        touched, self._touched = self._touched, set()
+        return touched
 
     def restore(
         self, kept: Mapping[str, bytes], now_us: Mono, utc_us: Utc | None

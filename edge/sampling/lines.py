@@ -241,7 +241,8 @@ def _attachments(
             problems += [Problem(name, f"{key}.address.{k}", text) for k, text in lacking]
             device = Device(
                 id=table.id, kind=profile.kind, profile=profile.name, lon=table.lon, lat=table.lat, name=table.name,
-                tags=table.tags,
+                tags=table.tags, period_s=table.poll_s if kind.polled(profile) else table.expect_s,
+                heartbeats_s={point: report.heartbeat_s for point, report in table.report.items()},
             )  # fmt: skip
             attached.append((Attachment(device, profile, address, zone), table))
     return attached

@@ -5,6 +5,8 @@ nothing for SILENCE_S is known to be dead, whatever a NAT or a proxy thinks of i
 they end shows as a stream that never begins: after BUFFERED streams like that in a row the node asks for what is open
 every ASK_S instead, and tries the stream again every STREAM_AGAIN_S.
 
+A stream says that this node answers questions (`edge.sync.answers`), which come down with the orders.
+
 Nothing that comes down ends it: what cannot be read or taken is counted and left out. Bounds: one stream, one `Down` of
 at most MAX_DOWN_BYTES at a time, MAX_STREAM_BYTES a stream, which is then opened anew (`groundwork.bounded_sse`); waits
 with full jitter up to `max_wait_s`; they double as long as streams do not last for SILENCE_S. One that another has
@@ -29,6 +31,7 @@ from groundwork.backoff import Backoff, Jitter, full
 from groundwork.bounded_sse import IDENTITY, BoundedResponse, Oversized
 from groundwork.liveness import SLACK_S, Part
 from wire.orders import MAX_DOWN_BYTES, Down
+from wire.why import ANSWERS
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +136,7 @@ class Downlink:
                 self._client.stream(
                     "GET",
                     self._url,
-                    params={"once": "1"} if asking else None,
+                    params={"once": "1"} if asking else {"answers": ANSWERS},
                     headers=IDENTITY,
                     timeout=httpx.Timeout(CONNECT_S, read=SILENCE_S),
                 ) as response,

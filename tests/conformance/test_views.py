@@ -28,7 +28,7 @@ from support.cloud_batches import SECOND, START_US, Sender, Ticking, Weather, co
 from wire.batch import Lane, Snapshot
 from wire.columns import Columns
 from wire.device import Device, Point, Roster
-from wire.entries import Alarm, ClockFix, Gap, Health, Result
+from wire.entries import Alarm, ClockFix, Decision, Decisions, Gap, Health, Result
 from wire.sample import Clock, Sample
 
 
@@ -126,6 +126,8 @@ async def everything(views: Views, seed: int = 0) -> dict[str, Any]:
         LatestAsked(alarm=False, grades=frozenset({"good"})),
         LatestAsked(box=(5.0, 47.0, 5.05, 47.5)),
         LatestAsked(tags=frozenset({"quay"}), profiles=frozenset({"p"})),
+        LatestAsked(decided=True),
+        LatestAsked(levels=frozenset({"technician"}), points=frozenset({"t"})),
     ):
         answers[f"{part}"] = await latest(views, part)
     for name in ("ab", "x-1", "zzz"):
@@ -338,6 +340,32 @@ async def test_a_device_moves_to_the_node_whose_roster_names_it(cloud: Both) -> 
     await send(cloud.log, one.batch(roster("lamp-002"), lane=Lane.URGENT))
     seen = (await cloud.views.devices("", 10, None, None)).devices
     assert [(d.id, d.node, d.conflict) for d in seen] == [("lamp-001", "cab-2", ()), ("lamp-002", "cab-1", ())]
+
+
+async def test_who_decides_is_the_last_that_was_said_of_each_point(cloud: Both, now: Ticking) -> None:
+    sender = Sender()
+    plan = Decision(point="dim", devices=("a", "b"), level="plan", value=40.0, by="street", until_us=now() + SECOND)
+    await send(cloud.log, sender.batch(roster("a", "b"), Decisions(time_us=now(), decided=(plan,), plan="winter 7")))
+    before = (await cloud.views.latest(LatestAsked())).position
+    hand = Decision(point="dim", devices=("b",), level="technician", value=80.0, by="jean", order="site-1")
+    await send(cloud.log, sender.batch(Decisions(time_us=now(), decided=(hand,), plan="winter 8", boot=3)))
+    await send(cloud.log, sender.batch(ClockFix(boot=3, offset_us=5 * SECOND, error_us=1)))
+    found = {d: await cloud.views.device(d, None) for d in ("a", "b")}
+    a, b = found["a"], found["b"]
+    assert a is not None
+    assert b is not None
+    assert (a.decided["dim"].level, a.decided["dim"].until_us) == ("plan", now() + SECOND)
+    assert (b.decided["dim"].by, b.decided["dim"].clock, b.decided["dim"].time_us) == (
+        "jean", "corrected", now() + 5 * SECOND,
+    )  # fmt: skip
+    assert a.lives_by is not None
+    assert (a.lives_by.plan, a.lives_by.clock) == ("winter 8", "corrected")
+    by_hand = await latest(cloud.views, LatestAsked(levels=frozenset({"technician"})))
+    assert [row.device.id for row in by_hand] == ["b"]
+    since = await latest(cloud.views, LatestAsked(decided=True, after=before))
+    assert "b" in [row.device.id for row in since if row.now is not None and row.now.decided["dim"].by == "jean"]
+    other = await cloud.views.device("nobody", None)
+    assert other is None, "that a node decides something there is no claim to it"
 
 
 async def test_both_claims_are_kept_under_their_nodes(cloud: Both) -> None:

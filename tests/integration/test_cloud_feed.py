@@ -21,7 +21,7 @@ from cloud.sqlite.tokens import tokens_of
 from support.cloud_batches import SECOND, Sender, columns, places, roster
 from support.cloud_process import Process
 from wire.batch import Lane
-from wire.entries import Alarm, ClockFix, Gap, Health, Mark, Result, Visit
+from wire.entries import Alarm, ClockFix, Decision, Decisions, Gap, Health, Mark, Result, Visit
 from wire.sample import Clock
 
 NOW_US = time.time_ns() // 1000
@@ -92,6 +92,11 @@ def test_every_entry_is_a_valid_cloud_event(cloud: Process) -> None:
             Mark(device="lamp-001", rule="r", tag="t", time_us=NOW_US),
             Result(order="o-1", stage="verified", time_us=NOW_US, device="lamp-001", read_back=float("nan")),
             Visit(visit="v-1", by="M. Dupont", act="acted", time_us=NOW_US, device="lamp-001", detail="on", boot=3),
+            Decisions(
+                time_us=NOW_US,
+                decided=(Decision(point="dim", devices=("lamp-001", "x"), level="plan", value=40.0, by="street"),),
+                plan="winter 7",
+            ),
             lane=Lane.URGENT,
         )
     )
@@ -101,14 +106,14 @@ def test_every_entry_is_a_valid_cloud_event(cloud: Process) -> None:
     cloud.push(sender.batch(columns(at_us=NOW_US, n=1, t=float("nan")), columns("x", n=1, clock=estimated), ahead=7))
     cloud.push(Sender(epoch=8).batch(columns(at_us=NOW_US + SECOND, n=1)))
     with cloud.feed(after="0") as feed:
-        events = [e["data"] for e in feed.take(13)]
+        events = [e["data"] for e in feed.take(14)]
     for event in events:
         validator.validate(event)
     assert [e["type"].removeprefix("city.lamplighter.") for e in events] == [
-        "roster", "alarm", "health", "clock_fix", "gap", "mark", "result", "visit", "order",
+        "roster", "alarm", "health", "clock_fix", "gap", "mark", "result", "visit", "decisions", "order",
         "reading", "reading", "reading", "ledger",
     ]  # fmt: skip
-    first, corrected = events[9], events[10]
+    first, corrected = events[10], events[11]
     assert first["subject"] == "lamp-001"
     assert first["source"] == "/nodes/cab-1"
     assert first["data"]["kind"] == "streetlight"
@@ -116,8 +121,12 @@ def test_every_entry_is_a_valid_cloud_event(cloud: Process) -> None:
     assert (corrected["data"]["clock"], corrected["data"]["boot"]) == ("corrected", 3)
     assert events[7]["subject"] == "lamp-001"
     assert (events[7]["data"]["by"], events[7]["data"]["clock"]) == ("M. Dupont", "corrected")
-    assert events[12]["data"]["finding"] == "unfinished"
-    assert len({e["id"] for e in events}) == 13
+    said = events[8]["data"]
+    assert (said["plan"], said["decided"][0]["devices"], said["decided"][0]["level"]) == (
+        "winter 7", ["lamp-001", "x"], "plan",
+    )  # fmt: skip
+    assert events[13]["data"]["finding"] == "unfinished"
+    assert len({e["id"] for e in events}) == 14
 
 
 def test_filters_by_type_kind_and_node(cloud: Process) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from support.cloud_batches import SECOND, Sender, columns, places, roster
 from support.cloud_process import Process
-from wire.batch import Snapshot
+from wire.batch import Lane, Snapshot
+from wire.entries import Alarm
 
 NOW_US = time.time_ns() // 1000
 WAIT_S = 60
@@ -86,7 +87,17 @@ def test_both_answer_the_same_and_what_is_not_there_says_where_it_is(cloud: Proc
         assert [e["data"]["id"] for e in live.take(len(wanted))] == wanted
         assert [e["data"]["id"] for e in whole.take(4 + len(wanted))][4:] == wanted
     caught_up(cloud)
-    for path in ("/v1/nodes", "/v1/nodes/cab-1", "/v1/devices", "/v1/devices/lamp-002/readings", "/v1/latest"):
+    quay = {"type": "Polygon", "coordinates": [[[5.0, 47.0], [6.0, 47.0], [6.0, 48.0], [5.0, 47.0]]]}
+    url = f"{cloud.url}/v1/areas/quay"
+    assert cloud.client.put(url, json={"geometry": quay}, headers=cloud.bearer("operator")).status_code == 201
+    given = {"id": "a-1", "device": "lamp-001", "rule": "full", "severity": "high", "state": "raised"}
+    cloud.push(sender.batch(Alarm(**given, raised_us=NOW_US, time_us=NOW_US), lane=Lane.URGENT))
+    caught_up(cloud)
+    assert [step["id"] for step in at_reader(cloud, "/v1/alarms/steps").json()["steps"]] == ["a-1"]
+    for path in (
+        "/v1/nodes", "/v1/nodes/cab-1", "/v1/devices", "/v1/devices/lamp-002/readings", "/v1/latest", "/v1/areas",
+        "/v1/areas/quay", "/v1/groups", "/v1/alarms/steps",
+    ):  # fmt: skip
         here, there = cloud.get(path), at_reader(cloud, path).json()
         assert timeless(there) == timeless(here), path
     asked = {
@@ -102,10 +113,14 @@ def test_both_answer_the_same_and_what_is_not_there_says_where_it_is(cloud: Proc
     assert [series["device"] for series in history["series"]] == ["lamp-001", "lamp-002"]
     assert at_reader(cloud, "/v1/devices/lamp-001").json()["latest"].keys() == {"n"}
 
-    refused = at_reader(cloud, "/v1/orders")
-    assert refused.status_code == 421
-    assert "aggregator's own address" in refused.json()["detail"]
+    for path in ("/v1/orders", "/v1/devices/lamp-001/why"):
+        refused = at_reader(cloud, path)
+        assert refused.status_code == 421, path
+        assert "aggregator's own" in refused.json()["detail"]
     assert cloud.client.get(f"{cloud.readers_url}/v1/latest").status_code == 401
+    url = f"{cloud.readers_url}/v1/areas/quay"
+    changed = cloud.client.put(url, json={"geometry": quay}, headers=cloud.bearer("operator"))
+    assert changed.status_code == 421, "what is written is written in one place"
     assert cloud.stop()[0] == 0
 
 

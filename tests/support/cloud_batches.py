@@ -14,7 +14,7 @@ from wire import codec
 from wire.batch import ORIGIN, Batch, Lane, Placed, Predecessor, Snapshot, advance
 from wire.columns import Columns
 from wire.device import Device, Point, Roster
-from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result, Stage, Visit, VisitAct
+from wire.entries import Alarm, ClockFix, Decision, Decisions, Entry, Gap, Health, Mark, Result, Stage, Visit, VisitAct
 from wire.sample import Clock, Sample, Value
 
 START_US = 1_790_000_000_000_000
@@ -173,6 +173,10 @@ class Weather:
             until_us = (None, now_us + 3_600 * SECOND)[n % 2]
             act = get_args(VisitAct)[n % 4]
             return Visit(visit=f"v-{n % 3}", by="anna", act=act, time_us=now_us, until_us=until_us, boot=boot)
+        if kind == 4 and now_us // SECOND % 4:
+            return Decisions(
+                time_us=now_us, decided=self.decided(node, now_us), plan=f"p {now_us // SECOND % 3}", boot=boot
+            )
         if kind == 4:
             return Mark(device="a", rule="r", tag="t", time_us=now_us, values={"t": float("nan")}, boot=boot)
         if kind in {5, 6}:
@@ -191,6 +195,18 @@ class Weather:
             time_us=now_us,
             values={"t": float("inf")},
             boot=boot,
+        )
+
+    def decided(self, node: str, now_us: int) -> tuple[Decision, ...]:
+        n = now_us // SECOND // 4
+        level = (None, "technician", "plan")[n % 3]
+        devices = tuple(self.devices[node][n % 2 :])
+        value = None if level is None else float(n % 5)
+        return tuple(
+            Decision(
+                point=point, devices=devices, level=level, value=value, by=f"{n % 4}", until_us=(None, now_us)[n % 2]
+            )
+            for point in ("n", "t")[: 1 + n % 2]
         )
 
     def snapshot(self) -> Snapshot:

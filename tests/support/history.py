@@ -15,7 +15,10 @@ from wire.sample import Clock, Sample, Value
 HOUR = 3_600_000_000
 MINUTE = 60_000_000
 ROSTER = Roster(
-    devices=(Device(id="a", kind="meter", profile="m"), Device(id="b", kind="lamp", profile="l")),
+    devices=(
+        Device(id="a", kind="meter", profile="m"),
+        Device(id="b", kind="lamp", profile="l", period_s=120.0, heartbeats_s={"t": 1_800.0}),
+    ),
     profiles={
         "m": (
             Point(name="e", type="int", counter=True, wraps_at=1_000, stale_after_s=600),

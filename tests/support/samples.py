@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from wire.batch import Batch, Lane, Placed, Predecessor
 from wire.columns import Columns
 from wire.device import Device, Point, Roster
-from wire.entries import Alarm, ClockFix, Entry, Gap, Health, Mark, Result, Visit
+from wire.entries import Alarm, ClockFix, Decision, Decisions, Entry, Gap, Health, Mark, Result, Visit
 from wire.sample import INT_MAX, INT_MIN, Clock, Sample, bad, uncertain
 
 clocks = st.builds(Clock, st.integers(0, 2**63 - 1), st.booleans())
@@ -88,8 +88,27 @@ others = st.one_of(
         boot=st.none() | st.integers(0, 2**63 - 1),
     ),
     st.builds(
+        Decisions,
+        time_us=times,
+        decided=st.lists(
+            st.builds(
+                Decision,
+                point=texts,
+                devices=st.lists(texts, max_size=3).map(tuple),
+                level=st.sampled_from([None, "technician", "plan"]),
+                value=values,
+                by=texts,
+                until_us=st.none() | times,
+                blinks=st.booleans(),
+            ),
+            max_size=3,
+        ).map(tuple),
+        plan=texts,
+        boot=st.none() | st.integers(0, 2**63 - 1),
+    ),
+    st.builds(
         lambda unit: Roster(
-            devices=(Device(id="lamp-001", kind="streetlight", profile="lx-1", lon=5.041, lat=47.322),),
+            devices=(Device(id="lamp-001", kind="streetlight", profile="lx-1", lon=5.041, lat=47.322, period_s=60.0),),
             profiles={"lx-1": (Point(name="dim_level", type="float", unit=unit, low=0.0, high=100.0, writable=True),)},
         ),
         st.sampled_from(["%", "W"]),

@@ -86,6 +86,10 @@ def test_a_sound_file_gives_lines_devices_and_the_roster(file: Path) -> None:
     assert config.token == "secret"
     assert config.node.data_dir == str(file.parent / "data"), "paths are beside the file, wherever it is started"
     assert config.lines[0].tables["lamp-1"].poll_s == 10
+    (lamp,) = config.roster.devices
+    assert (lamp.period_s, lamp.heartbeats_s) == (10, {}), "what history needs to know"
+    reports = GOOD + "\n[device.report]\nactive_power = { deadband = 1, heartbeat_s = 600 }\n"
+    assert good(file, reports).roster.devices[0].heartbeats_s == {"active_power": 600}
 
 
 def test_everything_wrong_is_told_at_once(told: Told) -> None:

@@ -3,7 +3,8 @@
 The files hold what the functions below describe, as the version's own writer wrote it. Once a version is released
 they are never written again; a new version adds a folder (`python tests/unit/wire/test_golden.py tests/golden/v2`).
 v1.1 is version 1 with what its readers skip where they do not know it: a run's first batch names its predecessor. v1.2
-has the visits of technicians, whose places older readers keep.
+has the visits of technicians, whose places older readers keep; v1.3 who decides, likewise, and the question why. v1.4
+has rosters that say how often devices are read.
 
 The batch and the row are as a node writes them; the chunk names its places, as the cloud does.
 """
@@ -24,9 +25,10 @@ from wire.batch import ORIGIN, Ack, Batch, Lane, Placed, Predecessor, Snapshot
 from wire.columns import Columns
 from wire.contents import Contents, join
 from wire.device import Device, Point, Roster
-from wire.entries import Alarm, ClockFix, Gap, Health, Mark, Result, Unknown, Visit
+from wire.entries import Alarm, ClockFix, Decision, Decisions, Gap, Health, Mark, Result, Unknown, Visit
 from wire.orders import AlarmAct, Bundle, Command, Down, Relinquish
 from wire.sample import Clock, Sample, bad, uncertain
+from wire.why import AskWhy, LevelHolds, WhyAnswer, WhyPoint, WhyRule
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 NOW = 1_795_000_000_000_000
@@ -170,6 +172,62 @@ def visits() -> list[Visit]:
     ]
 
 
+def decisions() -> list[Decisions]:
+    lamps = ("lamp-001", "lamp-002")
+    return [
+        Decisions(
+            time_us=NOW,
+            decided=(
+                Decision(point="dim_level", devices=lamps, level="plan", value=40.5, by="street", until_us=NOW + 9),
+                Decision(point="dim_level", devices=("lamp-003",), level="technician", by="m.dupont", order="site-1",
+                         blinks=True),
+                Decision(point="relay", devices=lamps),
+            ),
+            plan="winter 7",
+            rules="rules 12",
+        ),
+        Decisions(time_us=NOW + 1, decided=(Decision(point="mode", devices=lamps, level="default", value="auto"),),
+                  boot=43),
+    ]  # fmt: skip
+
+
+def deciding() -> Batch:
+    return Batch(
+        node="cab-0042",
+        epoch=2**62 + 1,
+        lane=Lane.URGENT,
+        first_seq=9,
+        through_seq=10,
+        prev=ORIGIN,
+        digest=bytes(range(16)),
+        held_from=1,
+        head_seq=10,
+        entries=[Placed([i], entry) for i, entry in enumerate(decisions())],
+    )
+
+
+def answer() -> WhyAnswer:
+    return WhyAnswer(
+        id="w1",
+        device="lamp-001",
+        time_us=NOW,
+        points=(
+            WhyPoint(
+                point="dim_level",
+                levels=(
+                    LevelHolds(level="hypervisor", value=80.0, by="ops", order="o1", until_us=NOW + 9),
+                    LevelHolds(level="plan", value=40.5, by="street"),
+                ),
+                text={"en": "80 % because of the control room", "fr": "80 % : poste de contrôle"},
+            ),
+        ),
+        plan="winter 7",
+        rules="rules 12",
+        watching=(WhyRule(name="look", state="waiting", when="fill > 50.0", text="fill is not known"),),
+        boot=43,
+    )
+
+
 def visiting() -> Batch:
     return Batch(
         node="cab-0042",
@@ -193,6 +251,23 @@ def roster() -> Roster:
                 Point(name="dim_level", type="float", unit="%", low=0.0, high=100.0, resolution=0.1, writable=True),
             )
         },
+    )
+
+
+def periods() -> Batch:
+    lamp = Device(id="lamp-001", kind="streetlight", profile="lx-1", period_s=10.0, heartbeats_s={"dim_level": 600.0})
+    energy = Point(name="active_energy", type="int", unit="W.h", counter=True, wraps_at=4294967296.0)
+    return Batch(
+        node="cab-0042",
+        epoch=2**62 + 1,
+        lane=Lane.URGENT,
+        first_seq=11,
+        through_seq=11,
+        prev=ORIGIN,
+        digest=bytes(range(16)),
+        held_from=1,
+        head_seq=11,
+        entries=[Placed([0], Roster(devices=(lamp,), profiles={"lx-1": (energy,)}))],
     )
 
 
@@ -234,6 +309,10 @@ def written() -> dict[str, bytes]:
         "ack.cbor": codec.encode_ack(ack()),
         "downs.json": msgspec.json.Encoder().encode_lines(downs()),
         "visits.cbor.zst": codec.encode_batch(visiting()),
+        "decisions.cbor.zst": codec.encode_batch(deciding()),
+        "periods.cbor.zst": codec.encode_batch(periods()),
+        "why.json": msgspec.json.encode(Down(server_us=NOW, why=AskWhy(id="w1", device="lamp-001"))),
+        "why-answer.json": msgspec.json.encode(answer()),
         **{name: codec.encode_batch(first(predecessor)) for name, predecessor in PREDECESSORS.items()},
     }
 
@@ -303,6 +382,38 @@ def test_who_does_not_know_visits_keeps_their_places(monkeypatch: pytest.MonkeyP
     assert shown(back.entries) == [([i], Unknown("visit")) for i in range(4)]
 
 
+def test_who_decides_is_read() -> None:
+    back = codec.decode_batch((GOLDEN / "v1.3" / "decisions.cbor.zst").read_bytes())
+    assert [p.entry for p in back.entries] == decisions()
+    down = msgspec.json.decode((GOLDEN / "v1.3" / "why.json").read_bytes(), type=Down)
+    assert down == Down(server_us=NOW, why=AskWhy(id="w1", device="lamp-001"))
+    assert msgspec.json.decode((GOLDEN / "v1.3" / "why-answer.json").read_bytes(), type=WhyAnswer) == answer()
+
+
+def test_an_older_aggregator_keeps_the_places_of_who_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    types = {name: kind for name, kind in codec._TYPES.items() if kind is not Decisions}
+    monkeypatch.setattr(codec, "_TYPES", types)
+    back = codec.decode_batch((GOLDEN / "v1.3" / "decisions.cbor.zst").read_bytes())
+    assert shown(back.entries) == [([i], Unknown("decisions")) for i in range(2)]
+
+
+def test_an_older_node_takes_a_question_for_the_time() -> None:
+    class OlderDown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+        server_us: int
+        order: Command | Relinquish | AlarmAct | Bundle | None = None
+
+    down = msgspec.json.decode((GOLDEN / "v1.3" / "why.json").read_bytes(), type=OlderDown)
+    assert down == OlderDown(server_us=NOW)
+
+
+def test_how_often_devices_are_read_is_read_and_not_needed() -> None:
+    back = codec.decode_batch((GOLDEN / "v1.4" / "periods.cbor.zst").read_bytes())
+    assert shown(back.entries) == shown(periods().entries)
+    older = codec.decode_batch((GOLDEN / "v1" / "batch.cbor.zst").read_bytes())
+    (found,) = [p.entry for p in older.entries if isinstance(p.entry, Roster)]
+    assert [(d.period_s, d.heartbeats_s) for d in found.devices] == [(None, {})]
+
+
 def test_this_version_writes_what_is_frozen() -> None:
     """A change of what is written is a new version, or a mistake. zstd's own bytes may differ between its releases."""
 
@@ -310,10 +421,10 @@ def test_this_version_writes_what_is_frozen() -> None:
         return zstandard.ZstdDecompressor().decompress(data) if name.endswith(".zst") else data
 
     now = written()
-    for version in ("v1", "v1.1", "v1.2"):
+    for version in ("v1", "v1.1", "v1.2", "v1.3", "v1.4"):
         for file in (GOLDEN / version).iterdir():
             assert plain(file.name, now[file.name]) == plain(file.name, file.read_bytes()), file.name
-    assert set(now) == {p.name for p in (GOLDEN / "v1.2").iterdir()}
+    assert set(now) == {p.name for p in (GOLDEN / "v1.4").iterdir()}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from cloud.log.batch_facts import check_snapshot, facts_of
 from support.cloud_batches import Sender, columns
 from wire.batch import Snapshot
 from wire.device import Point, Roster
-from wire.entries import Alarm, Entry, Gap, Health, Mark, Result, Visit
+from wire.entries import MAX_DECIDED, Alarm, Decision, Decisions, Entry, Gap, Health, Mark, Result, Visit
 from wire.errors import Malformed
 
 
@@ -48,6 +48,11 @@ def alarm(**fields: Any) -> Alarm:
         Visit(visit="v", by="m", act="here", time_us=1, until_us=2**63),
         Visit(visit="v", by="m", act="began", time_us=1, code=2**63),
         Visit(visit="v", by="m", act="began", time_us=1, boot=-1),
+        Decisions(time_us=2**63, decided=()),
+        Decisions(time_us=1, decided=(), boot=-1),
+        Decisions(time_us=1, decided=(Decision(point="p", devices=("d",), level="plan", value=2**64),)),
+        Decisions(time_us=1, decided=(Decision(point="p", devices=("d",), level="plan", until_us=2**63),)),
+        Decisions(time_us=1, decided=(Decision(point="p", devices=("d",) * (MAX_DECIDED // 2 + 1)),) * 2),
     ],
 )
 def test_what_the_store_cannot_keep(entry: Entry) -> None:
