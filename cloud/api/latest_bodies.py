@@ -4,6 +4,10 @@ The event loop is free after each chunk of devices, and Arrow's columns are made
 what JSON has beside the devices: `cursor`, `complete`, and `gone` as JSON.
 """
 
+# pyarrow has no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingModuleSource=false, reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import asyncio
