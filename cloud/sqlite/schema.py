@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-VERSION: Final = 6
-KNOWN: Final = (0, 1, 2, 3, 4, 5)  # 0 is an empty file
+VERSION: Final = 7
+KNOWN: Final = (0, 1, 2, 3, 4, 5, 6)  # 0 is an empty file
 
 # What only the log knows. Nothing of this can be built from anything else.
 _LOG: Final = """
@@ -175,6 +175,10 @@ CREATE TABLE doubts (
     node_no INTEGER NOT NULL, whose TEXT NOT NULL, what TEXT NOT NULL, why TEXT NOT NULL,
     PRIMARY KEY (node_no, whose, what)) WITHOUT ROWID;
 """
+# What schema 7 has added to the log: up to which position each stream's batches are in chunks (`cloud.sqlite.chunks`).
+_CHUNKED_7: Final = """
+CREATE TABLE IF NOT EXISTS chunked (stream_no INTEGER PRIMARY KEY, position INTEGER NOT NULL);
+"""
 VIEW_NAMES: Final = (
     "spans", "rosters", "rostered", "gaps", "alarms", "health", "fixes", "latest", "results", "visits", "doubts",
 )  # fmt: skip
@@ -196,7 +200,7 @@ def bring_up(connection: sqlite3.Connection, version: int) -> None:
         made += (_OURS_5, _VIEWS_5)
     if version < 6:
         made += (_OURS_6, _VIEWS_6)
-    for script in (*made, _CLAIMS):
+    for script in (*made, _CLAIMS, _CHUNKED_7):
         _run(connection, script)
     if version < 2:
         connection.execute("INSERT OR REPLACE INTO meta SELECT 'alarms_mark', ifnull(max(position), 0) FROM log")
