@@ -76,7 +76,6 @@ class City:
         run = [BIN / "lamplighter-cloud", "run", "--data", self.data, "--port", "0", "--endpoints", ready]
         run += ["--token-feeds", "2000", "--token-requests", "4096"]  # one reader's token stands for many
         run += ["--readers", str(readers), "--readers-port", "0"] if readers else []
-        run += ["--no-fold"]  # what it would fold is a few minutes old, and a row lasts about as long
         self.process = stand.start("aggregator", [*(LEAST_URGENT if yielding else ()), *run], side=side)
         self.process.wait_until(ready.exists, "no endpoints", READY_S)
         told = json.loads(ready.read_text())
