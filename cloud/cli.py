@@ -26,6 +26,9 @@ import uvloop
 
 from cloud import crash
 from cloud.entrance.quota import A_DAY
+from cloud.exporting import verb as exporting
+from cloud.exporting.export import CannotExport
+from cloud.history.contract import TooMuch
 from cloud.log.contract import Unavailable
 from cloud.reader.fold_process import IDLE_S, step_aside
 from cloud.records.alarm_steps import ALARM_DAYS
@@ -48,6 +51,9 @@ MAX_ANSWER: Final = 1 << 20
 MAX_DAYS: Final = 36_500
 PROGRESS_US: Final = SECOND_US
 HISTORY_HELP: Final = "where folded hours lie; history/ in the store's directory when left out"
+TROUBLE: Final = (
+    Misplaced, Unavailable, backup.CannotBackUp, backup.CannotRestore, CannotExport, TooMuch, OSError, ValueError,
+)  # fmt: skip
 EXIT_LOST: Final = 3  # of rebuild: a store was built, and something is not in it
 
 
@@ -58,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     with guard():
         try:
             return given.act(given)
-        except (Misplaced, Unavailable, backup.CannotBackUp, backup.CannotRestore, OSError, ValueError) as error:
+        except TROUBLE as error:
             print(shown(f"lamplighter-cloud: {error}"), file=sys.stderr)
             return 1
 
@@ -387,6 +393,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--history", type=Path, metavar="DIR", help=HISTORY_HELP)
     added.add_argument("--once", action="store_true", help="end when all is folded that can be")
     _adds_webhooks(verbs)
+    exporting.options(verb("export", "write what points did over any span into Parquet or CSV files", exporting.act))
     verb("shrink", "give the room that is free in the store back to the disk", _shrink)
     verb("rebuild", "build the store again from what can be read of it, all views from the log", _rebuild)
     return parser

@@ -4,8 +4,9 @@
     LAMPLIGHTER_CRASH_AT=ingest.after_commit:7      … the seventh time
 
 Points: `ingest.before_commit` (batches are applied, nothing is durable), `ingest.after_commit` (durable, nobody has
-been told), `compact.before_commit`, `compact.after_commit`; of `lamplighter-cloud fold` `history.followed`,
-`history.parts`, `history.before_rename`, `history.renamed`, `history.written`, `history.said`.
+been told), `compact.before_chunked`, `compact.chunked`, `compact.before_commit`, `compact.after_commit`; of whoever
+folds history `history.followed`, `history.parts`, `history.before_rename`, `history.renamed`, `history.written`,
+`history.said`.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from cloud import waiting
+from cloud.alarms.forecast import DiskForecast
 from cloud.alarms.own_alarms import StandingCondition
 from cloud.alarms.trouble import stopped
 from cloud.api.routes import LOG
@@ -205,8 +206,11 @@ async def run(options: Options, crash: Crash, ring: Ring | None = None) -> None:
             readers = held.enter_context(_readers(options, store, app.watching, metrics, ticket_key))
             folder = _folder(options, store, metrics)
 
+            disk = _disk(metrics)
+
             async def conditions() -> Mapping[str, StandingCondition]:
-                return {**await app.conditions(), **folder.conditions()}
+                disk.look(monotonic(), store.sizes().disk_free)
+                return {**await app.conditions(), **folder.conditions(), **disk.conditions()}
 
             @contextlib.asynccontextmanager
             async def others_held(wait_s: float) -> AsyncGenerator[None]:
@@ -276,6 +280,13 @@ def _folder(options: Options, store: Store, metrics: Metrics) -> FoldKeeper:
     if options.fold:
         folder.measured(metrics, lambda: store.log.reach().head)
     return folder
+
+
+def _disk(metrics: Metrics) -> DiskForecast:
+    disk = DiskForecast()
+    metrics.gauge("disk_bytes_a_day", "How much less is free on the disk each day", lambda: disk.bytes_a_day)
+    metrics.gauge("disk_full_days", "Until the disk is full, at this pace", lambda: disk.days_left)
+    return disk
 
 
 def _last_words_at(data: Path) -> Path:

@@ -16,6 +16,7 @@ same version.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from math import isfinite
 from typing import Any, Final, TypeVar, cast, overload
 
@@ -30,7 +31,7 @@ from wire.contents import Contents, Placed
 from wire.device import Roster
 from wire.entries import Alarm, ClockFix, Decisions, Entry, Gap, Health, Mark, Result, Unknown, Visit
 from wire.errors import Malformed, TooLarge, Unsupported
-from wire.frame import MAX_BODY_BYTES, MAX_PLAIN_BYTES, dumps, loads, plain_bytes, squeeze, stretch
+from wire.frame import MAX_BODY_BYTES, MAX_PLAIN_BYTES, dumps, has_checksum, loads, plain_bytes, squeeze, stretch
 from wire.sample import QUALITY_MAX_CHARS, Clock
 from wire.table import Table
 from wire.time import Micros
@@ -200,12 +201,31 @@ def decode_batch(data: bytes) -> Batch:
     Raises:
         Malformed, Unsupported, TooLarge.
     """
-    body = _open(data)
-    contents = _contents_in(body)
+    batch = _batch(_open(data), ours=False)
+    Contents.placed(batch.entries).fills(batch.through_seq - batch.first_seq + 1)
+    return batch
+
+
+def reopen_batch(data: bytes) -> Batch:
+    """A batch that was decoded once before it was kept. Where its frame's checksum says that it is still the same, its
+    vectors are not looked at one by one again.
+
+    Raises:
+        Malformed, Unsupported, TooLarge.
+    """
+    if has_checksum(data):
+        body = _open(data)
+        with suppress(LookupError, TypeError, ValueError):  # of a writer that says more than we do
+            return _batch(body, ours=True)
+    return decode_batch(data)
+
+
+def _batch(body: Mapping[str, Any], *, ours: bool) -> Batch:
+    contents = _contents_in(body, ours=ours)
     lane = _field(body, "lane", str)
     if lane not in set(Lane):
         raise Malformed(f"lane is {lane!r}; there are {', '.join(Lane)}")
-    batch = Batch(
+    return Batch(
         node=_name(body.get("node"), "node"),
         lane=Lane(lane),
         epoch=_seq(body, "epoch"),
@@ -218,8 +238,6 @@ def decode_batch(data: bytes) -> Batch:
         entries=contents,
         predecessor=_predecessor(body),
     )
-    contents.fills(batch.through_seq - batch.first_seq + 1)
-    return batch
 
 
 def decode_snapshot(data: bytes) -> Snapshot:
@@ -328,8 +346,12 @@ def _table(raw: object, clocks: list[Clock], budget: _Budget) -> Table:
 def _table_of_ours(raw: list[Any], clocks: list[Clock]) -> Table:
     clock, points, devices, counts, order, (unit, ticks), cells = raw
     runs = Runs(vector.unpack_ints(counts, one_run(len(devices))))
-    found = [Cell(c[0]) if len(c) == 1 else Cell(c[0], c[1], tuple(map(tuple, c[2])) if c[2:] else ()) for c in cells]
+    found = [Cell(c[0]) if len(c) == 1 else Cell(c[0], c[1], _runs_of_ours(c[2]) if c[2:] else ()) for c in cells]
     return Table(clocks[clock], devices, runs, order, unit, ticks, dict(zip(points, found, strict=True)))
+
+
+def _runs_of_ours(raw: list[Any]) -> tuple[tuple[int, int, str], ...]:
+    return tuple((first, count, text) for first, count, text, *_ in raw)
 
 
 def _cell(raw: object, runs: Runs, budget: _Budget) -> Cell:
@@ -464,5 +486,5 @@ def _at(table: Sequence[_T], place: object, what: str) -> _T:
 __all__ = [
     "ACCEPTS", "MAX_BODY_BYTES", "MAX_PLAIN_BYTES", "VERSION", "Packed", "decode_ack", "decode_batch", "decode_row",
     "decode_snapshot", "encode_ack", "encode_batch", "encode_contents", "encode_row", "encode_snapshot", "plain_batch",
-    "plain_bytes", "reopen_row",
+    "plain_bytes", "reopen_batch", "reopen_row",
 ]  # fmt: skip

@@ -88,6 +88,14 @@ def plain_bytes(data: bytes) -> int:
     return zstandard.get_frame_parameters(data).content_size
 
 
+def has_checksum(data: bytes) -> bool:
+    """Whether a frame that opens is sure to hold what was put into it."""
+    try:
+        return zstandard.get_frame_parameters(data).has_checksum
+    except zstandard.ZstdError:
+        return False
+
+
 def loads(data: bytes) -> object:
     """The one CBOR item of bytes from outside.
 

@@ -6,6 +6,7 @@ would choose (`edge.sync.chaining`). `Plan`s are sent by `ingest_load.c`. Bounds
 
 from __future__ import annotations
 
+import asyncio
 import json
 import resource
 import sqlite3
@@ -23,8 +24,11 @@ from bench import batches
 from bench.cabinet import City
 from bench.stand import BIN, BenchError, Stand
 from bench.street import SEED, Street
-from cloud.sqlite.compaction import MERGE_CHUNKS
+from cloud.crash import never
+from cloud.sqlite.chunks import MERGE_CHUNKS
 from cloud.sqlite.tokens import tokens_of
+from cloud.store import opened
+from cloud.times import DAY_US, SECOND_US, utc_us
 from edge.outbox.sealing import seal
 from edge.sync.chaining import Chains
 from wire import codec
@@ -240,7 +244,18 @@ def restart(stand: Stand, city: City, *options: str) -> None:
     city.process.end()
     ready = city.directory / "endpoints.json"
     ready.unlink(missing_ok=True)
-    command = [BIN / "lamplighter-cloud", "run", "--data", city.data, "--port", "0", "--endpoints", ready, *options]
+    command = [
+        BIN / "lamplighter-cloud",
+        "run",
+        "--data",
+        city.data,
+        "--port",
+        "0",
+        "--endpoints",
+        ready,
+        "--no-fold",
+        *options,
+    ]
     city.process = stand.start("aggregator again", command, side="test")
     city.process.wait_until(ready.exists, "no endpoints", COMPACT_S)
     city.url = json.loads(ready.read_text())["url"].rstrip("/")
@@ -265,6 +280,21 @@ def compact(stand: Stand, city: City) -> None:
 
     restart(stand, city, "--feed-days", "0")
     city.process.wait_until(done, "compaction does not come to an end", COMPACT_S)
+
+
+def chunk(stand: Stand, city: City) -> None:
+    """Let two hours pass for the store: all that was taken is in chunks then, and the log is whole."""
+    city.process.end()
+    later_us = 2 * 3_600 * SECOND_US
+
+    async def passed() -> None:
+        async with opened(city.data) as store:
+            step = store.compaction(7 * DAY_US, lambda: utc_us() + later_us, never, lambda _batches: None).step
+            while await step():
+                pass
+
+    asyncio.run(passed())
+    restart(stand, city)
 
 
 def repeated(street: Street, seconds: float, commit_s: float, period_s: float) -> Iterator[list[Sample]]:

@@ -44,7 +44,18 @@ class Reader:
 
     async def _answer(self, path: str) -> bytes:
         head = (await self._in.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-        body = await self._in.readexactly(int(head.partition("content-length:")[2].split("\r\n")[0]))
+        body = await (self._chunks() if "\ntransfer-encoding: chunked" in head else self._whole(head))
         if not head.startswith("http/1.1 2"):
             raise BenchError(f"{path}: {head.splitlines()[0]}: {body.decode(errors='replace')}")
         return body
+
+    async def _whole(self, head: str) -> bytes:
+        return await self._in.readexactly(int(head.partition("content-length:")[2].split("\r\n")[0]))
+
+    async def _chunks(self) -> bytes:
+        """A body that is sent while it is made (RFC 9112, 7.1)."""
+        found: list[bytes] = []
+        while size := int(await self._in.readline(), 16):
+            found.append((await self._in.readexactly(size + 2))[:size])
+        await self._in.readline()
+        return b"".join(found)

@@ -1,6 +1,7 @@
 """Queries: what readers ask for, over HTTP as our API has it, beside DuckDB in its own process over parquet.
 
     day       of one lamp at its real pace, all its points, out of batches as they came: a day is younger than feed_days
+    minutes   a day of one lamp that is read each minute, and whose node pushes each minute
     month     of a district: one point of its 30 lamps, out of compacted chunks; each lamp was heard every 20 minutes
     latest    of all devices of the city, of each of which two samples are held
 
@@ -52,6 +53,7 @@ CONNECTIONS: Final = 8
 PERIOD_S: Final = 3 * 3600.0  # of street are made; a day goes over them again
 PUSH_COMMITS: Final = 60  # five minutes
 STRETCH: Final = 120  # times slower goes the street of the month
+MINUTES: Final = 12  # and the one that is read each minute
 PAGE_ROWS: Final = 5_000
 ROW_GROUP: Final = 100_000
 LAMP: Final = "lx-1"
@@ -100,6 +102,10 @@ def run(stand: Stand) -> Iterator[Figure]:
     stand.say("the day")
     day = list(fleet.repeated(Street(prefix="cab-00001."), scale.day_s, batches.COMMIT_S, PERIOD_S))
     _hold(stand, city, 1, _grouped(day, PUSH_COMMITS), files / "day")
+    stand.say("the minutes")
+    minutes = _slowly("cab-99999.", scale.day_s / MINUTES, 60 / MINUTES, MINUTES)
+    _hold(stand, city, 99_999, minutes, files / "minutes")
+    fleet.chunk(stand, city)
     stand.say("the city")
     _city(stand, city, scale, files / "latest")
     reader = city.token("reader")
@@ -134,6 +140,12 @@ def _questions(scale: Scale, files: Path) -> list[Question]:
             lambda city, token: _readings(city, token, [lamp], {}),
             _of_page,
             f"SELECT * EXCLUDE (device) FROM '{files}/day/{LAMP}.parquet' WHERE device = '{lamp}'",  # noqa: S608
+        ),
+        Question(
+            "day of a device pushed each minute",
+            lambda city, token: _readings(city, token, ["cab-99999.lamp-001"], {}),
+            _of_page,
+            f"SELECT * EXCLUDE (device) FROM '{files}/minutes/{LAMP}.parquet' WHERE device = 'cab-99999.lamp-001'",  # noqa: S608
         ),
         Question(
             "month of a district",
@@ -208,10 +220,14 @@ def _tally(values: Iterable[Value]) -> Tally:
 
 def _month(scale: Scale) -> Iterator[list[list[Sample]]]:
     """An hour of the month each: half a minute of street, stretched."""
+    return _slowly("cab-00000.", scale.month_s, 3600 / STRETCH, STRETCH)
+
+
+def _slowly(prefix: str, seconds: float, commit_s: float, stretch: int) -> Iterator[list[list[Sample]]]:
+    """A street that goes so much slower, and commits and pushes all that it says in so many of its own seconds."""
     start_us = round(START_S * 1e6)
-    for samples in batches.commits(Street(prefix="cab-00000."), scale.month_s, 3600 / STRETCH):
-        slow = [msgspec.structs.replace(s, time_us=start_us + (s.time_us - start_us) * STRETCH) for s in samples]
-        yield [slow]
+    for samples in batches.commits(Street(prefix=prefix), seconds, commit_s):
+        yield [[msgspec.structs.replace(s, time_us=start_us + (s.time_us - start_us) * stretch) for s in samples]]
 
 
 def _grouped(commits: Sequence[list[Sample]], most: int) -> Iterator[Sequence[list[Sample]]]:
@@ -314,9 +330,9 @@ def _of_page(body: bytes) -> Iterator[Value]:
 
 
 def _of_city(body: bytes) -> Iterator[Value]:
-    """Without the nodes of the day and the month."""
+    """Without the nodes of the days and the month."""
     for device in msgspec.json.decode(body, type=_City).devices:
-        if device.node >= "cab-00002":
+        if "cab-00002" <= device.node < "cab-99999":
             yield from device.values.values()
 
 

@@ -7,6 +7,7 @@
     conflict      two nodes hold the same devices; returns by itself when one gives them up, or an operator assigns them
     quota         a node was refused for its quota; returns by itself when it was not for a while
     history       history cannot be folded; returns by itself when it can
+    disk          the disk is full in some days; returns by itself when it is not
     city-outage   at least OUTAGE_NODES nodes, and more than half of those heard within RECENT_US, are silent or about
                   to be; the silent alarms of those, and of whoever falls silent after them, are suppressed with its
                   id as cause, until no more than half of them are silent. Who was silent long before has no part
@@ -49,8 +50,9 @@ _SEVERITY: Final[Mapping[str, Severity]] = {
     "conflict": "high",
     "quota": "medium",
     "history": "low",
+    "disk": "medium",
 }
-LASTING: Final = frozenset({"conflict", "quota", "history"})  # rules of conditions
+LASTING: Final = frozenset({"conflict", "quota", "history", "disk"})  # rules of conditions
 
 
 class StandingCondition(msgspec.Struct, frozen=True):
@@ -58,7 +60,7 @@ class StandingCondition(msgspec.Struct, frozen=True):
 
     id: str
     node: str
-    rule: Literal["conflict", "quota", "history"]
+    rule: Literal["conflict", "quota", "history", "disk"]
     why: Texts
     values: Mapping[str, Value]
 

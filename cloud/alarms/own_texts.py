@@ -97,3 +97,14 @@ def not_folded(since_us: Utc, why: str) -> Texts:
         "fr": f"l'historique n'est plus condensé depuis le {since} : {why} ; les réponses sont justes, et lentes pour"
         " les longues périodes",
     }
+
+
+def disk_full_in(days: int, bytes_a_day: float) -> Texts:
+    """Of a disk that fills."""
+    gb = bytes_a_day / 1e9
+    return {
+        "en": f"the disk of the store is full in some {days} days, when it goes on as now ({gb:.1f} GB a day): then"
+        " nothing is taken from the nodes any more",
+        "fr": f"le disque de l'agrégateur sera plein dans environ {days} jours à ce rythme ({gb:.1f} Go par jour) :"
+        " ensuite rien ne sera plus pris des nœuds",
+    }

@@ -12,6 +12,7 @@ from typing import Final
 from cloud.api.routes import Asked, Param
 from cloud.problem import bad_request, wrong
 from cloud.records.areas import ReadAreas
+from cloud.views.contract import Box
 from cloud.views.within import Within
 from groundwork.nearest import did_you_mean, nearest
 from wire.time import Utc
@@ -58,3 +59,22 @@ async def missing(store: ReadAreas, within: Within) -> list[str]:
         over = " that holds at that time: it has ended, or has not begun" if name in known else ""
         told.append(f"there is no {kind} {name[:100]!r}{over}{did_you_mean(near)}")
     return told
+
+
+def box(given: str | None) -> Box | None:
+    """A bounding box as it is written.
+
+    Raises:
+        Problem: it is none.
+    """
+    if given is None:
+        return None
+    try:
+        west, south, east, north = (float(part) for part in given[:200].split(","))
+    except ValueError:
+        raise bad_request(f"box is {given[:50]!r}; write west,south,east,north, as 4.96,47.27,5.12,47.37") from None
+    if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= north <= 90):  # false for NaN, too
+        raise bad_request(
+            "box: longitudes lie from -180 to 180, latitudes from -90 to 90, and south is not above north"
+        )
+    return west, south, east, north

@@ -1,15 +1,17 @@
 """History: what points did, minute by minute, hour by hour, day by day, as JSON, CSV, Arrow or Parquet.
 
-What is not known is null, or an empty cell.
+What is not known is null, or an empty cell. An answer is sent while it is made.
 
-Bounds: AT_ONCE answers are put together at a time; MAX_VALUES values an answer (buckets × series × functions); at most
-MAX_NAMED devices and MAX_POINTS points are named; the rest as `cloud.history.contract` says.
+Bounds: OPEN answers at a time, the others wait; AT_ONCE of these put a block together, the others send what they have;
+MAX_VALUES values an answer (buckets × series × functions); at most MAX_NAMED devices and MAX_POINTS points are named;
+the rest as `cloud.history.contract` says.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import AsyncExitStack
 from typing import Final, get_args
 from zoneinfo import ZoneInfo
 
@@ -17,11 +19,12 @@ import msgspec
 from starlette.responses import Response
 
 from cloud.api import area_params
-from cloud.api.history_bodies import FUNCTIONS, SHAPES, Function, HistoryAnswer
+from cloud.api.history_bodies import ENDINGS, FUNCTIONS, SHAPES, Function, HistoryAnswer
+from cloud.api.pieces import PiecesResponse
 from cloud.api.queries import MAX_POINTS
 from cloud.api.routes import READERS, Answer, Asked, Param, Route, problem_answers
-from cloud.history.calendar import Every
-from cloud.history.contract import HistoryAsked, HistoryFound, HistoryViews, TooMuch
+from cloud.history.calendar import Every, text
+from cloud.history.contract import Block, HistoryAsked, HistoryFound, HistoryViews, TooMuch
 from cloud.problem import Problem, bad_request, not_found
 from cloud.records.areas import ReadAreas
 from cloud.times import Now, parse
@@ -30,7 +33,9 @@ from groundwork.nearest import did_you_mean, nearest
 from wire.time import Utc
 
 AT_ONCE: Final = 2
-MAX_VALUES: Final = 4_000_000
+OPEN: Final = 4
+BEGIN_S: Final = 2.0  # an answer begins at the latest after so long
+MAX_VALUES: Final = 50_000_000
 MAX_NAMED: Final = 1_000
 USUAL: Final[tuple[Function, ...]] = ("mean", "min", "max", "last", "count", "coverage")
 _EVERY: Final[tuple[Every, ...]] = get_args(Every)
@@ -42,7 +47,7 @@ class History:
 
     def __init__(self, history: HistoryViews, views: ReadViews, areas: ReadAreas, now: Now) -> None:
         self._history, self._views, self._areas, self._now = history, views, areas, now
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._turns, self._open = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(OPEN)
 
     def routes(self) -> list[Route]:
         """The row of the table."""
@@ -60,6 +65,7 @@ class History:
                     Param(name="profile", what="Where no device is named: those of this profile."),
                     Param(name="tag", what="Where no device is named: those with this tag."),
                     Param(name="node", what="Where no device is named: those of this node."),
+                    Param(name="box", what="Where no device is named: those in west,south,east,north; WGS 84 degrees."),
                     *area_params.PARAMS,
                     Param(name="point", what="These points; at least one.", many=True, required=True),
                     Param(name="from", what=f"From the bucket on that holds this time: {_TIME}.", required=True),
@@ -96,18 +102,38 @@ class History:
         shape = _word(asked, "format", tuple(SHAPES))
         functions = _functions(asked)
         question = await self._within(asked, _question(asked, self._now()))
-        try:
-            async with self._turns:
-                found = await self._history.history(question)
-                await self._know(question, found)
-                _check(found, functions)
-                media_type, make = SHAPES[shape]
-                body = await make(question, found, functions)
-        except TooMuch as error:
-            raise Problem(413, "too-large", str(error)) from error
-        except ValueError as error:
-            raise bad_request(str(error)) from error
-        return Response(body, 200, {"Cache-Control": "no-store"}, media_type)
+        media_type, make = SHAPES[shape]
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(self._open)
+            try:
+                async with self._turns:
+                    found = await self._history.history(question)
+                    await self._know(question, found)
+                    _check(found, functions)
+                first = asyncio.ensure_future(self._next(found.blocks))
+                held.callback(first.cancel)
+                await asyncio.wait((first,), timeout=BEGIN_S)
+                if first.done():
+                    first.result()  # what goes wrong soon is told as such
+            except TooMuch as error:
+                raise Problem(413, "too-large", str(error)) from error
+            except ValueError as error:
+                raise bad_request(str(error)) from error
+            name = f"history-{text(found.edges[0], ZoneInfo(question.zone))[:10]}-{question.every}.{ENDINGS[shape]}"
+            headers = {"Cache-Control": "no-store", "Content-Disposition": f'inline; filename="{name}"'}
+            pieces = make(question, found, self._in_turn(first, found.blocks), functions)
+            return PiecesResponse(pieces, held.pop_all(), headers, media_type)
+
+    async def _in_turn(self, first: Awaitable[Block | None], blocks: AsyncIterator[Block]) -> AsyncIterator[Block]:
+        block = await first
+        while block is not None:
+            yield block
+            block = await self._next(blocks)
+
+    async def _next(self, blocks: AsyncIterator[Block]) -> Block | None:
+        """The next block, put together in its turn."""
+        async with self._turns:
+            return await anext(blocks, None)
 
     async def _within(self, asked: Asked, question: HistoryAsked) -> HistoryAsked:
         """The question with what its areas and groups have meant at its end, or mean now where it ends later."""
@@ -137,7 +163,8 @@ def _question(asked: Asked, now_us: Utc) -> HistoryAsked:
     devices = tuple(query.getlist("device"))
     points = tuple(dict.fromkeys(query.getlist("point")))
     which = {name: asked.one(name) for name in ("kind", "profile", "tag", "node")}
-    some = any(which.values()) or any(area_params.named(asked))
+    box = area_params.box(asked.one("box"))
+    some = any(which.values()) or box is not None or any(area_params.named(asked))
     if len(devices) > MAX_NAMED:
         raise bad_request(
             f"device is given {len(devices)} times; at most {MAX_NAMED}; kind, tag, node, area or group name many"
@@ -146,10 +173,10 @@ def _question(asked: Asked, now_us: Utc) -> HistoryAsked:
         raise bad_request(f"{len(points)} points; name at least one, as point=active_power, and at most {MAX_POINTS}")
     if devices and some:
         raise bad_request(
-            "device goes with none of kind, profile, tag, node, area, group: these say which where no device is named"
+            "device goes with none of kind, profile, tag, node, box, area, group, which say what is meant without"
         )
     if not devices and not some:
-        raise bad_request("say which: device, or kind, profile, tag, node, area, group")
+        raise bad_request("say which: device, or kind, profile, tag, node, box, area, group")
     if asked.one("from") is None:
         raise bad_request("from is missing; write from=2026-01-31T00:00:00Z")
     zone = asked.one("tz") or "UTC"
@@ -165,6 +192,7 @@ def _question(asked: Asked, now_us: Utc) -> HistoryAsked:
             profile=which["profile"],
             tag=which["tag"],
             node=which["node"],
+            box=box,
         ),
         points=points,
         every=next(e for e in _EVERY if e == every),

@@ -1,8 +1,10 @@
-"""History as bytes: JSON, CSV, an Arrow stream or a Parquet file of the same values.
+"""History as bytes: JSON, CSV, an Arrow stream or a Parquet file of the same values, piece by piece.
 
-Blocks are made into bytes in a thread, one after the other. In JSON the buckets' beginnings are told once, and of each
-series a list a function. In the others each bucket of each series is a row, its beginning with its time zone; CSV has
-it once more as a spreadsheet takes it.
+Each block is made into bytes in a thread, one after the other. In JSON the buckets' beginnings are told once, and of
+each series a list a function. In the others each bucket of each series is a row, its beginning with its time zone; CSV
+has it once more as a spreadsheet takes it.
+
+Bound: one block and its bytes are held, PIECE_BYTES a piece and what one series makes.
 """
 
 # pyarrow has no types.
@@ -15,7 +17,7 @@ import asyncio
 import csv
 import io
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from zoneinfo import ZoneInfo
@@ -37,6 +39,7 @@ Function = Literal[
     "unsure",
 ]  # fmt: skip
 FUNCTIONS: Final[tuple[Function, ...]] = get_args(Function)
+PIECE_BYTES: Final = 256 << 10
 _COUNTER: Final = ("increase", "resets", "wraps", "unsure")
 _COLUMNS: Final = ("device", "node", "point", "unit", "begin", "local")
 
@@ -92,7 +95,9 @@ class _Values(msgspec.Struct, frozen=True):
             yield series, values
 
 
-async def _json(asked: HistoryAsked, found: HistoryFound, functions: Sequence[Function]) -> bytes:
+async def _json(
+    asked: HistoryAsked, found: HistoryFound, blocks: AsyncIterator[Block], functions: Sequence[Function]
+) -> AsyncGenerator[bytes]:
     zone, edges = ZoneInfo(asked.zone), found.edges
     head = HistoryAnswer(
         every=asked.every,
@@ -108,29 +113,53 @@ async def _json(asked: HistoryAsked, found: HistoryFound, functions: Sequence[Fu
             msgspec.json.encode(_told(series, values)) for series, values in _values(block, edges, functions).rows()
         ]
 
-    pieces: list[bytes] = []
-    async for block in found.blocks:
-        pieces += await asyncio.to_thread(encoded, block)
-    return msgspec.json.encode(head).removesuffix(b"]}") + b",".join(pieces) + b"]}"
+    yield msgspec.json.encode(head).removesuffix(b"]}")
+    comma = b""
+    async for block in blocks:
+        for piece in _gathered(await asyncio.to_thread(encoded, block), b","):
+            yield comma + piece
+            comma = b","
+    yield b"]}"
 
 
-async def _csv(asked: HistoryAsked, found: HistoryFound, functions: Sequence[Function]) -> bytes:
+async def _csv(
+    asked: HistoryAsked, found: HistoryFound, blocks: AsyncIterator[Block], functions: Sequence[Function]
+) -> AsyncGenerator[bytes]:
     zone, edges = ZoneInfo(asked.zone), found.edges
     begins = [text(edge, zone) for edge in edges[:-1]]
     local = [begin[:19].replace("T", " ") for begin in begins]
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow((*_COLUMNS, *functions))
-    writer.writerows((cell(device), *[""] * (len(_COLUMNS) + len(functions) - 1)) for device in found.unknown)
 
-    def write(block: Block) -> None:
+    def lines(rows: Iterable[Iterable[object]]) -> bytes:
+        out = io.StringIO()
+        csv.writer(out).writerows(rows)
+        return out.getvalue().encode()
+
+    def of_block(block: Block) -> list[bytes]:
+        made: list[bytes] = []
         for series, values in _values(block, edges, functions).rows():
             head = [repeat(cell(v)) for v in (series.device, series.node, series.point, _unit(series))]
-            writer.writerows(zip(*head, begins, local, *(map(_shown, values[f]) for f in functions), strict=False))
+            made.append(lines(zip(*head, begins, local, *(map(_shown, values[f]) for f in functions), strict=False)))
+        return made
 
-    async for block in found.blocks:
-        await asyncio.to_thread(write, block)
-    return out.getvalue().encode()
+    empty = [""] * (len(_COLUMNS) + len(functions) - 1)
+    yield lines([(*_COLUMNS, *functions), *((cell(device), *empty) for device in found.unknown)])
+    async for block in blocks:
+        for piece in _gathered(await asyncio.to_thread(of_block, block), b""):
+            yield piece
+
+
+def _gathered(parts: Sequence[bytes], between: bytes) -> Iterator[bytes]:
+    """The same in pieces of some PIECE_BYTES."""
+    held: list[bytes] = []
+    size = 0
+    for part in parts:
+        held.append(part)
+        size += len(part)
+        if size >= PIECE_BYTES:
+            yield between.join(held)
+            held, size = [], 0
+    if held:
+        yield between.join(held)
 
 
 def _shown(value: object) -> object:
@@ -159,24 +188,68 @@ def _unit(series: Series) -> str:
     return "" if series.described is None else series.described.unit
 
 
-async def _arrow(asked: HistoryAsked, found: HistoryFound, functions: Sequence[Function]) -> bytes:
+class _Sink(io.RawIOBase):
+    """What writers of Arrow write, until it is taken."""
+
+    def __init__(self) -> None:
+        self._held: list[bytes] = []
+        self._size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._held.append(bytes(data))
+        self._size += len(self._held[-1])
+        return len(self._held[-1])
+
+    def tell(self) -> int:
+        return self._size
+
+    def pieces(self) -> Iterator[bytes]:
+        """All that was written since, in pieces of PIECE_BYTES."""
+        held, self._held = b"".join(self._held), []
+        for at in range(0, len(held), PIECE_BYTES):
+            yield held[at : at + PIECE_BYTES]
+
+
+async def _arrow(
+    asked: HistoryAsked, found: HistoryFound, blocks: AsyncIterator[Block], functions: Sequence[Function]
+) -> AsyncGenerator[bytes]:
     import pyarrow as pa
 
-    out = io.BytesIO()
-    with pa.ipc.new_stream(out, _schema(asked, functions)) as writer:
-        async for block in found.blocks:
-            writer.write_table(await asyncio.to_thread(_table, block, asked, found.edges, functions))
-    return out.getvalue()
+    sink = _Sink()
+    async for piece in _written(
+        sink, pa.ipc.new_stream(sink, _schema(asked, functions)), asked, found, blocks, functions
+    ):
+        yield piece
 
 
-async def _parquet(asked: HistoryAsked, found: HistoryFound, functions: Sequence[Function]) -> bytes:
+async def _parquet(
+    asked: HistoryAsked, found: HistoryFound, blocks: AsyncIterator[Block], functions: Sequence[Function]
+) -> AsyncGenerator[bytes]:
     import pyarrow.parquet as pq
 
-    out = io.BytesIO()
-    with pq.ParquetWriter(out, _schema(asked, functions), compression="zstd") as writer:
-        async for block in found.blocks:
-            writer.write_table(await asyncio.to_thread(_table, block, asked, found.edges, functions))
-    return out.getvalue()
+    sink = _Sink()
+    writer = pq.ParquetWriter(sink, _schema(asked, functions), compression="zstd")
+    async for piece in _written(sink, writer, asked, found, blocks, functions):
+        yield piece
+
+
+async def _written(
+    sink: _Sink, writer: Any, asked: HistoryAsked, found: HistoryFound, blocks: AsyncIterator[Block],
+    functions: Sequence[Function],
+) -> AsyncGenerator[bytes]:  # fmt: skip
+    def write(block: Block) -> None:
+        writer.write_table(_table(block, asked, found.edges, functions))
+
+    with writer:
+        async for block in blocks:
+            await asyncio.to_thread(write, block)
+            for piece in sink.pieces():
+                yield piece
+    for piece in sink.pieces():
+        yield piece
 
 
 def _schema(asked: HistoryAsked, functions: Sequence[Function]) -> Any:
@@ -254,10 +327,11 @@ _WORDS: Final[Mapping[str, Callable[[Series], str]]] = {
     "unit": _unit,
 }
 
-Make = Callable[[HistoryAsked, HistoryFound, Sequence[Function]], Awaitable[bytes]]
+Make = Callable[[HistoryAsked, HistoryFound, AsyncIterator[Block], Sequence[Function]], AsyncGenerator[bytes]]
 SHAPES: Final[Mapping[str, tuple[str, Make]]] = {
     "json": ("application/json", _json),
     "csv": ("text/csv; charset=utf-8; header=present", _csv),
     "arrow": ("application/vnd.apache.arrow.stream", _arrow),
     "parquet": ("application/vnd.apache.parquet", _parquet),
 }
+ENDINGS: Final = {"json": "json", "csv": "csv", "arrow": "arrows", "parquet": "parquet"}

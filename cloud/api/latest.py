@@ -33,7 +33,7 @@ from cloud.problem import bad_request
 from cloud.records.areas import ReadAreas
 from cloud.times import Now
 from cloud.views.answers import GRADES, CityLatest, PointsNow
-from cloud.views.contract import Box, LatestAsked, LatestViews
+from cloud.views.contract import LatestAsked, LatestViews
 from wire.device import Point
 from wire.orders import LEVELS
 from wire.time import Utc
@@ -230,7 +230,7 @@ def _question(asked: Asked, at: Cursor) -> tuple[LatestAsked, bool]:
             nodes=_named(asked, "node"),
             points=_named(asked, "point"),
             grades=grades,
-            box=_box(asked.one("box")),
+            box=area_params.box(asked.one("box")),
             alarm=None if alarm is None else alarm == "1",
             after=after,
             decided=decided == "1",
@@ -245,17 +245,3 @@ def _named(asked: Asked, name: str) -> frozenset[str]:
     if len(given) > MAX_NAMED:
         raise bad_request(f"{name} is given {len(given)} times; at most {MAX_NAMED}")
     return frozenset(given)
-
-
-def _box(given: str | None) -> Box | None:
-    if given is None:
-        return None
-    try:
-        west, south, east, north = (float(part) for part in given[:200].split(","))
-    except ValueError:
-        raise bad_request(f"box is {given[:50]!r}; write west,south,east,north, as 4.96,47.27,5.12,47.37") from None
-    if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= north <= 90):  # false for NaN, too
-        raise bad_request(
-            "box: longitudes lie from -180 to 180, latitudes from -90 to 90, and south is not above north"
-        )
-    return west, south, east, north

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # which brings numpy: not before somebody asks
     from cloud.history.grid import Course
 
 MAX_SERIES: Final = 100_000
-MAX_PLACES: Final = 2_000_000
+MAX_PLACES: Final = 20_000_000
 MAX_BODIES: Final = 100_000
 CELLS_AT_ONCE: Final = 400_000
 MAX_HOLD_US: Final = DAY_US * 7

@@ -165,7 +165,7 @@ class Folder:
         for record in records:
             if not record.notice:
                 try:
-                    batch = await asyncio.to_thread(codec.decode_batch, record.body)
+                    batch = await asyncio.to_thread(codec.reopen_batch, record.body)
                     await self._touched(place, batch)
                 except BadInput as error:  # damaged on the disk: what can be read of it is found where it is asked for
                     LOG.warning("position %d was not followed: %s", record.position, error)

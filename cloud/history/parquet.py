@@ -184,14 +184,14 @@ def _opened(path: Path) -> Any:
     try:
         return pq.ParquetFile(path, read_dictionary=["point", "node", "device"], page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
-        raise Damaged(f"{path}: {error}") from error
+        raise Damaged(f"{path}: {str(error).strip().splitlines()[0]}") from error
 
 
 def _group(file: Any, group: int, path: Path) -> Any:
     try:
         return file.read_row_group(group)
     except (pa.ArrowException, OSError) as error:
-        raise Damaged(f"{path}: {error}") from error
+        raise Damaged(f"{path}: {str(error).strip().splitlines()[0]}") from error
 
 
 def _sorted(table: Any) -> Any:

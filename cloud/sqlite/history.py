@@ -73,9 +73,15 @@ class _Portion(msgspec.Struct, frozen=True):
 class SqliteHistory:
     """Owns no readers; `cloud.sqlite.store` does."""
 
-    def __init__(self, readers: Readers, now: Now, folded: FoldedHours | None = None) -> None:
-        """`folded` is what a folder keeps of the same store, where one does."""
-        self._readers, self._now, self._folded = readers, now, folded
+    def __init__(self, readers: Readers, now: Now, folded: FoldedHours | None = None, bodies: int = MAX_BODIES) -> None:
+        """`folded` is what a folder keeps of the same store, where one does; at most so many `bodies` are opened for
+        one answer."""
+        self._readers, self._now, self._folded, self._bodies = readers, now, folded, bodies
+
+    async def series(self, asked: HistoryAsked) -> int:
+        """How many series are meant."""
+        known = await self._readers.ask(lambda connection: reports.targets_of(connection, asked.which, MAX_SERIES))
+        return len(series_of(known, asked))
 
     async def history(self, asked: HistoryAsked) -> HistoryFound:
         """What the points did."""
@@ -85,14 +91,14 @@ class SqliteHistory:
         check(len(series), len(buckets) - 1)
         place, touched = await self._state({s.node for s in series})
         portions = list(_portions(series, buckets, place, touched))
-        most = MAX_BODIES
+        most = self._bodies
         for portion in portions:
             for node, found in portion.nodes():
                 most -= await self._readers.ask(
                     partial(_count, node=node, series=found, cells=portion.cells, raw=portion.raw[node], most=most)
                 )
                 if most < 0:
-                    raise _too_many_bodies()
+                    raise _too_many_bodies(self._bodies)
         return found_of(asked, buckets, known, series, self._blocks(portions, place))
 
     async def _state(self, nodes: set[str]) -> tuple[Place, Touched]:
@@ -125,14 +131,14 @@ class SqliteHistory:
             put(grid, cells, within, places, readings_of(connection, node, {s.device for s in found},
                                                          {s.point for s in found}, within))  # fmt: skip
 
-        most = MAX_BODIES
+        most = self._bodies
         for node, found in portion.nodes():
             if raw[node] != portion.raw[node]:
                 most -= await self._readers.ask(
                     partial(_count, node=node, series=found, cells=cells, raw=raw[node], most=most)
                 )
                 if most < 0:
-                    raise _too_many_bodies()
+                    raise _too_many_bodies(self._bodies)
             for within in stretches(cells, raw[node]):
                 await self._readers.ask(partial(read, node=node, found=found, within=within))
         return Block(series, await asyncio.to_thread(grid.course, cells.starts))
@@ -222,11 +228,21 @@ def _touched(connection: sqlite3.Connection, place: Place, nodes: set[str]) -> T
         fixes = fixes_of(connection, node_no)
         found[node] = [
             (from_us + offset_of(base, fixes), to_us + offset_of(base, fixes))
-            for base, from_us, to_us in connection.execute(
-                "SELECT base, from_us, to_us FROM spans WHERE node_no = ? AND position > ?", (node_no, place.position)
-            )
+            for base, from_us, to_us in _come_since(connection, node_no, place.position)
         ]
     return found
+
+
+def _come_since(connection: sqlite3.Connection, node_no: int, position: int) -> Iterator[tuple[int, Utc, Utc]]:
+    """Of what has come after a position: its base, and between which times it lies."""
+    yield from connection.execute(
+        "SELECT base, from_us, to_us FROM spans WHERE node_no = ? AND position > ?", (node_no, position)
+    )
+    chunked = "SELECT 1 FROM streams JOIN chunked USING (stream_no) WHERE node_no = ? AND position > ?"
+    if connection.execute(chunked, (node_no, position)).fetchone() is not None:
+        yield from connection.execute(
+            "SELECT base, from_us, to_us FROM chunks WHERE node_no = ? AND last_position > ?", (node_no, position)
+        )
 
 
 def _count(
@@ -246,10 +262,8 @@ def _count(
     return count
 
 
-def _too_many_bodies() -> TooMuch:
-    return TooMuch(
-        f"more than {MAX_BODIES:,} bodies would have to be opened: ask for a shorter time, or for fewer devices"
-    )
+def _too_many_bodies(most: int) -> TooMuch:
+    return TooMuch(f"more than {most:,} bodies would have to be opened: ask for a shorter time, or for fewer devices")
 
 
 def _buckets(asked: HistoryAsked, now_us: Utc) -> list[Utc]:

@@ -152,7 +152,7 @@ def _chunks(connection: sqlite3.Connection, claim: DeviceClaim, of: _Class, wind
 
 def _open_batch(connection: sqlite3.Connection, position: int, device: str, base_: int) -> Iterable[SampleRun]:
     (body,) = connection.execute("SELECT body FROM log WHERE position = ?", (position,)).fetchone()
-    batch = codec.decode_batch(body)
+    batch = codec.reopen_batch(body)
     for item in batch.entries:
         entry = item.entry
         if isinstance(entry, Columns) and entry.device == device and base(entry.clock) == base_:
@@ -165,14 +165,14 @@ def _open_chunk(connection: sqlite3.Connection, chunk_no: int) -> Iterable[Sampl
         "SELECT stream_no, first_seq, body FROM chunks WHERE chunk_no = ?", (chunk_no,)
     ).fetchone()
     node, epoch, lane = stream_key(connection, stream_no)
-    for item in codec.decode_row(body):
+    for item in _row(body):
         if isinstance(item.entry, Columns):
             yield SampleRun(node, epoch, lane, [first_seq + place for place in item.places], item.entry)
 
 
 def _open_for(connection: sqlite3.Connection, position: int, base_: int, offset_us: Micros) -> Iterable[TableRun]:
     (body,) = connection.execute("SELECT body FROM log WHERE position = ?", (position,)).fetchone()
-    batch = codec.decode_batch(body)
+    batch = codec.reopen_batch(body)
     contents = Contents.placed(batch.entries)
     return _tables(contents, batch.epoch, batch.lane.value, batch.first_seq, base_, offset_us)
 
@@ -182,7 +182,15 @@ def _open_chunk_of(connection: sqlite3.Connection, chunk_no: int, base_: int, of
         "SELECT stream_no, first_seq, body FROM chunks WHERE chunk_no = ?", (chunk_no,)
     ).fetchone()
     _, epoch, lane = stream_key(connection, stream_no)
-    return _tables(Contents.placed(codec.decode_row(body)), epoch, lane, first_seq, base_, offset_us)
+    return _tables(_row(body), epoch, lane, first_seq, base_, offset_us)
+
+
+def _row(body: bytes) -> Contents:
+    """What a chunk holds, which was packed here, in a frame with a checksum."""
+    try:
+        return codec.reopen_row(body)
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return codec.decode_row(body)
 
 
 def _tables(

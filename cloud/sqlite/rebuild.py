@@ -11,7 +11,7 @@ Bounds: `salvage.COPIED` rows in hand at a time; as much room is needed beside t
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -208,7 +208,8 @@ def _views(made: sqlite3.Connection, told: Rebuilt, progress: Progress) -> None:
     building = ViewBuilder(Interned())
     (total,) = made.execute("SELECT (SELECT count(*) FROM log) + (SELECT count(*) FROM residue)").fetchone()
     done = 0
-    through: dict[int, int] = {}  # of each stream, as far as the log has been gone over
+    through: dict[int, tuple[int, int]] = {}  # of each stream the seq and position up to which it has been gone over
+    chunked = _chunked(made, told)
     for table in ("residue", "log"):
         after = -(2**62)
         while rows := made.execute(
@@ -231,11 +232,22 @@ def _views(made: sqlite3.Connection, told: Rebuilt, progress: Progress) -> None:
                         continue
                     _gap_before(made, building, row[1], batch, received_us, after, through, told)
                 with suppress(BadInput):  # what no node may have sent
-                    building.apply(made, after, received_us, batch, facts_of(batch))
+                    held = table == "log" and after <= chunked.get(row[1], 0)
+                    building.apply(made, after, received_us, batch, facts_of(batch), chunked=held)
             done += len(rows)
             progress(done, total)
     _gaps_at_the_end(made, building, through, told)
     card_losses.lose_again(made)
+
+
+def _chunked(made: sqlite3.Connection, told: Rebuilt) -> dict[int, int]:
+    """Up to which position the batches of each stream are in chunks: where that cannot be read, as chunks have it."""
+    found: dict[int, int] = dict(made.execute("SELECT stream_no, position FROM chunked"))
+    if "chunked" in told.tables:
+        for stream_no, position in made.execute("SELECT stream_no, max(last_position) FROM chunks GROUP BY stream_no"):
+            found[stream_no] = max(position, found.get(stream_no, 0))
+        made.executemany("INSERT OR REPLACE INTO chunked VALUES (?, ?)", found.items())
+    return found
 
 
 def _batch_of(made: sqlite3.Connection, row: Row) -> Batch | None:
@@ -258,22 +270,48 @@ def _replace(made: sqlite3.Connection, position: int, received_us: Utc) -> None:
 
 def _gap_before(
     made: sqlite3.Connection, building: ViewBuilder, stream_no: int, batch: Batch, received_us: Utc, position: int,
-    through: dict[int, int], told: Rebuilt,
+    through: dict[int, tuple[int, int]], told: Rebuilt,
 ) -> None:  # fmt: skip
     before = through.get(stream_no)
-    through[stream_no] = batch.through_seq
-    if before is not None and batch.first_seq > before + 1:
-        _gap(made, building, stream_no, (before + 1, batch.first_seq - 1), received_us, position - 1, told)
+    through[stream_no] = (batch.through_seq, position)
+    if before is not None and batch.first_seq > before[0] + 1:
+        for seqs in _missing(made, stream_no, (before[0] + 1, batch.first_seq - 1), before[1]):
+            _gap(made, building, stream_no, seqs, received_us, position - 1, told)
 
 
-def _gaps_at_the_end(made: sqlite3.Connection, building: ViewBuilder, through: dict[int, int], told: Rebuilt) -> None:
+def _gaps_at_the_end(
+    made: sqlite3.Connection, building: ViewBuilder, through: dict[int, tuple[int, int]], told: Rebuilt
+) -> None:
     (head,) = made.execute("SELECT ifnull(max(position), 0) FROM log").fetchone()
     for stream_no, through_seq, heard_us in made.execute(
         "SELECT stream_no, through_seq, last_heard_us FROM streams"
     ).fetchall():
         before = through.get(stream_no)
-        if before is not None and through_seq > before:
-            _gap(made, building, stream_no, (before + 1, through_seq), heard_us, head, told)
+        if before is not None and through_seq > before[0]:
+            for seqs in _missing(made, stream_no, (before[0] + 1, through_seq), before[1]):
+                _gap(made, building, stream_no, seqs, heard_us, head, told)
+
+
+def _missing(
+    made: sqlite3.Connection, stream_no: int, seqs: tuple[int, int], position: int
+) -> Iterator[tuple[int, int]]:
+    """The runs of seqs that are in no chunk either: batches came after a position, and may be in chunks already."""
+    first, last = seqs
+    held: set[int] = set()
+    rows = made.execute(
+        "SELECT first_seq, body FROM chunks WHERE node_no = (SELECT node_no FROM streams WHERE stream_no = ?1)"
+        " AND stream_no = ?1 AND first_seq <= ?2 AND last_position > ?3",
+        (stream_no, last, position),
+    )
+    for first_seq, body in rows:
+        for item in codec.decode_row(body):
+            held.update(seq for place in item.places if first <= (seq := first_seq + place) <= last)
+    for seq in sorted(held):
+        if seq > first:
+            yield first, seq - 1
+        first = seq + 1
+    if first <= last:
+        yield first, last
 
 
 def _gap(

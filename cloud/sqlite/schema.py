@@ -182,6 +182,10 @@ CREATE TABLE decided (
     body BLOB NOT NULL, PRIMARY KEY (node_no, device, point)) WITHOUT ROWID;
 CREATE TABLE lived_by (node_no INTEGER PRIMARY KEY, position INTEGER NOT NULL, body BLOB NOT NULL);
 """
+# What schema 7 has added to the log: up to which position each stream's batches are in chunks (`cloud.sqlite.chunks`).
+_CHUNKED_7: Final = """
+CREATE TABLE IF NOT EXISTS chunked (stream_no INTEGER PRIMARY KEY, position INTEGER NOT NULL);
+"""
 VIEW_NAMES: Final = (
     "spans", "rosters", "rostered", "gaps", "alarms", "health", "fixes", "latest", "results", "visits", "doubts",
     "decided", "lived_by",
@@ -206,7 +210,7 @@ def bring_up(connection: sqlite3.Connection, version: int) -> None:
         made += (_OURS_6, _VIEWS_6)
     if version < 7:
         made += (_VIEWS_7,)
-    for script in (*made, _CLAIMS):
+    for script in (*made, _CLAIMS, _CHUNKED_7):
         _run(connection, script)
     if version < 2:
         connection.execute("INSERT OR REPLACE INTO meta SELECT 'alarms_mark', ifnull(max(position), 0) FROM log")

@@ -61,9 +61,17 @@ class ViewBuilder:
         self._interned = interned
 
     def apply(
-        self, connection: sqlite3.Connection, position: int, received_us: Utc, batch: Batch, facts: BatchFacts
+        self,
+        connection: sqlite3.Connection,
+        position: int,
+        received_us: Utc,
+        batch: Batch,
+        facts: BatchFacts,
+        *,
+        chunked: bool = False,
     ) -> Sequence[Finding]:
-        """Take a batch into all views but `latest`, and return what to announce.
+        """Take a batch into all views but `latest`, and return what to announce. Samples of one that is `chunked` are
+        found in chunks.
 
         Raises:
             Malformed: the node has too many devices.
@@ -72,6 +80,8 @@ class ViewBuilder:
         new: list[str] = []
         for base, extent in facts.extents.items():
             numbers = self._numbers(connection, node_no, extent.devices, position, new)
+            if chunked:
+                continue
             connection.execute(
                 "INSERT OR REPLACE INTO spans VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (

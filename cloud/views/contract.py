@@ -76,6 +76,7 @@ class TargetsAsked(msgspec.Struct, frozen=True, kw_only=True):
     profile: str | None = None
     tag: str | None = None
     node: str | None = None
+    box: Box | None = None
     within: Within | None = None
 
     def takes(self, device: Device, node: str) -> bool:
@@ -85,6 +86,7 @@ class TargetsAsked(msgspec.Struct, frozen=True, kw_only=True):
             and self.profile in {None, device.profile}
             and (self.tag is None or self.tag in device.tags)
             and self.node in {None, node}
+            and (self.box is None or inside(self.box, device.lon, device.lat))
             and (self.within is None or self.within.takes(device, node))
         )
 

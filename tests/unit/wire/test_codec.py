@@ -25,6 +25,7 @@ from wire.columns import Columns
 from wire.entries import Gap, Unknown
 from wire.errors import BadInput, Malformed, TooLarge, Unsupported
 from wire.frame import dumps
+from wire.frame import squeeze as sealed
 from wire.sample import Clock, Sample
 
 SCHEMA = Validator((Path(wire.codec.__file__).parent / "schema.cddl").read_text())
@@ -74,6 +75,33 @@ def test_a_batch_comes_back_as_it_went_and_is_what_the_schema_says(batch: Batch)
 def test_encoding_what_was_decoded_gives_the_same_bytes(batch: Batch) -> None:
     data = codec.encode_batch(batch)
     assert codec.encode_batch(codec.decode_batch(data)) == data
+
+
+@pytest.mark.slow
+@given(batches())
+@settings(max_examples=many(100), deadline=None)
+def test_a_batch_that_is_reopened_is_the_one_that_was_decoded(batch: Batch) -> None:
+    data = codec.encode_batch(batch)
+    decoded, back = codec.decode_batch(data), codec.reopen_batch(data)
+    for field in set(Batch.__struct_fields__) - {"entries"}:
+        assert getattr(back, field) == getattr(decoded, field)
+    assert by_place(back.entries) == by_place(decoded.entries)
+
+
+def test_what_is_reopened_is_looked_at_where_nothing_says_that_it_is_still_the_same() -> None:
+    wrong = entries(table(cells=[[[1, array("B", [1, 2])]]]))  # two values for one sample
+    for body in (squeeze(wrong), b"", b"no frame", zstandard.ZstdCompressor(write_checksum=True).compress(b"no CBOR")):
+        with pytest.raises(BadInput):
+            codec.reopen_batch(body)
+    whole = sealed(dumps(entries(SIMPLE)))
+    said = by_place(codec.decode_batch(whole).entries)
+    refused = 0
+    for at in range(len(whole)):
+        try:
+            assert by_place(codec.reopen_batch(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]).entries) == said
+        except BadInput:
+            refused += 1
+    assert refused > len(whole) - 5, "some bits of a frame say nothing"
 
 
 @given(st.binary(max_size=200))
@@ -177,12 +205,12 @@ def test_a_batch_from_a_newer_writer_is_read_without_what_it_added() -> None:
         added={"x": 1},
     )
     assert schema_says(cbor2.dumps(entries(*newer["tables"], newer["entries"][1], through_seq=3)), "batch") == []
-    back = codec.decode_batch(squeeze(newer))
-    columns, weather, gap = (p.entry for p in back.entries)
-    assert isinstance(columns, Columns)
-    assert columns.samples() == [Sample("d", 5, Clock(1, synced=True), {"a": 1})]
-    assert weather == Unknown("weather")
-    assert gap == Gap(reason="x", lost=1, seqs=2)
+    for back in (codec.decode_batch(squeeze(newer)), codec.reopen_batch(sealed(dumps(newer)))):
+        columns, weather, gap = (p.entry for p in back.entries)
+        assert isinstance(columns, Columns)
+        assert columns.samples() == [Sample("d", 5, Clock(1, synced=True), {"a": 1})]
+        assert weather == Unknown("weather")
+        assert gap == Gap(reason="x", lost=1, seqs=2)
 
 
 PREDECESSOR = {"epoch": 7, "through_seq": 40, "digest": ORIGIN}

@@ -1,0 +1,1 @@
+"""History into files: the verb `export`."""
