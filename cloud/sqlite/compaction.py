@@ -300,7 +300,8 @@ def _put(connection: sqlite3.Connection, folded: Folded) -> None:
             for position, key, extent in folded.spans
         ),
     )
-    connection.executemany("DELETE FROM log WHERE position = ?", ((p,) for p in folded.positions))
+    for table in ("log", "outlines"):
+        connection.executemany(f"DELETE FROM {table} WHERE position = ?", ((p,) for p in folded.positions))  # noqa: S608  ours
 
 
 def put_chunk(connection: sqlite3.Connection, chunk: Chunk) -> None:
