@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Final, cast
 
 import msgspec
@@ -32,8 +33,9 @@ from cloud.api import area_params
 from cloud.api.routes import READERS, Answer, Asked, Param, Route
 from cloud.api.sse import CUT_S, EVENT_STREAM, StreamResponse, while_answered
 from cloud.entrance.shares import Shares
-from cloud.feed.events import PREFIX, Encoded, Slice
+from cloud.feed.events import PREFIX, Slice
 from cloud.feed.filter import FRESH, Filter, filtered
+from cloud.feed.framing import chunks_of
 from cloud.feed.fresh import Fresh, FreshOf
 from cloud.feed.inside import Inside
 from cloud.feed.known import NodesKnown
@@ -49,7 +51,7 @@ from cloud.problem import bad_request, unavailable
 from cloud.records.areas import ReadAreas
 from cloud.records.tokens import Grant, Tokens
 from cloud.times import Now
-from cloud.views.contract import ReadViews
+from cloud.views.contract import ReadViews, TargetsAsked
 from cloud.views.latest import Cells
 from cloud.views.watching import Watching
 from groundwork.liveness import Late
@@ -57,7 +59,6 @@ from groundwork.nearest import did_you_mean, nearest
 from wire.entries import Severity
 
 MAX_READERS: Final = 2_000
-CHUNK_BYTES: Final = 256 << 10
 KEEP_ALIVE_S: Final = 15.0
 CACHE_BYTES: Final = 32 << 20
 FRAMED: Final = 10_000  # of them, however small
@@ -152,7 +153,7 @@ class Feed:
                     ),
                     Param(name="severity", what=f"Only alarms of these severities: {SEVERE}.", many=True),
                     *area_params.PARAMS,
-                    Param(name="live", what="1 asks the nodes to push sooner while this is open."),
+                    Param(name="live", what="1 asks the nodes named, or those of the devices named, to push sooner."),
                     Param(name="ticket", what="A ticket (`POST /v1/tickets`), where no header can be sent."),
                 ),
                 lasting=True,
@@ -177,12 +178,24 @@ class Feed:
             strange = await self._strange(wanted)
             await area_params.meant(self._inside.areas, *wanted.places, self._inside.now())
             if asked.one("live") == "1":
-                held.enter_context(self._watching.open(wanted.nodes))
+                strange += await self._live(wanted, held)
             # Closed by the response, whether or not the generator has begun by then.
             open_ = held.pop_all()
         stream = while_answered(self._stream(start, reset + strange, wanted, asked.grant), "a feed")
         metrics = self._metrics
         return StreamResponse(stream, self._cut_s, open_, metrics.feed_sent, lambda: metrics.feed_cut("slow"))
+
+    async def _live(self, wanted: Filter, held: ExitStack) -> bytes:
+        """Ask the nodes that are named, or whose devices are, to push sooner; a comment where not all are asked."""
+        nodes = set(wanted.nodes)
+        if not nodes and wanted.devices:
+            asked = TargetsAsked(devices=tuple(wanted.devices))
+            nodes = {known.node for known in await self._views.targets(asked, MAX_FILTERS)}
+        hurried = held.enter_context(self._watching.open(nodes))
+        if not nodes:
+            return b": live=1 asks nobody: name nodes or devices\n\n"
+        left = len(nodes) - len(hurried)
+        return b": %d of these nodes are not asked to push sooner: too many are\n\n" % left if left else b""
 
     def _left(self) -> None:
         self._readers -= 1
@@ -264,7 +277,7 @@ class Feed:
                 if found is None:
                     now = (self._outlines.looked, self._fresh.through)
                     if now == (head, refreshed) and not self._closing.is_set():
-                        await self._outlines.more(wanted, min(left_s, REVOKED_S))
+                        await self._outlines.more(partial(self._may, wanted), min(left_s, REVOKED_S))
                     continue
                 rank, position, node = found
                 if position not in ahead:
@@ -315,13 +328,20 @@ class Feed:
                 return after, outline.node
         return None
 
+    def _may(self, wanted: Filter, outline: Outline) -> bool:
+        """Whether a reader that waits is woken for a record: it looks again by itself every REVOKED_S."""
+        if not wanted.may(outline.node, outline.holds):
+            return False
+        by_node = wanted.by_device and outline.node and wanted.only_readings(outline.holds)
+        return not by_node or not self._inside.nothing(wanted, outline.node)
+
     def _cursor_line(self, progress: Progress) -> bytes:
         """Where a reader is."""
         return f": cursor\nid: {progress.cursor(self._log.generation)}\n\n".encode()
 
     async def _fresh_chunks(self, fresh: FreshOf, wanted: Filter) -> Sequence[bytes]:
         inside = await self._inside.of(wanted, fresh.node) if any(wanted.places) else None
-        return _chunks(fresh.events, wanted, inside, None)
+        return chunks_of(fresh.events, wanted, inside, None)
 
     async def _framed_for(
         self, progress: Progress, rank: Rank, position: int, part: Slice, wanted: Filter
@@ -337,32 +357,13 @@ class Feed:
         if (kept := self._framed.get(key)) is not None:
             return kept[0]
         last = part.end - 1 if part.next is None else None
-        chunks = _chunks(part.events, wanted, inside, progress.ids(generation, rank, position, last))
+        chunks = chunks_of(part.events, wanted, inside, progress.ids(generation, rank, position, last))
         size = sum(map(len, chunks))
         self._framed[key] = chunks, size
         self._framed_bytes += size
         while self._framed_bytes > FRAMED_BYTES or len(self._framed) > FRAMED:
             self._framed_bytes -= self._framed.popitem(last=False)[1][1]
         return chunks
-
-
-def _chunks(
-    events: Sequence[Encoded], wanted: Filter, inside: Collection[str] | None, name: Callable[[int], str] | None
-) -> list[bytes]:
-    """Those that are wanted; `name` is what the cursor is after each."""
-    chunks: list[bytes] = []
-    lines: list[bytes] = []
-    size = 0
-    for event in events:
-        if wanted.takes(event, inside):
-            if name is not None:
-                lines.append(b"id: %s\n" % name(event.offset).encode())
-            lines.append(b"data: %s\n\n" % event.json)
-            size += len(event.json)
-            if size >= CHUNK_BYTES:
-                chunks.append(b"".join(lines))
-                lines, size = [], 0
-    return [*chunks, b"".join(lines)] if lines else chunks
 
 
 def _filter(asked: Asked) -> Filter:

@@ -38,6 +38,15 @@ class Inside:
         self._count = 0
         self._news = 0
 
+    def nothing(self, wanted: Filter, node: str) -> bool:
+        """Whether it is known, as of lately, that no device of a node is meant."""
+        meant = self._within_.get(wanted.places)
+        if meant is None and any(wanted.places):
+            return False
+        key = (wanted.places, wanted.kinds, wanted.devices, "" if meant is None else meant[1].key)
+        found = self._found.get(node, {}).get(key)
+        return found is not None and not found
+
     async def of(self, wanted: Filter, node: str) -> frozenset[str]:
         """The devices of a node that are meant, of those that it has named."""
         within = await self._within(wanted.places) if any(wanted.places) else None

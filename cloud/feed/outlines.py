@@ -38,7 +38,7 @@ class Outlines:
         self._pages: OrderedDict[int, list[Outline]] = OrderedDict()
         self._same: dict[Outline, Outline] = {}
         self._loading = asyncio.Lock()
-        self._waiting: dict[asyncio.Future[None], Filter | None] = {}
+        self._waiting: dict[asyncio.Future[None], Callable[[Outline], bool]] = {}
         self._readers = 0
         self._looking: asyncio.Task[None] | None = None
         self._looked = 0
@@ -87,10 +87,10 @@ class Outlines:
                 looking.cancel()
                 self._looking = None
 
-    async def more(self, wanted: Filter | None, wait_s: float) -> None:
-        """Wait until something may have come that is wanted, or `wake` is called, or so many seconds have passed."""
+    async def more(self, may: Callable[[Outline], bool], wait_s: float) -> None:
+        """Wait until something has come that `may` be wanted, or `wake` is called, or so many seconds have passed."""
         coming = asyncio.get_running_loop().create_future()
-        self._waiting[coming] = wanted
+        self._waiting[coming] = may
         try:
             async with asyncio.timeout(wait_s):
                 await coming
@@ -126,8 +126,8 @@ class Outlines:
     def _tell(self, came: list[Outline]) -> None:
         for outline in came:
             self._came(outline)
-        for coming, wanted in self._waiting.items():
-            if not coming.done() and (wanted is None or any(wanted.may(o.node, o.holds) for o in came)):
+        for coming, may in self._waiting.items():
+            if not coming.done() and any(map(may, came)):
                 coming.set_result(None)
 
     async def _load(self, number: int, until: int) -> list[Outline]:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from cloud.api.routes import Asked
 from cloud.api.sse import StreamResponse
 from cloud.entrance.shares import Shares
-from cloud.feed import events, outlines
+from cloud.feed import events, framing, outlines
 from cloud.feed import feed as feeds
 from cloud.feed.events import Encoded, events_of_batch, events_of_notice
 from cloud.feed.feed import Feed
@@ -182,7 +182,7 @@ async def test_it_has_all_that_it_wants_once(stand: Stand, seed: int, monkeypatc
     monkeypatch.setattr(events, "SLICE_BYTES", 3_000)
     monkeypatch.setattr(outlines, "PAGE", 7)
     monkeypatch.setattr(feeds, "AHEAD", 5)
-    monkeypatch.setattr(feeds, "CHUNK_BYTES", 1_000)
+    monkeypatch.setattr(framing, "CHUNK_BYTES", 1_000)
     weather = Weather(seed, stand.now)
     await happen(stand, weather, 60)
     for _ in range(12):

@@ -47,33 +47,39 @@ class Reader:
     """Reads on when it is asked to."""
 
     def __init__(self, feed: Feed, tokens: SqliteTokens, query: str) -> None:
+        self._log = feed._log
         grant = tokens.look(tokens.create("reader", None, "", 1))
         scope = {"type": "http", "method": "GET", "headers": [], "query_string": query.encode()}
         self._asked, self._feed = Asked(Request(scope), grant), feed
         self._pieces: AsyncIterator[Any] | None = None
 
-    async def until(self, count: int) -> list[tuple[bool, dict[str, Any]]]:
-        """So many events, each with whether it has a cursor; fewer where twenty comments came without any."""
+    async def piece(self) -> tuple[str, list[tuple[bool, dict[str, Any]]]]:
+        """The next one as it is, and its events, each with whether it has a cursor."""
         if self._pieces is None:
             response = await self._feed._open(self._asked)
             assert isinstance(response, StreamResponse)
             self._pieces = aiter(response.body_iterator)
-        if (making := self._feed._fresh._making) is not None:
-            await making
+        piece = (await anext(self._pieces)).decode()
+        blocks = [block for block in piece.split("\n\n") if "data: " in block]
+        return piece, [(block.startswith("id: "), json.loads(block.partition("data: ")[2])) for block in blocks]
+
+    async def until(self, count: int) -> list[tuple[bool, dict[str, Any]]]:
+        """So many events; the longest of a test ends what never comes."""
         found: list[tuple[bool, dict[str, Any]]] = []
-        idle = 0
-        while len(found) < count and idle < 20:
-            piece = (await anext(self._pieces)).decode()
-            idle += 1
-            for block in piece.split("\n\n"):
-                if "data: " in block:
-                    idle = 0
-                    found.append((block.startswith("id: "), json.loads(block.partition("data: ")[2])))
+        while len(found) < count:
+            found += (await self.piece())[1]
         return found
 
-    async def begun(self) -> None:
-        """Until it reads."""
-        assert await self.until(1) == []
+    async def nothing(self) -> None:
+        """All that there is was told, and nothing of it is for this one."""
+        if (making := self._feed._fresh._making) is not None:
+            await making
+        end = f": cursor\nid: {self._log.generation}.{self._log.reach().head}\n"
+        ends = 0
+        while ends < 3:
+            piece, events = await self.piece()
+            assert events == []
+            ends += piece.startswith(end)
 
 
 @pytest.fixture
@@ -89,7 +95,7 @@ async def test_news_is_told_at_once_and_has_no_place(store: Store, tmp_path: Pat
     feed = feed_of(store, tokens, now)
     every, alarms, other = (Reader(feed, tokens, q) for q in ("", "type=alarm", "type=fresh&kind=bin"))
     for reader in (every, alarms, other):
-        await reader.begun()
+        await reader.nothing()
     sender = Sender()
     sender.batch(roster("lamp-001"), lane=Lane.URGENT)
     await send(store.log, sender.batch(columns(at_us=START_US, n=2)))
@@ -105,10 +111,11 @@ async def test_news_is_told_at_once_and_has_no_place(store: Store, tmp_path: Pat
         "node": "cab-1", "device": "lamp-001", "kind": "streetlight", "time_us": later, "clock": "synced", "boot": None,
         "values": {"n": 0, "t": 1.5}, "quality": {},
     }  # fmt: skip
-    assert await alarms.until(1) == await other.until(1) == []
+    await alarms.nothing()
+    await other.nothing()
     for old in (START_US, later):  # the log or a snapshot has said as much
         await store.views.fresh(Snapshot(node="cab-1", columns=[columns(at_us=old, n=1, t=1.5)]))
-        assert await every.until(1) == []
+        await every.nothing()
     await send(store.log, sender.batch(columns(at_us=later, n=1, t=1.5)))
     ((cursor, event),) = await every.until(1)
     assert (cursor, event["type"]) == (True, "city.lamplighter.reading"), "it comes again, in its turn"
@@ -122,7 +129,7 @@ async def test_what_snapshots_said_is_not_told_anew_to_who_comes_later(store: St
     estimated = Clock(5, synced=False)
     await store.views.fresh(Snapshot(node="cab-1", columns=[columns(at_us=START_US, n=1, clock=estimated)]))
     reader = Reader(feed, tokens, "type=fresh")
-    await reader.begun()
+    await reader.nothing()
     await store.views.fresh(Snapshot(node="cab-1", columns=[columns("x", at_us=START_US, n=1, clock=estimated)]))
     ((_, event),) = await reader.until(1)
     assert (event["subject"], event["data"]["clock"], event["data"]["boot"]) == ("x", "estimated", 5)
@@ -136,13 +143,13 @@ async def test_also_where_the_log_is_only_followed(store: Store, tmp_path: Path)
     async with followed(tmp_path, now) as there:
         feed = feed_of(there, tokens, now)
         reader = Reader(feed, tokens, "node=cab-1")
-        await reader.begun()
+        await reader.nothing()
         await store.views.fresh(Snapshot(node="cab-1", columns=[columns(at_us=START_US, n=1)]))
         await there.refresh(["cab-1"], "another")
         ((cursor, event),) = await reader.until(1)
         assert (cursor, event["type"]) == (False, "city.lamplighter.fresh")
         await there.refresh(["cab-1"], "and another")
-        assert await reader.until(1) == []
+        await reader.nothing()
         feed.close()
         await asyncio.sleep(0)
     tokens.close()
