@@ -131,6 +131,7 @@ def application(
         cut_s=feed_cut_s,
         keep_alive_s=keep_alive_s,
     )
+    store.latest.on_news = feed.refreshed
     generations = Generations(store.log, metrics, now)
     table: list[Route] = []
 

@@ -15,7 +15,6 @@ from cloud.api.tickets import TicketOffice
 from cloud.entrance.shares import Shares
 from cloud.entrance.tickets import Tickets
 from cloud.feed.feed import KEEP_ALIVE_S, Feed
-from cloud.feed.inside import Inside
 from cloud.feed.slices import Ordered
 from cloud.history.contract import HistoryViews
 from cloud.log.contract import ReadLog
@@ -51,7 +50,8 @@ def questions(
     feed = Feed(
         log=log,
         views=views,
-        inside=Inside(areas, views, log, now),
+        areas=areas,
+        now=now,
         tokens=tokens,
         shares=shares,
         watching=watching,

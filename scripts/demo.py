@@ -96,7 +96,7 @@ class Feed(threading.Thread):
 
     def _read(self) -> None:
         headers = {"Authorization": f"Bearer {self._stage.tokens['reader']}"}
-        params = {"live": "1", "after": self._cursor or "0"}
+        params = {"live": "1", "node": self._stage.node_name, "after": self._cursor or "0"}
         with httpx.stream(
             "GET", f"{self._stage.cloud_url}/v1/feed", params=params, headers=headers, timeout=30
         ) as stream:

@@ -140,7 +140,7 @@ class Steps:
             cursor = cursors.parse(given)
         except ValueError as error:
             raise bad_request(f"after: {error}") from error
-        position, origins = cursor.position - (cursor.offset is not None), self._origins()
+        position, origins = cursor.place.after, self._origins()
         if cursor.generation == origins.generation:
             return position
         return min(position, origins.shared_through) if cursor.generation == origins.previous else 0

@@ -221,7 +221,7 @@ def _question(asked: Asked, at: Cursor) -> tuple[LatestAsked, bool]:
         except ValueError as error:
             raise bad_request(f"after: {error}") from error
         if since.generation == at.generation and since.position <= at.position:
-            after = since.position if since.offset is None else since.position - 1
+            after = since.place.after
     return (
         LatestAsked(
             kinds=_named(asked, "kind"),

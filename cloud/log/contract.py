@@ -3,6 +3,8 @@
     append   compare-and-append (the one rule); durable on return, whatever it answers
     note     keep what the aggregator itself says, in the same order
     read     what was taken, by position, batches whole and in the bytes in which they came
+    pick     the same of single positions
+    outlines what each record holds, without opening any
     reach    which positions can be read: floor < position ≤ head
 
 `ReadLog` is what those are handed who only read, also in processes of their own.
@@ -21,6 +23,7 @@ import msgspec
 
 from cloud.log.batch_facts import BatchFacts
 from cloud.log.notices import Announcement, Finding
+from cloud.log.outline import Outline
 from cloud.log.streams import LogPosition
 from wire.batch import Batch, Lane
 from wire.time import Utc
@@ -61,6 +64,14 @@ class ReadLog(Protocol):
 
     async def read(self, after: int, limit: int, limit_bytes: int = READ_BYTES) -> Sequence[Record]:
         """The records after a position, oldest first."""
+        ...
+
+    async def pick(self, positions: Sequence[int], limit_bytes: int = READ_BYTES) -> Sequence[Record]:
+        """Those records of these positions that there are, oldest first. The rest is left out beyond `limit_bytes`."""
+        ...
+
+    async def outlines(self, after: int, through: int) -> Sequence[Outline]:
+        """What each record holds whose position is beyond `after` and not beyond `through`: one for each position."""
         ...
 
     def reach(self) -> Reach:

@@ -1,5 +1,10 @@
 """Cursor: where a reader of the feed is. A number and not a row: `generation.position`, or
-`generation.position.offset` inside a batch, which means that the events up to that offset have been sent.
+`generation.position.offset` inside a record, which means that the events up to that offset have been sent.
+
+A reader that is behind is told urgent records first, then live ones, then late ones (`cloud.log.outline.Rank`), so it
+is at a place in each rank: `generation.position-LIVE-URGENT`, where position is the place among the late records, and
+each of the others is `after`, or `after_skip` within the next record. No rank is behind one that it goes ahead of: that
+is what makes it safe when a record counts to a lower rank than it did. The text is opaque to readers.
 """
 
 from __future__ import annotations
@@ -13,26 +18,48 @@ from cloud.log.contract import Reach
 Reason = Literal["expired", "generation", "unknown"]
 
 
+class RankPlace(msgspec.Struct, frozen=True, order=True, gc=False):
+    """All records of a rank up to `after` have been sent, and the first `skip` events of the next position, where that
+    is one of the rank."""
+
+    after: int
+    skip: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.after}_{self.skip}" if self.skip else str(self.after)
+
+
+Ahead = tuple[RankPlace, RankPlace]  # among the live records, among the urgent ones
+
+
 class Cursor(msgspec.Struct, frozen=True):
-    """After this. `offset` is None where the whole record has been sent."""
+    """After this. `offset` is None where the whole record has been sent; `ahead` is None where all ranks are there."""
 
     generation: int
     position: int
     offset: int | None = None
+    ahead: Ahead | None = None
+
+    @property
+    def place(self) -> RankPlace:
+        """The same as a place: everything up to it has been sent, whatever more has."""
+        return RankPlace(self.position) if self.offset is None else RankPlace(self.position - 1, self.offset + 1)
 
     def __str__(self) -> str:
         tail = "" if self.offset is None else f".{self.offset}"
-        return f"{self.generation}.{self.position}{tail}"
+        ahead = "" if self.ahead is None else "".join(f"-{place}" for place in self.ahead)
+        return f"{self.generation}.{self.position}{tail}{ahead}"
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Where to go on: with the record after `after`, leaving out its first `skip` events. `reset` says why not
-    where the reader asked.
+    """Where to go on: with the record after `after`, leaving out its first `skip` events; in the ranks `ahead` of the
+    last, from there. `reset` says why not where the reader asked.
     """
 
     after: int
     skip: int = 0
     reset: Reason | None = None
+    ahead: Ahead | None = None
 
 
 class Origins(msgspec.Struct, frozen=True):
@@ -51,10 +78,24 @@ def parse(given: str) -> Cursor:
     Raises:
         ValueError: it is none.
     """
-    parts = given.split(".")
-    if len(parts) not in (2, 3) or not all(p.isascii() and p.isdecimal() and len(p) <= 19 for p in parts):
-        raise ValueError(f"{given[:60]!r} is no cursor; it is the id of an event of this feed, or 0 for all there is")
-    return Cursor(*map(int, parts))
+    last, *ahead = given.split("-")
+    parts = last.split(".")
+    places = [place.split("_") for place in ahead]
+    if (
+        len(parts) not in (2, 3)
+        or len(ahead) not in (0, 2)
+        or not all(map(_number, parts))
+        or not all(len(place) <= 2 and all(map(_number, place)) for place in places)
+    ):
+        raise _none(given)
+    generation, position, *offset = map(int, parts)
+    cursor = Cursor(generation, position, offset[0] if offset else None)
+    if not ahead:
+        return cursor
+    live, urgent = (RankPlace(*map(int, place)) for place in places)
+    if not cursor.place.after <= live.after <= urgent.after:
+        raise _none(given)
+    return msgspec.structs.replace(cursor, ahead=(live, urgent))
 
 
 def start(cursor: Cursor, origins: Origins, reach: Reach) -> Start:
@@ -63,12 +104,26 @@ def start(cursor: Cursor, origins: Origins, reach: Reach) -> Start:
     Of another generation the records up to where both are the same need not be sent again; what came after may
     have been sent under the same ids before.
     """
-    before = cursor.position if cursor.offset is None else cursor.position - 1
+    place, ahead = cursor.place, cursor.ahead
+    farthest = cursor.position if ahead is None else max(cursor.position, *(p.after + bool(p.skip) for p in ahead))
     if cursor.generation != origins.generation:
         shared = origins.shared_through if cursor.generation == origins.previous else 0
-        return Start(max(reach.floor, min(before, shared)), reset="generation")
-    if cursor.position > reach.head:
+        after = max(reach.floor, min(place.after, shared))
+        if ahead is None:
+            return Start(after, reset="generation")
+        live, urgent = (RankPlace(max(reach.floor, min(p.after, shared))) for p in ahead)
+        return Start(after, reset="generation", ahead=(live, urgent))
+    if farthest > reach.head:
         return Start(reach.floor, reset="unknown")
-    if before < reach.floor:
-        return Start(reach.floor, reset="expired")
-    return Start(before, 0 if cursor.offset is None else cursor.offset + 1)
+    if place.after < reach.floor:
+        floor = RankPlace(reach.floor)
+        return Start(reach.floor, reset="expired", ahead=ahead and (max(floor, ahead[0]), max(floor, ahead[1])))
+    return Start(place.after, place.skip, ahead=ahead)
+
+
+def _number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 19
+
+
+def _none(given: str) -> ValueError:
+    return ValueError(f"{given[:60]!r} is no cursor; it is the id of an event of this feed, or 0 for all there is")

@@ -10,6 +10,7 @@ import msgspec
 from cloud.log.batch_facts import BatchFacts
 from cloud.log.contract import READ_BYTES, Reach, Record, Taken
 from cloud.log.notices import Announcement, Finding, notice_of
+from cloud.log.outline import UNKNOWN, Outline, of_batch, of_notice
 from cloud.log.streams import LogPosition, Stream, begun, fits_nowhere_yet, origin
 from cloud.memory.views import MemoryViews
 from cloud.times import Now
@@ -26,6 +27,7 @@ class MemoryLog:
         self._now = now
         self._generation = generation
         self._records: list[Record] = []
+        self._outlines: list[Outline] = []
         self._streams: dict[tuple[str, int, Lane], Stream] = {}
         self._growth = asyncio.Event()
 
@@ -50,6 +52,7 @@ class MemoryLog:
         known = neighbours.forks(stream)
         stream.advance(batch, facts, now_us, position - 1)
         self._records.append(Record(position, now_us, False, body))
+        self._outlines.append(Outline(batch.node, of_batch(batch, facts, now_us, new_devices=True)))
         findings = list(await self._views.apply(position, now_us, batch, facts))
         await self.note(findings + findings_of(stream, neighbours, known, broken_off(newest, stream), now_us))
         return Taken(stream.place, position)
@@ -66,6 +69,7 @@ class MemoryLog:
             position = len(self._records) + 1
             notice = notice_of(each, self._generation, position)
             self._records.append(Record(position, each.time_us, True, msgspec.json.encode(notice)))
+            self._outlines.append(Outline(each.node, of_notice(notice)))
         growth, self._growth = self._growth, asyncio.Event()
         growth.set()
 
@@ -83,6 +87,21 @@ class MemoryLog:
                 break
             records.append(record)
         return records
+
+    async def pick(self, positions: Sequence[int], limit_bytes: int = READ_BYTES) -> Sequence[Record]:
+        """Single records."""
+        records: list[Record] = []
+        for position in sorted(set(positions)):
+            for record in self._records[position - 1 : position]:
+                limit_bytes -= len(record.body)
+                if not records or limit_bytes >= 0:
+                    records.append(record)
+        return records
+
+    async def outlines(self, after: int, through: int) -> Sequence[Outline]:
+        """What they hold."""
+        found = self._outlines[after:through]
+        return [*found, *[UNKNOWN] * (through - after - len(found))]
 
     def reach(self) -> Reach:
         """All of them."""

@@ -284,9 +284,10 @@ class MemoryViews:
         """Of all names."""
         return nearest(device, sorted(self.known()))
 
-    async def described(self, node: str, devices: Collection[str]) -> Sequence[DeviceSeen]:
+    async def described(self, node: str, devices: Collection[str] | None) -> Sequence[DeviceSeen]:
         """From the roster, without who else has it."""
-        claims = [(d, next((c for c in self._claims(d) if c.node == node), None)) for d in sorted(devices)]
+        asked = sorted(self.known() if devices is None else devices)
+        claims = [(d, next((c for c in self._claims(d) if c.node == node), None)) for d in asked]
         return [seen_as(d, node, claim.device, ()) for d, claim in claims if claim is not None]
 
     async def kinds(self, node: str) -> Mapping[str, str]:

@@ -82,15 +82,14 @@ class Resume(msgspec.Struct, frozen=True, tag="resume"):
 
 
 class LookedAt(msgspec.Struct, frozen=True, tag="watched"):
-    """The nodes that somebody looks at there now; `every` for all of them."""
+    """The nodes that somebody looks at there now."""
 
     nodes: list[str]
-    every: bool
 
 
 def looked_at(looked: Looked) -> LookedAt:
     """What is looked at, without what no node is called: a reader of a feed may name anything, at any length."""
-    return LookedAt(sorted(filter(NODE_NAME.fullmatch, looked.nodes)), looked.every)
+    return LookedAt(sorted(filter(NODE_NAME.fullmatch, looked.nodes)))
 
 
 class Paused(msgspec.Struct, frozen=True, tag="paused"):

@@ -194,7 +194,7 @@ class ReaderProcesses:
                 case Beat():
                     one.beat(message.through, self._store.log.reach().head)
                 case LookedAt():
-                    self._watching.elsewhere(one.number, Looked(frozenset(message.nodes), message.every))
+                    self._watching.elsewhere(one.number, Looked(frozenset(message.nodes)))
                 case Paused():
                     one.held(message)
                 case _:

@@ -102,6 +102,7 @@ def reading(
         cut_s=feed_cut_s,
         keep_alive_s=keep_alive_s,
     )
+    store.latest.on_news = feed.refreshed
     table: list[Route] = []
 
     async def ready() -> None:

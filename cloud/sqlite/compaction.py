@@ -280,4 +280,5 @@ def _put_dropped(connection: sqlite3.Connection, dropped: Dropped) -> None:
     if dropped.chunked is not None:
         put_chunked(connection, dropped.chunked)
     connection.executemany("INSERT INTO residue VALUES (?, ?, ?, ?, ?)", dropped.residue)
-    connection.executemany("DELETE FROM log WHERE position = ?", ((p,) for p in dropped.positions))
+    for table in ("log", "outlines"):
+        connection.executemany(f"DELETE FROM {table} WHERE position = ?", ((p,) for p in dropped.positions))  # noqa: S608  ours

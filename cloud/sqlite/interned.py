@@ -147,6 +147,10 @@ class Interned:
             known = self._devices[node_no] = dict(rows)
         return known
 
+    def devices_named(self, connection: sqlite3.Connection, node: str) -> int:
+        """How many devices a node has ever named."""
+        return len(self.devices(connection, self.node(connection, node)))
+
     def add_device(self, connection: sqlite3.Connection, node_no: int, device: str, position: int) -> int:
         """Give a device its number, from the position at which the node first named it.
 

@@ -55,6 +55,7 @@ class LatestTable:
         self._born, self._count = secrets.token_hex(4), 0  # of this process; how many snapshots have come to it
         self.mark = f"{self._born}.0"
         self.on_fresh: Callable[[str, Utc], object] | None = None  # is told of each snapshot: node, and when
+        self.on_news: Callable[[Mapping[Key, Cells]], object] | None = None  # and of what in them nothing else has said
         self._unsaved: dict[str, set[str]] = {}  # devices by node
         self._nodes: dict[str, int] = {}  # their numbers in the store, as far as they were needed
         self._through = 0
@@ -162,8 +163,18 @@ class LatestTable:
 
     def refreshed(self, added: Mapping[Key, DeviceLatest]) -> None:
         """These devices have other snapshots now."""
+        if self.on_news is not None and (news := {key: new for key in added if (new := self._news(key, added[key]))}):
+            self.on_news(news)
         self._fresh.update(added)
         self._fresh_at.update(dict.fromkeys(added, self._through))
+
+    def _news(self, key: Key, added: DeviceLatest) -> Cells:
+        known = [held.cells() for held in (self._logged.get(key), self._fresh.get(key)) if held is not None]
+        return {
+            cell: candidate
+            for cell, candidate in added.cells().items()
+            if all(cell not in cells or cells[cell][0] < candidate[0] for cells in known)
+        }
 
     def passed(self, position: int) -> None:
         """What the log holds up to here has been taken in, as far as it was any of ours."""
@@ -171,9 +182,9 @@ class LatestTable:
 
     def become(self, other: LatestTable) -> None:
         """Hold what another one holds, which is not used any more; whoever is told stays."""
-        mark, on_fresh = self.mark, self.on_fresh
+        mark, told = self.mark, (self.on_fresh, self.on_news)
         self.__dict__.update(other.__dict__)
-        self.mark, self.on_fresh = mark, on_fresh
+        self.mark, (self.on_fresh, self.on_news) = mark, told
 
     async def due(self, readers: Readers) -> bool:
         """Whether saving is worth what it writes now, or must not wait any longer."""

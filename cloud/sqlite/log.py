@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -16,6 +17,7 @@ from cloud.log.batch_facts import BatchFacts
 from cloud.log.contract import Reach, Taken
 from cloud.log.cursor import Origins
 from cloud.log.notices import Announcement, Finding, notice_of
+from cloud.log.outline import of_batch, of_notice
 from cloud.log.streams import LogPosition, fits_nowhere_yet, origin
 from cloud.sqlite import alarm_steps, card_losses, database
 from cloud.sqlite.interned import Interned, load_newest, load_stream
@@ -27,6 +29,8 @@ from cloud.views.ledger import findings_of
 from cloud.views.runs import broken_off
 from wire.batch import Batch, Lane
 from wire.time import Utc
+
+OUTLINED: Final = "INSERT INTO outlines VALUES (?, ?, ?)"
 
 Applied = Callable[[int, Utc, Batch, BatchFacts], None]
 Apply = Callable[[sqlite3.Connection, int, Utc, Batch, BatchFacts], Sequence[Finding]]
@@ -116,6 +120,8 @@ class SqliteLog(SqliteReadLog):
             connection.execute(
                 "INSERT INTO log VALUES (?, NULL, ?, ?)", (head, each.time_us, msgspec.json.encode(notice))
             )
+            node_no = self._interned.node(connection, each.node) if each.node else None
+            connection.execute(OUTLINED, (head, node_no, of_notice(notice)))
             alarm_steps.take_notice(connection, notice, head, each.time_us)
         return head
 
@@ -144,7 +150,11 @@ class SqliteLog(SqliteReadLog):
             self._writer.found(damage)
         position = head = interned.next_position(connection)
         connection.execute("INSERT INTO log VALUES (?, ?, ?, ?)", (position, stream.order, now_us, body))
+        named = interned.devices_named(connection, batch.node)
         findings = list(self._apply(connection, position, now_us, batch, facts))
+        new_devices = interned.devices_named(connection, batch.node) != named
+        holds = of_batch(batch, facts, now_us, new_devices=new_devices)
+        connection.execute(OUTLINED, (position, interned.node(connection, batch.node), holds))
         findings.extend(findings_of(stream, neighbours, known, broken, now_us))
         if findings:
             head = self.note_in(connection, findings)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from cloud.log.contract import READ_BYTES, Reach, Record
 from cloud.log.cursor import Origins
+from cloud.log.outline import UNKNOWN, Outline
 from cloud.sqlite import database
 from cloud.sqlite.readers import Readers
 
@@ -37,6 +38,38 @@ class SqliteReadLog:
     async def read(self, after: int, limit: int, limit_bytes: int = READ_BYTES) -> Sequence[Record]:
         """The records after a position, oldest first."""
         return await self._readers.ask(lambda connection: records_of(connection, after, limit, limit_bytes))
+
+    async def pick(self, positions: Sequence[int], limit_bytes: int = READ_BYTES) -> Sequence[Record]:
+        """Single records."""
+
+        def query(connection: sqlite3.Connection) -> list[Record]:
+            records: list[Record] = []
+            size = 0
+            for position in sorted(set(positions)):
+                for record in records_of(connection, position - 1, 1, limit_bytes):
+                    size += len(record.body)
+                    if records and size > limit_bytes:
+                        return records
+                    if record.position == position:
+                        records.append(record)
+            return records
+
+        return await self._readers.ask(query)
+
+    async def outlines(self, after: int, through: int) -> Sequence[Outline]:
+        """What records hold; UNKNOWN of those that were taken before schema 8."""
+
+        def query(connection: sqlite3.Connection) -> list[Outline]:
+            found = [UNKNOWN] * max(0, through - after)
+            for position, node, holds in connection.execute(
+                "SELECT position, ifnull(name, ''), holds FROM outlines LEFT JOIN nodes USING (node_no)"
+                " WHERE position > ? AND position <= ?",
+                (after, through),
+            ):
+                found[position - after - 1] = Outline(node, holds)
+            return found
+
+        return await self._readers.ask(query)
 
     def reach(self) -> Reach:
         """Which positions can be read now."""

@@ -234,7 +234,7 @@ class SqliteReadViews:
         """The nearest known id."""
         return await self._readers.ask(lambda connection: reports.near(connection, device))
 
-    async def described(self, node: str, devices: Collection[str]) -> Sequence[DeviceSeen]:
+    async def described(self, node: str, devices: Collection[str] | None) -> Sequence[DeviceSeen]:
         """Devices as a node describes them."""
         return await self._readers.ask(lambda connection: reports.described_of(connection, node, devices))
 

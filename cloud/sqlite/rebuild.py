@@ -20,6 +20,7 @@ import msgspec
 
 from cloud.log.batch_facts import facts_of
 from cloud.log.notices import Finding, Notice, notice_of
+from cloud.log.outline import ALL_SEVERITIES, ALL_TYPES
 from cloud.sqlite import alarm_steps, backup, card_losses, database, salvage, schema
 from cloud.sqlite.damage import GARBLED
 from cloud.sqlite.database import STORE, Misplaced
@@ -108,7 +109,7 @@ def _built(store: Path, new: Path, progress: Progress) -> Rebuilt:
                     told.tables[table] = lost
         with _all_at_once(made):
             database.put_meta(made, "latest_mark", 0)
-            if "log" in told.tables:  # positions may return: readers and nodes must notice
+            if told.tables.keys() & {"log", "outlines"}:  # positions may return, or have other ranks: all must notice
                 database.put_meta(made, "copy", 1)
             _fill(made, told)
             _name(made)
@@ -163,6 +164,7 @@ def _fill(made: sqlite3.Connection, told: Rebuilt) -> None:
                     said = Finding(node="", kind="damaged", time_us=received_us, detail=detail)
                     body = msgspec.json.encode(notice_of(said, generation, missing))
                     made.execute("INSERT INTO log VALUES (?, NULL, ?, ?)", (missing, received_us, body))
+                    _holds_anything(made, missing)
             before = position
 
 
@@ -266,6 +268,13 @@ def _replace(made: sqlite3.Connection, position: int, received_us: Utc) -> None:
     said = Finding(node="", kind="damaged", time_us=received_us, detail=detail)
     body = msgspec.json.encode(notice_of(said, database.meta(made, "generation"), position))
     made.execute("UPDATE log SET stream_no = NULL, body = ? WHERE position = ?", (body, position))
+    _holds_anything(made, position)
+
+
+def _holds_anything(made: sqlite3.Connection, position: int) -> None:
+    """What stands at a position now is not what its outline says: it is opened by all, at its rank."""
+    query = "UPDATE outlines SET node_no = NULL, holds = holds | ? WHERE position = ?"
+    made.execute(query, (ALL_TYPES | ALL_SEVERITIES, position))
 
 
 def _gap_before(

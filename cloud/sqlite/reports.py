@@ -118,22 +118,21 @@ def targets_of(connection: sqlite3.Connection, asked: TargetsAsked, limit: int) 
     return found
 
 
-def described_of(connection: sqlite3.Connection, node: str, devices: Collection[str]) -> list[DeviceSeen]:
-    """Devices as a node describes them."""
+def described_of(connection: sqlite3.Connection, node: str, devices: Collection[str] | None) -> list[DeviceSeen]:
+    """Devices as a node describes them; all that it has named where None."""
     row = connection.execute("SELECT node_no FROM nodes WHERE name = ?", (node,)).fetchone()
-    found: list[DeviceSeen] = []
     if row is None:
-        return found
-    for device in sorted(devices):
-        named = connection.execute(
-            "SELECT r.body FROM devices d LEFT JOIN rostered r USING (node_no, device_no)"
-            " WHERE d.id = ? AND d.node_no = ?",
-            (device, row[0]),
-        ).fetchone()
-        if named is not None:
-            described = None if named[0] is None else msgspec.json.decode(named[0], type=Device)
-            found.append(seen_as(device, node, described, ()))
-    return found
+        return []
+    query = "SELECT d.id, r.body FROM devices d LEFT JOIN rostered r USING (node_no, device_no) WHERE d.node_no = ?"
+    if devices is None:
+        found = sorted(connection.execute(query, row))
+    else:
+        each = (connection.execute(f"{query} AND d.id = ?", (*row, device)).fetchone() for device in sorted(devices))
+        found = [named for named in each if named is not None]
+    return [
+        seen_as(device, node, None if body is None else msgspec.json.decode(body, type=Device), ())
+        for device, body in found
+    ]
 
 
 def near(connection: sqlite3.Connection, device: str) -> str | None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-VERSION: Final = 7
-KNOWN: Final = (0, 1, 2, 3, 4, 5, 6)  # 0 is an empty file
+VERSION: Final = 8
+KNOWN: Final = (0, 1, 2, 3, 4, 5, 6, 7)  # 0 is an empty file
 
 # What only the log knows. Nothing of this can be built from anything else.
 _LOG: Final = """
@@ -186,6 +186,10 @@ CREATE TABLE lived_by (node_no INTEGER PRIMARY KEY, position INTEGER NOT NULL, b
 _CHUNKED_7: Final = """
 CREATE TABLE IF NOT EXISTS chunked (stream_no INTEGER PRIMARY KEY, position INTEGER NOT NULL);
 """
+# What schema 8 has added to the log: what each record holds (`cloud.log.outline`), of those taken from then on.
+_LOG_8: Final = """
+CREATE TABLE outlines (position INTEGER PRIMARY KEY, node_no INTEGER, holds INTEGER NOT NULL);
+"""
 VIEW_NAMES: Final = (
     "spans", "rosters", "rostered", "gaps", "alarms", "health", "fixes", "latest", "results", "visits", "doubts",
     "decided", "lived_by",
@@ -210,6 +214,8 @@ def bring_up(connection: sqlite3.Connection, version: int) -> None:
         made += (_OURS_6, _VIEWS_6)
     if version < 7:
         made += (_VIEWS_7,)
+    if version < 8:
+        made.append(_LOG_8)
     for script in (*made, _CLAIMS, _CHUNKED_7):
         _run(connection, script)
     if version < 2:

@@ -221,8 +221,9 @@ class ReadViews(LatestViews, Protocol):
         """The known device whose id is nearest to one that is not known, if any is near."""
         ...
 
-    async def described(self, node: str, devices: Collection[str]) -> Sequence[DeviceSeen]:
-        """Those of these devices that a node has named, as its roster describes them, whoever else has them."""
+    async def described(self, node: str, devices: Collection[str] | None) -> Sequence[DeviceSeen]:
+        """Those of these devices that a node has named, all where None, as its roster describes them, whoever else has
+        them."""
         ...
 
     async def kinds(self, node: str) -> Mapping[str, str]:

@@ -180,7 +180,9 @@ class Delivery:
                     elif not found.events and loop.time() - marked_s >= BOOKMARK_S:
                         break
                 if found.events:
-                    await self._post(found, found.cursor)
+                    # What is fresh has no cursor: who keeps ids must not take it for what came before it.
+                    moved = found.cursor != self.cursor
+                    await self._post(found, found.cursor if moved else f"{found.cursor}/{self._now()}")
                     self._taken(len(found.events))
                 if found.cursor != self.cursor:
                     self.cursor, marked_s = found.cursor, loop.time()

@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from cloud.log.contract import Log
-from cloud.log.notices import Notice
+from cloud.log.notices import Announcement, Finding, Notice
+from cloud.log.outline import ALL_TYPES, AREA, NEWS, RANK_AT, UNKNOWN, Rank, bits
 from cloud.memory.log import MemoryLog
 from cloud.memory.views import MemoryViews
 from cloud.store import opened as opened_store
-from support.cloud_batches import Sender, Ticking, columns, opened, roster, send
+from support.cloud_batches import START_US, Sender, Ticking, columns, opened, roster, send
 from wire import codec
 from wire.batch import ORIGIN, Lane
 from wire.entries import Gap, Health
@@ -248,3 +249,35 @@ async def test_the_answer_is_the_same_for_what_the_codec_gives_back(log: Log) ->
     (record,) = await log.read(0, 1)
     assert codec.decode_batch(record.body).digest == batch.digest
     assert record.body == body
+
+
+async def test_single_records_are_picked_in_order_and_within_bounds(log: Log) -> None:
+    sender = Sender()
+    for n in range(1, 6):
+        await send(log, sender.batch(columns(n=n)))
+    records = await log.read(0, 10)
+    assert list(await log.pick([4, 2, 9, 2, 0])) == [records[1], records[3]]
+    assert list(await log.pick([3, 5], limit_bytes=1)) == [records[2]]
+    assert list(await log.pick([9])) == list(await log.pick([])) == []
+
+
+async def test_outlines_stand_at_their_positions(log: Log) -> None:
+    sender = Sender()
+    await send(log, sender.batch(columns(), roster("lamp-001")))
+    await log.note([Finding(node="cab-9", kind="silent", time_us=1, detail={})])
+    await log.note([Announcement(node="", type="area", time_us=1, data={})])
+    await send(log, sender.batch(columns(at_us=START_US - 10**10)))
+    head = log.reach().head
+    outlines = await log.outlines(0, head)
+    assert len(outlines) == head
+    found = [(o.node, o.holds & ALL_TYPES, o.holds >> RANK_AT) for o in outlines if o.node or o.holds & AREA]
+    assert found == [
+        ("cab-1", bits("reading", "roster"), Rank.LIVE),
+        ("cab-9", bits("ledger"), Rank.URGENT),
+        ("", bits("area"), Rank.URGENT),
+        ("cab-1", bits("reading"), Rank.LATE),
+    ]
+    assert outlines[0].holds & NEWS
+    assert list(await log.outlines(1, head)) == list(outlines[1:])
+    assert list(await log.outlines(head, head + 2)) == [UNKNOWN, UNKNOWN]
+    assert list(await log.outlines(3, 3)) == []

@@ -19,6 +19,7 @@ import pytest
 
 from cloud.cli import EXIT_LOST
 from cloud.crash import never
+from cloud.feed.known import NodesKnown
 from cloud.feed.slices import Slices
 from cloud.log.contract import Unavailable
 from cloud.sqlite import schema
@@ -172,7 +173,11 @@ async def test_a_table_whose_pages_are_damaged(data: Path, table: str, seed: int
         reach = store.log.reach()
         held = [record.position for record in await store.log.read(reach.floor, 10_000)]
         assert held == list(range(reach.floor + 1, reach.head + 1)), "the feed finds no hole"
-        assert await Slices(store.log, store.views, 1).get(reach.floor + 1, 0) is not None, (reach, held[:3], told)
+        assert await Slices(store.log, NodesKnown(store.views), 1).get(reach.floor + 1, 0) is not None, (
+            reach,
+            held[:3],
+            told,
+        )
     if table in schema.VIEW_NAMES or table in {
         "silence",
         "texts",

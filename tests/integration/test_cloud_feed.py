@@ -110,10 +110,10 @@ def test_every_entry_is_a_valid_cloud_event(cloud: Process) -> None:
     for event in events:
         validator.validate(event)
     assert [e["type"].removeprefix("city.lamplighter.") for e in events] == [
-        "roster", "alarm", "health", "clock_fix", "gap", "mark", "result", "visit", "decisions", "order",
-        "reading", "reading", "reading", "ledger",
+        "roster", "alarm", "health", "clock_fix", "gap", "mark", "result", "visit", "decisions", "order", "ledger",
+        "reading", "reading", "reading",
     ]  # fmt: skip
-    first, corrected = events[10], events[11]
+    first, corrected = events[11], events[12]
     assert first["subject"] == "lamp-001"
     assert first["source"] == "/nodes/cab-1"
     assert first["data"]["kind"] == "streetlight"
@@ -125,7 +125,7 @@ def test_every_entry_is_a_valid_cloud_event(cloud: Process) -> None:
     assert (said["plan"], said["decided"][0]["devices"], said["decided"][0]["level"]) == (
         "winter 7", ["lamp-001", "x"], "plan",
     )  # fmt: skip
-    assert events[13]["data"]["finding"] == "unfinished"
+    assert events[10]["data"]["finding"] == "unfinished"
     assert len({e["id"] for e in events}) == 14
 
 

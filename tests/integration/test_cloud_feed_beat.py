@@ -58,13 +58,16 @@ def test_a_cursor_inside_of_a_batch_goes_on_there(cloud: Process) -> None:
     cloud.start(pace={"keep_alive_s": 0.001})
     batch = Sender().batch(columns(n=4_000, at_us=NOW_US, t="x" * 4_000))
     cloud.push(batch)
-    with cloud.feed(after="0", type="alarm") as feed:
+    with cloud.feed(after="0", point="another") as feed:
         cursors = [feed.beat() for _ in range(3)]
-    inside = [c for c in cursors if c.count(".") == 2]
+    inside = [c for c in cursors if "_" in c]
     assert inside
-    offset = int(inside[0].split(".")[2])
+    skipped = int(inside[0].split("_")[1].split("-")[0])
     with cloud.feed(after=inside[0]) as feed:
-        assert feed.next()["data"]["id"] == list(places(batch))[offset + 1]
+        assert feed.next()["data"]["id"] == list(places(batch))[skipped]
+    generation = inside[0].split(".")[0]
+    with cloud.feed(after=f"{generation}.1.{skipped}") as feed:  # as it was said before there were ranks
+        assert feed.next()["data"]["id"] == list(places(batch))[skipped + 1]
 
 
 def test_a_node_that_was_never_heard_is_told_in_a_comment(cloud: Process) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from cloud.crash import never
+from cloud.feed.known import NodesKnown
 from cloud.feed.slices import Slices
 from cloud.store import Store, opened
 from cloud.views.contract import AlarmsAsked, ReadingsAsked
@@ -95,7 +96,7 @@ class City:
 
     def __init__(self, store: Store, now: Ticking) -> None:
         self.store, self.now, self.sender = store, now, Sender()
-        self.slices = Slices(store.log, store.views, 1)  # keeps one slice
+        self.slices = Slices(store.log, NodesKnown(store.views), 1)  # keeps one slice
         self.compaction = store.compaction(600 * SECOND, now, never, lambda _batches: None)
 
     async def push(self) -> None:

@@ -24,7 +24,7 @@ from cloud.reader.link import *
 async def main():
     link = await Link.over(socket.socket(fileno=int(sys.argv[1])))
     assert isinstance(await link.receive(), Begin)
-    await link.send(LookedAt(["cab-7"], every=False))
+    await link.send(LookedAt(["cab-7"]))
     while (message := await link.receive()) is not None:
         if isinstance(message, State):
             await link.send(Beat(message.head))

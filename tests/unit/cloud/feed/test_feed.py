@@ -16,17 +16,18 @@ from cloud.entrance.shares import Shares
 from cloud.feed import feed as feeds
 from cloud.feed import slices
 from cloud.feed.events import Slice
-from cloud.feed.feed import Feed
-from cloud.feed.inside import Inside
+from cloud.feed.feed import KEEP_ALIVE_S, Feed
+from cloud.feed.known import NodesKnown
 from cloud.feed.slices import Slices
 from cloud.log.contract import Record, Unavailable
 from cloud.log.notices import Finding
+from cloud.log.outline import UNKNOWN
 from cloud.metrics import Metrics
 from cloud.problem import Problem
 from cloud.sqlite.tokens import SqliteTokens
 from cloud.store import Store, opened
 from cloud.views.watching import Watching
-from support.cloud_batches import START_US, Ticking
+from support.cloud_batches import START_US, Sender, Ticking, columns, send
 
 FOUND = Finding(node="cab-1", kind="gap", time_us=START_US, detail={})
 
@@ -39,20 +40,22 @@ async def test_a_notice_that_is_damaged_is_left_out_and_its_readers_go_on(
         at = store.log.reach().head
         for body in (b"{", b'{"\xff": 1}', b"[]"):
             await store.writer.do(lambda c, body=body: c.execute("UPDATE log SET body = ?", (body,)))
-            assert await Slices(store.log, store.views, 1 << 20).get(at, 0) == Slice((), 0, None)
+            assert await Slices(store.log, NodesKnown(store.views), 1 << 20).get(at, 0) == Slice((), 0, None)
     assert [r.getMessage().partition(",")[0] for r in caplog.records] == [f"record {at} cannot be read"] * 3
 
 
-def feed_of(store: Store, tokens: SqliteTokens) -> Feed:
+def feed_of(store: Store, tokens: SqliteTokens, keep_alive_s: float = KEEP_ALIVE_S) -> Feed:
     return Feed(
         log=store.log,
         views=store.views,
-        inside=Inside(store.areas, store.views, store.log, Ticking()),
+        areas=store.areas,
+        now=Ticking(),
         tokens=tokens,
         shares=Shares(),
         watching=Watching(),
         metrics=Metrics(),
         origins=lambda: store.log.origins,
+        keep_alive_s=keep_alive_s,
     )
 
 
@@ -70,7 +73,7 @@ async def test_a_store_that_does_not_answer_ends_the_stream_without_a_fault(
     tokens = SqliteTokens(tmp_path)
     async with opened(tmp_path, Ticking()) as store:
         await store.log.note([FOUND])
-        monkeypatch.setattr(store.log, "read", busy)
+        monkeypatch.setattr(store.log, "pick", busy)
         response = await feed_of(store, tokens)._open(asked(tokens, b"after=0"))
         assert isinstance(response, StreamResponse)
         pieces = [piece async for piece in response.body_iterator]
@@ -105,7 +108,7 @@ async def test_a_record_that_does_not_open_ends_its_readers_and_too_many_the_pro
     async with opened(tmp_path, Ticking()) as store:
         await store.log.note([FOUND])
         at = store.log.reach().head
-        found = Slices(store.log, store.views, 1 << 20)
+        found = Slices(store.log, NodesKnown(store.views), 1 << 20)
 
         async def encoded(*_key: int) -> Slice | None:
             await found._aside(released.wait)
@@ -125,3 +128,30 @@ async def test_a_record_that_does_not_open_ends_its_readers_and_too_many_the_pro
         assert await found.get(at, 0) is not None, "nothing of it stays in the way"
         while found.late() is not None:
             await asyncio.to_thread(released.wait)
+
+
+async def test_a_store_of_before_outlines_is_read_as_it_was(tmp_path: Path) -> None:
+    now = Ticking()
+    async with opened(tmp_path, now) as store:
+        await send(store.log, Sender().batch(columns(n=2)))
+        await store.log.note([Finding(node="cab-1", kind="silent", time_us=START_US, detail={})])
+        await store.writer.do(lambda c: c.execute("DROP TABLE outlines") and c.execute("PRAGMA user_version = 7"))
+    tokens = SqliteTokens(tmp_path)
+    async with opened(tmp_path, now) as store:
+        head = store.log.reach().head
+        assert list(await store.log.outlines(0, head)) == [UNKNOWN] * head
+        await send(store.log, Sender("cab-2").batch(columns("lamp-002", n=1)))
+        assert (await store.log.outlines(head, head + 1))[0].node == "cab-2"
+        for query, expected in ((b"after=0&node=cab-1", 3), (b"after=0&type=ledger", 1), (b"after=0&type=alarm", 0)):
+            response = await feed_of(store, tokens, keep_alive_s=0.0)._open(asked(tokens, query))
+            assert isinstance(response, StreamResponse)
+            told = b""
+            async for piece in response.body_iterator:
+                assert isinstance(piece, bytes)
+                told += piece
+                if piece.startswith(b": cursor\nid: %d.%d\n" % (store.log.generation, head + 1)):
+                    break
+            assert told.count(b"\ndata: ") == expected, query
+            await response.body_iterator.aclose()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+            response._open.close()
+    tokens.close()

@@ -51,7 +51,7 @@ async def test_a_message_beyond_the_bound_is_not_sent_and_not_taken() -> None:
     one, other = socket.socketpair()
     link = await Link.over(one)
     with pytest.raises(ValueError, match="are the most"):
-        await link.send(LookedAt(["n" * MAX_BYTES], every=False))
+        await link.send(LookedAt(["n" * MAX_BYTES]))
     other.sendall((MAX_BYTES + 1).to_bytes(4, "big"))
     with pytest.raises(ValueError, match="are the most"):
         await link.receive()

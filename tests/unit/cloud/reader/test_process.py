@@ -32,8 +32,8 @@ async def test_queries_that_may_go_on_at_once_do_though_both_words_came_together
 
 
 def test_what_no_node_is_called_is_not_told_on() -> None:
-    looked = Looked(frozenset({"cab-1", "x" * 65, "a b", "é", ""}), every=True)
-    assert looked_at(looked) == LookedAt(["cab-1"], every=True)
+    looked = Looked(frozenset({"cab-1", "x" * 65, "a b", "é", ""}))
+    assert looked_at(looked) == LookedAt(["cab-1"])
 
 
 def test_who_takes_nothing_in_though_there_is_something_says_nothing() -> None:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from cloud.crash import never
+from cloud.feed.known import NodesKnown
 from cloud.feed.slices import Slices
 from cloud.log.contract import Unavailable
 from cloud.log.notices import Notice
@@ -226,7 +227,7 @@ async def test_the_feed_goes_over_a_notice_and_a_rebuild_puts_another_in_its_pla
     async with opened(tmp_path, now) as store:
         taken = next(r.position for r in await store.log.read(0, 100) if r.notice)
         garble(tmp_path, "log", f"position = {taken}")
-        made = await Slices(store.log, store.views, 1).get(taken, 0)
+        made = await Slices(store.log, NodesKnown(store.views), 1).get(taken, 0)
         assert made is not None
         assert made.next is None
     told = await rebuild(tmp_path, silent)
