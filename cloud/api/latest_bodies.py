@@ -155,7 +155,7 @@ def _stream(columns: _Columns, told: Mapping[str, str], *, who: bool) -> bytes:
     import numpy as np
     import pyarrow as pa
 
-    n, rows, counts = len(columns.points), columns.rows, np.array(columns.counts, np.int64)
+    rows, counts = columns.rows, np.array(columns.counts, np.int64)
     places = pa.array(np.repeat(np.arange(len(rows), dtype=np.int32), counts))
 
     def shared(values: Sequence[Any], kind: Any) -> Any:
@@ -164,11 +164,14 @@ def _stream(columns: _Columns, told: Mapping[str, str], *, who: bool) -> bytes:
     def words(values: Sequence[str | None]) -> Any:
         return pa.array(values, pa.string()).dictionary_encode()
 
-    def marked(default: Sequence[Any], own: Mapping[int, Any]) -> list[Any]:
-        found = list(default)
+    def marked(default: Sequence[str | None], own: Mapping[int, str]) -> Any:
+        """What each device has for all of its points, but for those that have their own."""
+        if not own:
+            return words(default).take(places)
+        found = [d for d, count in zip(default, columns.counts, strict=True) for _ in range(count)]
         for at, value in own.items():
             found[at] = value
-        return found
+        return words(found)
 
     def held(name: str) -> list[Any]:
         return [getattr(row.device, name) for row in rows]
@@ -176,11 +179,9 @@ def _stream(columns: _Columns, told: Mapping[str, str], *, who: bool) -> bytes:
     times = np.repeat(np.array([t or 0 for t in columns.times], np.int64), counts)
     for at, time_us in columns.own_times.items():
         times[at] = time_us
-    clocks = [row.now.clock if row.now is not None else None for row in rows]
-    clock = [c for c, count in zip(clocks, columns.counts, strict=True) for _ in range(count)]
     numbers, texts = _split(columns.values, columns.numbers)
     made: dict[str, Any] = {
-        name: pa.DictionaryArray.from_arrays(places, pa.array(held(attribute), pa.string()))
+        name: words(held(attribute)).take(places)  # each word once, or pandas refuses them
         for name, attribute in (("device", "id"), ("node", "node"), ("kind", "kind"), ("profile", "profile"))
     }
     made |= {
@@ -191,9 +192,9 @@ def _stream(columns: _Columns, told: Mapping[str, str], *, who: bool) -> bytes:
         "value": pa.array(numbers, pa.float64()),
         "text": pa.array(texts, pa.string()),
         "unit": words(columns.units),
-        "quality": words(marked(["good"] * n, columns.qualities)),
+        "quality": marked(["good"] * len(rows), columns.qualities),
         "time": pa.array(times).cast(pa.timestamp("us", "UTC")),
-        "clock": words(marked(clock, columns.clocks)),
+        "clock": marked([row.now.clock if row.now is not None else None for row in rows], columns.clocks),
     }
     if who:
         made |= _deciders(columns)
@@ -232,6 +233,8 @@ def _firsts(counts: Iterable[int]) -> Iterable[int]:
 
 def _split(values: Sequence[Value], numbers: Sequence[bool]) -> tuple[list[float | None], list[str | None]]:
     """Numbers, booleans as 0 and 1, and texts; what JSON has no number for is one again where it is meant as one."""
+    if set(map(type, values)) <= {int, float, bool}:
+        return list(map(float, values)), [None] * len(values)  # type: ignore[arg-type]
     found: list[float | None] = []
     texts: list[str | None] = []
     for value, number in zip(values, numbers, strict=True):

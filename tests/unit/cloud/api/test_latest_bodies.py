@@ -59,6 +59,11 @@ async def test_arrow_says_what_csv_and_json_say(app: App) -> None:
         assert row["time"].strftime("%Y-%m-%dT%H:%M:%S.%fZ") == line["time"]
         assert (row["level"] or "", row["by"] or "") == (line["level"], line["by"])
     whole = await app.get("/v1/latest", decided=1)
+    answer = await app.ask("GET", "/v1/latest", "reader", params={"format": "arrow"})
+    for column in pa.ipc.open_stream(answer.content).read_all().columns:
+        if pa.types.is_dictionary(column.type):
+            assert all(len(set(chunk.dictionary.to_pylist())) == len(chunk.dictionary) for chunk in column.chunks)
+            assert all(None not in chunk.dictionary.to_pylist() for chunk in column.chunks)
     assert about == {"cursor": whole["cursor"], "complete": "true", "gone": "[]"}
     values = {(r["device"], r["point"]): (r["value"], r["text"]) for r in rows}
     assert values["a", "t"] == (None, "on")
