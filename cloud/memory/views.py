@@ -200,7 +200,8 @@ class MemoryViews:
             now = await self._now_of(seen, points, asked.points)
             if asked.asks_who:
                 said, fixes = self._decided(claim.node)[0], await self.fixes(claim.node)
-                now = with_decided(now, said.get(device), fixes, asked.points)
+                who = {p: decided_seen(one, fixes) for p, one in said.get(device, {}).items()}
+                now = with_decided(now, who, asked.points)
             meant = asked.describes(seen) and shown(asked, now)
             if meant or asked.after is not None:
                 rows.append(LatestRow(seen, points, now if meant else None))

@@ -20,7 +20,8 @@ from cloud.sqlite.view_builder import claims_of, owners
 from cloud.views.answers import DeviceSeen, seen_as
 from cloud.views.city_latest import Standing
 from cloud.views.contract import Fix, LatestAsked
-from cloud.views.decided import ByPoint
+from cloud.views.decided import ByPoint, DecidedAt, PointDecided
+from cloud.views.reports import decided_seen
 from wire.device import Device, Point
 from wire.entries import Alarm
 from wire.time import Micros
@@ -40,7 +41,24 @@ class KnownNode(msgspec.Struct, frozen=True):
     fixes: Mapping[int, Fix]
     standing: Mapping[str, Standing]
     changed: Collection[str] | None
-    decided: Mapping[str, ByPoint]
+    decided: Mapping[str, Mapping[str, PointDecided]]
+
+
+class _Shown:
+    """Who decides as it is shown; what the same words have said of many points is worked out once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, PointDecided] = {}  # by what was said, which is held meanwhile; the times of no boot
+
+    def __call__(self, said: ByPoint, fixes: Mapping[int, Fix]) -> dict[str, PointDecided]:
+        return {point: self._one(one, fixes) for point, one in said.items()}
+
+    def _one(self, said: DecidedAt, fixes: Mapping[int, Fix]) -> PointDecided:
+        if said.boot is not None:
+            return decided_seen(said, fixes)
+        if (known := self._known.get(id(said))) is None:
+            known = self._known[id(said)] = decided_seen(said, fixes)
+        return known
 
 
 class CityDevices:
@@ -85,6 +103,7 @@ class CityDevices:
         if self._since is None:
             self._since = position
         said = of_all(connection) if decided else {}
+        seen = _Shown()
         found: list[KnownNode] = []
         for node_no, name, *signature in rows:
             if nodes and name not in nodes:
@@ -102,7 +121,7 @@ class CityDevices:
                     fixes=fixes.get(node_no, {}),
                     standing=standing.get(node_no, {}),
                     changed=None if everything else self._shared.union(moved.get(node_no, ()), new),
-                    decided={device: by_point for device, (by_point, _) in heard.items()},
+                    decided={device: seen(by_point, fixes.get(node_no, {})) for device, (by_point, _) in heard.items()},
                 )
             )
         return found

@@ -195,7 +195,7 @@ class SqliteReadViews:
             return None
         cells = self._latest.cells(node.name, device.id)
         now = now_of(cells, node.fixes, asked.points, self._now(), node.standing.get(device.id))
-        now = with_decided(now, node.decided.get(device.id), node.fixes, asked.points)
+        now = with_decided(now, node.decided.get(device.id), asked.points)
         return now if shown(asked, now) else None
 
     async def readings(self, asked: ReadingsAsked) -> ReadingsPage | None:

@@ -19,10 +19,9 @@ from cloud.log.batch_facts import SYNCED
 from cloud.times import text
 from cloud.views.answers import SEVERITIES, PointsNow
 from cloud.views.contract import Fix, LatestAsked
-from cloud.views.decided import ByPoint
+from cloud.views.decided import PointDecided
 from cloud.views.latest import AHEAD, AHEAD_US, Cells, newest_of, word_of
 from cloud.views.readings_page import plain
-from cloud.views.reports import decided_seen
 from wire.entries import Severity
 from wire.sample import Value
 from wire.time import Utc
@@ -42,12 +41,12 @@ class Standing(msgspec.Struct, gc=False):
         self.worst = SEVERITIES[max(SEVERITIES.index(self.worst), SEVERITIES.index(severity))]
 
 
-def with_decided(now: PointsNow, said: ByPoint | None, fixes: Mapping[int, Fix], points: Collection[str]) -> PointsNow:
+def with_decided(now: PointsNow, decided: Mapping[str, PointDecided] | None, points: Collection[str]) -> PointsNow:
     """The same, and who decides its points; those named, where some are."""
-    if not said:
+    if not decided:
         return now
-    decided = {p: decided_seen(one, fixes) for p, one in said.items() if not points or p in points}
-    return msgspec.structs.replace(now, decided=decided)
+    wanted = {p: one for p, one in decided.items() if p in points} if points else decided
+    return msgspec.structs.replace(now, decided=wanted)
 
 
 def now_of(
