@@ -162,8 +162,12 @@ class Whys:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Malformed(f"the answer: {error}") from error
         why.check(answer)
+        self.heard(node, answer)
+        return Response(status_code=204)
+
+    def heard(self, node: str, answer: WhyAnswer) -> None:
+        """A node has answered; perhaps nobody waits for it any more."""
         waiting = self._waiting.get((node, answer.device))
         if waiting is not None and waiting[0] == answer.id:
             del self._waiting[node, answer.device]
             waiting[1].set_result(answer)
-        return Response(status_code=204)
