@@ -30,7 +30,7 @@ from cloud.views.runs import broken_off
 from wire.batch import Batch, Lane
 from wire.time import Utc
 
-OUTLINED: Final = "INSERT INTO outlines VALUES (?, ?, ?)"
+OUTLINED: Final = "INSERT OR REPLACE INTO outlines VALUES (?, ?, ?)"  # positions return where the log's end is lost
 
 Applied = Callable[[int, Utc, Batch, BatchFacts], None]
 Apply = Callable[[sqlite3.Connection, int, Utc, Batch, BatchFacts], Sequence[Finding]]
