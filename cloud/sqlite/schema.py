@@ -182,8 +182,8 @@ CREATE TABLE decided (
     body BLOB NOT NULL, PRIMARY KEY (node_no, device, point)) WITHOUT ROWID;
 CREATE TABLE lived_by (node_no INTEGER PRIMARY KEY, position INTEGER NOT NULL, body BLOB NOT NULL);
 """
-# What schema 7 has added to the log: up to which position each stream's batches are in chunks (`cloud.sqlite.chunks`).
-_CHUNKED_7: Final = """
+# What schema 8 has added to the log: up to which position each stream's batches are in chunks (`cloud.sqlite.chunks`).
+_CHUNKED_8: Final = """
 CREATE TABLE IF NOT EXISTS chunked (stream_no INTEGER PRIMARY KEY, position INTEGER NOT NULL);
 """
 # What schema 8 has added to the log: what each record holds (`cloud.log.outline`), of those taken from then on.
@@ -216,7 +216,7 @@ def bring_up(connection: sqlite3.Connection, version: int) -> None:
         made += (_VIEWS_7,)
     if version < 8:
         made.append(_LOG_8)
-    for script in (*made, _CLAIMS, _CHUNKED_7):
+    for script in (*made, _CLAIMS, _CHUNKED_8):
         _run(connection, script)
     if version < 2:
         connection.execute("INSERT OR REPLACE INTO meta SELECT 'alarms_mark', ifnull(max(position), 0) FROM log")
