@@ -42,6 +42,7 @@ from cloud.sqlite.shrink import shrink
 from cloud.sqlite.tokens import tokens_of
 from cloud.store import rebuild
 from cloud.times import DAY_US, SECOND_US, parse, text, utc_us
+from cloud.webhooks import verb as webhooks
 from groundwork.last_words import Ring
 from groundwork.terminal import guard, log_to_stderr, shown
 from wire.time import Micros
@@ -262,22 +263,6 @@ def _fold(given: argparse.Namespace) -> int:
     return 0
 
 
-def _webhooks(given: argparse.Namespace) -> int:
-    from cloud.webhooks import run as webhooks
-    from cloud.webhooks.config import load
-
-    config = load(given.config)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        if not given.ping:
-            runner.run(webhooks.run(config, given.data))
-            return 0
-        answers = runner.run(webhooks.ping(config, given.data))
-    for name, why in answers:
-        print(shown(f"{name}: {why or 'taken'}"))
-    return int(any(why for _, why in answers))
-
-
 def _asks(verb: argparse.ArgumentParser, act: Callable[[argparse.Namespace], int]) -> None:
     """A verb that asks a running aggregator."""
     verb.add_argument("--url", default="http://127.0.0.1:8080", help="where the aggregator answers")
@@ -285,15 +270,6 @@ def _asks(verb: argparse.ArgumentParser, act: Callable[[argparse.Namespace], int
         "--token-file", type=Path, required=True, metavar="FILE", help="a file with a token that may do it"
     )
     verb.set_defaults(act=act)
-
-
-def _adds_webhooks(verbs: Any) -> None:
-    what = "post what the feed tells to addresses that a file names"
-    added = verbs.add_parser("webhooks", help=what, description=what)
-    added.add_argument("--config", type=Path, required=True, metavar="FILE", help="a TOML file; docs/api.md shows one")
-    added.add_argument("--data", type=Path, required=True, metavar="DIR", help="where it keeps how far it has come")
-    added.add_argument("--ping", action="store_true", help="post one event to each, say whether it was taken, and end")
-    added.set_defaults(act=_webhooks)
 
 
 def _adds_asking(verbs: Any) -> None:
@@ -392,7 +368,7 @@ def _parser() -> argparse.ArgumentParser:
     added = verb("fold", "keep what points did hour by hour as Parquet, as `run` does by itself", _fold)
     added.add_argument("--history", type=Path, metavar="DIR", help=HISTORY_HELP)
     added.add_argument("--once", action="store_true", help="end when all is folded that can be")
-    _adds_webhooks(verbs)
+    webhooks.options(verbs.add_parser("webhooks", help=webhooks.WHAT, description=webhooks.WHAT))
     exporting.options(verb("export", "write what points did over any span into Parquet or CSV files", exporting.act))
     verb("shrink", "give the room that is free in the store back to the disk", _shrink)
     verb("rebuild", "build the store again from what can be read of it, all views from the log", _rebuild)

@@ -21,7 +21,7 @@ from cloud.store import Store, opened
 from support.cloud_batches import Sender, Ticking, columns, send
 from support.disk import Ballast, mounted
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 BODY_BYTES = 256 << 10
 BATCHES = 60  # 15 MB: several steps of a copy

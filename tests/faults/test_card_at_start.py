@@ -28,7 +28,7 @@ from wire import codec
 from wire.entries import Gap
 
 HURRIED = (sys.executable, Path(__file__).parents[1] / "support" / "hurried_node.py")
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from support.cloud_process import Process
 from support.disk import Ballast, mounted
 from wire.batch import Batch
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture

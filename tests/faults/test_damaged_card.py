@@ -33,7 +33,7 @@ CLOCK = Clock(1, synced=True)
 HISTORY, SENT, WAITING = 60, 20, 120  # rows that the city has, that it has without the node knowing, that it has not
 ALARMS = 12
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 
 def text(n: int) -> str:

@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 CLOCK = Clock(1, synced=True)
 DAY_US = 86_400_000_000
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ SUPPORT = Path(__file__).parents[1] / "support"
 LATE = [sys.executable, SUPPORT / "late_node.py"]
 LATE_CLOUD = [sys.executable, "-P", SUPPORT / "late_cloud.py"]
 WATCHDOG_S = 0.4
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture

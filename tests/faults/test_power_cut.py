@@ -53,7 +53,7 @@ async def main():
 asyncio.run(main())
 """
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture

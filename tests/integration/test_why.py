@@ -110,7 +110,7 @@ def test_a_node_that_is_away_is_shown_as_it_told_last_and_says_it_again_when_it_
     lamps.stage.start_node()
     until(lambda: why(lamps)["source"] == "node")
     assert levels(why(lamps))[:2] == [("hypervisor", 20.0, "m.dupont"), ("plan", 35.0, "always")]
-    assert lamps.ordered(order)["stage"] == "verified"
+    until(lambda: lamps.ordered(order)["stage"] == "verified")
 
 
 def test_a_node_that_cannot_say_it_is_unknown_and_said_to_be(cloud: Process) -> None:

@@ -34,6 +34,16 @@ def unexplained(found: Comparison, kills: Sequence[float] = ()) -> list[Lost]:
     ]
 
 
+def around(stage: Stage, lost: Sequence[Lost]) -> list[object]:
+    """What is held of the devices around the first of what is lost: a poll that timed out is there as a bad one."""
+    held: list[object] = []
+    for device, _, time_us in lost[:3]:
+        span = {"from": time_us - 3_000_000, "to": time_us + 6_000_000, "limit": 60}
+        rows = stage.get(f"/v1/devices/{device}/readings", **span)["rows"]
+        held += [(row["time"], row["values"].get("answers"), sorted(set(row["quality"].values()))) for row in rows]
+    return held
+
+
 PUBLISHES = 100  # at least that many were there to be lost
 
 
@@ -41,7 +51,7 @@ def verdict(stage: Stage, kills: Sequence[float] = ()) -> Comparison:
     """Let it settle and hold it against the ledger."""
     hush(stage)
     found = stage.settle(lambda c: not unexplained(c, kills))
-    assert unexplained(found, kills) == [], found.examples
+    assert unexplained(found, kills) == [], (found.examples, around(stage, unexplained(found, kills)))
     assert (found.doubled, found.wrong, found.unknown) == (0, 0, 0), found.examples
     return found
 
