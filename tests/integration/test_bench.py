@@ -25,8 +25,8 @@ DRAWN = 7
 
 
 def drawn() -> list[str]:
-    """The rows that are tried: each takes up to a minute, so some are drawn from the commit, as seeds of faults are. All
-    with BENCH_ROWS=all, as `scripts/soak` has it."""
+    """The rows that are tried: each takes up to a minute, so some are drawn from the commit, as seeds of faults are.
+    All with BENCH_ROWS=all, as `scripts/soak` has it."""
     if os.environ.get("BENCH_ROWS") == "all":
         return list(rows.NAMES)
     return sorted(random.Random(drawn_from()).sample(rows.NAMES, DRAWN), key=rows.NAMES.index)
