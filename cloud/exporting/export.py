@@ -94,7 +94,7 @@ async def export(
     if not (data / STORE).exists():
         raise Misplaced(f"{data} holds no store")
     asked = _ended(asked, now())
-    asked = await asyncio.to_thread(_begin, target, asked)
+    asked, begun = await asyncio.to_thread(_known, target, asked)
     readers = Readers(data)
     try:
         views = SqliteHistory(readers, now, FoldedHours(history or data / HISTORY), bodies=NO_BOUND)
@@ -107,6 +107,8 @@ async def export(
         parts = _parts(question, series)
         left = [p for p in parts if not (target / _name(p, asked.shape)).exists()]
         _room(target, asked, left, series, least_free)
+        if not begun:  # one that was refused leaves its folder to the next
+            await asyncio.to_thread(_begin, target, asked)
         return await _Writing(target, asked, told, series, parts).write(views, left)
     finally:
         await readers.close()
@@ -117,8 +119,8 @@ def _ended(asked: ExportAsked, now_us: Utc) -> ExportAsked:
     return msgspec.structs.replace(asked, history=history, open=asked.history.to_us >= now_us)
 
 
-def _begin(target: Path, asked: ExportAsked) -> ExportAsked:
-    """What the folder is for; if it was begun before, until when it was then."""
+def _known(target: Path, asked: ExportAsked) -> tuple[ExportAsked, bool]:
+    """What the folder is for, and whether it was begun before; if so, until when it was then."""
     target.mkdir(parents=True, exist_ok=True)
     before = target / ASKED
     if before.exists():
@@ -129,11 +131,14 @@ def _begin(target: Path, asked: ExportAsked) -> ExportAsked:
             )
         if known != asked:
             raise CannotExport(f"{target} holds an export of something else: give an empty folder")
-        return known
+        return known, True
     if (strange := next((p for p in target.iterdir() if p.name != "lost+found"), None)) is not None:
         raise CannotExport(f"{target} holds {strange.name}: give an empty folder")
-    write_atomically(before, msgspec.json.encode(asked), mode=0o644)
-    return asked
+    return asked, False
+
+
+def _begin(target: Path, asked: ExportAsked) -> None:
+    write_atomically(target / ASKED, msgspec.json.encode(asked), mode=0o644)
 
 
 async def _within(asked: ExportAsked, areas: SqliteReadAreas, now_us: Utc) -> HistoryAsked:

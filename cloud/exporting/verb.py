@@ -107,7 +107,12 @@ class _Bar:
 
 
 def _box(given: str) -> Box:
-    west, south, east, north = (float(part) for part in given.split(","))
+    try:
+        west, south, east, north = (float(part) for part in given.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{given!r}; write west,south,east,north, as 4.96,47.27,5.12,47.37") from None
     if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= north <= 90):
-        raise ValueError
+        raise argparse.ArgumentTypeError(
+            f"{given!r}; longitudes lie from -180 to 180, latitudes from -90 to 90, and south is not above north"
+        )
     return west, south, east, north

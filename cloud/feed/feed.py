@@ -166,6 +166,7 @@ class Feed:
         assert asked.grant is not None
         if self._closing.is_set():
             raise unavailable("shutting down")
+        live = asked.number("live", 0, 0, 1) == 1
         with ExitStack() as held:
             held.enter_context(self._shares.feed(asked.grant))  # has its place before anything is looked up
             if self._readers >= MAX_READERS:
@@ -177,7 +178,7 @@ class Feed:
             start, reset = self._start(given)
             strange = await self._strange(wanted)
             await area_params.meant(self._inside.areas, *wanted.places, self._inside.now())
-            if asked.one("live") == "1":
+            if live:
                 strange += await self._live(wanted, held)
             # Closed by the response, whether or not the generator has begun by then.
             open_ = held.pop_all()

@@ -9,11 +9,13 @@ is what makes it safe when a record counts to a lower rank than it did. The text
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from cloud.log.contract import Reach
+
+MAX_NUMBER: Final = 2**63 - 1  # what a store can be asked with
 
 Reason = Literal["expired", "generation", "unknown"]
 
@@ -122,7 +124,7 @@ def start(cursor: Cursor, origins: Origins, reach: Reach) -> Start:
 
 
 def _number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= 19
+    return text.isascii() and text.isdecimal() and len(text) <= 19 and int(text) <= MAX_NUMBER
 
 
 def _none(given: str) -> ValueError:

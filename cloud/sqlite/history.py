@@ -40,7 +40,7 @@ from cloud.history.partial import Readings
 from cloud.history.place import DAY_HOURS, Place
 from cloud.history.raw import Cells, Stretch, cells_of, put, stretches, unfolded
 from cloud.sqlite import database, reports
-from cloud.sqlite.pieces import NodePiece, node_pieces, offset_of
+from cloud.sqlite.pieces import NodePiece, earliest_of, node_pieces, offset_of
 from cloud.sqlite.read_views import fixes_of
 from cloud.sqlite.readers import Readers
 from cloud.times import Now
@@ -139,8 +139,10 @@ class SqliteHistory:
                 )
                 if most < 0:
                     raise _too_many_bodies(self._bodies)
+            earliest = await self._readers.ask(partial(_earliest, node=node, wanted={s.device for s in found}))
             for within in stretches(cells, raw[node]):
-                await self._readers.ask(partial(read, node=node, found=found, within=within))
+                if within.to_us > earliest:
+                    await self._readers.ask(partial(read, node=node, found=found, within=within))
         return Block(series, await asyncio.to_thread(grid.course, cells.starts))
 
     def _put_folded(self, grid: Grid, portion: _Portion, place: Place, raw: dict[str, list[bool]]) -> None:
@@ -255,11 +257,25 @@ def _count(
 ) -> int:
     """How many bodies are opened, at most one more than `most`."""
     devices, count = {s.device for s in series}, 0
+    earliest = _earliest(connection, node, devices)
     for within in stretches(cells, raw):
+        if within.to_us <= earliest:
+            continue
         count += sum(1 for _ in islice(_pieces(connection, node, devices, (within.from_us, within.to_us)), most + 1))
         if count > most:
             break
     return count
+
+
+def _earliest(connection: sqlite3.Connection, node: str, wanted: set[str]) -> Utc:
+    """Before when nothing of a node's devices lies: the years before it are not searched six hours at a time."""
+    row = connection.execute("SELECT node_no FROM nodes WHERE name = ?", (node,)).fetchone()
+    if row is None:
+        return LAST_US
+    known = connection.execute("SELECT id, device_no FROM devices WHERE node_no = ?", row)
+    devices = [number for device, number in known if device in wanted]
+    found = earliest_of(connection, row[0], devices, fixes_of(connection, row[0]))
+    return LAST_US if found is None else found
 
 
 def _too_many_bodies(most: int) -> TooMuch:

@@ -24,7 +24,7 @@ from cloud.views.readings_page import PageWindow, Piece, SampleRun
 from wire import codec
 from wire.columns import Columns
 from wire.contents import Contents
-from wire.time import Micros
+from wire.time import Micros, Utc
 
 _LEAST: Final = -(2**63)
 _MOST: Final = 2**63 - 1
@@ -103,6 +103,26 @@ def node_pieces(
                 )
                 for (chunk_no,) in rows:
                     yield NodePiece(partial(_open_chunk_of, connection, chunk_no, base_, offset))
+
+
+def earliest_of(
+    connection: sqlite3.Connection, node_no: int, devices: Collection[int], fixes: Mapping[int, Fix]
+) -> Utc | None:
+    """Before when no piece of some devices of a node begins; None where there is none: as many steps of an index as a
+    window of `node_pieces` takes."""
+    keys = [("spans", "node_no = ?", (node_no,))]
+    keys += [("chunks", "node_no = ? AND device_no = ?", (node_no, device_no)) for device_no in devices]
+    found: list[int] = []
+    for table, where, values in keys:
+        for base_ in _bases(connection, table, where, values):
+            for span in _SPANS:
+                row = connection.execute(
+                    f"SELECT min(from_us) FROM {table} WHERE {where} AND base = ? AND span = ?",  # noqa: S608  ours
+                    (*values, base_, span),
+                ).fetchone()
+                if row[0] is not None:
+                    found.append(row[0] + offset_of(base_, fixes))
+    return Utc(min(found)) if found else None
 
 
 def _bases(connection: sqlite3.Connection, table: str, where: str, values: tuple[int, ...]) -> list[int]:

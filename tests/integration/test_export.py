@@ -117,7 +117,11 @@ async def test_nothing_is_begun_without_room_and_a_failure_leaves_what_is_whole(
 ) -> None:
     with pytest.raises(CannotExport, match="MiB free"):
         await export(city.data, tmp_path / "full", question(), least_free=1 << 60)
-    assert [p.name for p in (tmp_path / "full").iterdir()] == ["_export.json"]
+    assert not list((tmp_path / "full").iterdir())
+    folder = tmp_path / "again"
+    assert "from lies before to" in city.verb(*command(city, folder, "--to", str(BEGAN - 1)), ok=False)
+    assert "write west,south,east,north" in city.verb(*command(city, folder, "--box", "1,2,3"), ok=False)
+    assert city.verb(*command(city, folder)), "what was refused leaves the folder to another question"
 
     told: list[ExportProgress] = []
 

@@ -76,6 +76,7 @@ async def test_a_table_has_no_formulas(app: App) -> None:
         ("cursor=1.2", "cursor is none of ours"),
         ("cursor=9999999999999999999.2.3", "cursor is none of ours"),
         ("after=x", "after: 'x' is no cursor"),
+        ("after=1.9223372036854775808", "after: '1.9223372036854775808' is no cursor"),
         ("format=xml", "format is 'xml'"),
         ("limit=0", "limit is '0'"),
     ],

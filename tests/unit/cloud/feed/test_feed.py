@@ -155,3 +155,11 @@ async def test_a_store_of_before_outlines_is_read_as_it_was(tmp_path: Path) -> N
             await response.body_iterator.aclose()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
             response._open.close()
     tokens.close()
+
+
+async def test_live_is_asked_for_with_1_and_what_is_else_is_told(tmp_path: Path) -> None:
+    tokens = SqliteTokens(tmp_path)
+    async with opened(tmp_path, Ticking()) as store:
+        with pytest.raises(Problem, match="live is 'true'"):
+            await feed_of(store, tokens)._open(asked(tokens, b"live=true"))
+    tokens.close()

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -15,10 +16,13 @@ from cloud.history.contract import HistoryAsked
 from cloud.memory.history import MemoryHistory
 from cloud.memory.log import MemoryLog
 from cloud.memory.views import MemoryViews
+from cloud.sqlite import history
 from cloud.store import opened
-from support.cloud_batches import START_US, Sender, Ticking, send
+from cloud.views.contract import TargetsAsked
+from support.cloud_batches import START_US, Sender, Ticking, columns, send
 from support.history import MINUTE, ROSTER, asking, entries, told
 from wire.batch import Lane
+from wire.time import Utc
 
 EXACT = ("good", "uncertain", "bad", "least", "most", "covered_us", "first", "last", "last_us")
 
@@ -63,6 +67,24 @@ async def test_it_is_what_a_naive_computation_finds(
                         np.testing.assert_allclose(ours[name], theirs[name], 1e-9, 1e-6, err_msg=f"{series}: {name}")
                     if not np.isnan(theirs["increase"]).any():
                         assert (ours["resets"], ours["wraps"]) == (theirs["resets"], theirs["wraps"])
+
+
+async def test_the_years_before_a_node_was_there_are_not_looked_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[object] = []
+    pieces = history._pieces
+    monkeypatch.setattr(history, "_pieces", lambda *given: looked.append(given[-1]) or pieces(*given))
+    now = Ticking(START_US + 7 * MINUTE)
+    asked = HistoryAsked(
+        which=TargetsAsked(devices=("lamp-001", "lamp-002")), points=("n",), every="1d", zone="UTC", from_us=Utc(0),
+        to_us=now(),
+    )  # fmt: skip
+    async with opened(tmp_path, now) as store:
+        await send(store.log, Sender().batch(columns("lamp-001", n=2)))
+        ((_, course, _),) = await told(await store.history.history(asked))
+    assert sum(course["good"]) == course["good"][-1] == 2
+    assert len(looked) <= 10
 
 
 def test_what_history_is_made_with_is_not_there_before_somebody_asks() -> None:
