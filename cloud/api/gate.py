@@ -50,7 +50,7 @@ class Gate:
         found = self._of_ticket(ticket) if ticket else self._of_token(scheme, token)
         connection = connection_of(request)
         if found is None:
-            raise self._unknown(request, connection, bool(token or ticket))
+            raise self._unknown(request, connection, bool(token or ticket), ticket)
         if found.revoked_us is not None:
             self._metrics.denied("revoked")
             raise _unauthorized(f"the token {found.id} was revoked at {text(found.revoked_us)}")
@@ -92,14 +92,15 @@ class Gate:
             raise _unauthorized(str(spent)) from spent
         return None if token_id is None else self._tokens.of_id(token_id)
 
-    def _unknown(self, request: Request, connection: Connection | None, given: bool) -> Problem:
+    def _unknown(self, request: Request, connection: Connection | None, given: bool, ticket: str) -> Problem:
         self._metrics.denied("unknown" if given else "missing")
         forwarded = request.headers.get("x-forwarded-for", "")
         wait_s = self._failures.failed(UNKNOWN if connection is None else connection.client_of(forwarded))
         if wait_s:
             retry_s = math.ceil(wait_s)
             return too_many(f"too many requests without a valid token from this address; again in {retry_s} s", retry_s)
-        return _unauthorized("send Authorization: Bearer with a token of this store")
+        how = "send Authorization: Bearer with a token of this store"
+        return _unauthorized(f"that is no ticket of this aggregator: {how}, or ask for another" if ticket else how)
 
 
 def connection_of(request: Request) -> Connection | None:

@@ -25,6 +25,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from cloud.log.outline import TYPES
+from groundwork.nearest import did_you_mean, near
 from groundwork.toml_text import BadToml, tables_of
 
 MAX_BYTES: Final = 1 << 20
@@ -32,6 +34,8 @@ MAX_SECRET_BYTES: Final = 4_096
 MOST: Final = 50
 LEAST_KEY_BYTES, MOST_KEY_BYTES = 24, 64  # Standard Webhooks 1.0.0, "Signature scheme"
 PREFIX: Final = "whsec_"
+PREFIX_OF_TYPES: Final = "city.lamplighter."
+KNOWN_TYPES: Final = (*TYPES, "fresh")
 
 WebhookName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Url = Annotated[str, Meta(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$", max_length=2_000)]
@@ -90,6 +94,11 @@ def load(path: Path) -> Config:
         raise Misconfigured(f"{path} {error}") from error
     except msgspec.ValidationError as error:
         raise Misconfigured(f"{path}: {error}; docs/api.md shows a whole file") from error
+    for hook in found.webhook:
+        for type_ in hook.types:
+            if (known := type_.removeprefix(PREFIX_OF_TYPES)) not in KNOWN_TYPES:
+                meant = did_you_mean(near(known, KNOWN_TYPES))
+                raise Misconfigured(f"{path}: {hook.name}: the feed has no type {type_!r}{meant}")
     names = [hook.name for hook in found.webhook]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise Misconfigured(f"{path}: several webhooks are called {twice[0]!r}; each has a name of its own")

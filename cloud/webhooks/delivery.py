@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Final, cast
 
 import httpx
@@ -118,12 +118,14 @@ class Delivery:
                 await asyncio.sleep(max(failed.asked_s, self._backoff.failed()))
 
     async def ping(self) -> None:
-        """Post one event of the type `city.lamplighter.ping`, and say in the feed's bookmark nothing of it.
+        """Open the feed once, and post one event of the type `city.lamplighter.ping`. No bookmark is kept.
 
         Raises:
-            Failed: it was not taken.
+            Failed: the feed cannot be followed, or the event was not taken.
             Gone: the other end wants nothing more.
         """
+        async with self._feed_stream():
+            pass
         now_us = self._now()
         await self._post(
             _own(PING, f"ping/{self.hook.name}/{now_us}", text(now_us), {"webhook": self.hook.name}), "ping"
@@ -137,6 +139,23 @@ class Delivery:
         """
         loop = asyncio.get_running_loop()
         began_s = loop.time()
+        async with self._feed_stream() as answer:
+            if self._of_feed:
+                self._fine()
+            bounded = BoundedResponse(answer, event_chars=EVENT_CHARS, stream_bytes=STREAM_BYTES)
+            async with aclosing(EventSource(cast("httpx.Response", bounded)).aiter_sse()) as events:
+                await self._deliver(events)
+        if loop.time() - began_s >= SILENCE_S:  # one that ends at once is no better than one that fails
+            self._backoff.succeeded()
+        raise Failed("the feed has ended", of_feed=True)
+
+    @asynccontextmanager
+    async def _feed_stream(self) -> AsyncGenerator[httpx.Response]:
+        """The feed, open from where this webhook is.
+
+        Raises:
+            Failed: it cannot be followed, now or any more.
+        """
         try:
             asked = [*self.hook.asked(), *([("after", self.cursor)] if self.cursor else [])]
             async with self._client.stream(
@@ -148,16 +167,9 @@ class Delivery:
             ) as answer:
                 if answer.status_code != 200:
                     raise Failed(f"the feed answers {await _said(answer)}", _asked_s(answer), of_feed=True)
-                if self._of_feed:
-                    self._fine()
-                bounded = BoundedResponse(answer, event_chars=EVENT_CHARS, stream_bytes=STREAM_BYTES)
-                async with aclosing(EventSource(cast("httpx.Response", bounded)).aiter_sse()) as events:
-                    await self._deliver(events)
+                yield answer
         except (httpx.HTTPError, httpx.InvalidURL, SSEError, Oversized, OSError, ValueError) as error:
             raise Failed(f"the feed: {type(error).__name__}: {error}".rstrip(": "), of_feed=True) from error
-        if loop.time() - began_s >= SILENCE_S:  # one that ends at once is no better than one that fails
-            self._backoff.succeeded()
-        raise Failed("the feed has ended", of_feed=True)
 
     async def _deliver(self, events: AsyncGenerator[ServerSentEvent]) -> None:
         """Post all that comes, until the stream ends."""

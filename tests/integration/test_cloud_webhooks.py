@@ -213,6 +213,10 @@ def test_a_ping_says_whether_it_was_taken(stage: Stage) -> None:
     stage.target.answers = [(403, {})]
     done = subprocess.run(stage.command("--ping"), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "one: it answers 403: said\n")
+    stage.configured(areas=["nowhere"])
+    done = subprocess.run(stage.command("--ping"), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "one: the feed answers 404" in done.stdout
     (stage.directory / "secret").write_text("none")
     done = subprocess.run(stage.command("--ping"), capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -46,6 +46,7 @@ def test_a_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("/lamplighter", "/lamplighter#x", r"\$\.webhook\[0\]\.url"),
         ("maintenance", "../maintenance", r"\$\.webhook\[0\]\.name"),
         ("types =", "typs =", "unknown field `typs`"),
+        ('"alarm"', '"alarms"', "the feed has no type 'alarms'; did you mean alarm"),
         ("[feed]", "[fed]", "`fed`"),
         (WHOLE, WHOLE + WHOLE[WHOLE.index("[[") :], "several webhooks are called 'maintenance'"),
         ("[[webhook]]", "[webhook", "is not TOML"),
