@@ -40,6 +40,7 @@ LEAST_FREE_BYTES: Final = 256 << 20
 PLACE_BYTES: Final = {"parquet": 3, "csv": 12}  # of one value, and of the rest of a row as of six more in CSV
 CSV_HEAD_BYTES: Final = 90
 NO_BOUND: Final = 1 << 40
+SHOWN: Final = 5  # devices that are not known
 
 Shape = Literal["parquet", "csv"]
 
@@ -99,7 +100,11 @@ async def export(
     try:
         views = SqliteHistory(readers, now, FoldedHours(history or data / HISTORY), bodies=NO_BOUND)
         question = await _within(asked, SqliteReadAreas(readers), now())
-        series = await views.series(question)
+        series, unknown = await views.series(question)
+        if unknown:
+            more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+            names = ", ".join(repr(name[:200]) for name in unknown[:SHOWN])
+            raise CannotExport(f"no such devices: {names}{more}; nothing was written. /v1/devices lists all")
         if not series:
             raise CannotExport(
                 "no device that is meant has such a point: look at kind, tag, node, area, group and point"

@@ -164,15 +164,20 @@ def found_of(
     blocks: AsyncIterator[Block],
 ) -> HistoryFound:
     """What is told before the first block."""
-    named = {d.id for d in known}
     return HistoryFound(
         edges=edges,
         series=len(series),
-        unknown=[d for d in dict.fromkeys(asked.which.devices or ()) if d not in named],
+        unknown=unknown_of(asked, known),
         points=frozenset(p.name for points in {id(d.points): d.points for d in known}.values() for p in points),
         others=any(d.described is None for d in known),
         blocks=blocks,
     )
+
+
+def unknown_of(asked: HistoryAsked, known: Sequence[KnownDevice]) -> list[str]:
+    """The devices that were named and are not known."""
+    there = {device.id for device in known}
+    return [device for device in dict.fromkeys(asked.which.devices or ()) if device not in there]
 
 
 def check(series: int, buckets: int) -> None:

@@ -33,6 +33,7 @@ from cloud.history.contract import (
     found_of,
     lead_us,
     series_of,
+    unknown_of,
 )
 from cloud.history.folded import FoldedHours
 from cloud.history.gather import Gathered, Key
@@ -78,10 +79,10 @@ class SqliteHistory:
         one answer."""
         self._readers, self._now, self._folded, self._bodies = readers, now, folded, bodies
 
-    async def series(self, asked: HistoryAsked) -> int:
-        """How many series are meant."""
+    async def series(self, asked: HistoryAsked) -> tuple[int, Sequence[str]]:
+        """How many series are meant, and which devices that were named are not known."""
         known = await self._readers.ask(lambda connection: reports.targets_of(connection, asked.which, MAX_SERIES))
-        return len(series_of(known, asked))
+        return len(series_of(known, asked)), unknown_of(asked, known)
 
     async def history(self, asked: HistoryAsked) -> HistoryFound:
         """What the points did."""

@@ -121,6 +121,10 @@ async def test_nothing_is_begun_without_room_and_a_failure_leaves_what_is_whole(
     folder = tmp_path / "again"
     assert "from lies before to" in city.verb(*command(city, folder, "--to", str(BEGAN - 1)), ok=False)
     assert "write west,south,east,north" in city.verb(*command(city, folder, "--box", "1,2,3"), ok=False)
+    named = [
+        w for w in command(city, folder, "--device", "lamp-1", "--device", "nope") if w not in ("--kind", "streetlight")
+    ]
+    assert "no such devices: " in city.verb(*named, ok=False)
     assert city.verb(*command(city, folder)), "what was refused leaves the folder to another question"
 
     told: list[ExportProgress] = []
