@@ -21,6 +21,7 @@ FIRST_S: Final = 1.0
 LONGEST_S: Final = 300.0
 LINE_LONGEST_S: Final = 30.0
 LINE_LEAST_S: Final = 0.5
+ASKED_MOST_S: Final = 3_600.0
 
 Monotonic = Callable[[], float]
 Jitter = Callable[[float], float]
@@ -40,6 +41,12 @@ def upper_half(longest_s: float) -> float:
 def none(longest_s: float) -> float:
     """No jitter."""
     return longest_s
+
+
+def retry_after(text: str | None) -> float:
+    """For how many seconds an answer over HTTP asks to be left alone (its Retry-After; RFC 9110, 10.2.3): up to
+    ASKED_MOST_S, 0 where it does not say. A date is not obeyed: it needs both clocks right."""
+    return min(float(text), ASKED_MOST_S) if text and text.isdecimal() else 0.0
 
 
 class Backoff:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +10,7 @@ import msgspec
 
 from cloud.history.partial import Terms
 from cloud.history.place import VERSION, Place, hours_of
+from groundwork.files import write_atomically
 
 if TYPE_CHECKING:  # which brings pyarrow: not before somebody asks
     from cloud.history.parquet import Found
@@ -38,17 +38,7 @@ def save_place(directory: Path, place: Place) -> None:
         OSError: the disk does not take it.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    beside = directory / f".{PLACE}.new"
-    with beside.open("wb") as file:
-        file.write(msgspec.json.encode(place))
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(directory / PLACE)
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_atomically(directory / PLACE, msgspec.json.encode(place), mode=0o644)
 
 
 class FoldedHours:

@@ -16,7 +16,6 @@ are put together; the ends of OPEN files are kept.
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -32,6 +31,7 @@ import pyarrow.parquet as pq
 
 from cloud.history.calendar import HOUR_US
 from cloud.history.partial import NEVER, HourRow, Partial, Terms
+from groundwork.files import sync
 
 GROUP: Final = 32_768
 OPEN: Final = 64
@@ -128,8 +128,7 @@ class Writing:
     def done(self) -> None:
         """Bring it to the disk and rename it."""
         self._writer.close()
-        with self._beside.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(self._beside)
         self._beside.replace(self._path)
         sync(self._path.parent)
 
@@ -314,12 +313,3 @@ def _found(table: Any, series: Mapping[tuple[str, str, str], int], terms: Sequen
     folded = pc.fill_null(table["wraps_at"], inf).to_numpy()
     strange = (table["hold_us"].to_numpy() != held) | (folded != wraps)
     return Found(rows, _micros(table["hour"]), columns, words, strange)
-
-
-def sync(path: Path) -> None:
-    """Bring a file, or the names in a directory, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

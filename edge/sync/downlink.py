@@ -26,8 +26,7 @@ import httpx
 import msgspec
 from httpx_sse import EventSource, SSEError
 
-from edge.sync.http import retry_after
-from groundwork.backoff import Backoff, Jitter, full
+from groundwork.backoff import Backoff, Jitter, full, retry_after
 from groundwork.bounded_sse import IDENTITY, BoundedResponse, Oversized
 from groundwork.liveness import SLACK_S, Part
 from wire.orders import MAX_DOWN_BYTES, Down

@@ -28,6 +28,7 @@ import httpx
 import msgspec
 
 from edge.sync.chaining import ChainedBody, Chains
+from groundwork.backoff import retry_after
 from wire import codec
 from wire.batch import GENERATION_HEADER, Ack, Batch, Lane, Snapshot
 from wire.errors import BadInput, Malformed, TooLarge, Unsupported
@@ -278,11 +279,6 @@ def _problem(content: bytes) -> _Problem:
         return msgspec.json.decode(content, type=_Problem)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _Problem()  # a proxy's page, say: the status code has to do
-
-
-def retry_after(text: str | None) -> float:
-    """How long an answer asks to be left alone, in seconds: up to an hour, 0 where it does not say."""
-    return min(float(text), 3600.0) if text and text.isdecimal() else 0
 
 
 def _ack(status: int, content: bytes) -> Ack:

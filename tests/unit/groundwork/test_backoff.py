@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from groundwork.backoff import Backoff, upper_half
+import pytest
+
+from groundwork.backoff import Backoff, retry_after, upper_half
 
 
 def test_back_off_doubles_to_five_minutes() -> None:
@@ -51,3 +53,10 @@ def test_who_stands_there_does_not_wait() -> None:
     backoff.rouse()
     assert (backoff.left_s(), backoff.failures) == (0.0, 8)
     assert backoff.failed() > 200, "once: then it is left alone as before"
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [(None, 0), ("", 0), ("7", 7), ("99999999999", 3_600), ("-1", 0), ("Sun, 29 Nov 2026", 0)]
+)
+def test_what_an_answer_asks_for_is_obeyed_up_to_an_hour(said: str | None, seconds: float) -> None:
+    assert retry_after(said) == seconds
