@@ -8,8 +8,8 @@ is sent nothing more until this starts again. No redirect is followed: only the 
 
 What the feed could not tell any more (a `reset`) is told as an event of the type `city.lamplighter.reset`.
 
-Bounds: those above; EVENT_CHARS an event, STREAM_BYTES a stream, which is then opened anew; ANSWER_BYTES of an answer
-are looked at, within ANSWER_S.
+Bounds: those above; EVENT_CHARS an event, STREAM_BYTES a stream, which is then opened anew; an answer within ANSWER_S,
+of which ANSWER_BYTES are read where it says no, within SAID_S.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from httpx_sse import EventSource, ServerSentEvent, SSEError
 from cloud.times import SECOND_US, Now, text
 from cloud.webhooks.config import Webhook
 from cloud.webhooks.signing import headers_of
-from groundwork.backoff import Backoff, Jitter, full
+from groundwork.backoff import Backoff, retry_after
 from groundwork.bounded_sse import IDENTITY, BoundedResponse, Oversized
 
 LOG: Final = logging.getLogger("lamplighter.cloud")
@@ -40,10 +40,9 @@ LINGER_S: Final = 1.0
 BOOKMARK_S: Final = 30.0  # where nothing that is wanted comes
 CONNECT_S: Final = 10.0
 ANSWER_S: Final = 30.0
-ANSWER_BYTES: Final = 300
+ANSWER_BYTES, SAID_S = 300, 5.0
 SILENCE_S: Final = 40.0
 FIRST_S, LONGEST_S = 1.0, 300.0
-ASKED_MOST_S: Final = 3_600.0
 EVENT_CHARS: Final = 8 << 20
 STREAM_BYTES: Final = 4 << 30
 
@@ -75,7 +74,7 @@ class Post(msgspec.Struct):
 
 
 class Delivery:
-    """`run` it. Its state is for who wants to know: `failing` says why, since when it is `failing_us`."""
+    """`run` it. `failing` says why nothing is taken now, empty where all is well."""
 
     def __init__(
         self,
@@ -88,16 +87,13 @@ class Delivery:
         cursor: str,
         reached: Callable[[str], None],
         now: Now,
-        jitter: Jitter = full,
     ) -> None:
         """`feed` is the aggregator's address, `token` reads the token anew each time; `reached` keeps the bookmark."""
         self.hook, self._key = hook, key
         self._client, self._feed, self._token = client, feed.rstrip("/"), token
         self.cursor, self._reached, self._now = cursor, reached, now
-        self._backoff = Backoff(first_s=FIRST_S, longest_s=LONGEST_S, jitter=jitter)
-        self.delivered = 0
+        self._backoff = Backoff(first_s=FIRST_S, longest_s=LONGEST_S)
         self.failing = ""
-        self.failing_us = 0
         self._of_feed = False
         self.gone = False
 
@@ -113,7 +109,6 @@ class Delivery:
             except Failed as failed:
                 if not self.failing:
                     LOG.warning("webhook %s: %s; tried again until it is taken", self.hook.name, failed)
-                    self.failing_us = self._now()
                 self.failing, self._of_feed = str(failed), failed.of_feed
                 await asyncio.sleep(max(failed.asked_s, self._backoff.failed()))
 
@@ -166,7 +161,11 @@ class Delivery:
                 timeout=httpx.Timeout(CONNECT_S, read=SILENCE_S),
             ) as answer:
                 if answer.status_code != 200:
-                    raise Failed(f"the feed answers {await _said(answer)}", _asked_s(answer), of_feed=True)
+                    raise Failed(
+                        f"the feed answers {await _said(answer)}",
+                        retry_after(answer.headers.get("Retry-After")),
+                        of_feed=True,
+                    )
                 yield answer
         except (httpx.HTTPError, httpx.InvalidURL, SSEError, Oversized, OSError, ValueError) as error:
             raise Failed(f"the feed: {type(error).__name__}: {error}".rstrip(": "), of_feed=True) from error
@@ -195,17 +194,30 @@ class Delivery:
                     # What is fresh has no cursor: who keeps ids must not take it for what came before it.
                     moved = found.cursor != self.cursor
                     await self._post(found, found.cursor if moved else f"{found.cursor}/{self._now()}")
-                    self._taken(len(found.events))
+                    self._backoff.succeeded()
+                    self._fine()
                 if found.cursor != self.cursor:
                     self.cursor, marked_s = found.cursor, loop.time()
-                    await asyncio.to_thread(self._reached, found.cursor)
+                    await self._mark()
         except StopAsyncIteration:
             return
         finally:
             if coming is not None:
                 coming.cancel()
-                with suppress(asyncio.CancelledError, StopAsyncIteration, Exception):
-                    await coming
+                await asyncio.wait((coming,))
+                if not coming.cancelled():
+                    coming.exception()  # the stream ends here in any case
+
+    async def _mark(self) -> None:
+        """Keep the bookmark.
+
+        Raises:
+            Failed: the disk does not take it; what was posted since the last one is posted again.
+        """
+        try:
+            await asyncio.to_thread(self._reached, self.cursor)
+        except OSError as error:
+            raise Failed(f"its bookmark cannot be kept: {error}") from error
 
     def _gather(self, found: Post, sent: ServerSentEvent) -> None:
         if sent.event == "reset":
@@ -217,11 +229,6 @@ class Delivery:
             found.events.append(event)
             found.size += len(event)
         found.cursor = sent.id or found.cursor
-
-    def _taken(self, count: int) -> None:
-        self.delivered += count
-        self._backoff.succeeded()
-        self._fine()
 
     def _fine(self) -> None:
         if self.failing:
@@ -256,7 +263,7 @@ class Delivery:
                         f"it answers {answer.status_code}, and leads elsewhere: write that address in the file"
                     )
                 if not answer.is_success:
-                    raise Failed(f"it answers {await _said(answer)}", _asked_s(answer))
+                    raise Failed(f"it answers {await _said(answer)}", retry_after(answer.headers.get("Retry-After")))
         except TimeoutError as error:
             raise Failed(f"it has not answered within {ANSWER_S:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
@@ -274,16 +281,11 @@ def _own(type_: str, name: str, time: str, data: object) -> Post:
 async def _said(answer: httpx.Response) -> str:
     """Its status, and how its body begins."""
     body = b""
-    with suppress(httpx.HTTPError):
-        async for piece in answer.aiter_raw():
-            body += piece
-            if len(body) >= ANSWER_BYTES:
-                break
+    with suppress(httpx.HTTPError, TimeoutError):
+        async with asyncio.timeout(SAID_S):
+            async for piece in answer.aiter_raw():
+                body += piece
+                if len(body) >= ANSWER_BYTES:
+                    break
     words = " ".join(body[:ANSWER_BYTES].decode(errors="replace").split())
     return f"{answer.status_code}: {words}" if words else str(answer.status_code)
-
-
-def _asked_s(answer: httpx.Response) -> float:
-    """Retry-After in seconds; 0 where there is none (RFC 9110, 10.2.3; a date is not obeyed)."""
-    asked = answer.headers.get("Retry-After", "")
-    return min(float(asked), ASKED_MOST_S) if asked.isascii() and asked.isdecimal() and len(asked) < 10 else 0.0

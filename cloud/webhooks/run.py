@@ -70,7 +70,6 @@ async def run(config: Config, directory: Path) -> None:
 
     Raises:
         Misconfigured: something that the file names cannot be used.
-        OSError: the disk takes no bookmark.
     """
     notify = Notify()
     stop = asyncio.Event()
@@ -88,7 +87,7 @@ async def run(config: Config, directory: Path) -> None:
                 await asyncio.wait((stopped, *running), timeout=STATUS_S, return_when="FIRST_EXCEPTION")
                 for task in running:
                     if task.done():
-                        task.result()  # a disk that takes no bookmark ends all: started again, it may
+                        task.result()  # a bug of ours ends all: whoever has started this starts it again
                 if (status := told(made)) != said:
                     notify.tell(f"STATUS={status}")
                     said = status

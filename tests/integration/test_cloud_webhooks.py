@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import http.server
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -222,3 +223,19 @@ def test_a_ping_says_whether_it_was_taken(stage: Stage) -> None:
     assert done.returncode == 1
     assert "make one with (printf whsec_" in done.stderr
     assert not (stage.directory / "bookmarks/one.json").exists()
+
+
+def test_a_disk_that_takes_no_bookmark_is_told_as_that_and_ends_nothing(stage: Stage) -> None:
+    sender = followed(stage, types=["reading"])
+    place = stage.directory / "bookmarks"
+    shutil.rmtree(place)
+    place.touch()
+    stage.cloud.push(sender.batch(columns(n=1)))
+    until(lambda: "its bookmark cannot be kept" in stage.said.read_text())
+    assert "the feed: " not in stage.said.read_text()
+    place.unlink()
+    place.mkdir()
+    stage.cloud.push(sender.batch(columns(n=1)))
+    until(stage.bookmark)
+    until(lambda: len({event["id"] for event in stage.target.taken}) == 2)
+    stage.end()
